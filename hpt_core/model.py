@@ -1,0 +1,73 @@
+"""A policy as a transformers folder: loading it, saving it, naming its weights."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from hpt_core.errors import InputError
+
+
+class LoadedPolicy(NamedTuple):
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def load_policy(
+    name: str | Path, *, revision: str | None = None, chat_template: str | None = None
+) -> LoadedPolicy:
+    """A causal language model in float32 and its tokenizer, from a local folder or by hub id.
+
+    A Path is local and never looked up on the hub. On the GPU where there is one. `chat_template` is Jinja text that takes the place of the
+    tokenizer's own.
+
+    Raises InputError when either cannot be read, or when the tokenizer has no chat template.
+    """
+    if isinstance(name, Path) and not name.is_dir():
+        raise InputError(f"{name}: no such folder; run the stage that makes it (`dvc repro`)")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(name), revision=revision)
+        model = AutoModelForCausalLM.from_pretrained(str(name), revision=revision, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"model {str(name)!r}: cannot be loaded ({str(error).splitlines()[0]}); give a local transformers "
+            "folder, or a hub id with the hub within reach (and HF_TOKEN for a gated one)"
+        ) from error
+    tokenizer.chat_template = chat_template or tokenizer.chat_template
+    if tokenizer.chat_template is None:
+        raise InputError(
+            f"model {str(name)!r}: its tokenizer has no chat template; name a Jinja file in the policy's "
+            "chat_template, or take the model's instruct version"
+        )
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"model {str(name)!r}: its tokenizer has no end-of-turn token (eos_token)")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return LoadedPolicy(model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer)
+
+
+def save_policy(policy: LoadedPolicy, folder: Path) -> None:
+    """Write an ordinary transformers folder; the same weights give the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    policy.model.save_pretrained(folder)
+    policy.tokenizer.save_pretrained(folder)
+
+
+def weights_hash(model: PreTrainedModel) -> str:
+    """16 hex digits that name the weights: sha256 over every parameter and its name."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(name.encode())
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def stop_tokens(policy: LoadedPolicy) -> frozenset[int]:
+    """Token ids that end a response: the tokenizer's, and those of the generation config."""
+    configured = getattr(policy.model.generation_config, "eos_token_id", None)
+    listed = configured if isinstance(configured, list) else [configured]
+    return frozenset(token for token in [policy.tokenizer.eos_token_id, *listed] if token is not None)

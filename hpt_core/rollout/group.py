@@ -1,0 +1,120 @@
+"""A prompt at one step: its judged rollouts, its demonstration, and where the gate sends it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hpt_core.config import RolloutConfig
+from hpt_core.gate import Route, Switch
+from hpt_core.protocols import RolloutEngine, Verifier
+from hpt_core.seeds import derive
+from hpt_core.types import Completion, Prompt, Rollout, Trajectory
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A training prompt as the trainer holds it."""
+
+    prompt: Prompt
+    tokens: list[int]
+    """The prompt in the policy's chat template."""
+    expert: Trajectory | None
+    demonstration: list[int]
+    """Tokens of the expert's response, end-of-turn included; empty without an expert."""
+
+
+@dataclass(frozen=True)
+class Group:
+    task: Task
+    rollouts: list[Rollout]
+    """The rollouts with a verdict; never empty."""
+    unjudged: int
+    """Rollouts that the verifier could not judge: they have no reward, so they take no part."""
+
+    @property
+    def pass_rate(self) -> float:
+        """P of the paper."""
+        return sum(rollout.reward for rollout in self.rollouts) / len(self.rollouts)
+
+    @property
+    def rewards_equal(self) -> bool:
+        return len({rollout.reward for rollout in self.rollouts}) == 1
+
+    def route(self, gate: Switch) -> Route:
+        return gate.route(self.pass_rate, self.rewards_equal, self.task.expert is not None)
+
+
+def sample(
+    engine: RolloutEngine, tasks: Sequence[Task], config: RolloutConfig, step: int, seed: int
+) -> list[list[Completion]]:
+    """`group_size` completions of every task, each from a seed of its own."""
+    n = config.group_size
+    prompts = [task.tokens for task in tasks for _ in range(n)]
+    seeds = [derive(seed, "rollout", step, task.prompt.prompt_id, i) for task in tasks for i in range(n)]
+    completions = engine.generate(prompts, seeds, config.sampling)
+    return [completions[i * n : (i + 1) * n] for i in range(len(tasks))]
+
+
+def score(
+    tasks: Sequence[Task],
+    sampled: Sequence[Sequence[Completion]],
+    verifier: Verifier,
+    step: int,
+    policy: str,
+) -> list[Group]:
+    """Verify every completion. A prompt none of whose rollouts could be judged is left out."""
+    verdicts = iter(
+        verifier.verify(
+            [
+                (completion.response, task.prompt.answer, task.prompt.answer_kind)
+                for task, completions in zip(tasks, sampled, strict=True)
+                for completion in completions
+            ]
+        )
+    )
+    groups = []
+    for task, completions in zip(tasks, sampled, strict=True):
+        judged = []
+        for i, completion in enumerate(completions):
+            verdict = next(verdicts)
+            if verdict.error is not None:
+                log.warning(
+                    "%s, rollout %d of step %d: no verdict: %s", task.prompt.prompt_id, i, step, verdict.error
+                )
+                continue
+            judged.append(Rollout(task.prompt.prompt_id, i, step, completion, float(verdict.correct), policy))
+        if judged:
+            groups.append(Group(task, judged, len(completions) - len(judged)))
+    return groups
+
+
+def rollout_row(rollout: Rollout) -> Mapping[str, object]:
+    """The rollout as a row of `data.tables.ROLLOUTS`."""
+    return {
+        "prompt_id": rollout.prompt_id,
+        "sample": rollout.sample,
+        "step": rollout.step,
+        "response": rollout.completion.response,
+        "token_ids": list(rollout.completion.token_ids),
+        "logprobs": list(rollout.completion.logprobs),
+        "reward": rollout.reward,
+        "finish_reason": rollout.completion.finish_reason,
+        "policy": rollout.policy,
+    }
+
+
+def gate_row(group: Group, step: int, route: Route) -> Mapping[str, object]:
+    """The gate's decision as a row of `data.tables.GATE`."""
+    expert = group.task.expert
+    return {
+        "step": step,
+        "prompt_id": group.task.prompt.prompt_id,
+        "pass_rate": group.pass_rate,
+        "route": route,
+        "trajectory_id": expert.trajectory_id if expert else None,
+        "kind": expert.kind if expert else None,
+    }

@@ -1,0 +1,173 @@
+"""Rollouts from a transformers model in this process: the engine that needs nothing else.
+
+Rows of one prompt share its prefill, finished rows leave the batch, and every row draws from a
+random stream of its own, so that a completion does not depend on what is decoded beside it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from hpt_core.config import Sampling
+from hpt_core.model import LoadedPolicy, stop_tokens, weights_hash
+from hpt_core.types import Completion, FinishReason
+
+# Rows are dropped from the batch once this share of it has finished: dropping copies the cache.
+COMPACT_AT = 0.25
+
+
+class HFEngine:
+    """Samples with `model.forward` and a key-value cache; implements `RolloutEngine`."""
+
+    def __init__(
+        self,
+        policy: LoadedPolicy,
+        slots: int = 256,
+        dtype: torch.dtype = torch.float32,
+        on_tokens: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """`slots` rows are decoded at once; `on_tokens` hears how many tokens each forward made.
+
+        A policy whose weights have another type than `dtype` is copied; else its model is shared.
+        """
+        shared = policy.model.dtype == dtype
+        self.model: PreTrainedModel = policy.model if shared else copy.deepcopy(policy.model).to(dtype)
+        self.device = self.model.device
+        self.tokenizer = policy.tokenizer
+        self.slots = slots
+        self.on_tokens = on_tokens
+        self.stops = torch.tensor(sorted(stop_tokens(policy)), device=self.device)
+        self.policy = weights_hash(policy.model)
+
+    def load_weights(self, model: PreTrainedModel) -> None:
+        if model is not self.model:
+            self.model.load_state_dict(model.state_dict())  # casts to the sampler's type
+        self.policy = weights_hash(model)
+
+    @torch.no_grad()
+    def generate(
+        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], sampling: Sampling
+    ) -> list[Completion]:
+        training = self.model.training
+        self.model.eval()
+        # Like lengths together need little padding; like prompts together share a prefill.
+        order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), tuple(prompts[i]), i))
+        done: dict[int, Completion] = {}
+        for start in range(0, len(order), self.slots):
+            rows = order[start : start + self.slots]
+            decoded = self._decode([prompts[i] for i in rows], [seeds[i] for i in rows], sampling)
+            done.update(zip(rows, decoded, strict=True))
+        self.model.train(training)
+        return [done[i] for i in range(len(prompts))]
+
+    def _decode(self, prompts: list[Sequence[int]], seeds: list[int], sampling: Sampling) -> list[Completion]:
+        """One batch from prefill to its last token."""
+        limit = sampling.max_new_tokens
+        new = torch.zeros((len(prompts), limit), device=self.device)
+        tokens, logprobs = new.long(), new
+        lengths = torch.full((len(prompts),), limit, device=self.device)
+        stopped = torch.zeros(len(prompts), dtype=torch.bool, device=self.device)
+        uniforms = _uniforms(seeds, limit).to(self.device)
+
+        logits, cache, attention = self._prefill(prompts)
+        live = torch.arange(len(prompts), device=self.device)  # the rows still in the batch
+        for t in range(limit):
+            token, logprob = draw(logits.float(), uniforms[live, t], sampling)
+            tokens[live, t], logprobs[live, t] = token, logprob
+            ended = torch.isin(token, self.stops) & ~stopped[live]
+            lengths[live[ended]] = t + 1
+            stopped[live[ended]] = True
+            going = ~stopped[live]
+            self.on_tokens(int((going | ended).sum()))
+            if t + 1 == limit or not going.any():
+                break
+            if going.float().mean() <= 1 - COMPACT_AT:
+                keep = going.nonzero().squeeze(1)
+                cache.batch_select_indices(keep)
+                live, token, attention = live[keep], token[keep], attention[keep]
+            attention = torch.cat([attention, attention.new_ones(len(live), 1)], dim=1)
+            logits = self._forward(token[:, None], attention, cache)
+        return [
+            self._completion(
+                tokens[i, : lengths[i]], logprobs[i, : lengths[i]], "stop" if stopped[i] else "length"
+            )
+            for i in range(len(prompts))
+        ]
+
+    def _prefill(self, prompts: list[Sequence[int]]) -> tuple[Tensor, DynamicCache, Tensor]:
+        """Each distinct prompt once, left-padded, then copied to its rows."""
+        distinct = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
+        where = {prompt: i for i, prompt in enumerate(distinct)}
+        rows = torch.tensor([where[tuple(prompt)] for prompt in prompts], device=self.device)
+        width = max(map(len, distinct))
+        pad = self.tokenizer.pad_token_id
+        input_ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in distinct], device=self.device)
+        attention = torch.tensor(
+            [[0] * (width - len(p)) + [1] * len(p) for p in distinct], device=self.device
+        )
+        cache = DynamicCache(config=self.model.config)
+        logits = self._forward(input_ids, attention, cache)
+        cache.batch_select_indices(rows)
+        return logits[rows], cache, attention[rows]
+
+    def _forward(self, input_ids: Tensor, attention: Tensor, cache: DynamicCache) -> Tensor:
+        """Logits [B, V] of the next token; `input_ids` [B, S] are the last of `attention` [B, L]."""
+        positions = (attention.cumsum(1) - 1).clamp(min=0)[:, -input_ids.shape[1] :]
+        output = self.model(
+            input_ids=input_ids,
+            attention_mask=attention,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1]
+
+    def _completion(self, tokens: Tensor, logprobs: Tensor, reason: FinishReason) -> Completion:
+        ids = tuple(tokens.tolist())
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return Completion(text, ids, tuple(logprobs.tolist()), reason)
+
+
+def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """Tokens [B] by inverse transform of `uniform` [B] in [0, 1), and their log-probabilities [B].
+
+    The log-probability is that of the tempered distribution, before top-p cuts its tail: the
+    one that the loss means. Temperature 0 takes the likeliest token.
+    """
+    if sampling.temperature == 0:
+        logprobs = logits.log_softmax(-1)
+        token = logits.argmax(-1)
+    else:
+        logprobs = (logits / sampling.temperature).log_softmax(-1)
+        cdf = _nucleus(logprobs.double().exp(), sampling.top_p).cumsum(-1)
+        # A uniform of almost 1 may round up to the total, one past the last token of any mass.
+        target = (uniform[:, None] * cdf[:, -1:]).minimum(
+            torch.nextafter(cdf[:, -1:], torch.zeros_like(cdf[:, -1:]))
+        )
+        token = torch.searchsorted(cdf, target, right=True).squeeze(1)
+    return token, logprobs.gather(1, token[:, None]).squeeze(1)
+
+
+def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
+    """Zero all but the smallest set of tokens that holds `top_p` of the mass (Holtzman et al. 2020)."""
+    if top_p == 1.0:
+        return probabilities
+    ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
+    before = ordered.cumsum(-1) - ordered
+    return torch.zeros_like(probabilities).scatter(1, index, ordered * (before < top_p))
+
+
+def _uniforms(seeds: list[int], count: int) -> Tensor:
+    """[B, count] in [0, 1), each row from its own seed."""
+    return torch.stack(
+        [
+            torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+            for seed in seeds
+        ]
+    )

@@ -1,0 +1,33 @@
+"""log pi_theta of response tokens, and the entropy of the distributions they were drawn from."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from hpt_core.trainer.batch import Padded
+
+
+def token_likelihood(model: PreTrainedModel, batch: Padded, temperature: float) -> tuple[Tensor, Tensor]:
+    """logp [B, T] and entropy [B, T] in float32, with gradient.
+
+    `temperature` divides the logits, so that trainer and sampler mean the same distribution.
+    Logits exist for response positions alone.
+    """
+    count = batch.mask.shape[1]
+    logits = model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention,
+        position_ids=(batch.attention.cumsum(1) - 1).clamp(min=0),
+        logits_to_keep=count + 1,  # the logits at a position speak of the next token
+        use_cache=False,
+    ).logits[:, :-1]
+    logprobs = (logits.float() / temperature).log_softmax(-1)
+    logp = logprobs.gather(2, batch.responses[:, :, None]).squeeze(2)
+    return logp, -(logprobs.exp() * logprobs).sum(-1)
+
+
+def autocast(device: torch.device, dtype: str) -> torch.autocast:
+    """The context that forward passes run in: bfloat16 arithmetic on float32 weights, or none."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16")

@@ -1,0 +1,112 @@
+"""One optimizer step on one mini-batch: plan, micro-batches, clip or skip, update."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+from transformers import PreTrainedModel
+
+from hpt_core.config import TrainConfig
+from hpt_core.errors import TrainingError
+from hpt_core.trainer.batch import Row, facts, micro_batches, pad
+from hpt_core.trainer.likelihood import autocast, token_likelihood
+from hpt_core.types import Tokens
+from hpt_core.upge import plan, surrogate
+
+
+class Totals(Counter[str]):
+    """Sums over the tokens of a mini-batch, from which means are made at the end."""
+
+    def mean(self, name: str, over: str) -> float | None:
+        return self[name] / self[over] if self[over] else None
+
+
+def update(
+    model: PreTrainedModel,
+    optimizers: Sequence[Optimizer],
+    rows: Sequence[Row],
+    config: TrainConfig,
+    options: Mapping[str, Any],
+    *,
+    temperature: float,
+) -> Totals:
+    """Take one step on `rows`, the whole mini-batch; returns its sums.
+
+    Raises TrainingError for a loss or a gradient that is not finite, with the prompts behind it.
+    A mini-batch without a gradient (every group of equal rewards) leaves the weights alone.
+    """
+    known = facts(rows, model.device)
+    planned = plan(config.algorithm, known, **options)
+    totals = Totals(
+        rows_trained=int(planned.active.sum()), rows_expert=int((planned.active & known.expert).sum())
+    )
+    rollout_tokens = int(known.length[planned.active & ~known.expert].sum())
+    model.train()
+    for chosen in micro_batches(rows, planned.active, config.microbatch_tokens):
+        members = [rows[i] for i in chosen]
+        batch = pad(members, 0, model.device)
+        with autocast(model.device, config.autocast):
+            logp, entropy = token_likelihood(model, batch, temperature)
+        part = torch.tensor(chosen, device=model.device)
+        tokens = Tokens(
+            logp,
+            batch.logp_old,
+            batch.mask,
+            known.reward[part],
+            known.group[part],
+            known.expert[part],
+            entropy,
+        )
+        loss = surrogate(config.algorithm, tokens, planned[part], **options)
+        if config.entropy_coefficient and rollout_tokens:
+            on_policy = tokens.mask & ~tokens.expert[:, None]
+            loss = loss - config.entropy_coefficient * entropy[on_policy].sum() / rollout_tokens
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the loss is {float(loss)} on prompts {_names(members)}; {_REMEDY}")
+        loss.backward()
+        _count(totals, tokens, members)
+    if not totals["rows_trained"]:
+        totals["updates_empty"] += 1
+        return totals
+    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm))
+    if norm != norm or norm == float("inf"):
+        raise TrainingError(f"the gradient norm is {norm} on prompts {_names(rows)}; {_REMEDY}")
+    skipped = config.skip_norm is not None and norm > config.skip_norm
+    if not skipped:
+        for optimizer in optimizers:
+            optimizer.step()
+    model.zero_grad(set_to_none=True)
+    totals.update(
+        updates=1, grad_norm=norm, updates_skipped=int(skipped), updates_clipped=int(norm > config.clip_norm)
+    )
+    return totals
+
+
+_REMEDY = "lower train.optimizer.lr, or train with autocast: float32"
+
+
+def _count(totals: Totals, tokens: Tokens, members: Sequence[Row]) -> None:
+    """Add the sums of a micro-batch."""
+    with torch.no_grad():
+        rollout = tokens.mask & ~tokens.expert[:, None]
+        ratio = (tokens.logp - tokens.logp_old)[rollout].exp()
+        nll = -(tokens.logp * tokens.mask).sum(1)
+        assert tokens.entropy is not None
+        totals.update(
+            tokens_trained=int(tokens.mask.sum()),
+            tokens_rollout=int(rollout.sum()),
+            ratio=float(ratio.sum()),
+            entropy=float(tokens.entropy[rollout].sum()),
+        )
+        for row, value in zip(members, nll.tolist(), strict=True):
+            if row.kind is not None:
+                totals.update({f"nll/{row.kind}": value, f"tokens/{row.kind}": len(row.response)})
+
+
+def _names(rows: Sequence[Row]) -> str:
+    names = list(dict.fromkeys(row.prompt_id for row in rows))
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

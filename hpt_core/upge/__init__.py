@@ -1,0 +1,74 @@
+"""The Unified Policy Gradient Estimator: one formula (estimator.py), one table (algorithms.py).
+
+For a step that fits one forward pass, `loss`; for one cut into micro-batches, `plan` once and
+`surrogate` for each. Options are the fields of `Options`, over the algorithm's published settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from hpt_core.types import Rows, Tokens
+from hpt_core.upge import estimator
+from hpt_core.upge.algorithms import ALGORITHMS, algorithm
+from hpt_core.upge.estimator import Algorithm, Plan, Term
+from hpt_core.upge.options import Options
+
+__all__ = [
+    "ALGORITHMS",
+    "Algorithm",
+    "Options",
+    "Plan",
+    "Term",
+    "algorithm",
+    "loss",
+    "plan",
+    "surrogate",
+    "token_weights",
+]
+
+
+def plan(name: str, rows: Rows, **options: Any) -> Plan:
+    """Advantage, denominator and activity of the rows [B] of a whole mini-batch.
+
+    Raises ValueError where the rows lack what the algorithm needs, with the remedy.
+    """
+    return estimator.plan(algorithm(name), rows, _options(name, options))
+
+
+def surrogate(name: str, tokens: Tokens, planned: Plan, **options: Any) -> Tensor:
+    """The scalar to call backward on, for tokens whose rows have the part `planned` of the plan.
+
+    Its gradients add up over the parts of a mini-batch, in any cut and order. Takes the options of `plan`.
+    """
+    return estimator.surrogate(algorithm(name), tokens, planned, _options(name, options))
+
+
+def loss(name: str, tokens: Tokens, **options: Any) -> Tensor:
+    """The scalar of a mini-batch in one piece: d loss / d logp = - w / the aggregation's denominator.
+
+    `length` defaults to T. Raises as `plan` does.
+    """
+    options = _with_length(tokens, options)
+    return surrogate(name, tokens, plan(name, tokens.rows, **options), **options)
+
+
+def token_weights(name: str, tokens: Tokens, **options: Any) -> Tensor:
+    """w = 1_stable * (pi_theta / pi_ref) * A_hat before aggregation, [B, T], detached.
+
+    0 where the mask is False or the row takes no part. Raises as `plan` does.
+    """
+    options = _with_length(tokens, options)
+    planned = plan(name, tokens.rows, **options)
+    return estimator.weights(algorithm(name), tokens, planned, _options(name, options))
+
+
+def _options(name: str, given: dict[str, Any]) -> Options:
+    return replace(algorithm(name).options, **given)
+
+
+def _with_length(tokens: Tokens, options: dict[str, Any]) -> dict[str, Any]:
+    return {**options, "length": tokens.mask.shape[1]} if options.get("length") is None else options

@@ -1,0 +1,41 @@
+"""Statistics over the rows of a prompt. Float64, since rows are few and gates compare exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The G prompts that B rows belong to."""
+
+    label: Tensor
+    """[G] int64, the number of each prompt."""
+    index: Tensor
+    """[B] int64, where in `label` each row's prompt stands."""
+
+    @classmethod
+    def of(cls, group: Tensor) -> Groups:
+        label, index = torch.unique(group, return_inverse=True)
+        return cls(label, index)
+
+    def count(self, members: Tensor) -> Tensor:
+        """[B] bool -> [G], how many members each prompt has."""
+        return self._reduce(members, members, "sum")
+
+    def mean(self, values: Tensor, members: Tensor) -> Tensor:
+        """[B], [B] bool -> [G], the mean over each prompt's members; 0 where it has none."""
+        return self._reduce(values, members, "mean")
+
+    def equal(self, values: Tensor, members: Tensor) -> Tensor:
+        """[B], [B] bool -> [G] bool, the members of the prompt all have the same value."""
+        return self._reduce(values, members, "amax") == self._reduce(values, members, "amin")
+
+    def _reduce(self, values: Tensor, members: Tensor, how: Literal["sum", "mean", "amax", "amin"]) -> Tensor:
+        # Only members are read: the reward of a demonstration may be anything, NaN included.
+        start = torch.zeros(len(self.label), dtype=torch.float64, device=values.device)
+        return start.scatter_reduce(0, self.index[members], values[members].double(), how, include_self=False)

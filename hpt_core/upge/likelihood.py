@@ -1,0 +1,27 @@
+"""grad pi_theta, the likelihood whose gradient is followed: grad f(pi_theta / pi_ref) in general.
+
+Each function maps the ratio [B, T] to the slope f'(ratio) [B, T], the factor that f adds to the
+estimator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Likelihood = Callable[[Tensor], Tensor]
+
+
+def identity(ratio: Tensor) -> Tensor:
+    """f(r) = r."""
+    return torch.ones_like(ratio)
+
+
+def shaped(ratio: Tensor) -> Tensor:
+    """f(r) = r / (r + 0.1), steep where the policy would hardly have written the token.
+
+    LUFFY's policy shaping, arXiv 2504.14945, with its gamma = 0.1.
+    """
+    return 0.1 / (ratio + 0.1).square()

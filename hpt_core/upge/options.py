@@ -1,0 +1,41 @@
+"""What a user may set; every algorithm takes all of it and reads its own part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hpt_core.gate import Gate, Switch
+
+
+@dataclass(frozen=True)
+class Options:
+    gamma: float = 0.0
+    """HPT's threshold on the pass rate, in [0, 1]."""
+    clip: float | tuple[float, float] = 0.2
+    """epsilon, or (epsilon_low, epsilon_high): the ratio is held to [1 - low, 1 + high]."""
+    sft_coefficient: float = 1.0
+    """Weight of a demonstration beside the rollouts."""
+    length: int | None = None
+    """L of a constant denominator, in tokens: the longest response that may be sampled."""
+    gate: Gate | None = None
+    """In place of the switch at gamma."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The interval that the ratio is held to."""
+        low, high = self.clip if isinstance(self.clip, tuple) else (self.clip, self.clip)
+        return 1.0 - low, 1.0 + high
+
+    @property
+    def gating(self) -> Gate:
+        return self.gate or Switch(self.gamma)
+
+    @property
+    def constant_length(self) -> int:
+        """Raises ValueError where nobody named L: one read off the data would move with it."""
+        if self.length is None or self.length < 1:
+            raise ValueError(
+                f"length={self.length}: a constant denominator needs the longest response that may be "
+                "sampled, in tokens; pass length=max_new_tokens"
+            )
+        return self.length

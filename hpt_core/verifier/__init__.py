@@ -1,0 +1,9 @@
+"""Judges responses against reference answers. Imports neither torch nor transformers."""
+
+from __future__ import annotations
+
+from hpt_core.verifier.grading import check_kind, gold_problem, grade
+from hpt_core.verifier.lines import verify_lines
+from hpt_core.verifier.pool import VerifierPool
+
+__all__ = ["VerifierPool", "check_kind", "gold_problem", "grade", "verify_lines"]

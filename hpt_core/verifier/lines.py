@@ -1,0 +1,58 @@
+"""Verification of JSON lines, for `hpt verify FILE.jsonl`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from hpt_core.protocols import Verifier
+from hpt_core.types import Verdict
+
+BATCH = 1024
+"""Lines read before verdicts are written."""
+
+_FORM = 'write one {"response": ..., "gold": ..., "kind": ...} per line'
+
+
+def verify_lines(lines: Iterable[str | bytes], verifier: Verifier, name: str) -> Iterator[dict[str, Any]]:
+    """{"correct", "extracted", "error"} for each line {"response", "gold", "kind"} of file `name`, in order.
+
+    `gold` is a text, a number, or the object of a reasoning-gym entry. A line that cannot be read gets
+    an error that names file, line and remedy; so does one that cannot be judged.
+    """
+    numbered = enumerate(lines, start=1)
+    while batch := list(islice(numbered, BATCH)):
+        items = [_item(line) for _, line in batch]
+        verdicts = iter(verifier.verify([item for item in items if not isinstance(item, str)]))
+        for (line_number, _), item in zip(batch, items, strict=True):
+            verdict = Verdict(False, None, item) if isinstance(item, str) else next(verdicts)
+            error = f"{name}:{line_number}: {verdict.error}" if verdict.error is not None else None
+            yield {"correct": verdict.correct, "extracted": verdict.extracted, "error": error}
+
+
+def _item(line: str | bytes) -> tuple[str, str, str] | str:
+    """(response, gold, kind), or what is wrong with the line."""
+    try:
+        text = line.decode("utf-8") if isinstance(line, bytes) else line
+    except UnicodeDecodeError as e:
+        return f"not UTF-8: {e.reason} at byte {e.start}; save the file as UTF-8"
+    text = text.removeprefix("\ufeff").strip()
+    if not text:
+        return f"not JSON: the line is empty; {_FORM}"
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        return f"not JSON: {e}; {_FORM}"
+    if not isinstance(row, dict):
+        return f"not a JSON object; {_FORM}"
+    missing = [key for key in ("response", "gold", "kind") if row.get(key) is None]
+    if missing:
+        return f"no {', '.join(missing)}; {_FORM}"
+    gold = row["gold"]
+    if isinstance(gold, dict) or (isinstance(gold, int | float) and not isinstance(gold, bool)):
+        gold = json.dumps(gold)
+    if not (isinstance(row["response"], str) and isinstance(gold, str) and isinstance(row["kind"], str)):
+        return "response, gold and kind must be texts; quote them"
+    return row["response"], gold, row["kind"]

@@ -1,0 +1,162 @@
+"""A pool of grading processes, each of which can be lost without losing more than one item."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+
+from hpt_core.errors import InputError, VerifierError
+from hpt_core.types import Verdict
+from hpt_core.verifier.grading import grade, grade_quickly
+from hpt_core.verifier.worker import Grade, Item
+
+BATCH = 64
+"""Items per round trip: enough to hide its cost, few enough to share work evenly."""
+
+_START = "import sys; sys.path[:] = {path!r}; from hpt_core.verifier.worker import serve; serve({fd})"
+
+
+class VerifierPool:
+    """Grades in `workers` processes; an item that takes over `timeout_s` seconds costs only itself.
+
+    What string work decides is graded here, the rest in the processes, which start when first needed
+    and end with the pool or with this process. A verdict whose `error` is set is no judgement: callers
+    must not turn it into a reward. `grade_item` is for tests; it must be importable by name.
+    """
+
+    def __init__(self, workers: int, timeout_s: float, grade_item: Grade = grade) -> None:
+        if workers < 1 or timeout_s <= 0:
+            raise InputError(f"verifier: workers ({workers}) and timeout_s ({timeout_s}) must be above 0")
+        self._workers = workers
+        self._timeout_s = timeout_s
+        self._grade_item = grade_item
+        self._idle: list[_Worker] = []
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> VerifierPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes; a later `verify` starts new ones."""
+        with self._lock:
+            while self._idle:
+                self._idle.pop().kill()
+
+    def verify(self, items: Sequence[Item]) -> list[Verdict]:
+        """One verdict for each (response, gold, kind), in order."""
+        verdicts = [self._here(item) for item in items]
+        undecided = deque(i for i, verdict in enumerate(verdicts) if verdict is None)
+        if undecided:
+            with self._lock:
+                self._in_workers(items, undecided, verdicts)
+        return [verdict for verdict in verdicts if verdict is not None]
+
+    def _here(self, item: Item) -> Verdict | None:
+        if self._grade_item is not grade:
+            return None
+        try:
+            return grade_quickly(*item)
+        except (InputError, VerifierError) as e:
+            return Verdict(False, None, str(e))
+
+    def _in_workers(
+        self, items: Sequence[Item], undecided: deque[int], verdicts: list[Verdict | None]
+    ) -> None:
+        """Fill in the undecided verdicts."""
+        size = max(1, min(BATCH, -(-len(undecided) // self._workers)))
+        busy: dict[Connection, _Worker] = {}
+        try:
+            while undecided or busy:
+                while undecided and len(busy) < self._workers:
+                    worker = self._idle.pop() if self._idle else _Worker(self._grade_item, self._timeout_s)
+                    batch = [undecided.popleft() for _ in range(min(size, len(undecided)))]
+                    if worker.send(batch, items):
+                        busy[worker.connection] = worker
+                    else:  # it died idle: nobody's item is to blame
+                        undecided.extendleft(reversed(batch))
+                        worker.kill()
+                for connection in wait(list(busy)):
+                    worker = busy[connection]  # type: ignore[index]
+                    index = worker.pending.popleft()
+                    verdict = worker.receive()
+                    verdicts[index] = verdict or Verdict(False, None, worker.epitaph())
+                    if verdict is None:
+                        undecided.extendleft(reversed(worker.pending))
+                    if verdict is None or not worker.pending:
+                        del busy[worker.connection]
+                    if verdict is not None and not worker.pending:
+                        self._idle.append(worker)
+        finally:
+            # Interrupted: what they would still answer belongs to no later call.
+            for worker in busy.values():
+                worker.kill()
+
+
+class _Worker:
+    """One grading process and the items it owes."""
+
+    def __init__(self, grade_item: Grade, timeout_s: float) -> None:
+        self.pending: deque[int] = deque()
+        self._timeout_s = timeout_s
+        self.connection, theirs = Pipe()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-c", _START.format(path=sys.path, fd=theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
+        self._greeting: tuple[Grade, float] | None = (grade_item, timeout_s)
+
+    def send(self, batch: list[int], items: Sequence[Item]) -> bool:
+        """Hand over a batch; False if the process is gone. Raises VerifierError if it never started."""
+        fresh = self._greeting is not None
+        try:
+            if self._greeting is not None:
+                self.connection.send(self._greeting)
+                self._greeting = None
+            self.connection.send([tuple(items[i]) for i in batch])
+        except OSError as e:
+            if fresh:
+                raise VerifierError(f"no grading process starts: {self.epitaph()}") from e
+            return False
+        self.pending.extend(batch)
+        return True
+
+    def receive(self) -> Verdict | None:
+        """The next verdict; None if the process died over it."""
+        try:
+            verdict = self.connection.recv()
+        except (EOFError, OSError):
+            return None
+        assert isinstance(verdict, Verdict)
+        return verdict
+
+    def epitaph(self) -> str:
+        """Why the process died, for the item that it died over."""
+        self.connection.close()
+        code = self._process.wait()
+        if code == -signal.SIGALRM:
+            return f"grading took over {self._timeout_s:g} s; raise verifier.timeout_s"
+        if code < 0:
+            return f"grading ended in signal {-code} ({signal.strsignal(-code)}); is memory short?"
+        return f"the grading process left with exit code {code}"
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self.connection.close()

@@ -1,0 +1,103 @@
+"""Stages `base` and `teacher`: a pretrained policy copied, or a small one warm-started, as a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hpt_core.chat import with_system_prompt
+from hpt_core.config import Policy, WarmStart
+from hpt_core.data import tables
+from hpt_core.data.problems import overlap_key, prompt_id
+from hpt_core.data.sources import Reject, read_rows
+from hpt_core.data.worked import worked_solution
+from hpt_core.errors import InputError
+from hpt_core.model import LoadedPolicy, load_policy, save_policy
+from hpt_core.seeds import derive
+from hpt_core.types import Prompt
+from hpt_core.warm_start import build_policy, teach
+from pipelines.params import Params
+from pipelines.progress import ProgressBar
+from pipelines.stage import argument, check_name, launch
+
+BENCHMARKS = Path("data/prompts/benchmarks.parquet")
+
+
+def run(params: Params, which: str, out: Path, benchmarks: Path = BENCHMARKS) -> Mapping[str, Any]:
+    """Write the policy `which` ("base" or "teacher") to `out`. Raises InputError."""
+    check_name(which, ["base", "teacher"])
+    config = params.base if which == "base" else params.teacher and params.teacher.policy
+    if config is None:
+        tables.write_json(out / "teacher.json", {"teacher": None})
+        return {}
+    if config.warm_start:
+        policy = warm_start(config.warm_start, derive(params.seed, which), benchmarks, which)
+    else:
+        policy = pretrained(config)
+    if config.system_prompt:
+        policy.tokenizer.chat_template = with_system_prompt(
+            policy.tokenizer.chat_template, config.system_prompt
+        )
+    save_policy(policy, out)
+    return {}
+
+
+def pretrained(config: Policy) -> LoadedPolicy:
+    assert config.model is not None
+    template = None
+    if config.chat_template:
+        try:
+            template = Path(config.chat_template).read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"{config.chat_template}: {error.strerror}; correct chat_template in params.yaml"
+            ) from error
+    local = Path(config.model)
+    return load_policy(
+        local if local.is_dir() else config.model, revision=config.revision, chat_template=template
+    )
+
+
+def warm_start(config: WarmStart, seed: int, benchmarks: Path, name: str) -> LoadedPolicy:
+    """A small policy taught the worked solutions of `config.sources`, none of them a benchmark's."""
+    held_out = {overlap_key(row["problem"]) for row in tables.read(benchmarks, tables.BENCHMARKS)}
+    lessons = [
+        (prompt.problem, solution)
+        for prompt in _prompts(config)
+        if overlap_key(prompt.problem) not in held_out and (solution := worked_solution(prompt))
+    ]
+    if not lessons:
+        raise InputError(
+            f"{name}.warm_start.sources: code writes solutions of none of them; see hpt_core/data/worked.py"
+        )
+    policy = build_policy(config, [text for lesson in lessons for text in lesson], seed)
+    with ProgressBar(f"warm-start {name}", config.steps) as bar:
+        teach(policy, lessons, config, seed, lambda step, nll: bar.advance(nll=nll))
+    return policy
+
+
+def _prompts(config: WarmStart) -> list[Prompt]:
+    prompts = []
+    for source in config.sources:
+        for row in read_rows(source):
+            if isinstance(row, Reject):
+                raise InputError(f"{row.file}:{row.line}: {row.reason}: {row.detail}")
+            kind = source.answer_kind or f"reasoning_gym:{source.reasoning_gym}"
+            problem = row.values["problem"]
+            prompts.append(
+                Prompt(prompt_id(problem), problem, row.values["answer"], kind, source.name, source.license)
+            )
+    return prompts
+
+
+def main() -> None:
+    """Entry point of `python -m pipelines.base {base,teacher}`."""
+    which = argument()
+    # An arm may be called teacher, and models/ARM is its.
+    out = Path("models/base" if which == "base" else "models/teacher_policy")
+    launch(which, lambda params: run(params, which, out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""`hpt`: the pipeline from the command line. Each command imports what it needs, so that help is instant."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+from hpt_core.errors import InputError
+from pipelines import environment
+
+ROOT = Path(".")
+"""Commands run in the project's folder, as git's and DVC's do."""
+
+EXAMPLES = """
+examples:
+  hpt run                                   bring everything up to date, publish what is new
+  hpt run --recipe gsm8k train.steps=50     the same after writing params.yaml from a recipe
+  hpt run seed=2                            the same after changing params.yaml
+  hpt recipe embedded                       write params.yaml from conf/recipe/embedded.yaml
+  hpt status                                which stages are out of date
+  hpt serve                                 run on the schedule of params.yaml
+  hpt ui                                    open MLflow on the results
+  hpt publish                               send results to MLflow after a bare `dvc repro`
+  hpt verify answers.jsonl > verdicts.jsonl judge responses
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0, 1 where the run failed, 2 where the input cannot be used."""
+    options = parser().parse_args(arguments)
+    environment.prepare(ROOT)
+    signal.signal(signal.SIGHUP, _hang_up)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except InputError as error:
+        print(f"hpt: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("hpt: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader has gone (`hpt verify ... | head`); keep Python from flushing into nothing at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="hpt",
+        description="Hybrid post-training: curate, sample, train on demonstrations and rollouts, compare.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        return sub
+
+    run = add("run", run_flow, "run the stages that are out of date, publish, register, push")
+    run.add_argument("--recipe", metavar="NAME", help="first write params.yaml from conf/recipe/NAME.yaml")
+    run.add_argument("overrides", nargs="*", metavar="key=value", help="set in params.yaml, Hydra's grammar")
+    run.add_argument("--retries", type=int, default=0, help="of a stage that failed (default 0)")
+    recipe = add("recipe", write_recipe, "write params.yaml from a recipe")
+    recipe.add_argument("name", metavar="NAME")
+    recipe.add_argument("overrides", nargs="*", metavar="key=value")
+    add("status", show_status, "list the stages and whether they are up to date")
+    serve = add("serve", serve_flow, "run on the cron and timezone of params.yaml, one run at a time")
+    for sub in (run, serve):
+        sub.add_argument(
+            "--workers",
+            type=int,
+            default=int(os.environ.get("HPT_WORKERS", "2")),
+            help="stages side by side (default HPT_WORKERS or 2)",
+        )
+    add("publish", publish, "send to MLflow what it lacks, from files")
+    add("summary", summary, "print the table of results")
+    ui = add("ui", open_ui, "start MLflow's UI on the results")
+    ui.add_argument("--port", type=int, default=5000)
+    verify = add("verify", verify_file, 'judge JSONL lines {"response", "gold", "kind"}, verdicts to stdout')
+    verify.add_argument("file", type=Path, metavar="FILE", help="JSONL; - reads stdin")
+    verify.add_argument("--workers", type=int, default=1)
+    verify.add_argument("--timeout", type=float, default=5.0, help="seconds for one line (default 5)")
+    return top
+
+
+def run_flow(options: argparse.Namespace) -> int:
+    from pipelines.params import load_params
+
+    if options.recipe or options.overrides:
+        _compose(options.recipe, options.overrides)
+    load_params(ROOT / "params.yaml")
+
+    from pipelines import flow
+
+    state = flow.run(ROOT, options.workers, options.retries)
+    if not state.is_completed():
+        print(f"hpt: {state.message}", file=sys.stderr)
+        return 1
+    print(state.message)
+    summary(options)
+    print("Runs, curves and models: hpt ui")
+    return 0
+
+
+def write_recipe(options: argparse.Namespace) -> int:
+    _compose(options.name, options.overrides)
+    print("params.yaml written; next: hpt run")
+    return 0
+
+
+def _compose(recipe: str | None, overrides: list[str]) -> None:
+    from pipelines import recipes
+
+    if recipe is None:
+        recipes.override(ROOT, overrides)
+    else:
+        recipes.write(ROOT, recipe, overrides)
+
+
+def show_status(options: argparse.Namespace) -> int:
+    from pipelines.graph import load_stages
+    from pipelines.params import load_params
+
+    load_params(ROOT / "params.yaml")
+    for stage in load_stages(ROOT):
+        print(f"{'out of date' if stage.changed else 'up to date':<12} {stage.name:<22} {stage.desc}")
+    return 0
+
+
+def serve_flow(options: argparse.Namespace) -> int:
+    from pipelines.params import load_params
+
+    schedule = load_params(ROOT / "params.yaml").schedule
+    from pipelines.server import prefect_server
+
+    with prefect_server(ROOT):
+        from pipelines import flow
+
+        flow.serve(ROOT, schedule, options.workers)
+    return 0
+
+
+def publish(options: argparse.Namespace) -> int:
+    from pipelines import register, tracking
+    from pipelines.store import tracking_uri
+
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+
+    try:
+        print(tracking.publish(ROOT))
+        print(register.register(ROOT))
+    except tracking.UNREACHABLE as error:
+        print(f"hpt: MLflow at {tracking_uri(ROOT)} failed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def summary(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from pipelines.summary import print_summary
+
+    print_summary(Console(), ROOT)
+    return 0
+
+
+def open_ui(options: argparse.Namespace) -> int:
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    page = "#/experiments?workflowType=machine_learning"
+    if uri and uri.startswith("http"):
+        print(f"MLflow runs at {uri}/{page}")
+        return 0
+    from pipelines.store import tracking_uri
+
+    print(f"http://127.0.0.1:{options.port}/{page}", flush=True)
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri(ROOT)]
+    return subprocess.run([*command, "--host", "127.0.0.1", "--port", str(options.port)]).returncode
+
+
+def verify_file(options: argparse.Namespace) -> int:
+    from hpt_core.verifier import VerifierPool, verify_lines
+
+    name = "stdin" if str(options.file) == "-" else str(options.file)
+    try:
+        source = sys.stdin if name == "stdin" else options.file.open(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror}; give a JSONL file") from error
+    with source, VerifierPool(options.workers, options.timeout) as pool:
+        for verdict in verify_lines(source, pool, name):
+            print(json.dumps(verdict, ensure_ascii=False))
+    return 0
+
+
+def _hang_up(number: int, frame: FrameType | None) -> None:
+    """A closed terminal ends a run as Ctrl-C does, with the process groups of its stages."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

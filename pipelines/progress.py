@@ -1,0 +1,71 @@
+"""How far a stage has come: a bar on a terminal, a line for every tenth elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+log = logging.getLogger(__name__)
+
+
+class ProgressBar:
+    """Counts `total` units of work; a context manager."""
+
+    def __init__(self, description: str, total: int) -> None:
+        console = Console(stderr=True)
+        self.description, self.total, self.done = description, total, 0
+        self.started = time.perf_counter()
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task(description, total=total, note="")
+
+    def __enter__(self) -> ProgressBar:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def advance(self, count: int = 1, **notes: float) -> None:
+        """`notes` are shown beside the count."""
+        tenth = 10 * self.done // self.total
+        self.done += count
+        note = "  ".join(f"{name} {value:.3g}" for name, value in notes.items())
+        self.bar.update(self.task, completed=self.done, note=note)
+        if self.bar.disable and 10 * self.done // self.total > tenth:
+            seconds = time.perf_counter() - self.started
+            log.info("%s %d/%d  %.0f s  %s", self.description, self.done, self.total, seconds, note)
+
+
+class StepProgress:
+    """A `MetricSink` that moves a bar and shows the metrics that tell how training goes."""
+
+    SHOWN: Mapping[str, str] = {
+        "reward/mean": "reward",
+        "offline_share": "offline",
+        "grad_norm": "norm",
+        "dev/accuracy": "dev",
+    }
+
+    def __init__(self, bar: ProgressBar) -> None:
+        self.bar = bar
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        notes = {label: metrics[name] for name, label in self.SHOWN.items() if name in metrics}
+        self.bar.advance(step - self.bar.done, **notes)

@@ -1,0 +1,189 @@
+"""What there is to publish of an arm, read from dvc.lock and the files that it vouches for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from hpt_core.evaluation import correct_matrix
+from pipelines import content
+
+PROMPTS = "data/prompts/train.parquet"
+BENCHMARKS = "data/prompts/benchmarks.parquet"
+EXPERTS = "data/experts/experts.parquet"
+PARAM_LENGTH = 6000
+"""MLflow takes no longer value of a parameter."""
+
+
+Scores = dict[str, dict[str, float]]
+"""benchmark -> prompt_id -> share of right responses"""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named input of a run."""
+
+    name: str
+    path: str
+    digest: str
+    """The DVC hash of `path`."""
+    context: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class ArmRecord:
+    """One arm: what it was made from."""
+
+    arm: str
+    content: str
+    mix: dict[str, float]
+    params: dict[str, str]
+    datasets: tuple[Dataset, ...]
+    experts: str
+    """The hash of the expert trajectories in dvc.lock."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluated model: metrics/eval/NAME.json and a few responses to read."""
+
+    content: str
+    metrics: dict[str, dict[str, float]]
+    """benchmark -> metric -> value"""
+    datasets: dict[str, Dataset]
+    path: Path
+    samples: dict[str, list[Any]]
+    scores: Scores
+
+
+def describe(root: Path, arm: str, entry: Mapping[str, Any], lock: Mapping[str, Any]) -> ArmRecord:
+    """The record of an arm from its train stage's entry, as in dvc.lock or as `content.live_entry`."""
+    params = dict(entry["params"]["params.yaml"])
+    mix = params.pop(f"arms.{arm}")["mix"]
+    params["mix"] = mix
+    base = lock["base"]["params"]["params.yaml"]["base"]
+    hashes = {dep["path"]: dep["md5"] for dep in entry["deps"]}
+    datasets = [Dataset("prompts", PROMPTS, hashes[PROMPTS], "training", _rows(root / PROMPTS))]
+    table = pq.read_table(root / EXPERTS, columns=["kind", "source"]).to_pylist()
+    for kind, source in sorted({(row["kind"], row["source"]) for row in table if row["kind"] in mix}):
+        rows = sum(row["kind"] == kind and row["source"] == source for row in table)
+        datasets.append(Dataset(f"{kind}: {source}", EXPERTS, hashes[EXPERTS], "demonstrations", rows))
+    return ArmRecord(
+        arm=arm,
+        content=content.digest(entry),
+        mix=mix,
+        params=flatten(params | {"base": base}) | {"provenance": arm},
+        datasets=tuple(datasets),
+        experts=hashes[EXPERTS],
+    )
+
+
+def trained_arms(root: Path, lock: Mapping[str, Any]) -> list[str]:
+    """Arms of dvc.lock whose metrics in the workspace are the ones that it vouches for."""
+    arms = [name.partition("@")[2] for name in lock if name.startswith("train@")]
+    return [arm for arm in arms if _matches(root, lock, f"metrics/train/{arm}.jsonl")]
+
+
+def read_steps(root: Path, arm: str) -> list[dict[str, float]]:
+    """metrics/train/ARM.jsonl, one dict a step."""
+    text = (root / f"metrics/train/{arm}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines() if line]
+
+
+def read_evaluation(root: Path, name: str, lock: Mapping[str, Any]) -> Evaluation | None:
+    """The evaluation of an arm or of `base`; None where the present model has none."""
+    stage = "evaluate_base" if name == "base" else f"evaluate@{name}"
+    path = f"metrics/eval/{name}.json"
+    if stage not in lock or not _matches(root, lock, path):
+        return None
+    hashes = {dep["path"]: dep["md5"] for dep in lock[stage]["deps"]}
+    if hashes[f"models/{name}"] != content.output_hash(lock, f"models/{name}"):
+        return None  # of the model before this one
+    results = json.loads((root / path).read_text(encoding="utf-8"))
+    return Evaluation(
+        content=content.digest(lock[stage]),
+        metrics={benchmark: _numbers(result) for benchmark, result in results.items()},
+        datasets={
+            benchmark: Dataset(
+                f"benchmark: {benchmark}", BENCHMARKS, hashes[BENCHMARKS], "evaluation", result["n_prompts"]
+            )
+            for benchmark, result in results.items()
+        },
+        path=root / path,
+        samples=read_samples(root / f"data/eval/{name}.parquet"),
+        scores=read_scores(root / f"data/eval/{name}.parquet"),
+    )
+
+
+def read_samples(path: Path, per_benchmark: int = 20) -> dict[str, list[Any]]:
+    """The first sample of the first prompts of each benchmark, column by column."""
+    columns = ["benchmark", "prompt_id", "source", "response", "extracted", "correct", "n_tokens"]
+    rows = pq.read_table(path, columns=columns, filters=[("sample", "=", 0)]).to_pylist()
+    taken: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if len(taken.setdefault(row["benchmark"], [])) < per_benchmark:
+            taken[row["benchmark"]].append(row)
+    chosen = [row for group in taken.values() for row in group]
+    return {column: [row[column] for row in chosen] for column in columns}
+
+
+def read_scores(path: Path) -> Scores:
+    """The score of every prompt, which is what paired comparisons are made of."""
+    columns = ["benchmark", "prompt_id", "sample", "correct"]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in pq.read_table(path, columns=columns).to_pylist():
+        groups.setdefault(row["benchmark"], []).append(row)
+    return {benchmark: _scores(rows) for benchmark, rows in groups.items()}
+
+
+def _scores(rows: list[dict[str, Any]]) -> dict[str, float]:
+    prompts, correct = correct_matrix(rows)
+    return dict(zip(prompts, correct.mean(1).tolist(), strict=True))
+
+
+def recipe(root: Path) -> str:
+    """The first line of params.yaml names the recipe that wrote it; `custom` where it does not."""
+    with (root / "params.yaml").open(encoding="utf-8") as file:
+        first = file.readline()
+    return first.removeprefix("# recipe:").strip() if first.startswith("# recipe:") else "custom"
+
+
+def commit(root: Path) -> str:
+    """The checked-out commit, with `-dirty` where tracked files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    return result.stdout.strip() if result.returncode == 0 else "none"
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested keys joined by dots; lists and nulls as JSON."""
+    flat: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = (value if isinstance(value, str) else json.dumps(value))[:PARAM_LENGTH]
+    return flat
+
+
+def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
+    low, high = result["ci95"]
+    flat = {k: float(v) for k, v in result.items() if isinstance(v, int | float)}
+    return flat | {"ci95_low": float(low), "ci95_high": float(high)}
+
+
+def _matches(root: Path, lock: Mapping[str, Any], path: str) -> bool:
+    file = root / path
+    return file.exists() and hashlib.md5(file.read_bytes()).hexdigest() == content.output_hash(lock, path)
+
+
+def _rows(path: Path) -> int:
+    return int(pq.read_metadata(path).num_rows)

@@ -1,0 +1,92 @@
+"""Numbers and comparisons in words, the same in the report, the terminal and metrics/compare.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Entry = Mapping[str, Any]
+
+
+def percent(share: float) -> str:
+    """0.6125 -> 61.3%"""
+    return f"{100 * share:.1f}%"
+
+
+def points(difference: float) -> str:
+    """0.0312 -> 3.1; never -0.0"""
+    return f"{round(100 * difference, 1) + 0.0:.1f}"
+
+
+def signed(difference: float) -> str:
+    """0.0312 -> +3.1, with a true minus sign: for tables"""
+    text = points(difference)
+    return text.replace("-", "\u2212") if text.startswith("-") else f"+{text}" if text != "0.0" else text
+
+
+def interval(ci95: Sequence[float]) -> str:
+    """[0.57, 0.651] -> 57.0 to 65.1"""
+    return f"{points(ci95[0])} to {points(ci95[1])}"
+
+
+def p_value(p: float) -> str:
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def count(number: float) -> str:
+    """1234567 -> 1.23M"""
+    for size, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{suffix}" if number < 999.5 * size else f"{number / size:.0f}{suffix}"
+    return f"{number:.0f}"
+
+
+def gain_verdict(benchmark: str, arm: str, base: str, result: Entry) -> str:
+    """One sentence on an arm and the policy it started from."""
+    evidence = f"(95% {interval(result['ci95'])}, {p_value(result['p_holm'])})"
+    if not result["detected"]:
+        return f"On {benchmark}, no difference was detected between {arm} and {base}: {_by(arm, result)}."
+    if result["difference"] > 0:
+        return f"On {benchmark}, {arm} gains {points(result['difference'])} points over {base} {evidence}."
+    low, high = result["ci95"]
+    evidence = f"(95% {interval([-high, -low])}, {p_value(result['p_holm'])})"
+    return f"On {benchmark}, {arm} loses {points(-result['difference'])} points against {base} {evidence}."
+
+
+def pair_verdict(benchmark: str, a: str, b: str, result: Entry) -> str:
+    """One sentence on two arms; the better one comes first, so that the difference is positive."""
+    if not result["detected"]:
+        return f"On {benchmark}, no difference was detected between {a} and {b}: {_by(a, result)}."
+    low, high = result["ci95"]
+    winner, loser, bounds = (a, b, [low, high]) if result["difference"] > 0 else (b, a, [-high, -low])
+    return (
+        f"On {benchmark}, {winner} beats {loser} by {points(abs(result['difference']))} points "
+        f"(95% {interval(bounds)}, {p_value(result['p_holm'])})."
+    )
+
+
+def headline(benchmark: str, accuracy: Mapping[str, Entry], rivals: Sequence[str]) -> str:
+    """Who scored highest, and who cannot be told apart from it."""
+    best = max(accuracy, key=lambda policy: accuracy[policy]["avg_at_k"])
+    entry = accuracy[best]
+    share = f"{percent(entry['avg_at_k'])} (95% {interval(entry['ci95'])})"
+    lead = f"Highest accuracy on {benchmark}: {best}, {share}."
+    if not rivals:
+        return f"{lead} Every other policy is detectably below it."
+    return f"{lead} Not distinguishable from it: {listed(rivals)}."
+
+
+def listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _by(name: str, result: Entry) -> str:
+    return (
+        f"{name} scores {points(result['difference'])} points more "
+        f"(95% {interval(result['ci95'])}, {p_value(result['p_holm'])})"
+        if result["difference"] >= 0
+        else f"{name} scores {points(-result['difference'])} points less "
+        f"(95% {interval([-result['ci95'][1], -result['ci95'][0]])}, {p_value(result['p_holm'])})"
+    )

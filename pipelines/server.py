@@ -1,0 +1,51 @@
+"""A Prefect server on loopback, for schedules: the ephemeral one of `hpt run` has no scheduler."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+START_LIMIT = 120
+"""Seconds."""
+
+
+@contextmanager
+def prefect_server(root: Path, port: int = 4200) -> Iterator[str]:
+    """PREFECT_API_URL where the user has set it; else a server of our own for as long as the block runs.
+
+    Raises RuntimeError where it does not start.
+    """
+    if url := os.environ.get("PREFECT_API_URL"):
+        yield url
+        return
+    url = f"http://127.0.0.1:{port}/api"
+    log = root / "logs" / "prefect-server.log"
+    log.parent.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("w") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        _wait(server, f"{url}/health", log)
+        os.environ["PREFECT_API_URL"] = url
+        yield url
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait(server: subprocess.Popen[bytes], health: str, log: Path) -> None:
+    deadline = time.monotonic() + START_LIMIT
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(health, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise RuntimeError(f"the Prefect server did not start; see {log}, or set PREFECT_API_URL to another")

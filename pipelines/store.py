@@ -1,0 +1,178 @@
+"""The MLflow store of a checkout: where it is, and the few operations that publishing needs."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipelines import content, environment
+from pipelines.records import Dataset
+
+for _name, _value in environment.QUIET.items():  # mlflow reads its telemetry switch when it is imported
+    os.environ.setdefault(_name, _value)
+
+import mlflow  # noqa: E402
+from mlflow.entities import Dataset as MlflowDataset  # noqa: E402
+from mlflow.entities import (  # noqa: E402
+    DatasetInput,
+    InputTag,
+    LoggedModelOutput,
+    Metric,
+    Run,
+    ViewType,
+)
+from mlflow.models.model import MLMODEL_FILE_NAME  # noqa: E402
+from mlflow.models.utils import get_external_mlflow_model_spec  # noqa: E402
+
+BATCH = 1000
+"""MLflow takes no more metrics in one call."""
+
+
+def tracking_uri(root: Path) -> str:
+    """MLFLOW_TRACKING_URI, or a SQLite file in the checkout."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / 'mlflow.db'}"
+
+
+def _make_default(uri: str) -> None:
+    """Registering a version looks its model up through mlflow's default, whatever the client's URI."""
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    if given is None:
+        # It sets the variable, which from then on would pass for the user's choice.
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+class Store:
+    """A connection to the experiment of a project. Creates database and experiment on first use."""
+
+    def __init__(self, root: Path, experiment: str) -> None:
+        self.root, self.uri = root, tracking_uri(root)
+        # The migrations of a fresh database are logged one by one.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        _make_default(self.uri)
+        with self.exclusive():  # two first users of a SQLite file would both create its tables
+            self.client = mlflow.MlflowClient(self.uri, registry_uri=self.uri)
+            found = self.client.get_experiment_by_name(experiment)
+            self.experiment: str = found.experiment_id if found else self._create_experiment(experiment)
+
+    def _create_experiment(self, name: str) -> str:
+        local = self.uri.startswith("sqlite:")
+        folder = (self.root.resolve() / "mlartifacts").as_uri() if local else None
+        return str(self.client.create_experiment(name, artifact_location=folder))
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Only one process of this checkout at a time looks for runs and creates the missing ones."""
+        path = self.root / "logs" / "tracking.lock"
+        path.parent.mkdir(exist_ok=True)
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def find(self, **tags: str) -> Run | None:
+        """The run with this `content` or `flow_run`."""
+        [(name, value)] = tags.items()
+        key = {"content": "content", "flow_run": "hpt.flow_run"}[name]
+        runs = self._search(f"tags.`{key}` = '{value}'")
+        return runs[0] if runs else None
+
+    def children(self, parent: Run) -> list[Run]:
+        return self._search(f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+
+    def _search(self, query: str) -> list[Run]:
+        return list(
+            self.client.search_runs(
+                [self.experiment], query, ViewType.ACTIVE_ONLY, order_by=["attributes.start_time ASC"]
+            )
+        )
+
+    def create(self, name: str, tags: Mapping[str, str]) -> Run:
+        return self.client.create_run(self.experiment, run_name=name, tags=dict(tags))
+
+    def adopt(self, run: Run, parent: Run) -> None:
+        """Take up an unfinished run under another parent."""
+        self.client.set_tag(run.info.run_id, "mlflow.parentRunId", parent.info.run_id)
+        self.client.update_run(run.info.run_id, status="RUNNING")
+
+    def end(self, run: Run, status: str) -> None:
+        self.client.set_terminated(run.info.run_id, status)
+
+    @staticmethod
+    def now() -> int:
+        return int(time.time() * 1000)
+
+    def log_steps(
+        self, run: Run, steps: Iterable[Mapping[str, Any]], known: set[tuple[str, int]] | None = None
+    ) -> None:
+        """Every number of every step, less the (metric, step) pairs that are `known` to be there."""
+        now, present = self.now(), known or set()
+        metrics = [
+            Metric(key, float(value), now, int(row["step"]))
+            for row in steps
+            for key, value in row.items()
+            if key != "step" and isinstance(value, int | float) and (key, int(row["step"])) not in present
+        ]
+        for start in range(0, len(metrics), BATCH):
+            self.client.log_batch(run.info.run_id, metrics=metrics[start : start + BATCH])
+
+    def known(self, run: Run) -> set[tuple[str, int]]:
+        """The (metric, step) pairs that a run has."""
+        identity = run.info.run_id
+        keys = self.client.get_run(identity).data.metrics
+        return {(key, m.step) for key in keys for m in self.client.get_metric_history(identity, key)}
+
+    def last_step(self, run: Run) -> int:
+        """The last step that was logged whole; -1 for none. A step is logged in one call."""
+        return max((step for _, step in self.known(run)), default=-1)
+
+    def log_datasets(self, run: Run, datasets: Sequence[Dataset]) -> None:
+        inputs = [
+            DatasetInput(
+                MlflowDataset(
+                    data.name,
+                    data.digest,
+                    *self._source(data),
+                    profile=json.dumps({"num_rows": data.rows}),
+                ),
+                [InputTag("mlflow.data.context", data.context)],
+            )
+            for data in datasets
+        ]
+        self.client.log_inputs(run.info.run_id, inputs)
+
+    def _source(self, data: Dataset) -> tuple[str, str]:
+        """Type and JSON of a source: MLflow's page shows a link for the types that it knows."""
+        url = content.remote_url(self.root, data.digest) or data.path
+        kind = url.partition("://")[0]
+        return (kind if kind in ("s3", "http", "https") else "local"), json.dumps({"uri": url})
+
+    def model(self, run: Run, name: str, step: int, tags: Mapping[str, str]) -> str:
+        """Id of the run's model. Its weights stay with DVC: MLflow gets a name to hang metrics on."""
+        if run.outputs and run.outputs.model_outputs:
+            return str(run.outputs.model_outputs[0].model_id)
+        model = self.client.create_logged_model(
+            self.experiment, name, run.info.run_id, tags={"mlflow.model.isExternal": "true", **tags}
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            # Without this file the model could not be registered.
+            get_external_mlflow_model_spec(model).save(f"{folder}/{MLMODEL_FILE_NAME}")
+            self.client.log_model_artifacts(model.model_id, folder)
+        self.client.finalize_logged_model(model.model_id, "READY")
+        self.client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, step)])
+        return str(model.model_id)
+
+    def log_table(self, run: Run, path: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        """A table for MLflow's evaluation page, replacing the one of that name."""
+        rows = [list(row) for row in zip(*columns.values(), strict=True)]
+        self.client.log_text(run.info.run_id, json.dumps({"columns": list(columns), "data": rows}), path)
+        self.client.set_tag(
+            run.info.run_id, "mlflow.loggedArtifacts", json.dumps([{"path": path, "type": "table"}])
+        )

@@ -1,0 +1,248 @@
+"""MLflow as a view of what DVC holds: training logs live, publishing fills in the rest from files.
+
+One parent run per flow run, one child per arm, found again by its `content` (see `pipelines.content`).
+Nothing is published twice: a run that is whole is left alone, one that is not is completed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlflow.entities import Metric, Param, Run
+from mlflow.exceptions import MlflowException
+
+from pipelines import content, records
+from pipelines.params import load_params
+from pipelines.records import ArmRecord, Dataset, Evaluation
+from pipelines.store import Store
+
+logger = logging.getLogger(__name__)
+
+FLOW_RUN = "HPT_FLOW_RUN"
+"""Set by the flow for its stages: the id of the flow run, which keys the parent run."""
+FLOW_RUN_NAME = "HPT_FLOW_RUN_NAME"
+UNREACHABLE = (MlflowException, OSError)
+SCORES = "eval/scores.json"
+COMPLETE, EVALUATION = "content.complete", "content.evaluation"
+
+
+@dataclass
+class Published:
+    """What publishing did, by arm."""
+
+    created: list[str] = field(default_factory=list)
+    """Whole from files: trained while the server was down, or restored by DVC."""
+    completed: list[str] = field(default_factory=list)
+    """Logged live, the rest added."""
+    evaluated: list[str] = field(default_factory=list)
+    """Only the evaluation had changed."""
+    unchanged: list[str] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.created or self.completed or self.evaluated)
+
+    def __str__(self) -> str:
+        parts = [f"{name}: {', '.join(arms)}" for name, arms in vars(self).items() if arms]
+        return "; ".join(parts) or "nothing to publish"
+
+
+class LiveSink:
+    """Sends the metrics of each training step to the arm's run, as `hpt_core.protocols.MetricSink`.
+
+    Outside a flow run it sends nothing: `hpt publish` does. When MLflow cannot be reached it says so once
+    and training goes on; publishing completes the run from the files.
+    """
+
+    def __init__(self, arm: str, root: Path = Path(".")) -> None:
+        self._run: Run | None = None
+        self._last = -1
+        if FLOW_RUN not in os.environ:
+            logger.info("not in a flow run: `hpt publish` sends the metrics to MLflow afterwards")
+            return
+        try:
+            self._open(arm, root)
+        except UNREACHABLE as error:
+            self._give_up(error)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        if self._run is None or step <= self._last:
+            return
+        try:
+            self._store.log_steps(self._run, [{"step": step, **metrics}])
+        except UNREACHABLE as error:
+            self._give_up(error)
+
+    def _open(self, arm: str, root: Path) -> None:
+        entry = content.live_entry(root, f"train@{arm}")
+        record = records.describe(root, arm, entry, content.read_lock(root))
+        self._store = Store(root, load_params(root / "params.yaml").tracking.experiment)
+        with self._store.exclusive():
+            run = self._store.find(content=record.content)
+            if run is not None and COMPLETE in run.data.tags:
+                return  # the same arm was trained elsewhere and is published whole
+            parent = Parent(self._store, root, os.environ[FLOW_RUN], os.environ.get(FLOW_RUN_NAME))
+            self._run = _child(self._store, root, record, run, parent.run)
+        self._last = self._store.last_step(self._run)
+
+    def _give_up(self, error: Exception) -> None:
+        self._run = None
+        logger.warning(
+            "MLflow cannot be reached (%s). Training goes on and its metrics are kept in files; "
+            "`hpt publish` sends them once the server is back.",
+            str(error).splitlines()[0][:200],
+        )
+
+
+def publish(
+    root: Path, flow_run: str | None = None, name: str | None = None, status: str = "FINISHED"
+) -> Published:
+    """Bring MLflow up to what dvc.lock and the files say. Raises MlflowException where it cannot be reached.
+
+    flow_run: keys the parent run, which is called `name`; by default a run for this publication alone.
+    status: MLflow's word for how the flow run ended, FINISHED or FAILED.
+    """
+    params, lock = load_params(root / "params.yaml"), content.read_lock(root)
+    store, done = Store(root, params.tracking.experiment), Published()
+    parent = Parent(store, root, flow_run or f"publish-{os.urandom(4).hex()}", name)
+    with store.exclusive():
+        trained = records.trained_arms(root, lock)
+        for arm in [arm for arm in params.arms if arm in trained]:
+            record = records.describe(root, arm, lock[f"train@{arm}"], lock)
+            evaluation = records.read_evaluation(root, arm, lock)
+            getattr(done, _publish_arm(store, root, parent, record, evaluation)).append(arm)
+        if done.changed:
+            _publish_parent(store, root, parent.run, lock)
+        parent.close(status)
+    return done
+
+
+class Parent:
+    """The run of a flow run: looked up, or created when something first needs it."""
+
+    def __init__(self, store: Store, root: Path, flow_run: str, name: str | None = None) -> None:
+        self._store, self._root, self._key, self._name = store, root, flow_run, name or flow_run
+        self._run: Run | None = None
+
+    @property
+    def run(self) -> Run:
+        self._run = self._run or self._store.find(flow_run=self._key)
+        if self._run is None:
+            tags = {"hpt.flow_run": self._key, "git.commit": records.commit(self._root)}
+            tags["recipe"] = records.recipe(self._root)
+            self._run = self._store.create(self._name, tags)
+        return self._run
+
+    def close(self, status: str) -> None:
+        """End the run, where there is one, and the runs of arms that did not get through training."""
+        run = self._run or self._store.find(flow_run=self._key)
+        if run is None:
+            return
+        for child in self._store.children(run):
+            if child.info.status == "RUNNING":
+                self._store.end(child, "FAILED")
+        self._store.end(run, status)
+
+
+def _child(store: Store, root: Path, record: ArmRecord, run: Run | None, parent: Run) -> Run:
+    """The run of an arm under its flow's parent: new, or an unfinished one of the same content."""
+    if run is not None:
+        store.adopt(run, parent)
+        return run
+    tags = {
+        "mlflow.parentRunId": parent.info.run_id,
+        "provenance": record.arm,
+        "provenance.mix": json.dumps(record.mix, sort_keys=True),
+        "recipe": records.recipe(root),
+        "git.commit": records.commit(root),
+        "dvc.experts": record.experts,
+        "content": record.content,
+    }
+    run = store.create(record.arm, tags)
+    _log_params(store, run, record)
+    return run
+
+
+def _log_params(store: Store, run: Run, record: ArmRecord) -> None:
+    missing = [Param(k, v) for k, v in record.params.items() if k not in run.data.params]
+    store.client.log_batch(run.info.run_id, params=missing)
+
+
+def _publish_arm(
+    store: Store, root: Path, parent: Parent, record: ArmRecord, evaluation: Evaluation | None
+) -> str:
+    """Name of the list in `Published` that the arm belongs to."""
+    run = store.find(content=record.content)
+    tags = run.data.tags if run else {}
+    whole = COMPLETE in tags
+    evaluated = evaluation is None or tags.get(EVALUATION) == evaluation.content
+    if whole and evaluated:
+        return "unchanged"
+    outcome = "evaluated" if whole else "completed" if run else "created"
+    # Something is to be published, so the flow run gets its parent even where no child is new.
+    run = run or _child(store, root, record, None, parent.run)
+    steps = records.read_steps(root, record.arm)
+    if not whole:
+        _log_params(store, run, record)
+        store.log_steps(run, steps, known=store.known(run) if outcome == "completed" else set())
+        store.log_datasets(run, record.datasets)
+    if evaluation is not None and not evaluated:
+        _log_evaluation(store, run, evaluation, int(steps[-1]["step"]), record)
+    if not whole and evaluation is not None:
+        # Last: a publication that is cut short before this line is taken up again by the next.
+        store.client.set_tag(run.info.run_id, COMPLETE, "true")
+    store.end(run, "FINISHED")
+    return outcome
+
+
+def _log_evaluation(store: Store, run: Run, evaluation: Evaluation, step: int, record: ArmRecord) -> None:
+    """Final metrics, linked to the model and to the benchmark that they were measured on."""
+    model = store.model(run, record.arm, step, {"arm": record.arm, "content": record.content})
+    store.log_datasets(run, list(evaluation.datasets.values()))
+    metrics = [
+        _metric(f"eval/{benchmark}/{name}", value, step, evaluation.datasets[benchmark], model)
+        for benchmark, results in evaluation.metrics.items()
+        for name, value in results.items()
+    ]
+    store.client.log_batch(run.info.run_id, metrics=metrics)
+    store.client.log_artifact(run.info.run_id, str(evaluation.path), "eval")
+    store.client.log_text(run.info.run_id, json.dumps(evaluation.scores), SCORES)
+    store.log_table(run, "samples.json", evaluation.samples)
+    store.client.set_tag(run.info.run_id, EVALUATION, evaluation.content)
+
+
+def _publish_parent(store: Store, root: Path, parent: Run, lock: Mapping[str, object]) -> None:
+    """The starting policy's evaluation and the report, which compares all arms."""
+    base = records.read_evaluation(root, "base", lock)
+    if base is not None and EVALUATION not in parent.data.tags:
+        metrics = [
+            _metric(f"base/{benchmark}/{name}", value, 0, base.datasets[benchmark])
+            for benchmark, results in base.metrics.items()
+            for name, value in results.items()
+        ]
+        store.log_datasets(parent, list(base.datasets.values()))
+        store.client.log_batch(parent.info.run_id, metrics=metrics)
+        store.client.set_tag(parent.info.run_id, EVALUATION, base.content)
+    for path in existing(root, "reports/provenance.html", "metrics/compare.json"):
+        store.client.log_artifact(parent.info.run_id, str(path), "report")
+
+
+def existing(root: Path, *paths: str) -> Iterator[Path]:
+    return (root / path for path in paths if (root / path).exists())
+
+
+def _metric(key: str, value: float, step: int, dataset: Dataset, model: str | None = None) -> Metric:
+    return Metric(
+        key,
+        value,
+        Store.now(),
+        step,
+        model_id=model,
+        dataset_name=dataset.name,
+        dataset_digest=dataset.digest,
+    )

@@ -1,0 +1,147 @@
+"""Stage `train@ARM`: Hybrid Post-Training on one provenance mix."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpt_core.chat import Chat
+from hpt_core.data import tables
+from hpt_core.data.provenance import choose
+from hpt_core.model import LoadedPolicy, load_policy, save_policy, weights_hash
+from hpt_core.protocols import MetricSink
+from hpt_core.rollout.group import Task
+from hpt_core.trainer.checkpoint import Checkpoints
+from hpt_core.trainer.loop import Run, train
+from hpt_core.types import Prompt, Trajectory
+from pipelines.params import Params
+from pipelines.policy import build_engine, build_verifier, fitting
+from pipelines.progress import ProgressBar, StepProgress
+from pipelines.stage import argument, check_name, launch
+from pipelines.tracking import LiveSink
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Inputs and outputs under one root."""
+
+    root: Path = Path()
+
+    @property
+    def inputs(self) -> tuple[Path, Path, Path]:
+        """Training prompts, dev prompts, expert trajectories."""
+        prompts = self.root / "data/prompts"
+        return prompts / "train.parquet", prompts / "dev.parquet", self.root / "data/experts/experts.parquet"
+
+    @property
+    def base(self) -> Path:
+        return self.root / "models/base"
+
+    def checkpoints(self, arm: str) -> Path:
+        """Outside of the stage's outputs, which DVC removes before it runs the stage again."""
+        return self.root / "checkpoints" / arm
+
+
+def run(
+    params: Params, arm: str, paths: Paths = Paths(), sinks: Sequence[MetricSink] = ()
+) -> Mapping[str, Any]:
+    """Train `arm`, from its newest checkpoint where there is one, and write its outputs."""
+    policy = load_policy(paths.base)
+    checkpoints = Checkpoints(paths.checkpoints(arm), fingerprint(params, arm, policy, paths))
+    tasks, dev = load_tasks(params, arm, policy, paths)
+    steps = params.train.steps
+    with build_verifier(params) as verifier, ProgressBar(f"train {arm}", steps) as bar:
+        job = Run(
+            policy=policy,
+            engine=build_engine(params, policy),
+            verifier=verifier,
+            tasks=tasks,
+            dev=dev,
+            config=params.train,
+            rollout=params.rollout,
+            seed=params.seed,
+        )
+        seconds = train(job, checkpoints, Tee(StepProgress(bar), *sinks))
+    out = paths.root / "data/rollouts" / arm
+    save_policy(policy, paths.root / "models" / arm)
+    tables.write(out / "rollouts.parquet", checkpoints.rows("rollouts", steps), tables.ROLLOUTS)
+    tables.write(out / "gate.parquet", checkpoints.rows("gate", steps), tables.GATE)
+    lines = [json.dumps(row) + "\n" for row in checkpoints.metrics(steps)]
+    tables.write_text(paths.root / "metrics/train" / f"{arm}.jsonl", "".join(lines))
+    checkpoints.discard()
+    return {"seconds": seconds}
+
+
+class Tee:
+    """A `MetricSink` that hands on to several."""
+
+    def __init__(self, *sinks: MetricSink) -> None:
+        self.sinks = sinks
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        for sink in self.sinks:
+            sink.log(step, metrics)
+
+
+def load_tasks(params: Params, arm: str, policy: LoadedPolicy, paths: Paths) -> tuple[list[Task], list[Task]]:
+    """The training prompts with this arm's experts, and the dev prompts."""
+    train_path, dev_path, experts_path = paths.inputs
+    chat, prompts, dev = (
+        Chat(policy.tokenizer),
+        tables.read_prompts(train_path),
+        tables.read_prompts(dev_path),
+    )
+    by_prompt: defaultdict[str, list[Trajectory]] = defaultdict(list)
+    for trajectory in tables.read_experts(experts_path):
+        by_prompt[trajectory.prompt_id].append(trajectory)
+    tokens, _ = fitting(chat, [*prompts, *dev], params, "train")
+
+    def task(prompt: Prompt) -> Task:
+        expert = choose(by_prompt.get(prompt.prompt_id, []), params.arms[arm].mix, params.seed)
+        demonstration = chat.response(expert.response) if expert else []
+        return Task(prompt, tokens[prompt.prompt_id], expert, demonstration)
+
+    tasks = [task(prompt) for prompt in prompts if prompt.prompt_id in tokens]
+    with_expert = sum(t.expert is not None for t in tasks)
+    log.info(
+        "%s: %d prompts, %d with an expert, %d left to RL alone",
+        arm,
+        len(tasks),
+        with_expert,
+        len(tasks) - with_expert,
+    )
+    held_back = [Task(p, tokens[p.prompt_id], None, []) for p in dev if p.prompt_id in tokens]
+    return tasks, held_back
+
+
+def fingerprint(params: Params, arm: str, policy: LoadedPolicy, paths: Paths) -> str:
+    """16 hex digits of all that decides the run: a checkpoint of any other is not resumed."""
+    used = params.model_dump(mode="json", include={"seed", "threads", "rollout", "train"})
+    digest = hashlib.sha256(json.dumps([used, params.arms[arm].model_dump()], sort_keys=True).encode())
+    digest.update(weights_hash(policy.model).encode())
+    for path in paths.inputs:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def main() -> None:
+    """Entry point of `python -m pipelines.train ARM`."""
+    arm = argument()
+
+    def body(params: Params) -> Mapping[str, Any]:
+        check_name(arm, params.arms)
+        return run(params, arm, sinks=[LiveSink(arm)])
+
+    launch(f"train@{arm}", body)
+
+
+if __name__ == "__main__":
+    main()

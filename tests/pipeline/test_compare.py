@@ -1,0 +1,382 @@
+"""Stage compare, on files such as the other stages write: what it concludes, shows and refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from hpt_core.config import EvaluateConfig
+from hpt_core.errors import InputError
+from hpt_core.evaluation import summarise
+from pipelines import compare, summary
+from pipelines.params import ArmConfig, Params
+from pipelines.report import words
+from pipelines.report.charts import Series, gate_chart, line_chart
+
+ABILITY = {"base": 0.0, "program": 0.16, "teacher": 0.36, "mixed": 0.37}
+"""Policy -> what it adds to the share of right answers of the base policy."""
+ARMS = ("program", "teacher", "mixed")
+HOSTILE = (
+    '<script src="https://evil.example/x.js">alert(1)</script><img src=x onerror=alert(2)>\x1b[31m & "q"'
+)
+
+
+def params(arms: tuple[str, ...] = ARMS) -> Params:
+    kinds = {
+        "program": {"program": 1.0},
+        "teacher": {"teacher": 1.0},
+        "mixed": {"program": 0.5, "teacher": 0.5},
+    }
+    # Only what the stage reads: what other stages ask for is theirs to test.
+    return Params.model_construct(
+        seed=7,
+        arms={arm: ArmConfig(mix=kinds[arm]) for arm in arms},
+        evaluate=EvaluateConfig(samples=4, bootstrap=1000),
+    )
+
+
+def write_table(path: Path, rows: list[dict[str, Any]], **columns: pa.DataType) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(list(columns.items()))), path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def write_run(
+    root: Path, benchmarks: tuple[str, ...] = ("held_out",), prompts: int = 160, steps: int = 50
+) -> None:
+    """The files of a whole run under `root`."""
+    text, number = pa.string(), pa.int64()
+    rows = [
+        {"benchmark": name, "prompt_id": f"{name}-{i:03}", "problem": f"What is {i} + {i % 9}?"}
+        | {
+            "answer": str(i + i % 9),
+            "answer_kind": "math",
+            "source": f"sums level {i % 8 + 3}",
+            "license": "MIT",
+        }
+        for name in benchmarks
+        for i in range(prompts)
+    ]
+    names = ("prompt_id", "problem", "answer", "answer_kind", "source", "license", "benchmark")
+    write_table(root / "data/prompts/benchmarks.parquet", rows, **dict.fromkeys(names, text))
+    for policy in ABILITY:
+        write_responses(root, policy, rows)
+    for arm in ARMS:
+        write_training(root, arm, steps, text, number)
+    counts = {"in": 300, "kept": 280, "dropped": {"too_long": 20}, "prompts": 300, "prompts_without": 20}
+    write_json(root / "data/experts/report.json", {"worked solutions": counts})
+    write_json(root / "logs/timings/train@teacher.json", {"seconds": 83.4})
+
+
+def write_responses(root: Path, policy: str, prompts: list[dict[str, Any]], samples: int = 4) -> None:
+    """data/eval and metrics/eval of one policy: level 3 is always right for all, level 10 nearly never."""
+    luck = np.random.default_rng(0).random((len(prompts), samples))
+    rows = []
+    for i, prompt in enumerate(prompts):
+        level = int(prompt["source"].split()[-1])
+        share = min(1.0, max(0.02, 1.05 - (level - 3) * 0.16 + ABILITY[policy] * (level > 3)))
+        for sample in range(samples):
+            right = bool(luck[i, sample] < share)
+            answer = prompt["answer"] if right else "0"
+            response = f"Start with the numbers of the problem.\n{prompt['problem'][8:-1]} gives {answer}.\n"
+            if policy == "mixed":
+                response += HOSTILE
+            rows.append(
+                {key: prompt[key] for key in ("benchmark", "prompt_id", "source")}
+                | {"sample": sample, "response": response + f"\\boxed{{{answer}}}", "extracted": answer}
+                | {"correct": right, "n_tokens": 30 + level, "finish_reason": "stop" if right else "length"}
+            )
+    types = {"benchmark": pa.string(), "prompt_id": pa.string(), "source": pa.string(), "sample": pa.int64()}
+    types |= {"response": pa.string(), "extracted": pa.string(), "correct": pa.bool_()}
+    types |= {"finish_reason": pa.string(), "n_tokens": pa.int64()}
+    write_table(root / f"data/eval/{policy}.parquet", rows, **types)
+    groups = {
+        name: [row for row in rows if row["benchmark"] == name] for name in {r["benchmark"] for r in rows}
+    }
+    entries = {name: summarise(groups[name], samples, 1, 1000) for name in sorted(groups)}
+    write_json(root / f"metrics/eval/{policy}.json", entries)
+
+
+def write_training(root: Path, arm: str, steps: int, text: pa.DataType, number: pa.DataType) -> None:
+    rng, lines, gate = np.random.default_rng(len(arm)), [], []
+    kinds = {"program": ["program"], "teacher": ["teacher"], "mixed": ["program", "teacher"]}[arm]
+    for step in range(1, steps + 1):
+        learned = 1 - math.exp(-step / 18)
+        chances = [0.55 - 0.45 * learned, 0.3 + 0.1 * learned, 0.1 + 0.35 * learned, 0.05]
+        routes = rng.choice(["sft", "rl", "equal", "no_expert"], size=32, p=np.array(chances) / sum(chances))
+        for i, route in enumerate(routes):
+            kind = str(rng.choice(kinds)) if route == "sft" else None
+            gate.append(
+                {"step": step, "prompt_id": f"t{i}", "pass_rate": 0.0, "route": str(route)}
+                | {"trajectory_id": f"j{i}" if kind else None, "kind": kind}
+            )
+        sft, rl = int((routes == "sft").sum()), int((routes == "rl").sum())
+        line = {
+            "step": step,
+            "reward/mean": 0.3 + 0.35 * learned * (1 + ABILITY[arm]) + rng.normal(0, 0.03),
+            "offline_share": sft / (sft + 8 * rl),
+            "entropy": 0.5 - 0.3 * learned + rng.normal(0, 0.01),
+            "skipped": 0,
+            "tokens/generated": 9100 * step,
+            "tokens/trained": 4321 * step,
+        }
+        line |= {f"nll/{kind}": 1.2 - 0.8 * learned + rng.normal(0, 0.03) for kind in kinds}
+        if step % 10 == 0:
+            line["dev/accuracy"] = 0.35 + 0.3 * learned
+        lines.append(json.dumps(line))
+    path = root / f"metrics/train/{arm}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    types = {"step": number, "prompt_id": text, "pass_rate": pa.float64(), "route": text}
+    write_table(root / f"data/rollouts/{arm}/gate.parquet", gate, **types, trajectory_id=text, kind=text)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("run")
+    write_run(path)
+    compare.run(params(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def found(root: Path) -> dict[str, Any]:
+    return json.loads((root / "metrics/compare.json").read_text())
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text outside <style>."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html, self.tags, self.text, self.open = html, [], "", []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def page(root: Path) -> Page:
+    return Page((root / "reports/provenance.html").read_text(encoding="utf-8"))
+
+
+def test_it_tells_a_difference_from_none(found: dict[str, Any]) -> None:
+    held_out = found["benchmarks"]["held_out"]
+    verdicts = {(pair["a"], pair["b"]): pair for pair in held_out["pairs"]}
+    better = verdicts["program", "teacher"]
+    assert better["detected"] and better["difference"] < 0 and better["ci95"][1] < 0
+    low, high = (words.points(-bound) for bound in reversed(better["ci95"]))
+    points = words.points(-better["difference"])
+    p = words.p_value(better["p_holm"])
+    assert (
+        better["verdict"]
+        == f"On held_out, teacher beats program by {points} points (95% {low} to {high}, {p})."
+    )
+    same = verdicts["teacher", "mixed"]
+    assert not same["detected"]
+    assert same["verdict"].startswith("On held_out, no difference was detected between teacher and mixed: ")
+    assert all(held_out["gain"][arm]["detected"] for arm in ARMS)
+    assert held_out["headline"].endswith("Not distinguishable from it: teacher.")
+
+
+def test_differences_are_those_of_the_files(root: Path, found: dict[str, Any]) -> None:
+    held_out = found["benchmarks"]["held_out"]
+    rows = pq.read_table(root / "data/eval/mixed.parquet").to_pylist()
+    base = pq.read_table(root / "data/eval/base.parquet").to_pylist()
+    share = np.mean([row["correct"] for row in rows])
+    gain = share - np.mean([row["correct"] for row in base])
+    assert held_out["gain"]["mixed"]["difference"] == pytest.approx(gain)
+    assert held_out["accuracy"]["mixed"]["avg_at_k"] == pytest.approx(share)
+    hard = [row["correct"] for row in rows if row["source"] == "sums level 10"]
+    level = held_out["sources"]["sums level 10"]
+    assert level["accuracy"]["mixed"] == pytest.approx(np.mean(hard))
+    assert level["n_prompts"] == len(hard) / 4
+
+
+def test_p_is_corrected_for_the_number_of_pairs(found: dict[str, Any]) -> None:
+    pairs = sorted(found["benchmarks"]["held_out"]["pairs"], key=lambda pair: pair["p"])
+    assert pairs[0]["p_holm"] == pytest.approx(min(1, 3 * pairs[0]["p"]))
+    assert pairs[2]["p_holm"] == pytest.approx(max(pairs[1]["p_holm"], pairs[2]["p"]))
+
+
+def test_training_is_summed_from_log_and_gate(root: Path, found: dict[str, Any]) -> None:
+    lines = [json.loads(line) for line in (root / "metrics/train/mixed.jsonl").read_text().splitlines()]
+    gate = pq.read_table(root / "data/rollouts/mixed/gate.parquet").to_pylist()
+    mixed = found["training"]["mixed"]
+    assert mixed["offline_share"] == pytest.approx(np.mean([line["offline_share"] for line in lines]))
+    assert (mixed["tokens_generated"], mixed["tokens_trained"]) == (9100 * 50, 4321 * 50)
+    assert mixed["demonstrations"]["teacher"] == sum(row["kind"] == "teacher" for row in gate)
+    assert sum(mixed["routes"].values()) == len(gate)
+
+
+def test_the_page_asks_for_nothing_from_outside(page: Page) -> None:
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "img", "iframe", "object", "embed", "base")
+        for key, value in attributes.items():
+            assert not key.startswith("on")
+            if key in ("href", "src", "action", "data"):
+                assert value == "data:,"
+    css = re.search(r"<style>(.*?)</style>", page.html, re.DOTALL)[1]
+    assert "url(" not in css and "@import" not in css and "http" not in css
+
+
+def test_what_a_model_wrote_is_shown_as_text(page: Page) -> None:
+    assert HOSTILE.replace("\x1b", "\u241b") in page.text
+    assert "<script" not in page.html and "<img" not in page.html and "\x1b" not in page.html
+
+
+def test_names_cannot_break_a_chart() -> None:
+    series = [Series('<b>"arm"</b>', 1, ((1, 0.0), (2, 1.0)))]
+    svg = line_chart('a "quoted" <title>', series, str)
+    assert "<b>" not in svg and Page(svg).tags[0][1]["aria-label"].startswith('a "quoted" <title>')
+
+
+def test_the_page_shows_every_policy_and_every_verdict(page: Page, found: dict[str, Any]) -> None:
+    for verdict in found["verdicts"]:
+        assert verdict in page.text
+    headings = [label for tag, a in page.tags if tag == "svg" and (label := a.get("aria-label"))]
+    for arm in ARMS:
+        accuracy = words.percent(found["benchmarks"]["held_out"]["accuracy"][arm]["avg_at_k"])
+        assert f"{arm} {accuracy}" in headings[0]
+        assert any(heading.startswith(f"Gate decisions of {arm}.") for heading in headings)
+    titles = (
+        "Mean reward",
+        "Offline share",
+        "Accuracy on the dev",
+        "Entropy",
+        "NLL of teacher demonstrations",
+    )
+    assert all(any(heading.startswith(title) for heading in headings) for title in titles)
+    assert "worked solutions" in page.text and "20 too_long" in page.text
+    assert "✓ right" in page.text and "✗ wrong" in page.text
+
+
+def test_the_page_is_well_formed_and_labelled(page: Page) -> None:
+    assert page.open == []  # every end tag closed the innermost element
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("table") == tags.count("caption") and tags.count("h1") == 1
+    for tag, attributes in page.tags:
+        if tag == "th":
+            assert attributes["scope"] in ("row", "col")
+        if tag == "svg":
+            assert attributes.get("aria-hidden") == "true" or attributes["aria-label"]
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_same_files_same_bytes(root: Path, tmp_path: Path) -> None:
+    write_run(tmp_path)
+    compare.run(params(), tmp_path)
+    for name in ("reports/provenance.html", "metrics/compare.json"):
+        assert (tmp_path / name).read_bytes() == (root / name).read_bytes()
+
+
+def test_sources_come_in_the_order_of_their_numbers(page: Page) -> None:
+    assert page.text.index("sums level 9") < page.text.index("sums level 10")
+
+
+def test_gate_shares_fill_the_chart() -> None:
+    routes = {"sft": [0.75] * 200, "rl": [0.25] * 200}
+    rects = [a for tag, a in Page(gate_chart("g", routes, list(range(1, 201)))).tags if tag == "rect"]
+    heights = {
+        route: sum(float(a["height"]) for a in rects if a["class"].endswith(route)) for route in routes
+    }
+    assert heights["sft"] == pytest.approx(3 * heights["rl"])
+    assert len(rects) == 2 * 60
+
+
+def test_one_arm_alone(tmp_path: Path) -> None:
+    write_run(tmp_path, steps=5)
+    report = compare.run(params(("teacher",)), tmp_path)
+    assert report["comparison"]["benchmarks"]["held_out"]["pairs"] == []
+    assert "Did the demonstrations help?" in report["page"].read_text(encoding="utf-8")
+
+
+def test_other_prompts_are_refused(tmp_path: Path) -> None:
+    write_run(tmp_path, prompts=16, steps=2)
+    path = tmp_path / "data/eval/teacher.parquet"
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    for row in rows[:4]:
+        row["prompt_id"] = "another"
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+    with pytest.raises(InputError) as error:
+        compare.run(params(), tmp_path)
+    assert "data/eval/base.parquet" in str(error.value) and "data/eval/teacher.parquet" in str(error.value)
+    assert "different prompts on held_out" in str(error.value)
+    assert not (tmp_path / "metrics/compare.json").exists()
+
+
+def test_prompts_of_another_curation_are_refused(tmp_path: Path) -> None:
+    write_run(tmp_path, prompts=16, steps=2)
+    path = tmp_path / "data/prompts/benchmarks.parquet"
+    pq.write_table(pq.read_table(path).slice(1), path)
+    with pytest.raises(
+        InputError, match=r"base\.parquet: prompt held_out-000 .* is not in .*benchmarks\.parquet"
+    ):
+        compare.run(params(), tmp_path)
+
+
+def test_metrics_of_another_run_are_refused(tmp_path: Path) -> None:
+    write_run(tmp_path, prompts=16, steps=2)
+    path = tmp_path / "metrics/eval/mixed.json"
+    entry = json.loads(path.read_text())
+    entry["held_out"]["avg_at_k"] += 0.01
+    write_json(path, entry)
+    with pytest.raises(InputError, match=r"mixed\.parquet gives an accuracy .*mixed\.json says"):
+        compare.run(params(), tmp_path)
+
+
+def test_a_missing_or_torn_file_is_named(tmp_path: Path) -> None:
+    write_run(tmp_path, prompts=16, steps=2)
+    log = tmp_path / "metrics/train/mixed.jsonl"
+    log.write_text(log.read_text()[:-30])
+    with pytest.raises(InputError, match=r"mixed\.jsonl:2: .*dvc repro train@mixed"):
+        compare.run(params(), tmp_path)
+    log.unlink()
+    with pytest.raises(InputError, match=r"mixed\.jsonl: not found; run `dvc repro train@mixed`"):
+        compare.run(params(), tmp_path)
+
+
+@pytest.mark.parametrize("benchmarks", [("held_out",), ("held_out", "competition_problems_2025")])
+def test_the_terminal_table_fits_80_columns(tmp_path: Path, benchmarks: tuple[str, ...]) -> None:
+    write_run(tmp_path, benchmarks, prompts=80, steps=20)
+    found = compare.run(params(), tmp_path)["comparison"]["benchmarks"]["held_out"]
+    console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
+    summary.print_summary(console, tmp_path)
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    cells = [line.split() for line in lines if line.split()]
+    of_held_out = [row for row in cells if len(benchmarks) == 1 or row[1:2] == ["held_out"]]
+    rows = {row[0]: " ".join(row) for row in of_held_out if row[0] in ABILITY}
+    for policy in ABILITY:
+        one = found["accuracy"][policy]
+        assert words.percent(one["avg_at_k"]) in rows[policy] and words.interval(one["ci95"]) in rows[policy]
+    assert words.signed(found["gain"]["teacher"]["difference"]) + "*" in rows["teacher"]
+    assert " 268k " in rows["teacher"] and rows["teacher"].split()[-1] == "83"
+    assert rows["program"].split()[-1] == "cached"
+    assert any(line.startswith("On held_out, teacher beats program by ") for line in lines)

@@ -1,0 +1,207 @@
+"""The flow on a toy project, with the real Prefect, DVC and MLflow."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.content import read_lock
+from pipelines.graph import load_stages
+from pipelines.process import CommandError, ProcessGroups
+
+REPO = Path(__file__).parents[2]
+
+
+@dataclass
+class Finished:
+    """A toy project after a whole run."""
+
+    root: Path
+    state: Any
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, make_toy: Callable[[Path], Path]) -> Finished:
+    from pipelines import flow
+
+    root = make_toy(tmp_path_factory.mktemp("flow"))
+    return Finished(root, flow.run(root))
+
+
+@pytest.fixture
+def runs(finished: Finished) -> Callable[[], list[Any]]:
+    from pipelines.store import Store
+
+    store = Store(finished.root, "toy")
+    return lambda: store.client.search_runs([store.experiment])
+
+
+def began(root: Path) -> dict[str, float]:
+    return {path.name: float(path.read_text()) for path in (root / "logs" / "began").iterdir()}
+
+
+def ended(root: Path) -> dict[str, float]:
+    return {path.name: float(path.read_text()) for path in (root / "logs" / "ended").iterdir()}
+
+
+def states(flow_run_id: Any) -> dict[str, str]:
+    """Task name -> name of its state, as Prefect's server has it once it has taken in all events."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.client.schemas.sorting import TaskRunSort
+
+    chosen = FlowRunFilter(id={"any_": [flow_run_id]})
+    with get_client(sync_client=True) as client:
+        for _ in range(100):
+            tasks = client.read_task_runs(flow_run_filter=chosen, sort=TaskRunSort.ID_DESC, limit=100)
+            if all(run.state.is_final() or run.state_name == "NotReady" for run in tasks):
+                break
+            time.sleep(0.1)
+        return {run.name: run.state_name for run in tasks}
+
+
+def test_dag_is_that_of_dvc_yaml(finished: Finished) -> None:
+    upstream = {stage.name: set(stage.upstream) for stage in load_stages(finished.root)}
+    assert upstream == {
+        "curate": set(),
+        "base": {"curate"},
+        "experts": {"curate", "base"},
+        "train@program": {"curate", "base", "experts"},
+        "train@human": {"curate", "base", "experts"},
+        "evaluate_base": {"curate", "base"},
+        "evaluate@program": {"curate", "train@program"},
+        "evaluate@human": {"curate", "train@human"},
+        "compare": {
+            "train@program",
+            "train@human",
+            "evaluate_base",
+            "evaluate@program",
+            "evaluate@human",
+        },
+    }
+
+
+def test_every_stage_is_a_task_and_runs_after_what_it_needs(finished: Finished) -> None:
+    assert finished.state.is_completed(), finished.state.message
+    stages = load_stages(finished.root)
+    tasks = states(finished.state.state_details.flow_run_id)
+    assert tasks == dict.fromkeys([*(s.name for s in stages), "publish", "register", "push"], "Completed")
+    begin, end = began(finished.root), ended(finished.root)
+    for stage in stages:
+        assert all(end[name] <= begin[stage.name] for name in stage.upstream)
+
+
+def test_independent_arms_run_side_by_side(finished: Finished) -> None:
+    begin, end = began(finished.root), ended(finished.root)
+    arms = ("train@program", "train@human")
+    assert max(begin[arm] for arm in arms) < min(end[arm] for arm in arms)
+
+
+def test_second_run_does_nothing(finished: Finished, runs: Callable[[], list[Any]]) -> None:
+    from pipelines import flow
+
+    before, published = began(finished.root), len(runs())
+    state = flow.run(finished.root)
+    assert (state.is_completed(), state.name) == (True, "Unchanged")
+    assert began(finished.root) == before
+    assert len(runs()) == published
+    assert set(states(state.state_details.flow_run_id).values()) == {"Unchanged"}
+
+
+def test_one_parent_and_a_child_for_each_arm(finished: Finished, runs: Callable[[], list[Any]]) -> None:
+    key = str(finished.state.state_details.flow_run_id)
+    [parent] = [run for run in runs() if run.data.tags.get("hpt.flow_run") == key]
+    children = [run for run in runs() if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert sorted(run.data.tags["provenance"] for run in children) == ["human", "program"]
+    assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
+    assert "provenance" not in parent.data.tags
+    assert parent.data.metrics["base/easy/avg_at_k"] == 1 / 8
+
+
+def test_data_and_models_are_pushed(finished: Finished) -> None:
+    out = read_lock(finished.root)["curate"]["outs"][0]["md5"]
+    assert (finished.root / ".remote" / "files" / "md5" / out[:2] / out[2:]).exists()
+
+
+def test_failing_stage_stops_what_waits_for_it_and_says_how_to_go_on(
+    finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines import flow
+
+    params = finished.root / "params.yaml"
+    text = params.read_text()
+    params.write_text(text.replace("seed: 7", "seed: 8"))
+    monkeypatch.setenv("TOY_FAIL", "train@human")
+    os.utime(finished.root / "stages.py")
+    try:
+        state = flow.run(finished.root)
+    finally:
+        params.write_text(text)
+    assert state.is_failed()
+    assert "train@human: the reason why it fails" in state.message
+    assert "dvc repro --single-item train@human" in state.message
+    tasks = states(state.state_details.flow_run_id)
+    assert tasks["train@human"] == "Failed"
+    assert (tasks["evaluate@human"], tasks["compare"]) == ("NotReady", "NotReady")
+    # The other arm does not depend on it.
+    assert (tasks["train@program"], tasks["evaluate@program"]) == ("Completed", "Completed")
+    assert "register" not in tasks
+
+
+def test_cancelled_run_leaves_no_process(
+    make_toy: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_toy(tmp_path / "toy")
+    monkeypatch.setenv("TOY_HANG", "curate")
+    command = [sys.executable, "-m", "pipelines.cli", "run"]
+    with (tmp_path / "log").open("w") as log:
+        run = subprocess.Popen(command, cwd=root, stdout=log, stderr=subprocess.STDOUT)
+    child = root / "logs" / "child" / "curate"
+    wait_for(lambda: child.exists() and child.read_text() != "", run)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(timeout=60) != 0
+    assert not alive(int(child.read_text())), "the stage's own child, which ignores SIGTERM, still runs"
+
+
+def wait_for(condition: Callable[[], bool], run: subprocess.Popen[bytes], limit: float = 90) -> None:
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert run.poll() is None and time.monotonic() < deadline, "no stage began"
+        time.sleep(0.1)
+
+
+def alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.fixture
+def groups() -> Iterator[ProcessGroups]:
+    groups = ProcessGroups(grace=1)
+    yield groups
+    groups.close()
+
+
+def test_command_failure_keeps_the_last_lines(groups: ProcessGroups, tmp_path: Path) -> None:
+    lines: list[str] = []
+    with pytest.raises(CommandError) as caught:
+        groups.run(["sh", "-c", "seq 100; exit 3"], tmp_path, lines.append)
+    assert caught.value.status == 3
+    assert caught.value.tail == [str(n) for n in range(71, 101)]
+    assert lines == [str(n) for n in range(1, 101)]
+
+
+def test_nothing_starts_once_closed(groups: ProcessGroups, tmp_path: Path) -> None:
+    groups.close()
+    with pytest.raises(CommandError, match="exit status"):
+        groups.run(["touch", "started"], tmp_path, print)
+    assert not (tmp_path / "started").exists()

@@ -1,0 +1,234 @@
+"""Publishing on a toy project that a bare `dvc repro` brought up to date: real DVC, real MLflow on SQLite."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import content
+
+REPO = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def repro(tmp_path_factory: pytest.TempPathFactory, make_toy: Callable[[Path], Path]) -> Path:
+    root = make_toy(tmp_path_factory.mktemp("tracking") / "toy")
+    # The folder with the migrations of a fresh database, which take longer than any test.
+    subprocess.run(["dvc", "repro", "-q"], cwd=root, check=True)
+    from pipelines.store import Store
+
+    Store(root, "toy")
+    return root
+
+
+@pytest.fixture
+def toy(repro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    root = tmp_path / "toy"
+    shutil.copytree(repro, root, symlinks=True)
+    monkeypatch.chdir(root)
+    yield root
+
+
+def runs(root: Path, **tags: str) -> list[Any]:
+    from pipelines.store import Store
+
+    store = Store(root, "toy")
+    found = store.client.search_runs([store.experiment])
+    return [run for run in found if all(run.data.tags.get(k) == v for k, v in tags.items())]
+
+
+def history(root: Path, run: Any, metric: str) -> list[tuple[int, float]]:
+    from pipelines.store import Store
+
+    points = Store(root, "toy").client.get_metric_history(run.info.run_id, metric)
+    return sorted((point.step, point.value) for point in points)
+
+
+def edit_evaluation(root: Path, samples: int) -> None:
+    path = root / "params.yaml"
+    path.write_text(path.read_text().replace("samples: 2", f"samples: {samples}"))
+    subprocess.run(["dvc", "repro", "-q"], cwd=root, check=True)
+
+
+def test_live_content_is_locked_content(toy: Path) -> None:
+    lock = content.read_lock(toy)
+    for arm in ("program", "human"):
+        assert content.digest(content.live_entry(toy, f"train@{arm}")) == content.locked(lock, f"train@{arm}")
+
+
+def test_content_follows_data_and_params(toy: Path) -> None:
+    before = content.locked(content.read_lock(toy), "train@program")
+    params = toy / "params.yaml"
+    text = params.read_text()
+    params.write_text(text.replace("lr: 1.0e-3", "lr: 2.0e-3"))
+    assert content.digest(content.live_entry(toy, "train@program")) != before
+    params.write_text(text.replace("experiment: toy", "experiment: other"))
+    assert content.digest(content.live_entry(toy, "train@program")) == before
+    (toy / "models" / "base" / "config.json").unlink()
+    (toy / "models" / "base" / "config.json").write_text('{"other": 1}')
+    assert content.digest(content.live_entry(toy, "train@program")) != before
+
+
+def test_published_whole_from_files(toy: Path) -> None:
+    from pipelines.tracking import publish
+
+    assert publish(toy).created == ["program", "human"]
+    lock = content.read_lock(toy)
+    [run] = runs(toy, provenance="program")
+    assert history(toy, run, "reward/mean") == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert run.data.metrics["eval/easy/avg_at_k"] == 7 / 8
+    assert run.data.tags["content"] == content.locked(lock, "train@program")
+    experts = content.output_hash(lock, "data/experts/experts.parquet")
+    assert run.data.tags["dvc.experts"] == experts
+    assert run.data.tags["recipe"] == "toy"
+    assert json.loads(run.data.tags["provenance.mix"]) == {"program": 1.0}
+    params = {"provenance": "program", "train.steps": "3", "mix.program": "1.0", "base.model": "nowhere"}
+    assert params.items() <= run.data.params.items()
+    inputs = {item.dataset.name: item.dataset.digest for item in run.inputs.dataset_inputs}
+    assert inputs["program: worked"] == experts
+    assert not any("people" in name for name in inputs), "a source that the arm does not train on"
+    assert {"prompts", "benchmark: easy"} <= set(inputs)
+
+
+def test_final_metrics_hang_on_the_model_and_its_benchmark(toy: Path) -> None:
+    from pipelines.store import Store
+    from pipelines.tracking import publish
+
+    publish(toy)
+    [run] = runs(toy, provenance="human")
+    model = Store(toy, "toy").client.get_logged_model(run.outputs.model_outputs[0].model_id)
+    linked = {metric.key: (metric.value, metric.dataset_name) for metric in model.metrics}
+    assert linked["eval/easy/avg_at_k"] == (0.5, "benchmark: easy")
+    assert not any(key.startswith("reward") for key in linked)
+
+
+def test_publishing_twice_changes_nothing(toy: Path) -> None:
+    from pipelines.register import register
+    from pipelines.tracking import publish
+
+    publish(toy)
+    first = register(toy)
+    before = len(runs(toy))
+    again = publish(toy)
+    assert (again.unchanged, again.changed) == (["program", "human"], False)
+    assert len(runs(toy)) == before == 3
+    assert not register(toy).changed
+    assert register(toy).versions == first.versions == {"program": "1", "human": "2"}
+
+
+def test_changed_evaluation_updates_the_same_run(toy: Path) -> None:
+    from pipelines.tracking import publish
+
+    publish(toy)
+    [before] = runs(toy, provenance="program")
+    edit_evaluation(toy, samples=4)
+    assert publish(toy).evaluated == ["program", "human"]
+    [after] = runs(toy, provenance="program")
+    assert after.info.run_id == before.info.run_id
+    assert after.data.tags["content.evaluation"] != before.data.tags["content.evaluation"]
+    assert history(toy, after, "reward/mean") == [(1, 0.1), (2, 0.2), (3, 0.3)]
+
+
+def test_live_run_cut_short_is_completed_without_duplicates(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.tracking import LiveSink, publish
+
+    monkeypatch.setenv("HPT_FLOW_RUN", "first")
+    LiveSink("program").log(1, {"reward/mean": 0.1, "gate/sft": 3})
+    # The next flow run takes the arm up again from its start; its first step is there already.
+    monkeypatch.setenv("HPT_FLOW_RUN", "second")
+    sink = LiveSink("program")
+    sink.log(1, {"reward/mean": 0.1, "gate/sft": 3})
+    sink.log(2, {"reward/mean": 0.2, "gate/sft": 2})
+    done = publish(toy, "second")
+    assert (done.completed, done.created) == (["program"], ["human"])
+    [run] = runs(toy, provenance="program")
+    assert history(toy, run, "reward/mean") == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    [parent] = runs(toy, **{"hpt.flow_run": "second"})
+    assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+
+
+def test_arm_that_failed_in_training_ends_as_failed(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.tracking import LiveSink, publish
+
+    monkeypatch.setenv("HPT_FLOW_RUN", "broken")
+    LiveSink("program").log(1, {"reward/mean": 0.1})
+    (toy / "metrics" / "train" / "program.jsonl").unlink()
+    publish(toy, "broken", status="FAILED")
+    [run] = runs(toy, provenance="program")
+    assert run.info.status == "FAILED"
+
+
+def test_training_goes_on_without_mlflow_and_is_published_later(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from pipelines.tracking import LiveSink, publish
+
+    monkeypatch.setenv("HPT_FLOW_RUN", "down")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with caplog.at_level(logging.WARNING):
+        sink = LiveSink("program")
+        for step in (1, 2, 3):
+            sink.log(step, {"reward/mean": step / 10})
+    warnings = [record.getMessage() for record in caplog.records if record.name == "pipelines.tracking"]
+    assert len(warnings) == 1
+    assert "MLflow cannot be reached" in warnings[0] and "hpt publish" in warnings[0]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert publish(toy, "down").created == ["program", "human"]
+    [run] = runs(toy, provenance="program")
+    assert history(toy, run, "reward/mean") == [(1, 0.1), (2, 0.2), (3, 0.3)]
+
+
+def test_nothing_goes_to_mlflow_outside_a_flow_run(toy: Path) -> None:
+    from pipelines.tracking import LiveSink
+
+    assert "HPT_FLOW_RUN" not in os.environ
+    LiveSink("program").log(1, {"reward/mean": 0.1})
+    assert runs(toy) == []
+
+
+def test_candidate_by_dev_and_champion_by_the_gate(toy: Path) -> None:
+    from pipelines.register import register
+    from pipelines.store import Store
+    from pipelines.tracking import publish
+
+    publish(toy)
+    done = register(toy)
+    assert (done.candidate, done.promoted) == ("program", True)
+    client = Store(toy, "toy").client
+    champion = client.get_model_version_by_alias("toy", "champion")
+    assert champion.version == client.get_model_version_by_alias("toy", "candidate").version
+    assert champion.tags["arm"] == "program"
+    assert champion.tags["dvc.model"] == content.output_hash(content.read_lock(toy), "models/program")
+    assert champion.tags["promotion"].startswith("promoted: against the starting policy")
+
+
+def test_no_better_than_the_champion_is_not_promoted(toy: Path) -> None:
+    from pipelines.register import register
+    from pipelines.store import Store
+    from pipelines.tracking import publish
+
+    publish(toy)
+    register(toy)
+    # The same skill from another seed: a new version, in no way better on the benchmark.
+    path = toy / "params.yaml"
+    path.write_text(path.read_text().replace("seed: 7", "seed: 8"))
+    subprocess.run(["dvc", "repro", "-q"], cwd=toy, check=True)
+    assert publish(toy).created == ["program", "human"]
+    done = register(toy)
+    assert not done.promoted
+    client = Store(toy, "toy").client
+    assert str(client.get_model_version_by_alias("toy", "champion").version) == "1"
+    candidate = client.get_model_version_by_alias("toy", "candidate")
+    assert str(candidate.version) == "3"
+    assert candidate.tags["promotion"].startswith("refused: against champion v1")

@@ -1,0 +1,104 @@
+"""Stages that write what the real ones do, in no time. TOY_FAIL and TOY_HANG name a stage to break."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SKILL = {"base": 1, "program": 7, "human": 4}
+"""Right answers out of 8 on each benchmark prompt of 8."""
+
+
+def table(path, rows):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def text(path, value):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(value)
+
+
+def curate():
+    for name in ("train", "dev"):
+        table(f"data/prompts/{name}.parquet", [{"prompt_id": f"{name}{i}"} for i in range(4)])
+    table("data/prompts/benchmarks.parquet", [{"prompt_id": f"b{i}", "benchmark": "easy"} for i in range(8)])
+
+
+def base():
+    text("models/base/config.json", "{}")
+
+
+def experts():
+    kinds = {"program": "worked", "human": "people"}
+    rows = [{"prompt_id": f"train{i}", "kind": k, "source": s} for k, s in kinds.items() for i in range(4)]
+    table("data/experts/experts.parquet", rows)
+
+
+def train(arm):
+    from pipelines.tracking import LiveSink
+
+    sink, lines = LiveSink(arm), []
+    for step in range(1, 4):
+        row = {"reward/mean": step / 10, "gate/sft": 4 - step}
+        if step == 3:
+            row["dev/accuracy"] = SKILL[arm] / 10
+        sink.log(step, row)
+        lines.append(json.dumps({"step": step, **row}))
+        if os.environ.get("TOY_STOP") == f"train@{arm}":
+            sys.exit("stopped after one step")
+    text(f"metrics/train/{arm}.jsonl", "\n".join(lines) + "\n")
+    text(f"models/{arm}/weights", arm)
+
+
+def evaluate(arm):
+    rows = [
+        {
+            "benchmark": "easy",
+            "prompt_id": f"b{i}",
+            "source": "sums",
+            "sample": k,
+            "response": "2",
+            "extracted": "2",
+            "correct": (i + k) % 8 < SKILL[arm],
+            "finish_reason": "stop",
+            "n_tokens": 3,
+        }
+        for i in range(8)
+        for k in range(8)
+    ]
+    table(f"data/eval/{arm}.parquet", rows)
+    accuracy = SKILL[arm] / 8
+    result = {"avg_at_k": accuracy, "pass_at_k": 1.0, "ci95": [accuracy - 0.1, accuracy + 0.1], "k": 8}
+    result |= {"n_prompts": 8, "truncated": 0.0, "mean_length": 3.0}
+    text(f"metrics/eval/{arm}.json", json.dumps({"easy": result}))
+
+
+def compare():
+    text("metrics/compare.json", json.dumps({"arms": [], "benchmarks": {}}))
+    text("reports/provenance.html", "<p>report</p>")
+
+
+def main():
+    name, *arm = sys.argv[1:]
+    stage = "_".join([name, *arm]) if arm == ["base"] else "@".join([name, *arm])
+    print(f"{stage} begins", flush=True)
+    text(f"logs/began/{stage}", str(time.time()))
+    if os.environ.get("TOY_FAIL") == stage:
+        sys.exit(f"{stage}: the reason why it fails")
+    if os.environ.get("TOY_HANG") == stage:
+        # A child that ignores SIGTERM, as a hung worker does.
+        code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+        child = subprocess.Popen([sys.executable, "-c", code])
+        text(f"logs/child/{stage}", str(child.pid))
+        child.wait()
+    globals()[name](*arm)
+    text(f"logs/ended/{stage}", str(time.time()))
+
+
+main()

@@ -1,0 +1,251 @@
+"""Curation: the data contract, one place per problem, disjoint splits, and counts that add up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpt_core.config import PromptSource
+from hpt_core.data.curation import Curated, check_disjoint, curate, normalise, prompt_id
+from hpt_core.data.problems import final_number, overlap_key
+from hpt_core.errors import InputError
+from hpt_core.types import Prompt
+
+Source = Callable[..., PromptSource]
+FILLER = [(f"What is {n} plus 1?", str(n + 1)) for n in range(20)]
+
+
+def run(train: list[PromptSource], bench: list[PromptSource], **more: Any) -> Curated:
+    return curate(train, {"bench": bench}, **{"dev_size": 3, "max_problem_chars": 200, "seed": 0} | more)
+
+
+def reasons(curated: Curated) -> list[tuple[int, str]]:
+    return [(reject.line, reject.reason) for reject in curated.quarantine]
+
+
+def problems(prompts: list[Prompt]) -> set[str]:
+    return {prompt.problem for prompt in prompts}
+
+
+@pytest.fixture
+def bench(prompts_of: Source) -> PromptSource:
+    return prompts_of("bench", ("Capital of France?", "Paris"))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("a  b\n c ", "a b c", True),
+        ("ﬁve\u00a0apples", "five apples", True),
+        ("cafe\u0301", "café", True),
+        ("What is 2⁵?", "What is 25?", False),
+        ("What is x₁2?", "What is x12?", False),
+        ("1½ cups", "11/2 cups", False),
+        ("Spell backward: Polish", "Spell backward: polish", False),
+        ("5 + 3", "5 - 3", False),
+    ],
+)
+def test_prompt_id_is_that_of_the_normalised_problem(a: str, b: str, same: bool) -> None:
+    assert (prompt_id(a) == prompt_id(b)) is same
+    assert normalise(normalise(a)) == normalise(a) or not same
+    assert len(prompt_id(a)) == 16 and int(prompt_id(a), 16) >= 0
+
+
+def test_prompt_id_stays_what_it_was() -> None:
+    # Experts on disk refer to prompts by id: a change of the rule orphans them.
+    assert prompt_id("What is 1 + 1?") == "72f8917549de2d6d"
+
+
+def test_overlap_key_sees_through_case_quotes_and_a_closing_mark() -> None:
+    assert overlap_key("Say “Hi”, Bob.") == overlap_key('say "hi",  bob')
+    assert overlap_key("5 + 3") != overlap_key("5 - 3")
+
+
+@pytest.mark.parametrize(
+    ("solution", "number"),
+    [
+        ("He pays <<4*18=72>>72.\n#### 72", "72"),
+        ("so 9 * 2 = 18\nA: $1,018.", "1018"),
+        ("#### -3.5", "-3.5"),
+        ("70,000", "70000"),
+        ("72 of 80 left", None),
+        ("#### 72\nand that is all", None),
+        ("no number\n#### seventy", None),
+        ("  ", None),
+    ],
+)
+def test_final_number(solution: str, number: str | None) -> None:
+    assert final_number(solution) == number
+
+
+def test_the_contract_of_a_row(jsonl: Callable[..., Path], bench: PromptSource) -> None:
+    def row(problem: str, answer: str) -> dict[str, str]:
+        return {"problem": problem, "answer": answer}
+
+    path = jsonl(
+        "gsm.jsonl",
+        *(row(*pair) for pair in FILLER),
+        row("Half of 144?", "144/2 = <<144/2=72>>72\n#### 72"),
+        row("  ", "#### 1"),
+        row("Empty?", " "),
+        row("x" * 201, "#### 1"),
+        row("Unreadable?", "#### many"),
+        b"{oops",
+    )
+    source = PromptSource(name="gsm", file=str(path), answer_kind="gsm8k", license="mit")
+    curated = run([source], [bench])
+    assert reasons(curated) == [
+        (22, "empty_problem"),
+        (23, "empty_answer"),
+        (24, "problem_too_long"),
+        (25, "unreadable_answer"),
+        (26, "malformed_json"),
+    ]
+    assert all(reject.file == str(path) and reject.detail and reject.row for reject in curated.quarantine)
+    (half,) = [p for p in curated.train + curated.dev if p.problem == "Half of 144?"]
+    assert half == Prompt(prompt_id("Half of 144?"), "Half of 144?", "72", "gsm8k", "gsm", "mit")
+    counts = curated.report["sources"]["train"]["gsm"]
+    assert (counts["in"], counts["kept"], sum(counts["dropped"].values())) == (26, 21, 5)
+
+
+def test_a_gold_that_the_verifier_cannot_read_is_quarantined(prompts_of: Source, bench: PromptSource) -> None:
+    source = prompts_of(
+        "mcq", ("Which?", "C"), ("Which one?", "none of them"), ("Which two?", "(B)"), kind="choice"
+    )
+    curated = run([source], [bench], dev_size=1)
+    assert reasons(curated) == [(2, "unreadable_answer")]
+
+
+def test_an_unknown_kind_names_its_source(prompts_of: Source, bench: PromptSource) -> None:
+    with pytest.raises(InputError, match=r"'odd'.*'maths'.*gsm8k"):
+        run([prompts_of("odd", *FILLER, kind="maths")], [bench])
+
+
+def test_repeats_are_kept_once_and_contradictions_not_at_all(prompts_of: Source, bench: PromptSource) -> None:
+    one = prompts_of("one", *FILLER, ("Twice?", "72"), ("Odd?", "1"), ("Twice? ", "72.0"))
+    two = prompts_of("two", ("Odd?", "2"), ("Twice?", "72"), ("Odd?", "1"))
+    curated = run([one, two], [bench])
+    assert Counter(reject.reason for reject in curated.quarantine) == {
+        "duplicate": 2,
+        "conflicting_answers": 3,
+    }
+    kept = [p for p in curated.train + curated.dev if p.problem in ("Twice?", "Odd?")]
+    assert [(p.problem, p.source) for p in kept] == [("Twice?", "one")]
+    assert f"{one.file}:21" in next(r.detail for r in curated.quarantine if r.reason == "duplicate")
+    assert "'1'" in (odd := next(r.detail for r in curated.quarantine if r.reason == "conflicting_answers"))
+    assert "'2'" in odd and f"{two.file}:1" in odd
+
+
+def test_case_makes_a_different_problem_not_a_contradiction(prompts_of: Source, bench: PromptSource) -> None:
+    pair = [("Spell backward: Polish", "hsiloP"), ("Spell backward: polish", "hsilop")]
+    curated = run([prompts_of("words", *FILLER, *pair)], [bench], dev_size=1, seed=1)
+    assert problems(curated.train) >= {problem for problem, _ in pair}
+
+
+def test_a_benchmark_problem_is_never_trained_on(jsonl: Callable[..., Path], prompts_of: Source) -> None:
+    # The third is too long for the benchmark itself, and still no problem to train on.
+    held = prompts_of(
+        "held", ("What is 3 plus 1?", "4"), ("WHAT IS 7 PLUS 1", "8"), (f"Long {'x' * 300}", "1")
+    )
+    train = prompts_of("train", *FILLER, (f"long {'x' * 300}", "1"), ("What is 3 plus 1?", "5"))
+    curated = run([train], [held], max_problem_chars=300)
+    assert reasons(curated)[:4] == [
+        (21, "problem_too_long"),
+        (4, "in_benchmark"),
+        (8, "in_benchmark"),
+        (22, "in_benchmark"),
+    ]
+    assert not problems(curated.train + curated.dev) & {"What is 3 plus 1?", "What is 7 plus 1?"}
+    assert len(curated.benchmarks["bench"]) == 2
+    longer = run([train], [held], max_problem_chars=305)
+    assert (21, "in_benchmark") in reasons(longer)
+
+
+def test_dev_depends_on_the_seed_and_not_on_the_order(prompts_of: Source, bench: PromptSource) -> None:
+    forward, backward = prompts_of("f", *FILLER), prompts_of("b", *reversed(FILLER))
+    dev = problems(run([forward], [bench]).dev)
+    assert len(dev) == 3
+    assert dev == problems(run([backward], [bench]).dev)
+    assert any(dev != problems(run([forward], [bench], seed=seed).dev) for seed in (1, 2, 3))
+
+
+def test_a_near_repeat_of_a_dev_prompt_leaves_training(prompts_of: Source, bench: PromptSource) -> None:
+    doubled = [pair for q, a in FILLER for pair in ((q, a), (q.upper(), a))]
+    curated = run([prompts_of("d", *doubled)], [bench], dev_size=5)
+    dev = {overlap_key(problem) for problem in problems(curated.dev)}
+    assert not dev & {overlap_key(problem) for problem in problems(curated.train)}
+    dropped = curated.report["sources"]["train"]["d"]["dropped"]
+    assert dropped == {"in_dev": 2 * len(dev) - 5} and dropped["in_dev"] > 0
+
+
+def test_every_row_is_kept_or_counted(prompts_of: Source, bench: PromptSource) -> None:
+    train = [
+        prompts_of("a", *FILLER, *FILLER[:4], ("Capital of France?", "Paris")),
+        prompts_of("b", ("", "1")),
+    ]
+    curated = run(train, [bench])
+    sources = curated.report["sources"]
+    for counts in (*sources["train"].values(), *sources["benchmark:bench"].values()):
+        assert counts["in"] == counts["kept"] + sum(counts["dropped"].values())
+    assert sources["train"]["a"] == {"in": 25, "kept": 20, "dropped": {"duplicate": 4, "in_benchmark": 1}}
+    assert len(curated.train) + len(curated.dev) == 20
+    assert len(curated.quarantine) == curated.report["sizes"]["quarantine"] == 6
+    assert curated.report["checks"] == {"disjoint": True}
+
+
+def prompt(problem: str) -> Prompt:
+    return Prompt(prompt_id(problem), problem, "1", "exact", "s", "mit")
+
+
+@pytest.mark.parametrize("twin", ["Same?", "same", " Same?"])
+@pytest.mark.parametrize("pair", [("train", "dev"), ("train", "benchmarks"), ("dev", "benchmarks")])
+def test_the_check_fails_on_any_shared_problem(pair: tuple[str, str], twin: str) -> None:
+    splits: dict[str, list[Prompt]] = {
+        "train": [prompt("a")],
+        "dev": [prompt("b")],
+        "benchmarks": [prompt("c")],
+    }
+    assert check_disjoint(splits["train"], splits["dev"], {"x": splits["benchmarks"]})
+    splits[pair[0]].append(prompt("Same?"))
+    splits[pair[1]].append(prompt(twin))
+    with pytest.raises(InputError, match=rf"stands in {pair[0]} and in {pair[1]}.*params\.yaml"):
+        check_disjoint(splits["train"], splits["dev"], {"x": splits["benchmarks"]})
+
+
+def test_curate_runs_the_check(
+    prompts_of: Source, bench: PromptSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With the filter broken, the check is what stands between a leak and a result.
+    monkeypatch.setattr("hpt_core.data.curation._Batch.drop", lambda self, verdicts: None)
+    leak = prompts_of("leak", *FILLER, ("Capital of France?", "Paris"))
+    with pytest.raises(InputError, match="Capital of France"):
+        run([leak], [bench], dev_size=1)
+
+
+@pytest.mark.parametrize(
+    ("size", "names", "message"),
+    [(20, ("t",), "no prompt is left to train on.*'t'.*dev_size"), (3, ("t", "t"), "two sources named 't'")],
+)
+def test_unusable_settings_name_the_key(
+    prompts_of: Source, bench: PromptSource, size: int, names: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        run([prompts_of(name, *FILLER) for name in names], [bench], dev_size=size)
+
+
+def test_an_empty_benchmark_names_itself(prompts_of: Source) -> None:
+    with pytest.raises(
+        InputError, match=r"benchmark 'bench' has no usable prompt.*empty_answer.*curate\.benchmarks"
+    ):
+        run([prompts_of("t", *FILLER)], [prompts_of("e", ("Q?", ""))])
+
+
+def test_a_task_whose_scorer_reads_metadata_keeps_it(bench: PromptSource) -> None:
+    task = PromptSource(name="c", reasoning_gym="countdown", size=8, seed=1)
+    curated = run([task], [bench], dev_size=1, max_problem_chars=2000)
+    assert len(curated.train) == 7
+    assert all('"metadata"' in p.answer and p.answer_kind == "reasoning_gym:countdown" for p in curated.train)

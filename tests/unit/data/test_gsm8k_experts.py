@@ -1,0 +1,84 @@
+"""People and a teacher on the same GSM8K problems: what the files claim, and what the verifier says."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from hpt_core.config import ExpertSource, PromptSource
+from hpt_core.data.curation import Curated, curate
+from hpt_core.data.experts import Ingested, ingest
+from hpt_core.verifier import VerifierPool
+
+FOLDER = Path(os.environ.get("HPT_GSM8K", Path(__file__).resolve().parents[4] / "shared" / "data" / "gsm8k"))
+SOLUTIONS = FOLDER / "model_solutions.jsonl"
+
+pytestmark = pytest.mark.skipif(
+    not SOLUTIONS.is_file(),
+    reason=f"no GSM8K at {FOLDER}: set HPT_GSM8K to a folder with model_solutions.jsonl",
+)
+QUESTION = {"problem": "question"}
+
+
+@pytest.fixture(scope="module")
+def curated() -> Curated:
+    train = PromptSource(
+        name="gsm8k",
+        file=str(SOLUTIONS),
+        answer_kind="gsm8k",
+        license="mit",
+        columns=QUESTION | {"answer": "ground_truth"},
+    )
+    held = PromptSource(
+        name="held",
+        file=str(FOLDER / "train.jsonl"),
+        answer_kind="gsm8k",
+        license="mit",
+        columns=QUESTION,
+        limit=500,
+    )
+    return curate([train], {"gsm8k": [held]}, dev_size=64, max_problem_chars=2000, seed=0)
+
+
+def take(curated: Curated, **fields: object) -> Ingested:
+    source = ExpertSource.model_validate(
+        {"name": "x", "license": "mit", "file": str(SOLUTIONS), "rewrite": ["gsm8k"]} | fields
+    )
+    prompts = curated.train + curated.dev
+    with VerifierPool(workers=1, timeout_s=10.0) as verifier:
+        return ingest(source, prompts, verifier, lambda text: len(text.split()), ["mit"], 2000)
+
+
+def test_answers_are_the_numbers_that_the_solutions_end_in(curated: Curated) -> None:
+    assert curated.report["sources"]["train"]["gsm8k"] == {"in": 1319, "kept": 1319, "dropped": {}}
+    rows = [json.loads(line) for line in SOLUTIONS.open(encoding="utf-8")]
+    told = {
+        row["question"].strip(): row["ground_truth"].rpartition("A: ")[2].replace(",", "") for row in rows
+    }
+    assert {p.problem: p.answer for p in curated.train + curated.dev} == told
+    assert len(curated.benchmarks["gsm8k"]) == 500
+
+
+def test_people(curated: Curated) -> None:
+    result = take(curated, kind="human", columns=QUESTION | {"response": "ground_truth"})
+    # The reference is the human solution's own last line: whatever is dropped here is a fault of ours.
+    assert result.report["kept"] == 1319, [(r.line, r.reason, r.detail) for r in result.rejects]
+    assert not any("<<" in t.response for t in result.trajectories)
+    assert all(t.response.endswith("}.") for t in result.trajectories)
+
+
+def test_the_verifier_agrees_with_every_mark_of_the_teachers_file(curated: Curated) -> None:
+    columns = QUESTION | {"response": "175b_verification.solution"}
+    claims = [
+        json.loads(line)["175b_verification"]["is_correct"] for line in SOLUTIONS.open(encoding="utf-8")
+    ]
+    marked = take(curated, kind="teacher", columns=columns | {"keep": "175b_verification.is_correct"})
+    assert marked.report["dropped"] == {"marked_wrong_by_source": claims.count(False)}
+    # Without the marks, the verifier alone finds the same wrong ones.
+    unmarked = take(curated, kind="teacher", columns=columns)
+    wrong = [reject.line for reject in unmarked.rejects if reject.reason == "rejected_by_verifier"]
+    assert wrong == [line for line, right in enumerate(claims, 1) if not right]
+    assert unmarked.trajectories == marked.trajectories

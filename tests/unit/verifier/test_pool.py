@@ -1,0 +1,214 @@
+"""The pool: order, lost workers, time limits, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hpt_core.types import Verdict
+from hpt_core.verifier import VerifierPool, verify_lines
+from hpt_core.verifier.worker import Grade
+
+TOWER = (r"\boxed{9^{9^{9^{9}}}}", "5", "math")
+HALF = (r"\boxed{0.5}", r"\frac{1}{2}", "math")
+THIRD = (r"\boxed{0.5}", r"\frac{1}{3}", "math")
+
+GRADER = """
+import os, time
+from hpt_core.types import Verdict
+
+def odd_grader(response, gold, kind):
+    if response == "hang":
+        time.sleep(60)
+    if response == "exit":
+        os._exit(3)
+    if response == "kill":
+        os.kill(os.getpid(), 9)
+    if response == "raise":
+        raise KeyError("metadata")
+    return Verdict(response == gold, f"{response} by {os.getpid()}")
+"""
+
+
+@pytest.fixture
+def odd_grader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Grade]:
+    (tmp_path / "odd_grader_module.py").write_text(GRADER)
+    monkeypatch.syspath_prepend(tmp_path)
+    import odd_grader_module
+
+    yield odd_grader_module.odd_grader
+    del sys.modules["odd_grader_module"]
+
+
+def children() -> set[int]:
+    tasks = Path(f"/proc/{os.getpid()}/task")
+    return {int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
+
+
+def test_a_hang_costs_one_item_and_the_order_holds() -> None:
+    items = [HALF, ("#### 72", "72", "gsm8k"), THIRD, TOWER, HALF, THIRD, ("Answer: C", "D", "choice")]
+    before = children()
+    with VerifierPool(workers=1, timeout_s=1.0) as pool:
+        verdicts = pool.verify(items)
+        assert pool.verify([HALF])[0].correct
+    assert [v.correct for v in verdicts] == [True, True, False, False, True, False, False]
+    assert verdicts[3].error == "grading took over 1 s; raise verifier.timeout_s"
+    assert [v.error for i, v in enumerate(verdicts) if i != 3] == [None] * 6
+    assert children() == before
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [("hang", "took over 0.5 s"), ("exit", "exit code 3"), ("kill", "signal 9"), ("raise", "KeyError")],
+)
+def test_a_fault_costs_one_item(odd_grader: Grade, workers: int, fault: str, words: str) -> None:
+    responses = [str(i) for i in range(300)]
+    responses[0] = responses[150] = responses[299] = fault
+    with VerifierPool(workers, 0.5, odd_grader) as pool:
+        verdicts = pool.verify([(r, str(i), "exact") for i, r in enumerate(responses)])
+    for i, verdict in enumerate(verdicts):
+        if responses[i] == fault:
+            assert not verdict.correct and verdict.error is not None and words in verdict.error
+        else:
+            assert verdict.correct and str(verdict.extracted).startswith(f"{i} by ")
+
+
+def test_a_worker_that_dies_idle_is_replaced_and_blames_nobody(odd_grader: Grade) -> None:
+    with VerifierPool(1, 5.0, odd_grader) as pool:
+        pid = int(str(pool.verify([("1", "1", "exact")])[0].extracted).split()[-1])
+        os.kill(pid, signal.SIGKILL)
+        time.sleep(0.2)
+        verdict = pool.verify([("1", "1", "exact")])[0]
+    assert verdict.correct and verdict.error is None and str(pid) not in str(verdict.extracted)
+
+
+def test_string_work_starts_no_process() -> None:
+    before = children()
+    with VerifierPool(2, 5.0) as pool:
+        kinds = [
+            ("#### 72", "72", "gsm8k"),
+            ("(C)", "C", "choice"),
+            ("b", "B", "exact"),
+            (r"\boxed{3}", "3", "math"),
+        ]
+        assert all(v.correct for v in pool.verify(kinds))
+        assert children() == before
+
+
+def test_what_cannot_be_judged_is_an_error_not_an_exception() -> None:
+    with VerifierPool(1, 5.0) as pool:
+        verdicts = pool.verify(
+            [
+                ("1", "1", "maths"),
+                ("Answer: 1", "2", "reasoning_gym:no_such"),
+                ("#### 1", "one", "gsm8k"),
+                ("Answer: 2", "3", "reasoning_gym:gcd"),
+            ]
+        )
+    assert not any(v.correct for v in verdicts)
+    errors = [v.error or "" for v in verdicts]
+    assert (
+        "the kinds are" in errors[0] and "no_such" in errors[1] and "no number" in errors[2] and not errors[3]
+    )
+
+
+def test_grades_off_the_main_thread() -> None:
+    verdicts: list[Verdict] = []
+    with VerifierPool(1, 5.0) as pool:
+        thread = threading.Thread(target=lambda: verdicts.extend(pool.verify([HALF, THIRD])))
+        thread.start()
+        thread.join()
+    assert [v.correct for v in verdicts] == [True, False]
+
+
+def test_a_worker_inside_a_hang_dies_after_its_parent() -> None:
+    script = (
+        "import os, threading, time\n"
+        "from pathlib import Path\n"
+        "from hpt_core.verifier import VerifierPool\n"
+        "pool = VerifierPool(1, 3.0)\n"
+        f"threading.Thread(target=pool.verify, args=([{TOWER!r}],), daemon=True).start()\n"
+        "time.sleep(2)\n"
+        "print(*(f.read_text() for f in Path('/proc/self/task').glob('*/children')), flush=True)\n"
+        "os._exit(1)\n"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
+    pid = int(out.stdout)
+    assert running(pid)
+    deadline = time.monotonic() + 10
+    while running(pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not running(pid)
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+
+def test_neither_the_package_nor_grading_imports_torch() -> None:
+    script = (
+        "import sys\n"
+        "from hpt_core.verifier import VerifierPool, grade\n"
+        "heavy = {'torch', 'transformers', 'sympy', 'math_verify', 'reasoning_gym'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "assert grade('#### 72', '72', 'gsm8k').correct and not heavy & set(sys.modules)\n"
+        f"assert grade(*{HALF!r}).correct and 'math_verify' in sys.modules\n"
+        "assert grade('Answer: 4', '4', 'reasoning_gym:gcd').correct\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment())
+
+
+def test_lines_keep_order_and_count_and_name_what_is_wrong() -> None:
+    lines: list[str | bytes] = [
+        b'{"response": "#### 72", "gold": 72, "kind": "gsm8k"}\n',
+        "\n",
+        "{not json}",
+        b'{"response": "\xff"}',
+        '{"response": "x", "kind": "exact"}',
+        '["response"]',
+        '{"response": "Answer: 1", "gold": "1", "kind": "maths"}',
+        '{"response": 3, "gold": "1", "kind": "exact"}',
+        '{"response": "Answer: 3", "gold": "1", "kind": "exact"}',
+    ]
+    with VerifierPool(1, 5.0) as pool:
+        out = list(verify_lines(lines, pool, "in.jsonl"))
+    assert [row["correct"] for row in out] == [True] + [False] * 8
+    assert out[0] == {"correct": True, "extracted": "72", "error": None}
+    assert out[8] == {"correct": False, "extracted": "3", "error": None}
+    words = [
+        "not JSON",
+        "not JSON",
+        "not UTF-8",
+        "no gold",
+        "not a JSON object",
+        "the kinds are",
+        "must be texts",
+    ]
+    for number, word in enumerate(words, start=2):
+        assert (
+            out[number - 1]["error"].startswith(f"in.jsonl:{number}: ") and word in out[number - 1]["error"]
+        )
+        assert out[number - 1]["extracted"] is None
+
+
+def test_lines_stream() -> None:
+    with VerifierPool(1, 5.0) as pool:
+        endless = iter(lambda: '{"response": "b", "gold": "B", "kind": "exact"}', None)
+        assert next(verify_lines(endless, pool, "stdin"))["correct"]
