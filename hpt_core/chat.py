@@ -20,7 +20,8 @@ class EncodedPrompts(NamedTuple):
 
 def with_system_prompt(template: str, system_prompt: str) -> str:
     """The Jinja template with a system turn put before every conversation."""
-    turn = json.dumps([{"role": "system", "content": system_prompt}])
+    # Jinja reads an escaped surrogate pair as two halves, which no tokenizer takes.
+    turn = json.dumps([{"role": "system", "content": system_prompt}], ensure_ascii=False)
     return f"{{%- set messages = {turn} + messages -%}}{template}"
 
 

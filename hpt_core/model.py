@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from hpt_core.errors import InputError
@@ -22,8 +23,8 @@ def load_policy(
 ) -> LoadedPolicy:
     """A causal language model in float32 and its tokenizer, from a local folder or by hub id.
 
-    A Path is local and never looked up on the hub. On the GPU where there is one. `chat_template` is Jinja text that takes the place of the
-    tokenizer's own.
+    A Path is local and never looked up on the hub. On the GPU where there is one. `chat_template` is
+    Jinja text that takes the place of the tokenizer's own.
 
     Raises InputError when either cannot be read, or when the tokenizer has no chat template.
     """
@@ -32,10 +33,10 @@ def load_policy(
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(name), revision=revision)
         model = AutoModelForCausalLM.from_pretrained(str(name), revision=revision, dtype=torch.float32)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(
-            f"model {str(name)!r}: cannot be loaded ({str(error).splitlines()[0]}); give a local transformers "
-            "folder, or a hub id with the hub within reach (and HF_TOKEN for a gated one)"
+            f"model {str(name)!r}: cannot be loaded ({str(error).splitlines()[0]}); give a local "
+            "transformers folder, or a hub id with the hub within reach (and HF_TOKEN for a gated one)"
         ) from error
     tokenizer.chat_template = chat_template or tokenizer.chat_template
     if tokenizer.chat_template is None:
@@ -47,7 +48,8 @@ def load_policy(
         raise InputError(f"model {str(name)!r}: its tokenizer has no end-of-turn token (eos_token)")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return LoadedPolicy(model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return LoadedPolicy(model.to(device).eval(), tokenizer)  # type: ignore[arg-type]
 
 
 def save_policy(policy: LoadedPolicy, folder: Path) -> None:

@@ -41,7 +41,7 @@ def build_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     words = sorted(word for word, count in counts.items() if count > FREQUENT * len(texts))
     core.add_tokens([AddedToken(word, single_word=word.isalpha(), normalized=False) for word in words])
     core.add_special_tokens([PAD, USER, ASSISTANT, END])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token=PAD, eos_token=END)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token=PAD, eos_token=END)  # type: ignore[no-untyped-call]
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 
@@ -50,7 +50,7 @@ def build_policy(config: WarmStart, texts: Sequence[str], seed: int) -> LoadedPo
     """Random weights of the size that `config` asks for, and a tokenizer for `texts`."""
     tokenizer = build_tokenizer(texts)
     torch.manual_seed(derive(seed, "init"))
-    model = LlamaForCausalLM(
+    model = LlamaForCausalLM(  # type: ignore[no-untyped-call]
         LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=config.hidden_size,

@@ -17,6 +17,7 @@ from hpt_core.model import LoadedPolicy, load_policy, save_policy
 from hpt_core.seeds import derive
 from hpt_core.types import Prompt
 from hpt_core.warm_start import build_policy, teach
+from pipelines import raw
 from pipelines.params import Params
 from pipelines.progress import ProgressBar
 from pipelines.stage import argument, check_name, launch
@@ -27,7 +28,8 @@ BENCHMARKS = Path("data/prompts/benchmarks.parquet")
 def run(params: Params, which: str, out: Path, benchmarks: Path = BENCHMARKS) -> Mapping[str, Any]:
     """Write the policy `which` ("base" or "teacher") to `out`. Raises InputError."""
     check_name(which, ["base", "teacher"])
-    config = params.base if which == "base" else params.teacher and params.teacher.policy
+    teacher = params.teacher.policy if params.teacher else None
+    config = params.base if which == "base" else teacher
     if config is None:
         tables.write_json(out / "teacher.json", {"teacher": None})
         return {}
@@ -45,6 +47,7 @@ def run(params: Params, which: str, out: Path, benchmarks: Path = BENCHMARKS) ->
 
 def pretrained(config: Policy) -> LoadedPolicy:
     assert config.model is not None
+    raw.warn_outside(raw.MODELS, (config.model, config.chat_template))
     template = None
     if config.chat_template:
         try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from hpt_core.data import tables
 from hpt_core.data.curation import curate
+from pipelines import raw
 from pipelines.params import Params
 from pipelines.stage import launch
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 def run(params: Params, out: Path = Path("data/prompts")) -> dict[str, Any]:
     """Write the prompts of `params.curate` to `out` and return the report. Raises InputError."""
     config = params.curate
+    sources = [*config.train, *(source for many in config.benchmarks.values() for source in many)]
+    raw.warn_outside(raw.DATA, (source.file for source in sources))
     curated = curate(config.train, config.benchmarks, config.dev_size, config.max_problem_chars, params.seed)
     tables.write(out / "train.parquet", map(tables.as_row, curated.train), tables.PROMPTS)
     tables.write(out / "dev.parquet", map(tables.as_row, curated.dev), tables.PROMPTS)

@@ -57,7 +57,8 @@ def respond(
     tokens, too_long = fitting(Chat(policy.tokenizer), prompts, params, benchmark)
     if too_long:
         raise InputError(
-            f"benchmark {benchmark}: {len(too_long)} prompts are too long ({too_long[0]['detail']}); raise the limit"
+            f"benchmark {benchmark}: {len(too_long)} prompts are too long ({too_long[0]['detail']}); "
+            "raise the limit"
         )
     config = params.evaluate
     sampling = Sampling(

@@ -17,6 +17,7 @@ from hpt_core.model import load_policy
 from hpt_core.protocols import Verifier
 from hpt_core.seeds import derive
 from hpt_core.types import Prompt
+from pipelines import raw
 from pipelines.params import Params, TeacherConfig
 from pipelines.policy import build_engine, build_verifier, fitting
 from pipelines.progress import ProgressBar
@@ -42,6 +43,7 @@ def run(params: Params, inputs: Inputs = Inputs(), out: Path = Path("data/expert
         return len(chat.response(text))
 
     config = params.experts
+    raw.warn_outside(raw.DATA, (source.file for source in config.sources))
     with build_verifier(params) as verifier:
         ingested = {
             source.name: ingest(source, prompts, verifier, count_tokens, config.licenses, config.max_tokens)

@@ -37,13 +37,16 @@ logger = logging.getLogger(__name__)
 Log = logging.Logger | logging.LoggerAdapter[Any]
 Submit = Callable[[Stage, list[PrefectFuture[Any]]], PrefectFuture[Any]]
 HINTS = (
+    "Running stage",
+    "Generating lock file",
+    "Updating lock file",
     "To track the changes",
     "git add dvc.lock",
     "To enable auto staging",
     "dvc config core",
     "Use `dvc push",
 )
-"""What DVC advises after every stage."""
+"""What DVC says around every stage; the flow says it better, or it is advice for a person at work."""
 GRACE = 120
 """Seconds that Prefect gives a run to reserve its slot before it counts as lost."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError
@@ -23,6 +25,9 @@ from hpt_core.config import (
     VerifierConfig,
 )
 from hpt_core.errors import InputError
+
+TAKEN = ("base", "teacher_policy")
+"""Folders of models/ that the stages base and teacher write."""
 
 
 class CurateConfig(Config):
@@ -88,13 +93,28 @@ class Params(Config):
     def _arms_have_sources(self) -> Params:
         kinds = {source.kind for source in self.experts.sources} | ({"teacher"} if self.teacher else set())
         for name, arm in self.arms.items():
-            missing = sorted(set(arm.mix) - kinds)
-            if missing:
-                raise ValueError(
-                    f"arm {name!r} asks for {missing}, but experts.sources and teacher give only "
-                    f"{sorted(kinds)}"
+            if missing := sorted(set(arm.mix) - kinds):
+                raise _at(
+                    ("arms", name, "mix", missing[0]),
+                    f"nothing gives {missing}: experts.sources and teacher give {sorted(kinds)}; add a "
+                    "source, or drop the kind from the mix",
                 )
         return self
+
+    @model_validator(mode="after")
+    def _arms_have_names_of_their_own(self) -> Params:
+        for name in self.arms:
+            if name in TAKEN:
+                raise _at(("arms", name), f"models/{name} is not an arm's; give the arm another name")
+            # The name is that of files and of DVC stages, and a dot would be a path into params.yaml.
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+                raise _at(("arms", name), "an arm's name has letters, digits, _ and - only; rename it")
+        return self
+
+
+def _at(location: tuple[str, ...], message: str) -> PydanticCustomError:
+    """An error at a place of its own: pydantic puts a validator's at the model that it is of."""
+    return PydanticCustomError("arm", "{text}", {"text": message, "location": location})
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
@@ -113,11 +133,14 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     try:
         return Params.model_validate(_plain(tree))
     except ValidationError as error:
-        lines = [
-            f"{path}:{_line(tree, item['loc'])}: {'.'.join(map(str, item['loc'])) or 'params'}: {_remedy(item)}"
-            for item in error.errors()
-        ]
-        raise InputError("\n".join(lines)) from None
+        raise InputError("\n".join(_told(path, tree, item) for item in error.errors())) from None
+
+
+def _told(path: Path, tree: Any, item: Any) -> str:
+    """file:line: key: what is wrong and what to do."""
+    location = (*item["loc"], *item.get("ctx", {}).get("location", ()))
+    key = ".".join(map(str, location)) or "params"
+    return f"{path}:{_line(tree, location)}: {key}: {_remedy(item)}"
 
 
 def _plain(node: Any) -> Any:
@@ -147,4 +170,6 @@ def _remedy(item: Any) -> str:
         return "unknown key; correct its spelling or remove it (the README lists every key)"
     if item["type"] == "missing":
         return "missing; add it (the README lists every key)"
+    if item["type"] == "arm":
+        return str(item["msg"])
     return f"{item['msg']}; got {item['input']!r}"[:400]

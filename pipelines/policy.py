@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 from hpt_core.chat import Chat
 from hpt_core.data.tables import quarantined
+from hpt_core.errors import InputError
 from hpt_core.model import LoadedPolicy
 from hpt_core.rollout.hf import HFEngine
 from hpt_core.types import Prompt
@@ -30,20 +32,29 @@ def build_verifier(params: Params) -> VerifierPool:
 
 def fitting(
     chat: Chat, prompts: Sequence[Prompt], params: Params, stage: str
-) -> tuple[dict[str, list[int]], list[dict[str, object]]]:
-    """Tokens of the prompts within the limit, by prompt_id, and a quarantine row for each other one."""
-    encoded, too_long = chat.encode(prompts, params.rollout.max_prompt_tokens)
+) -> tuple[dict[str, list[int]], list[dict[str, Any]]]:
+    """Tokens of the prompts within the limit, by prompt_id, and a quarantine row for each other one.
+
+    Raises InputError where no prompt is within it.
+    """
+    limit = params.rollout.max_prompt_tokens
+    encoded, too_long = chat.encode(prompts, limit)
     rows = [
         quarantined(
             stage,
             prompt.source,
             "prompt_too_long",
-            f"{too_long[prompt.prompt_id]} tokens; rollout.max_prompt_tokens is {params.rollout.max_prompt_tokens}",
+            f"{too_long[prompt.prompt_id]} tokens; rollout.max_prompt_tokens is {limit}",
             row=prompt.problem,
         )
         for prompt in prompts
         if prompt.prompt_id in too_long
     ]
+    if not encoded:
+        raise InputError(
+            f"{stage}: each of the {len(rows)} prompts is longer than rollout.max_prompt_tokens ({limit}); "
+            f"raise it in params.yaml, the shortest has {min(too_long.values(), default=0)} tokens"
+        )
     if rows:
         log.warning(
             "%s: %d of %d prompts are longer than rollout.max_prompt_tokens", stage, len(rows), len(prompts)

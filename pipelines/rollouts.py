@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hpt_core.chat import Chat
 from hpt_core.data import tables
+from hpt_core.errors import InputError
 from hpt_core.gate import Switch
-from hpt_core.model import load_policy
-from hpt_core.rollout.group import Group, Task, rollout_row, sample, score
+from hpt_core.model import LoadedPolicy, load_policy
+from hpt_core.rollout.group import Group, Scored, Task, rollout_row, sample, score
 from pipelines.params import Params
 from pipelines.policy import build_engine, build_verifier, fitting
 from pipelines.progress import ProgressBar
@@ -25,20 +26,20 @@ def run(params: Params, train: Path = TRAIN, base: Path = BASE, out: Path = OUT)
     policy, prompts = load_policy(base), tables.read_prompts(train)
     tokens, too_long = fitting(Chat(policy.tokenizer), prompts, params, "rollouts")
     tasks = [Task(p, tokens[p.prompt_id], None, []) for p in prompts if p.prompt_id in tokens]
-    groups = list(_groups(params, policy, tasks))
+    groups, unjudged = _scored(params, policy, tasks)
     tables.write(
         out / "rollouts.parquet",
         (rollout_row(r) for group in groups for r in group.rollouts),
         tables.ROLLOUTS,
     )
     tables.write(out / "pass_rates.parquet", map(_pass_rate_row, groups), tables.PASS_RATES)
-    tables.write(out / "quarantine.parquet", too_long, tables.QUARANTINE)
-    predicted = forecast(groups, params.rollout.group_size)
+    tables.write(out / "quarantine.parquet", [*too_long, *_without_verdict(tasks, groups)], tables.QUARANTINE)
+    predicted = forecast(groups, unjudged, params.rollout.group_size)
     tables.write_json(out / "forecast.json", predicted)
     return {"forecast": predicted}
 
 
-def forecast(groups: Sequence[Group], group_size: int) -> dict[str, Any]:
+def forecast(groups: Sequence[Group], unjudged: int, group_size: int) -> dict[str, Any]:
     """For each gamma, the share of prompts by route if the gate saw these rollouts and every expert."""
     shares = {}
     for solved in range(group_size):
@@ -54,20 +55,42 @@ def forecast(groups: Sequence[Group], group_size: int) -> dict[str, Any]:
         "prompts": len(groups),
         "pass_rate": sum(group.pass_rate for group in groups) / len(groups),
         "tokens_per_prompt": tokens / len(groups),
-        "unjudged": sum(group.unjudged for group in groups),
+        "unjudged": unjudged,
         "gamma": shares,
     }
 
 
-def _groups(params: Params, policy: Any, tasks: Sequence[Task]) -> Iterator[Group]:
+def _scored(params: Params, policy: LoadedPolicy, tasks: Sequence[Task]) -> Scored:
+    groups: list[Group] = []
+    unjudged = 0
     size = max(1, params.rollout.slots // params.rollout.group_size)
     engine = build_engine(params, policy)
     with build_verifier(params) as verifier, ProgressBar("rollouts", len(tasks)) as bar:
         for start in range(0, len(tasks), size):
             part = tasks[start : start + size]
             completions = sample(engine, part, params.rollout, step=0, seed=params.seed)
-            yield from score(part, completions, verifier, step=0, policy=engine.policy)
+            scored = score(part, completions, verifier, step=0, policy=engine.policy)
+            groups += scored.groups
+            unjudged += scored.unjudged
             bar.advance(len(part))
+    if not groups:
+        raise InputError(
+            f"none of the {unjudged} rollouts could be judged; see the warnings above, and raise "
+            "verifier.timeout_s if they are about time"
+        )
+    return Scored(groups, unjudged)
+
+
+def _without_verdict(tasks: Sequence[Task], groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """A quarantine row for each prompt none of whose rollouts could be judged."""
+    judged = {group.task.prompt.prompt_id for group in groups}
+    return [
+        tables.quarantined(
+            "rollouts", p.source, "no_verdict", "no rollout of it could be judged", row=p.problem
+        )
+        for p in (task.prompt for task in tasks)
+        if p.prompt_id not in judged
+    ]
 
 
 def _pass_rate_row(group: Group) -> dict[str, Any]:

@@ -22,6 +22,8 @@ def launch(name: str, run: Callable[[Params], Mapping[str, Any]]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for noisy in ("httpx", "datasets", "transformers"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    if transformers := sys.modules.get("transformers"):
+        transformers.utils.logging.disable_progress_bar()  # one line a weight file, in every log
     started = time.perf_counter()
     try:
         params = load_params()

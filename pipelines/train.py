@@ -102,7 +102,8 @@ def load_tasks(params: Params, arm: str, policy: LoadedPolicy, paths: Paths) -> 
     by_prompt: defaultdict[str, list[Trajectory]] = defaultdict(list)
     for trajectory in tables.read_experts(experts_path):
         by_prompt[trajectory.prompt_id].append(trajectory)
-    tokens, _ = fitting(chat, [*prompts, *dev], params, "train")
+    tokens, _ = fitting(chat, prompts, params, f"train {arm}")
+    dev_tokens, _ = fitting(chat, dev, params, f"train {arm}, dev")
 
     def task(prompt: Prompt) -> Task:
         expert = choose(by_prompt.get(prompt.prompt_id, []), params.arms[arm].mix, params.seed)
@@ -118,7 +119,7 @@ def load_tasks(params: Params, arm: str, policy: LoadedPolicy, paths: Paths) -> 
         with_expert,
         len(tasks) - with_expert,
     )
-    held_back = [Task(p, tokens[p.prompt_id], None, []) for p in dev if p.prompt_id in tokens]
+    held_back = [Task(p, dev_tokens[p.prompt_id], None, []) for p in dev if p.prompt_id in dev_tokens]
     return tasks, held_back
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from hpt_core.config import RolloutConfig
 from hpt_core.gate import Route, Switch
@@ -32,8 +33,6 @@ class Group:
     task: Task
     rollouts: list[Rollout]
     """The rollouts with a verdict; never empty."""
-    unjudged: int
-    """Rollouts that the verifier could not judge: they have no reward, so they take no part."""
 
     @property
     def pass_rate(self) -> float:
@@ -46,6 +45,13 @@ class Group:
 
     def route(self, gate: Switch) -> Route:
         return gate.route(self.pass_rate, self.rewards_equal, self.task.expert is not None)
+
+
+class Scored(NamedTuple):
+    groups: list[Group]
+    """Without the prompts none of whose rollouts could be judged."""
+    unjudged: int
+    """Rollouts that the verifier could not judge: they have no reward, so they take no part."""
 
 
 def sample(
@@ -65,8 +71,8 @@ def score(
     verifier: Verifier,
     step: int,
     policy: str,
-) -> list[Group]:
-    """Verify every completion. A prompt none of whose rollouts could be judged is left out."""
+) -> Scored:
+    """Verify every completion."""
     verdicts = iter(
         verifier.verify(
             [
@@ -76,7 +82,7 @@ def score(
             ]
         )
     )
-    groups = []
+    groups, unjudged = [], 0
     for task, completions in zip(tasks, sampled, strict=True):
         judged = []
         for i, completion in enumerate(completions):
@@ -85,14 +91,15 @@ def score(
                 log.warning(
                     "%s, rollout %d of step %d: no verdict: %s", task.prompt.prompt_id, i, step, verdict.error
                 )
+                unjudged += 1
                 continue
             judged.append(Rollout(task.prompt.prompt_id, i, step, completion, float(verdict.correct), policy))
         if judged:
-            groups.append(Group(task, judged, len(completions) - len(judged)))
-    return groups
+            groups.append(Group(task, judged))
+    return Scored(groups, unjudged)
 
 
-def rollout_row(rollout: Rollout) -> Mapping[str, object]:
+def rollout_row(rollout: Rollout) -> dict[str, Any]:
     """The rollout as a row of `data.tables.ROLLOUTS`."""
     return {
         "prompt_id": rollout.prompt_id,
@@ -107,7 +114,7 @@ def rollout_row(rollout: Rollout) -> Mapping[str, object]:
     }
 
 
-def gate_row(group: Group, step: int, route: Route) -> Mapping[str, object]:
+def gate_row(group: Group, step: int, route: Route) -> dict[str, Any]:
     """The gate's decision as a row of `data.tables.GATE`."""
     expert = group.task.expert
     return {

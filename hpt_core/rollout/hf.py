@@ -35,8 +35,9 @@ class HFEngine:
 
         A policy whose weights have another type than `dtype` is copied; else its model is shared.
         """
-        shared = policy.model.dtype == dtype
-        self.model: PreTrainedModel = policy.model if shared else copy.deepcopy(policy.model).to(dtype)
+        self.model: PreTrainedModel = policy.model
+        if policy.model.dtype != dtype:
+            self.model = copy.deepcopy(policy.model).to(dtype)  # type: ignore[arg-type]
         self.device = self.model.device
         self.tokenizer = policy.tokenizer
         self.slots = slots
@@ -54,7 +55,7 @@ class HFEngine:
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], sampling: Sampling
     ) -> list[Completion]:
         training = self.model.training
-        self.model.eval()
+        self.model.eval()  # type: ignore[no-untyped-call]
         # Like lengths together need little padding; like prompts together share a prefill.
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), tuple(prompts[i]), i))
         done: dict[int, Completion] = {}
@@ -118,20 +119,21 @@ class HFEngine:
     def _forward(self, input_ids: Tensor, attention: Tensor, cache: DynamicCache) -> Tensor:
         """Logits [B, V] of the next token; `input_ids` [B, S] are the last of `attention` [B, L]."""
         positions = (attention.cumsum(1) - 1).clamp(min=0)[:, -input_ids.shape[1] :]
-        output = self.model(
+        logits: Tensor = self.model(
             input_ids=input_ids,
             attention_mask=attention,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
-        )
-        return output.logits[:, -1]
+        ).logits
+        return logits[:, -1]
 
     def _completion(self, tokens: Tensor, logprobs: Tensor, reason: FinishReason) -> Completion:
-        ids = tuple(tokens.tolist())
+        ids = tokens.tolist()
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
-        return Completion(text, ids, tuple(logprobs.tolist()), reason)
+        assert isinstance(text, str), "one sequence decodes to one text"
+        return Completion(text, tuple(ids), tuple(logprobs.tolist()), reason)
 
 
 def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:

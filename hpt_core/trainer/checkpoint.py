@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,13 @@ from transformers import PreTrainedModel
 from hpt_core.data import tables
 from hpt_core.errors import CheckpointError
 
-RowDict = Mapping[str, object]
-
 
 @dataclass
 class Records:
     """What training leaves behind besides weights."""
 
-    rollouts: list[RowDict] = field(default_factory=list)
-    gate: list[RowDict] = field(default_factory=list)
+    rollouts: list[dict[str, Any]] = field(default_factory=list)
+    gate: list[dict[str, Any]] = field(default_factory=list)
     metrics: list[dict[str, float]] = field(default_factory=list)
 
     def clear(self) -> None:
@@ -64,8 +62,7 @@ class Checkpoints:
                 states[int(number)].setdefault(int(parameter), {})[key] = tensor
         except (SafetensorError, OSError, RuntimeError) as error:
             raise CheckpointError(
-                f"{weights}: cannot be read ({error}); remove {weights} to resume from an earlier "
-                f"checkpoint, or {self.folder} to train from the start"
+                f"{weights}: cannot be read ({error}); remove {self.folder} to train from the start"
             ) from error
         for optimizer, state in zip(optimizers, states, strict=True):
             groups = optimizer.state_dict()["param_groups"]
@@ -77,8 +74,8 @@ class Checkpoints:
     ) -> None:
         """Write the checkpoint of `step`, empty `records`, and drop the weights of older ones."""
         with _placed(self._at("records", step)) as folder:
-            tables.write(folder / "rollouts.parquet", map(dict, records.rollouts), tables.ROLLOUTS)
-            tables.write(folder / "gate.parquet", map(dict, records.gate), tables.GATE)
+            tables.write(folder / "rollouts.parquet", records.rollouts, tables.ROLLOUTS)
+            tables.write(folder / "gate.parquet", records.gate, tables.GATE)
             lines = [json.dumps(row) for row in records.metrics]
             (folder / "metrics.jsonl").write_text("".join(line + "\n" for line in lines))
         with _placed(self._at("weights", step)) as folder:
@@ -109,7 +106,12 @@ class Checkpoints:
 
     def discard(self) -> None:
         """Remove the checkpoints of this and of every other fingerprint: the run is complete."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        if self.root.exists():
+            # One move first: whoever dies while removing must not leave weights without their records.
+            doomed = self.root.with_name(f".{self.root.name}.done")
+            shutil.rmtree(doomed, ignore_errors=True)
+            os.replace(self.root, doomed)
+            shutil.rmtree(doomed)
 
     def _records(self, until: int) -> list[Path]:
         found = sorted((self.folder / "records").glob("[0-9]*"))

@@ -10,7 +10,7 @@ from hpt_core.trainer.batch import Padded
 
 
 def token_likelihood(model: PreTrainedModel, batch: Padded, temperature: float) -> tuple[Tensor, Tensor]:
-    """logp [B, T] and entropy [B, T] in float32, with gradient.
+    """logp [B, T] and entropy [B, T], with gradient, in float32 whatever the logits have below it.
 
     `temperature` divides the logits, so that trainer and sampler mean the same distribution.
     Logits exist for response positions alone.
@@ -23,7 +23,8 @@ def token_likelihood(model: PreTrainedModel, batch: Padded, temperature: float) 
         logits_to_keep=count + 1,  # the logits at a position speak of the next token
         use_cache=False,
     ).logits[:, :-1]
-    logprobs = (logits.float() / temperature).log_softmax(-1)
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logprobs = (wide / temperature).log_softmax(-1)
     logp = logprobs.gather(2, batch.responses[:, :, None]).squeeze(2)
     return logp, -(logprobs.exp() * logprobs).sum(-1)
 

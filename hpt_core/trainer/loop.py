@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ def train(run: Run, checkpoints: Checkpoints, sink: MetricSink) -> dict[str, flo
         with clock.phase("generate"):
             completions = sample(run.engine, tasks, run.rollout, step, run.seed)
         with clock.phase("verify"):
-            groups = score(tasks, completions, run.verifier, step, run.engine.policy)
+            groups, unjudged = score(tasks, completions, run.verifier, step, run.engine.policy)
         if not groups:
             raise TrainingError(
                 f"step {step}: the verifier could judge no rollout at all; see the warnings above"
@@ -71,7 +71,7 @@ def train(run: Run, checkpoints: Checkpoints, sink: MetricSink) -> dict[str, flo
 
         generated += sum(len(completion.token_ids) for many in completions for completion in many)
         trained += totals["tokens_trained"]
-        metrics = step_metrics(groups, routes, totals)
+        metrics = step_metrics(groups, unjudged, routes, totals)
         metrics |= {
             "lr": config.optimizer.lr * factor,
             "tokens/generated": generated,
@@ -99,9 +99,10 @@ def learn(run: Run, optimizers: Sequence[Optimizer], groups: Sequence[Group]) ->
     size = -(-len(groups) // config.updates_per_step)
     for first in range(0, len(groups), size):
         rows = rows_of(groups[first : first + size])
-        totals.update(
-            update(run.policy.model, optimizers, rows, config, options, temperature=run.rollout.temperature)
+        done = update(
+            run.policy.model, optimizers, rows, config, options, temperature=run.rollout.temperature
         )
+        totals.add(done.sums)
     return totals
 
 
@@ -136,7 +137,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.last: dict[str, float] = {}
-        self.total: Counter[str] = Counter()
+        self.total: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

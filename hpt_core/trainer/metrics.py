@@ -11,7 +11,9 @@ from hpt_core.rollout.group import Group
 from hpt_core.trainer.step import Totals
 
 
-def step_metrics(groups: Sequence[Group], routes: Sequence[Route], totals: Totals) -> dict[str, float]:
+def step_metrics(
+    groups: Sequence[Group], unjudged: int, routes: Sequence[Route], totals: Totals
+) -> dict[str, float]:
     """Metrics of one step; a mean over nothing is left out rather than invented."""
     rewards = [rollout.reward for group in groups for rollout in group.rollouts]
     done = [rollout.completion for group in groups for rollout in group.rollouts]
@@ -33,7 +35,7 @@ def step_metrics(groups: Sequence[Group], routes: Sequence[Route], totals: Total
         "offline_share": totals.mean("rows_expert", "rows_trained"),
         **{
             name: totals.mean(name, f"tokens/{name.removeprefix('nll/')}")
-            for name in sorted(totals)
+            for name in sorted(totals.sums)
             if name.startswith("nll/")
         },
         "ratio/mean": totals.mean("ratio", "tokens_rollout"),
@@ -43,6 +45,6 @@ def step_metrics(groups: Sequence[Group], routes: Sequence[Route], totals: Total
         "skipped": totals["updates_skipped"],
         "response/length": fmean(len(completion.token_ids) for completion in done),
         "response/truncated": fmean(completion.finish_reason == "length" for completion in done),
-        "verifier/unjudged": sum(group.unjudged for group in groups),
+        "verifier/unjudged": unjudged,
     }
     return {name: float(value) for name, value in metrics.items() if value is not None}

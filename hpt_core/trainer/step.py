@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,10 +18,21 @@ from hpt_core.types import Tokens
 from hpt_core.upge import plan, surrogate
 
 
-class Totals(Counter[str]):
-    """Sums over the tokens of a mini-batch, from which means are made at the end."""
+class Totals:
+    """Named sums over the tokens of mini-batches, from which means are made at the end; 0 if never added."""
+
+    def __init__(self) -> None:
+        self.sums: defaultdict[str, float] = defaultdict(float)
+
+    def __getitem__(self, name: str) -> float:
+        return self.sums.get(name, 0.0)
+
+    def add(self, sums: Mapping[str, float]) -> None:
+        for name, value in sums.items():
+            self.sums[name] += value
 
     def mean(self, name: str, over: str) -> float | None:
+        """The ratio of two sums; None over nothing."""
         return self[name] / self[over] if self[over] else None
 
 
@@ -41,8 +52,9 @@ def update(
     """
     known = facts(rows, model.device)
     planned = plan(config.algorithm, known, **options)
-    totals = Totals(
-        rows_trained=int(planned.active.sum()), rows_expert=int((planned.active & known.expert).sum())
+    totals = Totals()
+    totals.add(
+        {"rows_trained": int(planned.active.sum()), "rows_expert": int((planned.active & known.expert).sum())}
     )
     rollout_tokens = int(known.length[planned.active & ~known.expert].sum())
     model.train()
@@ -66,11 +78,11 @@ def update(
             on_policy = tokens.mask & ~tokens.expert[:, None]
             loss = loss - config.entropy_coefficient * entropy[on_policy].sum() / rollout_tokens
         if not torch.isfinite(loss):
-            raise TrainingError(f"the loss is {float(loss)} on prompts {_names(members)}; {_REMEDY}")
-        loss.backward()
+            raise TrainingError(f"the loss is {float(loss.detach())} on prompts {_names(members)}; {_REMEDY}")
+        loss.backward()  # type: ignore[no-untyped-call]
         _count(totals, tokens, members)
     if not totals["rows_trained"]:
-        totals["updates_empty"] += 1
+        totals.add({"updates_empty": 1})
         return totals
     norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm))
     if norm != norm or norm == float("inf"):
@@ -80,8 +92,13 @@ def update(
         for optimizer in optimizers:
             optimizer.step()
     model.zero_grad(set_to_none=True)
-    totals.update(
-        updates=1, grad_norm=norm, updates_skipped=int(skipped), updates_clipped=int(norm > config.clip_norm)
+    totals.add(
+        {
+            "updates": 1,
+            "grad_norm": norm,
+            "updates_skipped": int(skipped),
+            "updates_clipped": int(norm > config.clip_norm),
+        }
     )
     return totals
 
@@ -96,15 +113,17 @@ def _count(totals: Totals, tokens: Tokens, members: Sequence[Row]) -> None:
         ratio = (tokens.logp - tokens.logp_old)[rollout].exp()
         nll = -(tokens.logp * tokens.mask).sum(1)
         assert tokens.entropy is not None
-        totals.update(
-            tokens_trained=int(tokens.mask.sum()),
-            tokens_rollout=int(rollout.sum()),
-            ratio=float(ratio.sum()),
-            entropy=float(tokens.entropy[rollout].sum()),
+        totals.add(
+            {
+                "tokens_trained": int(tokens.mask.sum()),
+                "tokens_rollout": int(rollout.sum()),
+                "ratio": float(ratio.sum()),
+                "entropy": float(tokens.entropy[rollout].sum()),
+            }
         )
         for row, value in zip(members, nll.tolist(), strict=True):
             if row.kind is not None:
-                totals.update({f"nll/{row.kind}": value, f"tokens/{row.kind}": len(row.response)})
+                totals.add({f"nll/{row.kind}": value, f"tokens/{row.kind}": len(row.response)})
 
 
 def _names(rows: Sequence[Row]) -> str:

@@ -1,0 +1,79 @@
+"""A tiny Llama policy with opinions, and groups of rollouts made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+
+from hpt_core.chat import Chat
+from hpt_core.config import OptimizerConfig, PromptSource, WarmStart
+from hpt_core.model import LoadedPolicy
+from hpt_core.rollout.group import Group, Task
+from hpt_core.types import Completion, Prompt, Rollout, Trajectory
+from hpt_core.warm_start import build_policy
+
+TEXTS = ["State the final answer: 3 + 4 =", "3 + 4 = 7\n\\boxed{7}", "Spell this word backward: stop"]
+SOURCE = PromptSource(name="sums", reasoning_gym="chain_sum", size=4, seed=1, license="mit")
+SIZES = WarmStart(
+    hidden_size=32,
+    layers=2,
+    heads=2,
+    max_positions=128,
+    steps=3,
+    batch_size=2,
+    optimizer=OptimizerConfig(lr=0.01),
+    sources=[SOURCE],
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Float sums, and so the bytes of weights, depend on the number of threads."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def sizes() -> WarmStart:
+    return SIZES
+
+
+@pytest.fixture
+def policy() -> LoadedPolicy:
+    """Random weights, scaled up: a fresh model's distribution is almost uniform and hides mistakes."""
+    built = build_policy(SIZES, TEXTS, seed=5)
+    with torch.no_grad():
+        for parameter in built.model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(6.0)
+    return LoadedPolicy(built.model.eval(), built.tokenizer)
+
+
+@pytest.fixture
+def prompt_tokens(policy: LoadedPolicy) -> list[list[int]]:
+    """Prompts of ragged lengths."""
+    chat = Chat(policy.tokenizer)
+    return [chat.prompt(text) for text in ("1", "1 + 2 =", "Spell: kayak", "12 - 3 + 45 - 6 =", "?!")]
+
+
+@pytest.fixture
+def make_group(policy: LoadedPolicy) -> Callable[..., Group]:
+    """A prompt NAME with a rollout for each reward and, maybe, an expert of KIND."""
+    chat = Chat(policy.tokenizer)
+
+    def make(name: str, rewards: Sequence[float], kind: str | None = None) -> Group:
+        prompt = Prompt(name, f"{name} =", "7", "exact", "made", "mit")
+        expert, demonstration = None, []
+        if kind is not None:
+            expert = Trajectory(f"t-{name}", name, "7 as ever", kind, "s", "a", "mit", "{}", True, 5, "0")
+            demonstration = chat.response(expert.response)
+        task = Task(prompt, chat.prompt(prompt.problem), expert, demonstration)
+        rollouts = []
+        for i, reward in enumerate(rewards):
+            ids = tuple(chat.response(f"{name}{'abc' * i}{reward}"))
+            logprobs = tuple(-0.5 - 0.1 * (j % 7) for j in range(len(ids)))
+            rollouts.append(Rollout(name, i, 1, Completion(name, ids, logprobs, "stop"), reward, "made"))
+        return Group(task, rollouts)
+
+    return make

@@ -1,0 +1,41 @@
+"""The typed parameters: cheap to import, and strict."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from hpt_core.config import ExpertSource, Policy, PromptSource, Sampling
+
+
+def test_parameters_load_without_torch() -> None:
+    script = "import hpt_core.config, sys; print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: PromptSource(name="x", answer_kind="math"), "exactly one of reasoning_gym, file, hub"),
+        (lambda: PromptSource(name="x", file="f", hub="h", answer_kind="math"), "exactly one of"),
+        (lambda: PromptSource(name="x", reasoning_gym="chain_sum"), "needs size and seed"),
+        (lambda: PromptSource(name="x", file="f"), "name its answer_kind"),
+        (lambda: ExpertSource(name="x", kind="program", file="f"), "code writes program trajectories"),
+        (lambda: ExpertSource(name="x", kind="human"), "exactly one of file, hub"),
+        (lambda: Policy(), "exactly one of model"),
+        (lambda: Sampling(max_new_tokens="8"), "valid integer"),
+        (lambda: Sampling(max_new_tokens=8, temprature=1.0), "temprature"),
+    ],
+)
+def test_what_does_not_fit_is_refused(make: object, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        make()  # type: ignore[operator]
+
+
+def test_parameters_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Sampling(max_new_tokens=8).max_new_tokens = 9

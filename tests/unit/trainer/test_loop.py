@@ -1,0 +1,126 @@
+"""The loop: which prompts a step takes, what it counts, and that a restart leaves no trace."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from hpt_core.config import GateConfig, OptimizerConfig, RolloutConfig, TrainConfig
+from hpt_core.errors import TrainingError, VerifierError
+from hpt_core.model import LoadedPolicy
+from hpt_core.rollout.group import Group, Task
+from hpt_core.rollout.hf import HFEngine
+from hpt_core.trainer.checkpoint import Checkpoints
+from hpt_core.trainer.loop import Run, tasks_of_step, train
+from hpt_core.types import Verdict
+
+MakeGroup = Callable[..., Group]
+
+
+@pytest.fixture
+def tasks(make_group: MakeGroup) -> list[Task]:
+    return [make_group(f"{i} + {i}", [0], "human" if i % 3 else None).task for i in range(10)]
+
+
+@pytest.mark.parametrize("count", [3, 5, 10])
+def test_an_epoch_takes_every_prompt_once(tasks: list[Task], count: int) -> None:
+    steps = 30 // count
+    taken = [tasks_of_step(tasks, step, count, seed=4) for step in range(1, steps + 1)]
+    times = Counter(task.prompt.prompt_id for step in taken for task in step)
+    # Where an epoch ends inside a step, a prompt that came twice counts once.
+    assert all(3 - (10 % count > 0) * 2 <= times[task.prompt.prompt_id] <= 3 for task in tasks)
+    first = [task.prompt.prompt_id for step in taken for task in step][: 10 - 10 % count]
+    assert len(set(first)) == len(first), "no prompt twice within the first epoch"
+    assert taken == [tasks_of_step(tasks, step, count, seed=4) for step in range(1, steps + 1)]
+    assert taken != [tasks_of_step(tasks, step, count, seed=5) for step in range(1, steps + 1)]
+
+
+def test_epochs_are_shuffled_apart(tasks: list[Task]) -> None:
+    first, second = (tasks_of_step(tasks, step, 10, seed=4) for step in (1, 2))
+    assert first != second and {t.prompt.prompt_id for t in first} == {t.prompt.prompt_id for t in second}
+
+
+class Fickle:
+    """Judges by the length of the response, and has no word on the prompts in `mute`."""
+
+    def __init__(self, mute: Sequence[str] = (), patience: int = 10**9) -> None:
+        self.mute, self.patience, self.calls = mute, patience, 0
+
+    def verify(self, items: Sequence[tuple[str, str, str]]) -> list[Verdict]:
+        self.calls += 1
+        return [
+            Verdict(False, None, "took over 5 s")
+            if gold in self.mute or self.calls > self.patience
+            else Verdict(len(response) % 2 == 0, None)
+            for response, gold, _ in items
+        ]
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.steps: dict[int, Mapping[str, float]] = {}
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.steps[step] = metrics
+
+
+def job(policy: LoadedPolicy, tasks: list[Task], verifier: Fickle, steps: int = 2) -> Run:
+    rollout = RolloutConfig(group_size=4, max_prompt_tokens=40, max_new_tokens=6)
+    config = TrainConfig(
+        steps=steps,
+        prompts_per_step=5,
+        updates_per_step=2,
+        gate=GateConfig(gamma=0.25),
+        optimizer=OptimizerConfig(lr=1e-3),
+        dev_every=2,
+    )
+    return Run(policy, HFEngine(policy), verifier, tasks, tasks[:2], config, rollout, seed=3)
+
+
+def test_records_and_metrics_agree(policy: LoadedPolicy, tasks: list[Task], tmp_path: Path) -> None:
+    sink, checkpoints = Sink(), Checkpoints(tmp_path / "c", "f")
+    train(job(policy, tasks, Fickle(), steps=4), checkpoints, sink)
+    rollouts, gate = list(checkpoints.rows("rollouts", 4)), list(checkpoints.rows("gate", 4))
+    assert len(gate) == 4 * 5 and len(rollouts) == 4 * 5 * 4
+    routes = Counter(row["route"] for row in gate)
+    for route in ("sft", "rl", "equal", "no_expert"):
+        assert sum(metrics[f"gate/{route}"] for metrics in sink.steps.values()) == routes[route]
+    for step, metrics in sink.steps.items():
+        mine = [row for row in rollouts if row["step"] == step]
+        assert metrics["reward/mean"] == pytest.approx(sum(row["reward"] for row in mine) / len(mine))
+        assert metrics["verifier/unjudged"] == 0
+    assert sink.steps[4]["tokens/generated"] == sum(len(row["token_ids"]) for row in rollouts)
+    by_step = {step: {row["policy"] for row in rollouts if row["step"] == step} for step in sink.steps}
+    assert all(len(hashes) == 1 for hashes in by_step.values())
+    assert len(set.union(*by_step.values())) == 4, "each step samples from the weights of the one before"
+    assert [step for step, metrics in sink.steps.items() if "dev/accuracy" in metrics] == [2, 4]
+
+
+def test_rollouts_without_a_verdict_are_counted_and_not_trained_on(
+    policy: LoadedPolicy, tasks: list[Task], make_group: MakeGroup, tmp_path: Path
+) -> None:
+    mute = make_group("odd", [0]).task
+    mute = Task(type(mute.prompt)(**{**vars(mute.prompt), "answer": "mute"}), mute.tokens, None, [])
+    sink, checkpoints = Sink(), Checkpoints(tmp_path / "c", "f")
+    train(job(policy, [*tasks[:4], mute], Fickle(mute=["mute"])), checkpoints, sink)
+    assert [metrics["verifier/unjudged"] for metrics in sink.steps.values()] == [4, 4]
+    assert {row["prompt_id"] for row in checkpoints.rows("gate", 2)} == {
+        task.prompt.prompt_id for task in tasks[:4]
+    }
+    assert len(list(checkpoints.rows("rollouts", 2))) == 2 * 4 * 4
+
+
+def test_no_verdict_at_all_stops(policy: LoadedPolicy, tasks: list[Task], tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="step 1: the verifier could judge no rollout at all"):
+        train(job(policy, tasks, Fickle(patience=0)), Checkpoints(tmp_path, "f"), Sink())
+
+
+def test_a_dev_prompt_without_a_verdict_stops(
+    policy: LoadedPolicy, tasks: list[Task], tmp_path: Path
+) -> None:
+    # Two steps of training, then the dev prompts.
+    with pytest.raises(VerifierError, match=r"dev prompt 0 \+ 0: took over 5 s"):
+        train(job(policy, tasks, Fickle(patience=2)), Checkpoints(tmp_path, "f"), Sink())
