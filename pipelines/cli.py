@@ -76,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     recipe.add_argument("overrides", nargs="*", metavar="key=value")
     add("status", show_status, "list the stages and whether they are up to date")
     serve = add("serve", serve_flow, "run on the cron and timezone of params.yaml, one run at a time")
+    serve.add_argument("--port", type=int, default=4200, help="of the Prefect server it starts (default 4200)")
     for sub in (run, serve):
         sub.add_argument(
             "--workers",
@@ -144,7 +145,7 @@ def serve_flow(options: argparse.Namespace) -> int:
     schedule = load_params(ROOT / "params.yaml").schedule
     from pipelines.server import prefect_server
 
-    with prefect_server(ROOT):
+    with prefect_server(ROOT, options.port):
         from pipelines import flow
 
         flow.serve(ROOT, schedule, options.workers)

@@ -47,11 +47,17 @@ def update(
 ) -> Totals:
     """Take one step on `rows`, the whole mini-batch; returns its sums.
 
-    Raises TrainingError for a loss or a gradient that is not finite, with the prompts behind it.
+    Raises TrainingError for a loss or a gradient that is not finite, and for rows that lack what the
+    algorithm needs, with the prompts behind it.
     A mini-batch without a gradient (every group of equal rewards) leaves the weights alone.
     """
     known = facts(rows, model.device)
-    planned = plan(config.algorithm, known, **options)
+    try:
+        planned = plan(config.algorithm, known, **options)
+    except ValueError as error:
+        raise TrainingError(
+            f"train.algorithm {config.algorithm}: {error} (prompts {_names(rows)})"
+        ) from error
     totals = Totals()
     totals.add(
         {"rows_trained": int(planned.active.sum()), "rows_expert": int((planned.active & known.expert).sum())}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from hpt_core.chat import Chat
 from hpt_core.config import OptimizerConfig, PromptSource, WarmStart
@@ -48,6 +49,21 @@ def policy() -> LoadedPolicy:
             if parameter.ndim == 2:
                 parameter.mul_(6.0)
     return LoadedPolicy(built.model.eval(), built.tokenizer)
+
+
+@pytest.fixture
+def absolute(policy: LoadedPolicy) -> LoadedPolicy:
+    """A GPT-2: unlike rotary positions, its absolute ones tell when padding has shifted them."""
+    torch.manual_seed(7)
+    shape = GPT2Config(
+        vocab_size=len(policy.tokenizer),
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        n_positions=128,
+        initializer_range=0.3,
+    )
+    return LoadedPolicy(GPT2LMHeadModel(shape).eval(), policy.tokenizer)
 
 
 @pytest.fixture

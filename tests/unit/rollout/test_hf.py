@@ -25,11 +25,22 @@ def plain_logits(policy: LoadedPolicy, prompt: Sequence[int], response: Sequence
     return logits[len(prompt) - 1 : -1]
 
 
+@pytest.fixture(params=["policy", "absolute"])
+def either(request: pytest.FixtureRequest) -> LoadedPolicy:
+    """Two architectures."""
+    found: LoadedPolicy = request.getfixturevalue(request.param)
+    return found
+
+
 @pytest.fixture
 def stopping(policy: LoadedPolicy, prompt_tokens: list[list[int]]) -> LoadedPolicy:
-    """The policy with a second stop token, one that greedy decoding of the first prompt soon reaches."""
+    """The policy with more stop tokens: some for sampling, and one that greedy decoding soon reaches."""
     free = HFEngine(policy).generate(prompt_tokens, [0] * len(prompt_tokens), GREEDY)
-    policy.model.generation_config.eos_token_id = [policy.tokenizer.eos_token_id, free[0].token_ids[4]]
+    policy.model.generation_config.eos_token_id = [
+        policy.tokenizer.eos_token_id,
+        *range(100, 120),
+        free[0].token_ids[4],
+    ]
     return policy
 
 
@@ -67,11 +78,11 @@ def test_finish_reason_and_the_stop_token(stopping: LoadedPolicy, prompt_tokens:
 
 
 def test_logprobs_are_those_of_a_plain_forward_pass(
-    policy: LoadedPolicy, prompt_tokens: list[list[int]]
+    either: LoadedPolicy, prompt_tokens: list[list[int]]
 ) -> None:
     prompts = prompt_tokens * 4
-    for completion, prompt in zip(HFEngine(policy).generate(prompts, range(20), WARM), prompts, strict=True):
-        logits = plain_logits(policy, prompt, completion.token_ids) / WARM.temperature
+    for completion, prompt in zip(HFEngine(either).generate(prompts, range(20), WARM), prompts, strict=True):
+        logits = plain_logits(either, prompt, completion.token_ids) / WARM.temperature
         expected = logits.log_softmax(-1).gather(1, torch.tensor(completion.token_ids)[:, None]).squeeze(1)
         assert_close(torch.tensor(completion.logprobs), expected, rtol=0, atol=2e-5)
 

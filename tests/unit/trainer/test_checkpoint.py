@@ -97,6 +97,8 @@ def project(policy: LoadedPolicy, make_group: Callable[..., Group], tmp_path: Pa
     tables.write(tmp_path / "data/prompts/train.parquet", prompts[:-1], tables.PROMPTS)
     tables.write(tmp_path / "data/prompts/dev.parquet", prompts[-1:], tables.PROMPTS)
     tables.write(tmp_path / "data/experts/experts.parquet", experts, tables.EXPERTS)
+    # So that training draws random numbers, which a restart must draw again.
+    policy.model.config.attention_dropout = 0.1
     save_policy(policy, tmp_path / "models/base")
     (tmp_path / "params.yaml").write_text(PARAMS)
     return tmp_path

@@ -77,7 +77,11 @@ def rows_seen(policy: LoadedPolicy) -> list[int]:
     return seen
 
 
-def test_likelihood_is_that_of_each_row_alone(policy: LoadedPolicy, groups: list[Group]) -> None:
+@pytest.mark.parametrize("architecture", ["policy", "absolute"])
+def test_likelihood_is_that_of_each_row_alone(
+    request: pytest.FixtureRequest, groups: list[Group], architecture: str
+) -> None:
+    policy = request.getfixturevalue(architecture)
     policy.model.double()
     rows, temperature = rows_of(groups), 0.8
     logp, entropy = token_likelihood(policy.model, pad(rows, 0, torch.device("cpu")), temperature)
@@ -136,6 +140,20 @@ def test_a_step_raises_the_objective_of_rollouts(
     assert objective() > before
 
 
+def test_the_entropy_bonus_raises_entropy(policy: LoadedPolicy, make_group: Callable[..., Group]) -> None:
+    group = make_group("12 + 3", [1, 0, 1])
+    batch = pad(rows_of([group]), 0, torch.device("cpu"))
+
+    def entropy() -> float:
+        with torch.no_grad():
+            return float(token_likelihood(policy.model, batch, 0.9)[1][batch.mask].mean())
+
+    before = entropy()
+    totals, _ = step(policy, [group], clip_norm=0.01, entropy_coefficient=1000.0)
+    assert totals.mean("entropy", "tokens_rollout") == pytest.approx(before, rel=1e-5)
+    assert entropy() > before
+
+
 def test_a_step_makes_a_demonstration_likelier(
     policy: LoadedPolicy, make_group: Callable[..., Group]
 ) -> None:
@@ -166,12 +184,20 @@ def test_a_nan_in_the_loss_names_the_prompts(policy: LoadedPolicy, groups: list[
         step(policy, groups)
 
 
-def test_an_infinite_gradient_stops_before_the_step(policy: LoadedPolicy, groups: list[Group]) -> None:
+@pytest.mark.parametrize("factor", [torch.inf, torch.nan])
+def test_a_gradient_without_a_norm_stops_before_the_step(
+    policy: LoadedPolicy, groups: list[Group], factor: float
+) -> None:
     before = weights_hash(policy.model)
-    next(policy.model.parameters()).register_hook(lambda gradient: gradient * torch.inf)
+    next(policy.model.parameters()).register_hook(lambda gradient: gradient * factor)
     with pytest.raises(TrainingError, match=r"gradient norm is (nan|inf) on prompts 12 \+ 3, 4, "):
         step(policy, groups)
     assert weights_hash(policy.model) == before
+
+
+def test_rows_that_the_algorithm_cannot_use(policy: LoadedPolicy, make_group: Callable[..., Group]) -> None:
+    with pytest.raises(TrainingError, match=r"train\.algorithm sft: .*add demonstrations.*\(prompts 4, 5\)"):
+        step(policy, [make_group("4", [0, 1]), make_group("5", [1, 0])], algorithm="sft")
 
 
 def test_too_large_a_gradient_is_skipped_and_counted(policy: LoadedPolicy, groups: list[Group]) -> None:

@@ -1,0 +1,142 @@
+"""conf/: what each recipe composes to, and that going from one to another and back loses nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hpt_core.errors import InputError
+from pipelines import recipes
+from pipelines.params import Params, load_params
+
+REPO = Path(__file__).parents[2]
+GSM8K = ["gsm8k=/data/gsm8k", "model=/models/smollm2"]
+PAPER = ["data=/data/openr1.jsonl", "benchmarks=/data/benchmarks"]
+INPUTS = {
+    "embedded": [],
+    "gsm8k": GSM8K,
+    "gsm8k_smoke": GSM8K,
+    "paper_llama_8b": PAPER,
+    "paper_qwen_1_5b": PAPER,
+    "paper_qwen_7b": PAPER,
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    shutil.copytree(REPO / "conf", tmp_path / "conf")
+    shutil.copy(REPO / "params.yaml", tmp_path / "params.yaml")
+    return tmp_path
+
+
+def compose(project: Path, recipe: str, *overrides: str) -> Params:
+    recipes.write(project, recipe, [*INPUTS[recipe], *overrides])
+    return load_params(project / "params.yaml")
+
+
+def test_these_are_the_recipes() -> None:
+    assert recipes.names(REPO) == sorted(INPUTS)
+
+
+def test_params_yaml_is_the_embedded_recipe(project: Path) -> None:
+    committed = (project / "params.yaml").read_text()
+    compose(project, "embedded")
+    assert (project / "params.yaml").read_text() == committed
+    # From nothing too: every comment of params.yaml comes from conf.
+    (project / "params.yaml").unlink()
+    compose(project, "embedded")
+    assert (project / "params.yaml").read_text() == committed
+
+
+@pytest.mark.parametrize("recipe", sorted(INPUTS))
+def test_there_and_back(recipe: str, project: Path) -> None:
+    before = (project / "params.yaml").read_text()
+    compose(project, recipe)
+    text = (project / "params.yaml").read_text()
+    assert not any(line.startswith(("inputs:", "gsm8k:", "model:", "data:")) for line in text.splitlines())
+    assert "${" not in text
+    compose(project, "embedded")
+    assert (project / "params.yaml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given", "said"),
+    [
+        ("gsm8k", [], "needs gsm8k=...: a folder with GSM8K's train.jsonl"),
+        ("gsm8k_smoke", ["model=/models/smollm2"], "needs gsm8k=...: a folder"),
+        ("paper_qwen_7b", ["benchmarks=/data"], "needs data=...: a JSONL file with problem"),
+    ],
+)
+def test_a_missing_input_is_named(recipe: str, given: list[str], said: str, project: Path) -> None:
+    before = (project / "params.yaml").read_text()
+    with pytest.raises(InputError) as error:
+        recipes.write(project, recipe, given)
+    assert said in str(error.value)
+    assert (project / "params.yaml").read_text() == before
+
+
+@pytest.mark.parametrize("origin", ["folder", "hub"])
+def test_gsm8k_trains_on_the_problems_that_both_solved(origin: str, project: Path) -> None:
+    params = compose(project, "gsm8k", f"origin={origin}")
+    (problems,) = params.curate.train
+    (heldout,) = params.curate.benchmarks["gsm8k_heldout"]
+    people, teacher = params.experts.sources
+    if origin == "hub":
+        assert (problems.hub, problems.split) == (people.hub, people.split) == ("openai/gsm8k", "test")
+        assert (heldout.hub, heldout.split) == ("openai/gsm8k", "train")
+    else:
+        assert problems.file == people.file == "/data/gsm8k/model_solutions.jsonl"
+        assert heldout.file == "/data/gsm8k/train.jsonl"
+    # Only OpenAI's release has the teacher's solutions.
+    assert teacher.file == "/data/gsm8k/model_solutions.jsonl"
+    assert teacher.columns["keep"] == "175b_verification.is_correct"
+    assert [people.kind, teacher.kind] == ["human", "teacher"]
+    assert {name: dict(arm.mix) for name, arm in params.arms.items()} == {
+        "human": {"human": 1.0},
+        "teacher": {"teacher": 1.0},
+        "mixed": {"human": 0.5, "teacher": 0.5},
+    }
+
+
+def test_the_smoke_differs_from_gsm8k_in_size_alone(project: Path) -> None:
+    full, smoke = compose(project, "gsm8k").model_dump(), compose(project, "gsm8k_smoke").model_dump()
+    for section in ("arms", "base", "teacher", "verifier"):
+        assert full[section] == smoke[section]
+    assert full["train"]["gate"] == smoke["train"]["gate"]
+    assert [s["name"] for s in full["experts"]["sources"]] == [s["name"] for s in smoke["experts"]["sources"]]
+    assert smoke["curate"]["train"][0]["limit"] < 100
+    assert full["curate"]["train"][0]["limit"] is None
+
+
+@pytest.mark.parametrize(
+    ("recipe", "gamma", "sft_coefficient", "skip_norm"),
+    [
+        ("paper_qwen_1_5b", 0.0, 0.3, 80.0),
+        ("paper_qwen_7b", 0.0, 1.0, 80.0),
+        ("paper_llama_8b", 0.25, 1.0, None),
+    ],
+)
+def test_the_papers_settings(
+    recipe: str, gamma: float, sft_coefficient: float, skip_norm: float | None, project: Path
+) -> None:
+    params = compose(project, recipe)
+    train, rollout = params.train, params.rollout
+    assert (train.gate.gamma, train.sft_coefficient, train.skip_norm) == (gamma, sft_coefficient, skip_norm)
+    assert (rollout.group_size, rollout.temperature) == (8, 1.0)
+    assert (rollout.max_prompt_tokens, rollout.max_new_tokens) == (1024, 8192)
+    assert train.prompts_per_step // train.updates_per_step == 64
+    assert (train.steps, train.optimizer.lr, train.warmup_steps, train.cooldown_steps) == (500, 5e-6, 0, 0)
+    assert (train.entropy_coefficient, train.clip_norm) == (0.001, 1.0)
+    assert (params.evaluate.temperature, params.evaluate.top_p) == (0.6, 0.95)
+
+
+def test_the_chat_template_for_a_base_model_opens_the_assistants_turn(project: Path) -> None:
+    from jinja2 import Template
+
+    path = compose(project, "paper_llama_8b").base.chat_template
+    assert path is not None
+    turns = [{"role": "system", "content": "Reason."}, {"role": "user", "content": "1 + 1?"}]
+    text = Template((REPO / path).read_text()).render(messages=turns, add_generation_prompt=True)
+    assert text == "Reason.\n\nUser: 1 + 1?\n\nAssistant:"

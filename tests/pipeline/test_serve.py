@@ -1,0 +1,94 @@
+"""`hpt serve` on a Prefect server of its own: runs are scheduled, and never two at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LIMIT = 120
+"""Seconds; on a busy machine the server takes half a minute to start."""
+
+
+class Api:
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/api"
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        request = urllib.request.Request(
+            f"{self.url}/{path}", json.dumps(body).encode(), {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.load(response)
+
+    def runs(self, *states: str) -> list[dict[str, Any]]:
+        wanted = {"flow_runs": {"state": {"type": {"any_": list(states)}}}, "limit": 50}
+        found: list[dict[str, Any]] = self.post("flow_runs/filter", wanted)
+        return found
+
+
+def until(condition: Callable[[], Any], log: Path) -> Any:
+    deadline = time.monotonic() + LIMIT
+    while time.monotonic() < deadline:
+        try:
+            if found := condition():
+                return found
+        except OSError:
+            pass  # the server is still starting
+        time.sleep(0.5)
+    pytest.fail(f"not within {LIMIT} s; its log ends with:\n{log.read_text()[-2000:]}")
+
+
+@pytest.fixture
+def served(
+    make_toy: Callable[[Path], Path], tmp_path: Path
+) -> Iterator[tuple[Api, Path, subprocess.Popen[bytes]]]:
+    toy = make_toy(tmp_path / "toy")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    environment["PREFECT_HOME"] = str(tmp_path / "prefect")
+    environment["PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS"] = "2"
+    log = tmp_path / "serve.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.cli", "serve", "--port", str(port)],
+            cwd=toy,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    yield Api(port), log, process
+    process.send_signal(signal.SIGINT)
+    process.wait(60)
+
+
+def test_runs_are_scheduled_and_an_overlapping_one_is_cancelled(
+    served: tuple[Api, Path, subprocess.Popen[bytes]],
+) -> None:
+    api, log, _ = served
+    [deployment] = until(lambda: api.post("deployments/filter", {}), log)
+    [schedule] = deployment["schedules"]
+    assert schedule["schedule"]["cron"] == "0 2 * * *"
+    assert schedule["schedule"]["timezone"] == "Europe/Berlin"
+    # The server's own scheduler has to fill the calendar: without it nothing would ever run.
+    until(lambda: len(api.runs("SCHEDULED")) > 2, log)
+
+    now = {"state": {"type": "SCHEDULED"}}
+    first, second = (api.post(f"deployments/{deployment['id']}/create_flow_run", now) for _ in range(2))
+    ended = until(lambda: len(found := api.runs("COMPLETED", "CANCELLED", "FAILED")) == 2 and found, log)
+    states = {run["id"]: run["state"] for run in ended}
+    assert {states[first["id"]]["type"], states[second["id"]]["type"]} == {"COMPLETED", "CANCELLED"}
+    [cancelled] = [state for state in states.values() if state["type"] == "CANCELLED"]
+    assert "concurrency limit" in cancelled["message"]
