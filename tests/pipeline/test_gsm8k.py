@@ -169,7 +169,7 @@ def test_arms_meet_the_same_prompts_and_differ_by_their_experts(
     met = {arm: [row["prompt_id"] for row in rows] for arm, rows in gates.items()}
     assert met["human"] == met["teacher"] == met["mixed"]
     assert len(set(met["human"])) == STEP
-    for arm, rows in gates.items():
+    for arm in ARMS:
         sampled = results.rows(f"data/rollouts/{arm}/rollouts.parquet", tables.ROLLOUTS)
         assert Counter(row["prompt_id"] for row in sampled) == dict.fromkeys(met[arm], GROUP)
     assert {row["kind"] for row in gates["human"]} == {"human"}
