@@ -11,6 +11,12 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
+AlgorithmName = Literal[
+    "sft", "reinforce", "grpo", "dr_grpo", "dapo", "cispo", "cispo_mask", "gspo", "luffy", "hpt"
+]
+"""The entries of `hpt_core.upge.ALGORITHMS`, named here because reading parameters imports no torch."""
+
+
 class Config(BaseModel):
     """Base of every section: an unknown or ill-typed key raises with its name."""
 
@@ -165,7 +171,7 @@ class GateConfig(Config):
 class TrainConfig(Config):
     """One arm's training run."""
 
-    algorithm: str = "hpt"
+    algorithm: AlgorithmName = "hpt"
     gate: GateConfig = GateConfig()
     steps: Positive
     prompts_per_step: Positive

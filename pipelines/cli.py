@@ -76,7 +76,9 @@ def parser() -> argparse.ArgumentParser:
     recipe.add_argument("overrides", nargs="*", metavar="key=value")
     add("status", show_status, "list the stages and whether they are up to date")
     serve = add("serve", serve_flow, "run on the cron and timezone of params.yaml, one run at a time")
-    serve.add_argument("--port", type=int, default=4200, help="of the Prefect server it starts (default 4200)")
+    serve.add_argument(
+        "--port", type=int, default=4200, help="of the Prefect server it starts (default 4200)"
+    )
     for sub in (run, serve):
         sub.add_argument(
             "--workers",

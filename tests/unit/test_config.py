@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
-from hpt_core.config import ExpertSource, Policy, PromptSource, Sampling
+from hpt_core.config import AlgorithmName, ExpertSource, Policy, PromptSource, Sampling
+from hpt_core.upge import ALGORITHMS
 
 
 def test_parameters_load_without_torch() -> None:
@@ -34,6 +36,10 @@ def test_parameters_load_without_torch() -> None:
 def test_what_does_not_fit_is_refused(make: object, said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         make()  # type: ignore[operator]
+
+
+def test_every_algorithm_of_the_table_may_be_named() -> None:
+    assert set(get_args(AlgorithmName)) == set(ALGORITHMS)
 
 
 def test_parameters_are_frozen() -> None:

@@ -135,16 +135,18 @@ def test_a_worker_inside_a_hang_dies_after_its_parent() -> None:
         "import os, threading, time\n"
         "from pathlib import Path\n"
         "from hpt_core.verifier import VerifierPool\n"
-        "pool = VerifierPool(1, 3.0)\n"
+        "pool = VerifierPool(1, 8.0)\n"
         f"threading.Thread(target=pool.verify, args=([{TOWER!r}],), daemon=True).start()\n"
+        "children = lambda: ' '.join(f.read_text() for f in Path('/proc/self/task').glob('*/children'))\n"
+        "while not children().strip(): time.sleep(0.1)\n"
         "time.sleep(2)\n"
-        "print(*(f.read_text() for f in Path('/proc/self/task').glob('*/children')), flush=True)\n"
+        "print(children(), flush=True)\n"
         "os._exit(1)\n"
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
     pid = int(out.stdout)
     assert running(pid)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 40
     while running(pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not running(pid)
