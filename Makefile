@@ -16,9 +16,10 @@ test: $(VENV)/.test
 
 $(VENV)/.run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt -e .
+	@echo "installing the pinned packages into $(VENV): two or three minutes"
+	$(BIN)/pip install -qq -c constraints.txt -e .
 	touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
+	$(BIN)/pip install -qq -c constraints.txt -e '.[test]'
 	touch $@
