@@ -9,10 +9,6 @@ class VerifierError(RuntimeError):
     """A response could not be judged; never a reward."""
 
 
-class EngineError(RuntimeError):
-    """Generation failed or returned less than was asked for."""
-
-
 class TrainingError(RuntimeError):
     """A step that must not be taken: a NaN, or a batch without the data its algorithm needs."""
 

@@ -69,6 +69,15 @@ class Completion:
 
 
 @dataclass(frozen=True)
+class Responses:
+    """What one policy said to one prompt, and what the verifier says of it."""
+
+    prompt: Prompt
+    completions: list[Completion]
+    verdicts: list[Verdict]
+
+
+@dataclass(frozen=True)
 class Rollout:
     """A completion of a policy for a training prompt, with its verified reward."""
 
@@ -77,7 +86,8 @@ class Rollout:
     step: int
     """The training step that asked for it; 0 for the rollouts of the starting policy."""
     completion: Completion
-    reward: float
+    reward: float | None
+    """None where the verifier could not judge it: such a rollout takes no part in anything."""
     policy: str
     """Hash of the weights that produced it."""
 

@@ -22,10 +22,10 @@ from pipelines.params import Params
 from pipelines.progress import ProgressBar
 from pipelines.stage import argument, check_name, launch
 
-BENCHMARKS = Path("data/prompts/benchmarks.parquet")
+PROMPTS = Path("data/prompts")
 
 
-def run(params: Params, which: str, out: Path, benchmarks: Path = BENCHMARKS) -> Mapping[str, Any]:
+def run(params: Params, which: str, out: Path, prompts: Path = PROMPTS) -> Mapping[str, Any]:
     """Write the policy `which` ("base" or "teacher") to `out`. Raises InputError."""
     check_name(which, ["base", "teacher"])
     teacher = params.teacher.policy if params.teacher else None
@@ -34,7 +34,7 @@ def run(params: Params, which: str, out: Path, benchmarks: Path = BENCHMARKS) ->
         tables.write_json(out / "teacher.json", {"teacher": None})
         return {}
     if config.warm_start:
-        policy = warm_start(config.warm_start, derive(params.seed, which), benchmarks, which)
+        policy = warm_start(config.warm_start, derive(params.seed, which), prompts, which)
     else:
         policy = pretrained(config)
     if config.system_prompt:
@@ -62,9 +62,10 @@ def pretrained(config: Policy) -> LoadedPolicy:
     )
 
 
-def warm_start(config: WarmStart, seed: int, benchmarks: Path, name: str) -> LoadedPolicy:
-    """A small policy taught the worked solutions of `config.sources`, none of them a benchmark's."""
-    held_out = {overlap_key(row["problem"]) for row in tables.read(benchmarks, tables.BENCHMARKS)}
+def warm_start(config: WarmStart, seed: int, prompts: Path, name: str) -> LoadedPolicy:
+    """A small policy taught the worked solutions of `config.sources`, less benchmark and dev problems."""
+    measured = ("benchmarks.parquet", "dev.parquet")
+    held_out = {overlap_key(row["problem"]) for file in measured for row in tables.read(prompts / file)}
     lessons = [
         (prompt.problem, solution)
         for prompt in _prompts(config)

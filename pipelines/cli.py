@@ -77,24 +77,44 @@ def parser() -> argparse.ArgumentParser:
     add("status", show_status, "list the stages and whether they are up to date")
     serve = add("serve", serve_flow, "run on the cron and timezone of params.yaml, one run at a time")
     serve.add_argument(
-        "--port", type=int, default=4200, help="of the Prefect server it starts (default 4200)"
+        "--port", type=_port, default=4200, help="of the Prefect server it starts (default 4200)"
     )
     for sub in (run, serve):
         sub.add_argument(
             "--workers",
-            type=int,
-            default=int(os.environ.get("HPT_WORKERS", "2")),
+            type=_workers,
+            # A text, which argparse parses only for a command that runs: help has to work whatever it is.
+            default=os.environ.get("HPT_WORKERS") or "2",
             help="stages side by side (default HPT_WORKERS or 2)",
         )
     add("publish", publish, "send to MLflow what it lacks, from files")
     add("summary", summary, "print the table of results")
     ui = add("ui", open_ui, "start MLflow's UI on the results")
-    ui.add_argument("--port", type=int, default=5000)
+    ui.add_argument("--port", type=_port, default=5000)
     verify = add("verify", verify_file, 'judge JSONL lines {"response", "gold", "kind"}, verdicts to stdout')
     verify.add_argument("file", type=Path, metavar="FILE", help="JSONL; - reads stdin")
-    verify.add_argument("--workers", type=int, default=1)
+    verify.add_argument("--workers", type=_positive, default=1)
     verify.add_argument("--timeout", type=float, default=5.0, help="seconds for one line (default 5)")
     return top
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    try:
+        return _positive(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; correct --workers or HPT_WORKERS") from None
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; give one from 1 to 65535")
+    return int(text)
 
 
 def run_flow(options: argparse.Namespace) -> int:
@@ -196,7 +216,8 @@ def verify_file(options: argparse.Namespace) -> int:
 
     name = "stdin" if str(options.file) == "-" else str(options.file)
     try:
-        source = sys.stdin if name == "stdin" else options.file.open(encoding="utf-8")
+        # Bytes: a line that is not UTF-8 is an error of that line.
+        source = sys.stdin.buffer if name == "stdin" else options.file.open("rb")
     except OSError as error:
         raise InputError(f"{name}: {error.strerror}; give a JSONL file") from error
     with source, VerifierPool(options.workers, options.timeout) as pool:

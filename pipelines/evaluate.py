@@ -15,16 +15,17 @@ from hpt_core.model import LoadedPolicy, load_policy
 from hpt_core.seeds import derive
 from hpt_core.types import Prompt
 from pipelines.params import Params
-from pipelines.policy import build_engine, build_verifier, fitting
-from pipelines.progress import ProgressBar
+from pipelines.policy import Asking, ask, build_engine, build_verifier, fitting
 from pipelines.stage import argument, check_name, launch
+
+BENCHMARKS = Path("data/prompts/benchmarks.parquet")
 
 
 def run(params: Params, name: str, root: Path = Path()) -> Mapping[str, Any]:
     """Write data/eval/NAME.parquet and metrics/eval/NAME.json; returns the metrics by benchmark."""
     check_name(name, ["base", *params.arms])
     policy = load_policy(root / "models" / name)
-    benchmarks = tables.read_benchmarks(root / "data/prompts/benchmarks.parquet")
+    benchmarks = tables.read_benchmarks(root / BENCHMARKS)
     rows = [
         row
         for benchmark, prompts in benchmarks.items()
@@ -54,47 +55,36 @@ def respond(
     evaluation that leaves some out is another evaluation, and VerifierError where a response cannot
     be judged.
     """
-    tokens, too_long = fitting(Chat(policy.tokenizer), prompts, params, benchmark)
+    tokens, too_long = fitting(Chat(policy.tokenizer), prompts, params, benchmark, BENCHMARKS)
     if too_long:
         raise InputError(
-            f"benchmark {benchmark}: {len(too_long)} prompts are too long ({too_long[0]['detail']}); "
-            "raise the limit"
+            f"benchmark {benchmark}: {len(too_long)} prompts, the first with {too_long[0]['detail']}"
         )
     config = params.evaluate
     sampling = Sampling(
         temperature=config.temperature, top_p=config.top_p, max_new_tokens=params.rollout.max_new_tokens
     )
+    asking = Asking(f"evaluate {benchmark}", config.samples, sampling, params.seed)
     engine = build_engine(params, policy)
-    size = max(1, params.rollout.slots // config.samples)
-    with build_verifier(params) as verifier, ProgressBar(f"evaluate {benchmark}", len(prompts)) as bar:
-        for start in range(0, len(prompts), size):
-            part = prompts[start : start + size]
-            pairs = [(prompt, i) for prompt in part for i in range(config.samples)]
-            seeds = [derive(params.seed, "evaluate", prompt.prompt_id, i) for prompt, i in pairs]
-            done = engine.generate([tokens[prompt.prompt_id] for prompt, _ in pairs], seeds, sampling)
-            verdicts = verifier.verify(
-                [
-                    (c.response, prompt.answer, prompt.answer_kind)
-                    for c, (prompt, _) in zip(done, pairs, strict=True)
-                ]
-            )
-            for (prompt, i), completion, verdict in zip(pairs, done, verdicts, strict=True):
+    with build_verifier(params) as verifier:
+        for given in ask(engine, verifier, {p: tokens[p.prompt_id] for p in prompts}, asking):
+            for sample, (completion, verdict) in enumerate(
+                zip(given.completions, given.verdicts, strict=True)
+            ):
                 if verdict.error is not None:
-                    raise VerifierError(
-                        f"benchmark {benchmark}, prompt {prompt.prompt_id}, sample {i}: {verdict.error}"
-                    )
+                    where = f"benchmark {benchmark}, prompt {given.prompt.prompt_id}, sample {sample}"
+                    raise VerifierError(f"{where}: {verdict.error}")
                 yield {
                     "benchmark": benchmark,
-                    "prompt_id": prompt.prompt_id,
-                    "source": prompt.source,
-                    "sample": i,
+                    "prompt_id": given.prompt.prompt_id,
+                    "source": given.prompt.source,
+                    "sample": sample,
                     "response": completion.response,
                     "extracted": verdict.extracted,
                     "correct": verdict.correct,
                     "finish_reason": completion.finish_reason,
                     "n_tokens": len(completion.token_ids),
                 }
-            bar.advance(len(part))
 
 
 def main() -> None:

@@ -11,16 +11,14 @@ from typing import Any
 from hpt_core.chat import Chat
 from hpt_core.config import Sampling
 from hpt_core.data import tables
-from hpt_core.data.experts import Ingested, ingest
+from hpt_core.data.experts import Admission, Ingested, ingest
 from hpt_core.data.teacher import Teacher, from_samples
 from hpt_core.model import load_policy
 from hpt_core.protocols import Verifier
-from hpt_core.seeds import derive
 from hpt_core.types import Prompt
 from pipelines import raw
 from pipelines.params import Params, TeacherConfig
-from pipelines.policy import build_engine, build_verifier, fitting
-from pipelines.progress import ProgressBar
+from pipelines.policy import Asking, ask, build_engine, build_verifier, fitting
 from pipelines.stage import launch
 
 log = logging.getLogger(__name__)
@@ -44,20 +42,19 @@ def run(params: Params, inputs: Inputs = Inputs(), out: Path = Path("data/expert
 
     config = params.experts
     raw.warn_outside(raw.DATA, (source.file for source in config.sources))
+    too_long: list[dict[str, Any]] = []
     with build_verifier(params) as verifier:
         ingested = {
             source.name: ingest(source, prompts, verifier, count_tokens, config.licenses, config.max_tokens)
             for source in config.sources
         }
         if params.teacher:
-            chosen = hardest_first(prompts, inputs.pass_rates)
-            ingested["teacher"] = ask_teacher(
-                params, params.teacher, chosen, inputs.teacher, verifier, count_tokens
-            )
+            admission = Admission(count_tokens, config.licenses, config.max_tokens)
+            ingested["teacher"], too_long = ask_teacher(params, params.teacher, inputs, verifier, admission)
     trajectories = [tables.as_row(t) for part in ingested.values() for t in part.trajectories]
     rejects = [reject.quarantine("experts") for part in ingested.values() for reject in part.rejects]
     tables.write(out / "experts.parquet", trajectories, tables.EXPERTS)
-    tables.write(out / "quarantine.parquet", rejects, tables.QUARANTINE)
+    tables.write(out / "quarantine.parquet", [*too_long, *rejects], tables.QUARANTINE)
     report = {name: part.report for name, part in ingested.items()}
     tables.write_json(out / "report.json", report)
     for name, counts in report.items():
@@ -66,52 +63,28 @@ def run(params: Params, inputs: Inputs = Inputs(), out: Path = Path("data/expert
 
 
 def hardest_first(prompts: Sequence[Prompt], pass_rates: Path) -> list[Prompt]:
-    """The prompts in order of the starting policy's pass rate, those it fails on first."""
+    """The prompts in order of the starting policy's pass rate; one without counts as never solved."""
     rates = {row["prompt_id"]: row["pass_rate"] for row in tables.read(pass_rates, tables.PASS_RATES)}
-    return sorted(
-        (p for p in prompts if p.prompt_id in rates), key=lambda p: (rates[p.prompt_id], p.prompt_id)
-    )
+    return sorted(prompts, key=lambda prompt: (rates.get(prompt.prompt_id, 0.0), prompt.prompt_id))
 
 
 def ask_teacher(
-    params: Params,
-    config: TeacherConfig,
-    prompts: Sequence[Prompt],
-    folder: Path,
-    verifier: Verifier,
-    count_tokens: Any,
-) -> Ingested:
-    """`samples` responses of the teacher to each prompt, kept where the verifier accepts one."""
-    policy = load_policy(folder)
+    params: Params, config: TeacherConfig, inputs: Inputs, verifier: Verifier, admission: Admission
+) -> tuple[Ingested, list[dict[str, Any]]]:
+    """The shortest verified response to each prompt, and quarantine rows of prompts too long to ask."""
+    policy, prompts = load_policy(inputs.teacher), tables.read_prompts(inputs.train)
     engine = build_engine(params, policy)
-    tokens, _ = fitting(Chat(policy.tokenizer), prompts, params, "teacher")
-    asked = [prompt for prompt in prompts if prompt.prompt_id in tokens]
+    tokens, too_long = fitting(Chat(policy.tokenizer), prompts, params, "experts", inputs.train)
+    order = [p for p in hardest_first(prompts, inputs.pass_rates) if p.prompt_id in tokens]
     sampling = Sampling(temperature=config.temperature, max_new_tokens=config.max_new_tokens)
-    completions, verdicts = [], []
-    size = max(1, params.rollout.slots // config.samples)
-    with ProgressBar("teacher", len(asked)) as bar:
-        for start in range(0, len(asked), size):
-            part = asked[start : start + size]
-            pairs = [(prompt, i) for prompt in part for i in range(config.samples)]
-            seeds = [derive(params.seed, "teacher", prompt.prompt_id, i) for prompt, i in pairs]
-            done = engine.generate([tokens[prompt.prompt_id] for prompt, _ in pairs], seeds, sampling)
-            judged = verifier.verify(
-                [
-                    (c.response, prompt.answer, prompt.answer_kind)
-                    for c, (prompt, _) in zip(done, pairs, strict=True)
-                ]
-            )
-            for first in range(0, len(pairs), config.samples):
-                completions.append(done[first : first + config.samples])
-                verdicts.append(judged[first : first + config.samples])
-            bar.advance(len(part))
-    name = config.policy.model or "warm-start"
+    asking = Asking("teacher", config.samples, sampling, params.seed)
+    given = list(ask(engine, verifier, {prompt: tokens[prompt.prompt_id] for prompt in order}, asking))
+    model = config.policy.model
+    # A folder's path is this machine's business; its name and the weights' hash say what it is.
+    name = Path(model).name if model and Path(model).is_dir() else model or "warm-start"
     author = f"{name}@{config.policy.revision or engine.policy}"
     teacher = Teacher("teacher", author, config.license, sampling, params.seed)
-    limits = params.experts
-    return from_samples(
-        asked, completions, verdicts, teacher, count_tokens, limits.licenses, limits.max_tokens
-    )
+    return from_samples(given, len(prompts), teacher, admission), too_long
 
 
 def main() -> None:

@@ -28,7 +28,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from pipelines.graph import Stage, load_stages
+from hpt_core.errors import InputError
+from pipelines.graph import Stage, load_stages, remove_strangers
 from pipelines.params import ScheduleConfig, load_params
 from pipelines.process import CommandError, ProcessGroups
 
@@ -127,7 +128,9 @@ def hpt(root: str = ".", workers: int = 2, retries: int = 0) -> State[Any]:
     workers: stages that run side by side. retries: of a stage that failed.
     """
     folder = Path(root).resolve()
-    load_params(folder / "params.yaml")
+    params = load_params(folder / "params.yaml")
+    for path in remove_strangers(folder, params.arms):
+        get_run_logger().info("%s removed: params.yaml has no such arm; DVC's cache keeps it", path.name)
     stages = load_stages(folder)
     groups = ProcessGroups()
     env = {"HPT_FLOW_RUN": str(flow_run.id), "HPT_FLOW_RUN_NAME": str(flow_run.name)}
@@ -190,6 +193,8 @@ def publish(root: Path, env: dict[str, str], status: str) -> State[Any]:
 
     try:
         done = tracking.publish(root, env["HPT_FLOW_RUN"], env["HPT_FLOW_RUN_NAME"], status)
+    except InputError as error:
+        return Failed(message=str(error))
     except tracking.UNREACHABLE as error:
         return Failed(message=_unpublished(root, error))
     get_run_logger().info(str(done))
@@ -204,6 +209,8 @@ def register(root: Path) -> State[Any]:
 
     try:
         done = registry.register(root)
+    except InputError as error:
+        return Failed(message=str(error))
     except tracking.UNREACHABLE as error:
         return Failed(message=_unpublished(root, error))
     get_run_logger().info(str(done))
@@ -213,7 +220,7 @@ def register(root: Path) -> State[Any]:
 def _unpublished(root: Path, error: Exception) -> str:
     from pipelines.store import tracking_uri
 
-    reason = str(error).splitlines()[0][:300]
+    reason = (str(error) or repr(error)).splitlines()[0][:300]
     return (
         f"MLflow at {tracking_uri(root)} failed: {reason}\n"
         "Models, data and metrics are whole on disk. Publish them with: hpt publish"

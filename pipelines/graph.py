@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,15 @@ from dvc.stage import PipelineStage
 from hpt_core.errors import InputError
 
 logger = logging.getLogger(__name__)
+
+PER_ARM = (
+    "models/*",
+    "data/rollouts/*",
+    "data/eval/*.parquet",
+    "metrics/eval/*.json",
+    "metrics/train/*.jsonl",
+)
+"""Outputs that carry an arm's name, in folders that they share."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,21 @@ def load_stages(root: Path, check: bool = True) -> list[Stage]:
     except DvcException as error:
         cause = f": {error.__cause__}" if error.__cause__ else ""
         raise InputError(f"{root / 'dvc.yaml'}: {error}{cause}") from error
+
+
+def remove_strangers(root: Path, arms: Collection[str]) -> list[Path]:
+    """Remove outputs of arms that params.yaml no longer has, and return them.
+
+    They would be part of the folders that `compare` depends on. DVC's cache keeps them.
+    """
+    known = {"base", "teacher_policy", *arms}
+    strangers = [path for pattern in PER_ARM for path in sorted(root.glob(pattern)) if path.stem not in known]
+    for path in strangers:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return strangers
 
 
 def _stages(repo: Repo, check: bool) -> list[Stage]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -26,8 +27,27 @@ from hpt_core.config import (
 )
 from hpt_core.errors import InputError
 
+MARK = "# recipe:"
+"""Starts the first line of params.yaml, which says what wrote it."""
+
 TAKEN = ("base", "teacher_policy")
 """Folders of models/ that the stages base and teacher write."""
+
+
+def _cron_field(value: str) -> str:
+    """The expression of a list of values, ranges and steps of one cron field."""
+    part = rf"(\*|({value})(-({value}))?)(/[1-9]\d*)?"
+    return rf"{part}(,{part})*"
+
+
+CRON = {
+    "minute": _cron_field(r"[0-5]?\d"),
+    "hour": _cron_field(r"[01]?\d|2[0-3]"),
+    "day": _cron_field(r"0?[1-9]|[12]\d|3[01]|l"),
+    "month": _cron_field(r"0?[1-9]|1[0-2]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"),
+    "weekday": _cron_field(r"l?[0-7](#[1-5])?|sun|mon|tue|wed|thu|fri|sat"),
+}
+"""What Prefect takes, in lower case. Prefect itself is not asked: reading parameters has to be cheap."""
 
 
 class CurateConfig(Config):
@@ -56,6 +76,16 @@ class ExpertsConfig(Config):
     """Licenses that may be trained on; others are quarantined."""
     max_tokens: Positive
 
+    @model_validator(mode="after")
+    def _sources_have_names_of_their_own(self) -> ExpertsConfig:
+        # The name is what a trajectory and its dataset in MLflow are known by.
+        seen: set[str] = set()
+        for i, source in enumerate(self.sources):
+            if source.name in seen:
+                raise _at(("sources", i, "name"), f"two sources are named {source.name!r}; rename one")
+            seen.add(source.name)
+        return self
+
 
 class ArmConfig(Config):
     """A provenance mix: expert kind -> weight. Where a prompt has several, a seeded draw."""
@@ -70,7 +100,31 @@ class TrackingConfig(Config):
 
 class ScheduleConfig(Config):
     cron: str
+    """minute hour day month weekday"""
     timezone: str
+    """IANA name."""
+
+    @field_validator("cron")
+    @classmethod
+    def _five_fields(cls, cron: str) -> str:
+        fields = cron.lower().split()
+        named = dict(zip(CRON, fields, strict=False))
+        wrong = [name for name, field in named.items() if not re.fullmatch(CRON[name], field)]
+        if len(fields) != len(CRON) or wrong:
+            said = f"{wrong[0]} {named[wrong[0]]!r} is wrong" if wrong else f"{len(fields)} fields"
+            raise _at((), f'{cron!r}: {said}; give "{" ".join(CRON)}", such as "0 2 * * *" for 2 a.m.')
+        return cron
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, timezone: str) -> str:
+        try:
+            ZoneInfo(timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise _at(
+                (), f"no timezone {timezone!r}; give an IANA name such as Europe/Berlin or UTC"
+            ) from None
+        return timezone
 
 
 class Params(Config):
@@ -88,6 +142,16 @@ class Params(Config):
     verifier: VerifierConfig
     tracking: TrackingConfig
     schedule: ScheduleConfig
+
+    @model_validator(mode="after")
+    def _teacher_has_its_name(self) -> Params:
+        for i, source in enumerate(self.experts.sources):
+            if self.teacher and source.name == "teacher":
+                raise _at(
+                    ("experts", "sources", i, "name"),
+                    "'teacher' is the source of what `teacher` writes; rename this one, or set teacher: null",
+                )
+        return self
 
     @model_validator(mode="after")
     def _arms_have_sources(self) -> Params:
@@ -112,9 +176,9 @@ class Params(Config):
         return self
 
 
-def _at(location: tuple[str, ...], message: str) -> PydanticCustomError:
+def _at(location: tuple[str | int, ...], message: str) -> PydanticCustomError:
     """An error at a place of its own: pydantic puts a validator's at the model that it is of."""
-    return PydanticCustomError("arm", "{text}", {"text": message, "location": location})
+    return PydanticCustomError("told", "{text}", {"text": message, "location": location})
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
@@ -170,6 +234,6 @@ def _remedy(item: Any) -> str:
         return "unknown key; correct its spelling or remove it (the README lists every key)"
     if item["type"] == "missing":
         return "missing; add it (the README lists every key)"
-    if item["type"] == "arm":
+    if item["type"] == "told":
         return str(item["msg"])
     return f"{item['msg']}; got {item['input']!r}"[:400]

@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from hpt_core.chat import Chat
+from hpt_core.config import Sampling
 from hpt_core.data.tables import quarantined
 from hpt_core.errors import InputError
 from hpt_core.model import LoadedPolicy
+from hpt_core.protocols import Verifier
 from hpt_core.rollout.hf import HFEngine
-from hpt_core.types import Prompt
+from hpt_core.seeds import derive
+from hpt_core.types import Prompt, Responses
 from hpt_core.verifier import VerifierPool
 from pipelines.params import Params
+from pipelines.progress import ProgressBar
 
 log = logging.getLogger(__name__)
 
 
-def build_engine(
-    params: Params, policy: LoadedPolicy, on_tokens: Callable[[int], None] = lambda count: None
-) -> HFEngine:
-    return HFEngine(policy, params.rollout.slots, getattr(torch, params.rollout.dtype), on_tokens)
+def build_engine(params: Params, policy: LoadedPolicy) -> HFEngine:
+    """Raises InputError where the model has no positions for the longest prompt and response."""
+    config = params.rollout
+    longest, room = (
+        config.max_prompt_tokens + config.max_new_tokens,
+        policy.model.config.max_position_embeddings,
+    )
+    if longest > room:
+        raise InputError(
+            f"rollout.max_prompt_tokens + rollout.max_new_tokens is {longest}, and the model has {room} "
+            "positions; lower one of them in params.yaml"
+        )
+    return HFEngine(policy, config.slots, getattr(torch, config.dtype))
 
 
 def build_verifier(params: Params) -> VerifierPool:
@@ -31,9 +46,11 @@ def build_verifier(params: Params) -> VerifierPool:
 
 
 def fitting(
-    chat: Chat, prompts: Sequence[Prompt], params: Params, stage: str
+    chat: Chat, prompts: Sequence[Prompt], params: Params, stage: str, file: Path
 ) -> tuple[dict[str, list[int]], list[dict[str, Any]]]:
     """Tokens of the prompts within the limit, by prompt_id, and a quarantine row for each other one.
+
+    `file` is where the prompts, in their order, were read from.
 
     Raises InputError where no prompt is within it.
     """
@@ -44,10 +61,12 @@ def fitting(
             stage,
             prompt.source,
             "prompt_too_long",
-            f"{too_long[prompt.prompt_id]} tokens; rollout.max_prompt_tokens is {limit}",
+            f"{too_long[prompt.prompt_id]} tokens; raise rollout.max_prompt_tokens ({limit}) to keep it",
+            file=str(file),
+            line=line,
             row=prompt.problem,
         )
-        for prompt in prompts
+        for line, prompt in enumerate(prompts, 1)
         if prompt.prompt_id in too_long
     ]
     if not encoded:
@@ -60,3 +79,32 @@ def fitting(
             "%s: %d of %d prompts are longer than rollout.max_prompt_tokens", stage, len(rows), len(prompts)
         )
     return encoded, rows
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How often and under which name a policy is asked; the name is part of every seed."""
+
+    purpose: str
+    samples: int
+    sampling: Sampling
+    seed: int
+
+
+def ask(
+    engine: HFEngine, verifier: Verifier, prompts: Mapping[Prompt, Sequence[int]], asking: Asking
+) -> Iterator[Responses]:
+    """Verified responses to each prompt, given with its tokens; as many prompts at once as fit the engine."""
+    todo, k = list(prompts.items()), asking.samples
+    size = max(1, engine.slots // k)
+    with ProgressBar(asking.purpose, len(todo)) as bar:
+        for start in range(0, len(todo), size):
+            pairs = [(prompt, tokens, i) for prompt, tokens in todo[start : start + size] for i in range(k)]
+            seeds = [derive(asking.seed, asking.purpose, prompt.prompt_id, i) for prompt, _, i in pairs]
+            done = engine.generate([tokens for _, tokens, _ in pairs], seeds, asking.sampling)
+            judged = verifier.verify(
+                [(c.response, p.answer, p.answer_kind) for c, (p, _, _) in zip(done, pairs, strict=True)]
+            )
+            for first in range(0, len(pairs), k):
+                yield Responses(pairs[first][0], done[first : first + k], judged[first : first + k])
+            bar.advance(len(pairs) // k)

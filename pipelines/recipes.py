@@ -22,10 +22,7 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from hpt_core.errors import InputError
-from pipelines.params import Params, load_params
-
-MARK = "# recipe:"
-"""Starts the first line of params.yaml, which says what wrote it."""
+from pipelines.params import MARK, Params, load_params
 
 
 def names(root: Path) -> list[str]:

@@ -12,8 +12,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from hpt_core.errors import InputError
 from hpt_core.evaluation import correct_matrix
 from pipelines import content
+from pipelines.params import MARK
 
 PROMPTS = "data/prompts/train.parquet"
 BENCHMARKS = "data/prompts/benchmarks.parquet"
@@ -65,14 +67,20 @@ class Evaluation:
 
 
 def describe(root: Path, arm: str, entry: Mapping[str, Any], lock: Mapping[str, Any]) -> ArmRecord:
-    """The record of an arm from its train stage's entry, as in dvc.lock or as `content.live_entry`."""
+    """The record of an arm from its train stage's entry, as in dvc.lock or as `content.live_entry`.
+
+    Raises InputError where a table that it was made from is missing.
+    """
     params = dict(entry["params"]["params.yaml"])
     mix = params.pop(f"arms.{arm}")["mix"]
     params["mix"] = mix
     base = lock["base"]["params"]["params.yaml"]["base"]
     hashes = {dep["path"]: dep["md5"] for dep in entry["deps"]}
-    datasets = [Dataset("prompts", PROMPTS, hashes[PROMPTS], "training", _rows(root / PROMPTS))]
-    table = pq.read_table(root / EXPERTS, columns=["kind", "source"]).to_pylist()
+    datasets = [
+        Dataset("prompts", PROMPTS, hashes[PROMPTS], "training", _rows(_present(root, PROMPTS, "curate")))
+    ]
+    experts = _present(root, EXPERTS, "experts")
+    table = pq.read_table(experts, columns=["kind", "source"]).to_pylist()
     for kind, source in sorted({(row["kind"], row["source"]) for row in table if row["kind"] in mix}):
         rows = sum(row["kind"] == kind and row["source"] == source for row in table)
         datasets.append(Dataset(f"{kind}: {source}", EXPERTS, hashes[EXPERTS], "demonstrations", rows))
@@ -99,7 +107,10 @@ def read_steps(root: Path, arm: str) -> list[dict[str, float]]:
 
 
 def read_evaluation(root: Path, name: str, lock: Mapping[str, Any]) -> Evaluation | None:
-    """The evaluation of an arm or of `base`; None where the present model has none."""
+    """The evaluation of an arm or of `base`; None where the present model has none.
+
+    Raises InputError where its responses are missing.
+    """
     stage = "evaluate_base" if name == "base" else f"evaluate@{name}"
     path = f"metrics/eval/{name}.json"
     if stage not in lock or not _matches(root, lock, path):
@@ -107,6 +118,7 @@ def read_evaluation(root: Path, name: str, lock: Mapping[str, Any]) -> Evaluatio
     hashes = {dep["path"]: dep["md5"] for dep in lock[stage]["deps"]}
     if hashes[f"models/{name}"] != content.output_hash(lock, f"models/{name}"):
         return None  # of the model before this one
+    responses = _present(root, f"data/eval/{name}.parquet", stage)
     results = json.loads((root / path).read_text(encoding="utf-8"))
     return Evaluation(
         content=content.digest(lock[stage]),
@@ -118,8 +130,8 @@ def read_evaluation(root: Path, name: str, lock: Mapping[str, Any]) -> Evaluatio
             for benchmark, result in results.items()
         },
         path=root / path,
-        samples=read_samples(root / f"data/eval/{name}.parquet"),
-        scores=read_scores(root / f"data/eval/{name}.parquet"),
+        samples=read_samples(responses),
+        scores=read_scores(responses),
     )
 
 
@@ -153,7 +165,7 @@ def recipe(root: Path) -> str:
     """The first line of params.yaml names the recipe that wrote it; `custom` where it does not."""
     with (root / "params.yaml").open(encoding="utf-8") as file:
         first = file.readline()
-    return first.removeprefix("# recipe:").strip() if first.startswith("# recipe:") else "custom"
+    return first.removeprefix(MARK).strip() if first.startswith(MARK) else "custom"
 
 
 def commit(root: Path) -> str:
@@ -183,6 +195,12 @@ def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
 def _matches(root: Path, lock: Mapping[str, Any], path: str) -> bool:
     file = root / path
     return file.exists() and hashlib.md5(file.read_bytes()).hexdigest() == content.output_hash(lock, path)
+
+
+def _present(root: Path, path: str, stage: str) -> Path:
+    if not (root / path).is_file():
+        raise InputError(f"{path}: not found; restore it with `dvc repro {stage}`")
+    return root / path
 
 
 def _rows(path: Path) -> int:

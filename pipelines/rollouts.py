@@ -12,7 +12,7 @@ from hpt_core.data import tables
 from hpt_core.errors import InputError
 from hpt_core.gate import Switch
 from hpt_core.model import LoadedPolicy, load_policy
-from hpt_core.rollout.group import Group, Scored, Task, rollout_row, sample, score
+from hpt_core.rollout.group import Group, Task, rollout_row, sample, score
 from pipelines.params import Params
 from pipelines.policy import build_engine, build_verifier, fitting
 from pipelines.progress import ProgressBar
@@ -24,80 +24,78 @@ TRAIN, BASE, OUT = Path("data/prompts/train.parquet"), Path("models/base"), Path
 def run(params: Params, train: Path = TRAIN, base: Path = BASE, out: Path = OUT) -> Mapping[str, Any]:
     """Write rollouts, pass rates, forecast and quarantine to `out`; returns the forecast."""
     policy, prompts = load_policy(base), tables.read_prompts(train)
-    tokens, too_long = fitting(Chat(policy.tokenizer), prompts, params, "rollouts")
+    tokens, too_long = fitting(Chat(policy.tokenizer), prompts, params, "rollouts", train)
     tasks = [Task(p, tokens[p.prompt_id], None, []) for p in prompts if p.prompt_id in tokens]
-    groups, unjudged = _scored(params, policy, tasks)
+    groups = _sampled(params, policy, tasks)
+    judged = [group for group in groups if group.rewards]
     tables.write(
         out / "rollouts.parquet",
         (rollout_row(r) for group in groups for r in group.rollouts),
         tables.ROLLOUTS,
     )
-    tables.write(out / "pass_rates.parquet", map(_pass_rate_row, groups), tables.PASS_RATES)
-    tables.write(out / "quarantine.parquet", [*too_long, *_without_verdict(tasks, groups)], tables.QUARANTINE)
-    predicted = forecast(groups, unjudged, params.rollout.group_size)
+    tables.write(out / "pass_rates.parquet", map(_pass_rate_row, judged), tables.PASS_RATES)
+    tables.write(out / "quarantine.parquet", [*too_long, *_without_verdict(groups)], tables.QUARANTINE)
+    predicted = forecast(groups, params.rollout.group_size)
     tables.write_json(out / "forecast.json", predicted)
     return {"forecast": predicted}
 
 
-def forecast(groups: Sequence[Group], unjudged: int, group_size: int) -> dict[str, Any]:
-    """For each gamma, the share of prompts by route if the gate saw these rollouts and every expert."""
+def forecast(groups: Sequence[Group], group_size: int) -> dict[str, Any]:
+    """For each gamma, the share of prompts by route if the gate saw these rollouts and every expert.
+
+    Raises InputError where no rollout could be judged.
+    """
+    judged = [group for group in groups if group.rewards]
+    unjudged = sum(rollout.reward is None for group in groups for rollout in group.rollouts)
+    if not judged:
+        raise InputError(
+            f"none of the {unjudged} rollouts could be judged; see the warnings above, and raise "
+            "verifier.timeout_s if they are about time"
+        )
     shares = {}
     for solved in range(group_size):
         gate = Switch(solved / group_size)
         routes = Counter(
-            gate.route(group.pass_rate, group.rewards_equal, has_expert=True) for group in groups
+            gate.route(group.pass_rate, group.rewards_equal, has_expert=True) for group in judged
         )
         shares[f"{solved}/{group_size}"] = {
-            route: routes[route] / len(groups) for route in ("sft", "rl", "equal")
+            route: routes[route] / len(judged) for route in ("sft", "rl", "equal")
         }
-    tokens = sum(len(r.completion.token_ids) for group in groups for r in group.rollouts)
+    tokens = sum(len(rollout.completion.token_ids) for group in groups for rollout in group.rollouts)
     return {
-        "prompts": len(groups),
-        "pass_rate": sum(group.pass_rate for group in groups) / len(groups),
+        "prompts": len(judged),
+        "pass_rate": sum(group.pass_rate for group in judged) / len(judged),
         "tokens_per_prompt": tokens / len(groups),
         "unjudged": unjudged,
         "gamma": shares,
     }
 
 
-def _scored(params: Params, policy: LoadedPolicy, tasks: Sequence[Task]) -> Scored:
+def _sampled(params: Params, policy: LoadedPolicy, tasks: Sequence[Task]) -> list[Group]:
     groups: list[Group] = []
-    unjudged = 0
     size = max(1, params.rollout.slots // params.rollout.group_size)
     engine = build_engine(params, policy)
     with build_verifier(params) as verifier, ProgressBar("rollouts", len(tasks)) as bar:
         for start in range(0, len(tasks), size):
             part = tasks[start : start + size]
             completions = sample(engine, part, params.rollout, step=0, seed=params.seed)
-            scored = score(part, completions, verifier, step=0, policy=engine.policy)
-            groups += scored.groups
-            unjudged += scored.unjudged
+            groups += score(part, completions, verifier, step=0, policy=engine.policy)
             bar.advance(len(part))
-    if not groups:
-        raise InputError(
-            f"none of the {unjudged} rollouts could be judged; see the warnings above, and raise "
-            "verifier.timeout_s if they are about time"
-        )
-    return Scored(groups, unjudged)
+    return groups
 
 
-def _without_verdict(tasks: Sequence[Task], groups: Sequence[Group]) -> list[dict[str, Any]]:
+def _without_verdict(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """A quarantine row for each prompt none of whose rollouts could be judged."""
-    judged = {group.task.prompt.prompt_id for group in groups}
-    return [
-        tables.quarantined(
-            "rollouts", p.source, "no_verdict", "no rollout of it could be judged", row=p.problem
-        )
-        for p in (task.prompt for task in tasks)
-        if p.prompt_id not in judged
-    ]
+    silent = [group.task.prompt for group in groups if not group.rewards]
+    detail = "no rollout of it could be judged"
+    return [tables.quarantined("rollouts", p.source, "no_verdict", detail, row=p.problem) for p in silent]
 
 
 def _pass_rate_row(group: Group) -> dict[str, Any]:
     return {
         "prompt_id": group.task.prompt.prompt_id,
-        "samples": len(group.rollouts),
-        "solved": int(sum(rollout.reward for rollout in group.rollouts)),
+        "samples": len(group.rewards),
+        "solved": int(sum(group.rewards)),
         "pass_rate": group.pass_rate,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -12,19 +13,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hpt_core.errors import InputError
+
 START_LIMIT = 120
 """Seconds."""
+REMEDY = "give another --port, or set PREFECT_API_URL to a Prefect server that runs"
 
 
 @contextmanager
 def prefect_server(root: Path, port: int = 4200) -> Iterator[str]:
     """PREFECT_API_URL where the user has set it; else a server of our own for as long as the block runs.
 
-    Raises RuntimeError where it does not start.
+    Raises InputError where the port is taken, or the server does not start.
     """
     if url := os.environ.get("PREFECT_API_URL"):
         yield url
         return
+    # Whatever listens there would be taken for ours.
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise InputError(f"port {port} is in use: {REMEDY}")
     url = f"http://127.0.0.1:{port}/api"
     log = root / "logs" / "prefect-server.log"
     log.parent.mkdir(exist_ok=True)
@@ -32,7 +40,7 @@ def prefect_server(root: Path, port: int = 4200) -> Iterator[str]:
     with log.open("w") as output:
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        _wait(server, f"{url}/health", log)
+        _wait(server, f"{url}/health", port, log)
         os.environ["PREFECT_API_URL"] = url
         yield url
     finally:
@@ -40,7 +48,7 @@ def prefect_server(root: Path, port: int = 4200) -> Iterator[str]:
         server.wait()
 
 
-def _wait(server: subprocess.Popen[bytes], health: str, log: Path) -> None:
+def _wait(server: subprocess.Popen[bytes], health: str, port: int, log: Path) -> None:
     deadline = time.monotonic() + START_LIMIT
     while time.monotonic() < deadline and server.poll() is None:
         try:
@@ -48,4 +56,4 @@ def _wait(server: subprocess.Popen[bytes], health: str, log: Path) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise RuntimeError(f"the Prefect server did not start; see {log}, or set PREFECT_API_URL to another")
+    raise InputError(f"the Prefect server did not start on port {port}, see {log}: {REMEDY}")

@@ -34,7 +34,10 @@ def launch(name: str, run: Callable[[Params], Mapping[str, Any]]) -> None:
         logging.error("%s", error)
         sys.exit(2)
     seconds = {"seconds": time.perf_counter() - started, **report.get("seconds", {})}
-    tables.write_json(TIMINGS / f"{name}.json", {key: round(value, 2) for key, value in seconds.items()})
+    timing: dict[str, Any] = {key: round(value, 2) for key, value in seconds.items()}
+    if "result" in report:
+        timing["result"] = report["result"]  # the hash of what took this long
+    tables.write_json(TIMINGS / f"{name}.json", timing)
 
 
 def argument() -> str:

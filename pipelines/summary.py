@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,15 @@ def _cost(root: Path, comparison: dict[str, Any], policy: str) -> list[str]:
         return [NONE, NONE, NONE]
     training = comparison["training"][policy]
     tokens = words.count(training["tokens_generated"] + training["tokens_trained"])
-    timing = root / f"logs/timings/train@{policy}.json"
-    seconds = f"{read_json(timing, f'train@{policy}')['seconds']:.0f}" if timing.is_file() else "cached"
-    return [words.percent(training["offline_share"]), tokens, seconds]
+    return [words.percent(training["offline_share"]), tokens, _seconds(root, policy)]
+
+
+def _seconds(root: Path, arm: str) -> str:
+    """Of the training that gave the present result; `cached` where that ran elsewhere or was restored."""
+    timing, result = root / f"logs/timings/train@{arm}.json", root / f"metrics/train/{arm}.jsonl"
+    if not (timing.is_file() and result.is_file()):
+        return "cached"
+    taken = read_json(timing, f"train@{arm}")
+    return (
+        f"{taken['seconds']:.0f}" if taken.get("result") == md5(result.read_bytes()).hexdigest() else "cached"
+    )

@@ -13,9 +13,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dvc.exceptions import DvcException
 from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import OperationalError
 
+from hpt_core.errors import InputError
 from pipelines import content, records
 from pipelines.params import load_params
 from pipelines.records import ArmRecord, Dataset, Evaluation
@@ -26,7 +29,8 @@ logger = logging.getLogger(__name__)
 FLOW_RUN = "HPT_FLOW_RUN"
 """Set by the flow for its stages: the id of the flow run, which keys the parent run."""
 FLOW_RUN_NAME = "HPT_FLOW_RUN_NAME"
-UNREACHABLE = (MlflowException, OSError)
+UNREACHABLE = (MlflowException, OperationalError, ConnectionError, TimeoutError)
+"""OperationalError: of a database, before MLflow wraps it. A file missing here is no fault of MLflow's."""
 SCORES = "eval/scores.json"
 COMPLETE, EVALUATION = "content.complete", "content.evaluation"
 
@@ -55,8 +59,8 @@ class Published:
 class LiveSink:
     """Sends the metrics of each training step to the arm's run, as `hpt_core.protocols.MetricSink`.
 
-    Outside a flow run it sends nothing: `hpt publish` does. When MLflow cannot be reached it says so once
-    and training goes on; publishing completes the run from the files.
+    Outside a flow run it sends nothing: `hpt publish` does. Where the run cannot be opened, or MLflow be
+    reached, it says so once and training goes on; publishing completes the run from the files.
     """
 
     def __init__(self, arm: str, root: Path = Path(".")) -> None:
@@ -67,7 +71,8 @@ class LiveSink:
             return
         try:
             self._open(arm, root)
-        except UNREACHABLE as error:
+        # Opening reads dvc.lock and tables too, and none of that is worth a training run.
+        except (*UNREACHABLE, DvcException, InputError, OSError) as error:
             self._give_up(error)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -92,17 +97,21 @@ class LiveSink:
 
     def _give_up(self, error: Exception) -> None:
         self._run = None
+        reached = not isinstance(error, UNREACHABLE)
         logger.warning(
-            "MLflow cannot be reached (%s). Training goes on and its metrics are kept in files; "
-            "`hpt publish` sends them once the server is back.",
-            str(error).splitlines()[0][:200],
+            "%s (%s). Training goes on and its metrics are kept in files; `hpt publish` sends them %s.",
+            "The metrics of this run cannot be sent live" if reached else "MLflow cannot be reached",
+            (str(error) or repr(error)).splitlines()[0][:200],
+            "once that is mended" if reached else "once the server is back",
         )
 
 
 def publish(
     root: Path, flow_run: str | None = None, name: str | None = None, status: str = "FINISHED"
 ) -> Published:
-    """Bring MLflow up to what dvc.lock and the files say. Raises MlflowException where it cannot be reached.
+    """Bring MLflow up to what dvc.lock and the files say.
+
+    Raises one of UNREACHABLE where MLflow fails, InputError where a file to be published is missing.
 
     flow_run: keys the parent run, which is called `name`; by default a run for this publication alone.
     status: MLflow's word for how the flow run ended, FINISHED or FAILED.

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+import hpt_core
 from hpt_core.chat import Chat
 from hpt_core.data import tables
 from hpt_core.data.provenance import choose
@@ -56,7 +59,7 @@ def run(
     """Train `arm`, from its newest checkpoint where there is one, and write its outputs."""
     policy = load_policy(paths.base)
     checkpoints = Checkpoints(paths.checkpoints(arm), fingerprint(params, arm, policy, paths))
-    tasks, dev = load_tasks(params, arm, policy, paths)
+    tasks, dev, left_out = load_tasks(params, arm, policy, paths)
     steps = params.train.steps
     with build_verifier(params) as verifier, ProgressBar(f"train {arm}", steps) as bar:
         job = Run(
@@ -74,10 +77,11 @@ def run(
     save_policy(policy, paths.root / "models" / arm)
     tables.write(out / "rollouts.parquet", checkpoints.rows("rollouts", steps), tables.ROLLOUTS)
     tables.write(out / "gate.parquet", checkpoints.rows("gate", steps), tables.GATE)
-    lines = [json.dumps(row) + "\n" for row in checkpoints.metrics(steps)]
-    tables.write_text(paths.root / "metrics/train" / f"{arm}.jsonl", "".join(lines))
+    tables.write(out / "quarantine.parquet", left_out, tables.QUARANTINE)
+    metrics = "".join(json.dumps(row) + "\n" for row in checkpoints.metrics(steps))
+    tables.write_text(paths.root / "metrics/train" / f"{arm}.jsonl", metrics)
     checkpoints.discard()
-    return {"seconds": seconds}
+    return {"seconds": seconds, "result": hashlib.md5(metrics.encode()).hexdigest()}
 
 
 class Tee:
@@ -91,8 +95,10 @@ class Tee:
             sink.log(step, metrics)
 
 
-def load_tasks(params: Params, arm: str, policy: LoadedPolicy, paths: Paths) -> tuple[list[Task], list[Task]]:
-    """The training prompts with this arm's experts, and the dev prompts."""
+def load_tasks(
+    params: Params, arm: str, policy: LoadedPolicy, paths: Paths
+) -> tuple[list[Task], list[Task], list[dict[str, Any]]]:
+    """Training prompts with this arm's experts, dev prompts, and quarantine rows of those too long."""
     train_path, dev_path, experts_path = paths.inputs
     chat, prompts, dev = (
         Chat(policy.tokenizer),
@@ -102,8 +108,8 @@ def load_tasks(params: Params, arm: str, policy: LoadedPolicy, paths: Paths) -> 
     by_prompt: defaultdict[str, list[Trajectory]] = defaultdict(list)
     for trajectory in tables.read_experts(experts_path):
         by_prompt[trajectory.prompt_id].append(trajectory)
-    tokens, _ = fitting(chat, prompts, params, f"train {arm}")
-    dev_tokens, _ = fitting(chat, dev, params, f"train {arm}, dev")
+    tokens, too_long = fitting(chat, prompts, params, "train", train_path)
+    dev_tokens, dev_too_long = fitting(chat, dev, params, "train", dev_path)
 
     def task(prompt: Prompt) -> Task:
         expert = choose(by_prompt.get(prompt.prompt_id, []), params.arms[arm].mix, params.seed)
@@ -120,15 +126,17 @@ def load_tasks(params: Params, arm: str, policy: LoadedPolicy, paths: Paths) -> 
         len(tasks) - with_expert,
     )
     held_back = [Task(p, dev_tokens[p.prompt_id], None, []) for p in dev if p.prompt_id in dev_tokens]
-    return tasks, held_back
+    return tasks, held_back, [*too_long, *dev_too_long]
 
 
 def fingerprint(params: Params, arm: str, policy: LoadedPolicy, paths: Paths) -> str:
-    """16 hex digits of all that decides the run: a checkpoint of any other is not resumed."""
+    """16 hex digits of all that decides the run, code included: a checkpoint of any other is not resumed."""
     used = params.model_dump(mode="json", include={"seed", "threads", "rollout", "train"})
     digest = hashlib.sha256(json.dumps([used, params.arms[arm].model_dump()], sort_keys=True).encode())
     digest.update(weights_hash(policy.model).encode())
-    for path in paths.inputs:
+    digest.update(torch.__version__.encode())
+    code = sorted(Path(hpt_core.__file__).parent.rglob("*.py"))
+    for path in (*paths.inputs, *code, Path(__file__)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

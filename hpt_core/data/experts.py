@@ -39,6 +39,11 @@ class Candidate:
     prompt: Prompt
     trajectory: Trajectory
 
+    @property
+    def accepted(self) -> Trajectory:
+        """The trajectory once the verifier has called it correct."""
+        return replace(self.trajectory, verified=True)
+
 
 @dataclass
 class Admission:
@@ -75,7 +80,7 @@ class Admission:
             author=author,
             license=license,
             sampling=sampling,
-            verified=True,
+            verified=False,
             n_tokens=length,
             sha256=digest,
         )
@@ -117,7 +122,7 @@ def ingest(
         else:
             kept.append(candidate)
     counts = report(read, kept, rejects, len(known))
-    return Ingested([candidate.trajectory for candidate in kept], rejects, counts)
+    return Ingested([candidate.accepted for candidate in kept], rejects, counts)
 
 
 def _take(

@@ -48,6 +48,7 @@ EXPERTS = _schema(
     sha256=TEXT,
 )
 ROLLOUTS = _schema(
+    nullable=("reward",),
     prompt_id=TEXT,
     sample=INT,
     step=INT,

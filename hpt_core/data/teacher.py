@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpt_core.config import Sampling
 from hpt_core.data.experts import Admission, Candidate, Ingested, judge, report
 from hpt_core.data.sources import Reject, Row
-from hpt_core.types import Completion, Prompt, Verdict
+from hpt_core.types import Completion, Prompt, Responses, Verdict
 
 SELECTION = "shortest_correct"
 """How one of several correct samples is chosen: the fewest tokens, then the first sample."""
@@ -29,28 +29,21 @@ class Teacher:
 
 
 def from_samples(
-    prompts: Sequence[Prompt],
-    completions: Sequence[Sequence[Completion]],
-    verdicts: Sequence[Sequence[Verdict]],
-    teacher: Teacher,
-    count_tokens: Callable[[str], int],
-    licenses: Sequence[str],
-    max_tokens: int,
+    responses: Sequence[Responses], asked: int, teacher: Teacher, admission: Admission
 ) -> Ingested:
-    """The shortest correct sample of each prompt; `completions` and `verdicts` go prompt by prompt.
+    """The shortest correct sample of each prompt; `asked` is how many prompts there were.
 
     A sample cut off by its length is not taken even when correct: it never learnt to stop. The
     report counts samples (in = kept + dropped) and the prompts that no sample solved.
     """
-    admission = Admission(count_tokens, licenses, max_tokens)
     kept: list[Candidate] = []
     rejects: list[Reject] = []
     samples = 0
-    for prompt, group, judged in zip(prompts, completions, verdicts, strict=True):
+    for given in responses:
         correct: list[Candidate] = []
-        for sample, (completion, verdict) in enumerate(zip(group, judged, strict=True)):
+        for sample, (completion, verdict) in enumerate(zip(given.completions, given.verdicts, strict=True)):
             samples += 1
-            result = _take(prompt, sample, completion, verdict, teacher, admission)
+            result = _take(given.prompt, sample, completion, verdict, teacher, admission)
             if isinstance(result, Reject):
                 rejects.append(result)
             else:
@@ -63,8 +56,8 @@ def from_samples(
             for other in correct
             if other is not best
         ]
-    counts = report(samples, kept, rejects, len(prompts)) | {"selection": SELECTION}
-    return Ingested([candidate.trajectory for candidate in kept], rejects, counts)
+    counts = report(samples, kept, rejects, asked) | {"selection": SELECTION}
+    return Ingested([candidate.accepted for candidate in kept], rejects, counts)
 
 
 def _take(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 from hpt_core.config import RolloutConfig
 from hpt_core.gate import Route, Switch
@@ -32,26 +33,28 @@ class Task:
 class Group:
     task: Task
     rollouts: list[Rollout]
-    """The rollouts with a verdict; never empty."""
+
+    @cached_property
+    def rewards(self) -> list[float]:
+        """Of the rollouts that have a verdict."""
+        return [rollout.reward for rollout in self.rollouts if rollout.reward is not None]
+
+    @property
+    def decidable(self) -> bool:
+        """A pass rate and a baseline need two verdicts; without them the prompt sits the step out."""
+        return len(self.rewards) >= 2
 
     @property
     def pass_rate(self) -> float:
         """P of the paper."""
-        return sum(rollout.reward for rollout in self.rollouts) / len(self.rollouts)
+        return sum(self.rewards) / len(self.rewards)
 
     @property
     def rewards_equal(self) -> bool:
-        return len({rollout.reward for rollout in self.rollouts}) == 1
+        return len(set(self.rewards)) == 1
 
     def route(self, gate: Switch) -> Route:
         return gate.route(self.pass_rate, self.rewards_equal, self.task.expert is not None)
-
-
-class Scored(NamedTuple):
-    groups: list[Group]
-    """Without the prompts none of whose rollouts could be judged."""
-    unjudged: int
-    """Rollouts that the verifier could not judge: they have no reward, so they take no part."""
 
 
 def sample(
@@ -71,7 +74,7 @@ def score(
     verifier: Verifier,
     step: int,
     policy: str,
-) -> Scored:
+) -> list[Group]:
     """Verify every completion."""
     verdicts = iter(
         verifier.verify(
@@ -82,21 +85,17 @@ def score(
             ]
         )
     )
-    groups, unjudged = [], 0
+    groups = []
     for task, completions in zip(tasks, sampled, strict=True):
-        judged = []
+        name, rollouts = task.prompt.prompt_id, []
         for i, completion in enumerate(completions):
             verdict = next(verdicts)
             if verdict.error is not None:
-                log.warning(
-                    "%s, rollout %d of step %d: no verdict: %s", task.prompt.prompt_id, i, step, verdict.error
-                )
-                unjudged += 1
-                continue
-            judged.append(Rollout(task.prompt.prompt_id, i, step, completion, float(verdict.correct), policy))
-        if judged:
-            groups.append(Group(task, judged))
-    return Scored(groups, unjudged)
+                log.warning("%s, rollout %d of step %d: no verdict: %s", name, i, step, verdict.error)
+            reward = None if verdict.error is not None else float(verdict.correct)
+            rollouts.append(Rollout(name, i, step, completion, reward, policy))
+        groups.append(Group(task, rollouts))
+    return groups
 
 
 def rollout_row(rollout: Rollout) -> dict[str, Any]:

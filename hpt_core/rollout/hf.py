@@ -1,7 +1,7 @@
 """Rollouts from a transformers model in this process: the engine that needs nothing else.
 
 Rows of one prompt share its prefill, finished rows leave the batch, and every row draws from a
-random stream of its own, so that a completion does not depend on what is decoded beside it.
+random stream of its own: what is decoded beside it moves its logits by rounding and nothing else.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from transformers import DynamicCache, PreTrainedModel
 
 from hpt_core.config import Sampling
 from hpt_core.model import LoadedPolicy, stop_tokens, weights_hash
+from hpt_core.rollout.attention import fast_decoding
 from hpt_core.types import Completion, FinishReason
 
 # Rows are dropped from the batch once this share of it has finished: dropping copies the cache.
 COMPACT_AT = 0.25
+# Tokens among which the nucleus is looked for first: sorting a vocabulary of 49,000 takes longer than
+# the model's forward, and a few hundred tokens hold the mass.
+HEAD = 512
 
 
 class HFEngine:
@@ -61,7 +65,8 @@ class HFEngine:
         done: dict[int, Completion] = {}
         for start in range(0, len(order), self.slots):
             rows = order[start : start + self.slots]
-            decoded = self._decode([prompts[i] for i in rows], [seeds[i] for i in rows], sampling)
+            with fast_decoding(self.model):
+                decoded = self._decode([prompts[i] for i in rows], [seeds[i] for i in rows], sampling)
             done.update(zip(rows, decoded, strict=True))
         self.model.train(training)
         return [done[i] for i in range(len(prompts))]
@@ -160,7 +165,23 @@ def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
     """Zero all but the smallest set of tokens that holds `top_p` of the mass (Holtzman et al. 2020)."""
     if top_p == 1.0:
         return probabilities
+    if probabilities.shape[-1] <= HEAD:
+        return _cut(probabilities, *_sorted(probabilities), top_p)
+    ordered, index = probabilities.topk(HEAD, dim=-1)
+    kept = _cut(probabilities, ordered, index, top_p)
+    flat = ordered.sum(-1) < top_p
+    if flat.any():
+        kept[flat] = _cut(probabilities[flat], *_sorted(probabilities[flat]), top_p)
+    return kept
+
+
+def _sorted(probabilities: Tensor) -> tuple[Tensor, Tensor]:
     ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
+    return ordered, index
+
+
+def _cut(probabilities: Tensor, ordered: Tensor, index: Tensor, top_p: float) -> Tensor:
+    """`probabilities` [B, V] where they are among the first of `ordered` [B, K] up to `top_p`, else 0."""
     before = ordered.cumsum(-1) - ordered
     return torch.zeros_like(probabilities).scatter(1, index, ordered * (before < top_p))
 

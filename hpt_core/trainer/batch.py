@@ -56,6 +56,8 @@ def rows_of(groups: Sequence[Group]) -> list[Row]:
     for number, group in enumerate(groups):
         task = group.task
         for rollout in group.rollouts:
+            if rollout.reward is None:
+                continue
             done = rollout.completion
             rows.append(
                 Row(

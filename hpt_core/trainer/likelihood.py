@@ -9,8 +9,10 @@ from transformers import PreTrainedModel
 from hpt_core.trainer.batch import Padded
 
 
-def token_likelihood(model: PreTrainedModel, batch: Padded, temperature: float) -> tuple[Tensor, Tensor]:
-    """logp [B, T] and entropy [B, T], with gradient, in float32 whatever the logits have below it.
+def token_likelihood(
+    model: PreTrainedModel, batch: Padded, temperature: float, *, entropy_gradient: bool = False
+) -> tuple[Tensor, Tensor]:
+    """logp [B, T], with gradient, and entropy [B, T], in float32 whatever the logits have below it.
 
     `temperature` divides the logits, so that trainer and sampler mean the same distribution.
     Logits exist for response positions alone.
@@ -26,7 +28,9 @@ def token_likelihood(model: PreTrainedModel, batch: Padded, temperature: float) 
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     logprobs = (wide / temperature).log_softmax(-1)
     logp = logprobs.gather(2, batch.responses[:, :, None]).squeeze(2)
-    return logp, -(logprobs.exp() * logprobs).sum(-1)
+    with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
+        entropy = -(logprobs.exp() * logprobs).sum(-1)
+    return logp, entropy
 
 
 def autocast(device: torch.device, dtype: str) -> torch.autocast:

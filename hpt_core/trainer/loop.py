@@ -24,6 +24,7 @@ from hpt_core.trainer.checkpoint import Checkpoints, Records
 from hpt_core.trainer.metrics import step_metrics
 from hpt_core.trainer.optim import build_optimizers, rate_factor, scale_rates
 from hpt_core.trainer.step import Totals, update
+from hpt_core.upge import algorithm
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def train(run: Run, checkpoints: Checkpoints, sink: MetricSink) -> dict[str, flo
     generated, trained = _tokens_so_far(checkpoints, start)
     run.engine.load_weights(model)
     for step in range(start + 1, config.steps + 1):
+        clock.last.clear()
         torch.manual_seed(derive(run.seed, "step", step))
         factor = rate_factor(step, config.steps, config.warmup_steps, config.cooldown_steps)
         scale_rates(optimizers, factor)
@@ -59,20 +61,20 @@ def train(run: Run, checkpoints: Checkpoints, sink: MetricSink) -> dict[str, flo
         with clock.phase("generate"):
             completions = sample(run.engine, tasks, run.rollout, step, run.seed)
         with clock.phase("verify"):
-            groups, unjudged = score(tasks, completions, run.verifier, step, run.engine.policy)
+            sampled = score(tasks, completions, run.verifier, step, run.engine.policy)
+        groups = [group for group in sampled if group.decidable]
         if not groups:
-            raise TrainingError(
-                f"step {step}: the verifier could judge no rollout at all; see the warnings above"
-            )
-        routes = [group.route(gate) for group in groups]
+            raise TrainingError(f"step {step}: no prompt has two judged rollouts; see the warnings above")
+        routes = [route(group, config.algorithm, gate) for group in groups]
         with clock.phase("update"):
             totals = learn(run, optimizers, groups)
         run.engine.load_weights(model)
 
         generated += sum(len(completion.token_ids) for many in completions for completion in many)
         trained += totals["tokens_trained"]
-        metrics = step_metrics(groups, unjudged, routes, totals)
+        metrics = step_metrics(groups, routes, totals)
         metrics |= {
+            "verifier/unjudged": float(sum(r.reward is None for group in sampled for r in group.rollouts)),
             "lr": config.optimizer.lr * factor,
             "tokens/generated": generated,
             "tokens/trained": trained,
@@ -80,7 +82,9 @@ def train(run: Run, checkpoints: Checkpoints, sink: MetricSink) -> dict[str, flo
         if step % config.dev_every == 0 or step == config.steps:
             with clock.phase("dev"):
                 metrics["dev/accuracy"] = greedy_accuracy(run)
-        _record(records, step, groups, routes, metrics)
+        records.rollouts += [rollout_row(rollout) for group in sampled for rollout in group.rollouts]
+        records.gate += [gate_row(group, step, to) for group, to in zip(groups, routes, strict=True)]
+        records.metrics.append({"step": step, **metrics})
         sink.log(step, {**metrics, **{f"seconds/{name}": clock.last[name] for name in clock.last}})
         if step % config.checkpoint_every == 0 or step == config.steps:
             with clock.phase("checkpoint"):
@@ -104,6 +108,16 @@ def learn(run: Run, optimizers: Sequence[Optimizer], groups: Sequence[Group]) ->
         )
         totals.add(done.sums)
     return totals
+
+
+def route(group: Group, name: str, gate: Switch) -> Route:
+    """Where a prompt goes under the algorithm `name`: only a method with a gate asks the gate."""
+    method = algorithm(name)
+    if method.gated:
+        return group.route(gate)
+    if method.rollouts is None:
+        return "sft" if group.task.expert else "no_expert"
+    return "equal" if group.rewards_equal else "rl"
 
 
 def tasks_of_step(tasks: Sequence[Task], step: int, count: int, seed: int) -> list[Task]:
@@ -155,11 +169,3 @@ def _shuffle(count: int, seed: int) -> list[int]:
 def _tokens_so_far(checkpoints: Checkpoints, step: int) -> tuple[float, float]:
     done = checkpoints.metrics(step)
     return (done[-1]["tokens/generated"], done[-1]["tokens/trained"]) if done else (0, 0)
-
-
-def _record(
-    records: Records, step: int, groups: Sequence[Group], routes: Sequence[Route], metrics: dict[str, float]
-) -> None:
-    records.rollouts += [rollout_row(rollout) for group in groups for rollout in group.rollouts]
-    records.gate += [gate_row(group, step, route) for group, route in zip(groups, routes, strict=True)]
-    records.metrics.append({"step": step, **metrics})

@@ -11,11 +11,9 @@ from hpt_core.rollout.group import Group
 from hpt_core.trainer.step import Totals
 
 
-def step_metrics(
-    groups: Sequence[Group], unjudged: int, routes: Sequence[Route], totals: Totals
-) -> dict[str, float]:
+def step_metrics(groups: Sequence[Group], routes: Sequence[Route], totals: Totals) -> dict[str, float]:
     """Metrics of one step; a mean over nothing is left out rather than invented."""
-    rewards = [rollout.reward for group in groups for rollout in group.rollouts]
+    rewards = [reward for group in groups for reward in group.rewards]
     done = [rollout.completion for group in groups for rollout in group.rollouts]
     rates = [group.pass_rate for group in groups]
     decisions = Counter(routes)
@@ -45,6 +43,5 @@ def step_metrics(
         "skipped": totals["updates_skipped"],
         "response/length": fmean(len(completion.token_ids) for completion in done),
         "response/truncated": fmean(completion.finish_reason == "length" for completion in done),
-        "verifier/unjudged": unjudged,
     }
     return {name: float(value) for name, value in metrics.items() if value is not None}

@@ -68,7 +68,9 @@ def update(
         members = [rows[i] for i in chosen]
         batch = pad(members, 0, model.device)
         with autocast(model.device, config.autocast):
-            logp, entropy = token_likelihood(model, batch, temperature)
+            logp, entropy = token_likelihood(
+                model, batch, temperature, entropy_gradient=config.entropy_coefficient > 0
+            )
         part = torch.tensor(chosen, device=model.device)
         tokens = Tokens(
             logp,

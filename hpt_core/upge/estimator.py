@@ -18,7 +18,7 @@ from hpt_core.types import Rows, Tokens
 from hpt_core.upge.advantage import Advantage
 from hpt_core.upge.aggregate import Aggregate
 from hpt_core.upge.likelihood import Likelihood, identity
-from hpt_core.upge.mix import Mix, even
+from hpt_core.upge.mix import Mix, by_pass_rate, even
 from hpt_core.upge.options import Options
 from hpt_core.upge.reference import Reference
 from hpt_core.upge.stable import Stable, always
@@ -55,6 +55,11 @@ class Algorithm:
     mix: Mix = even
     options: Options = field(default_factory=Options)
     """The published settings."""
+
+    @property
+    def gated(self) -> bool:
+        """The pass rate of a prompt decides between its rollouts and its demonstration."""
+        return self.mix is by_pass_rate
 
     def terms(self, expert: Tensor) -> list[tuple[Term, Tensor]]:
         """Each term, with the rows [B] bool that it is for."""
@@ -111,7 +116,7 @@ def surrogate(algorithm: Algorithm, tokens: Tokens, planned: Plan, options: Opti
     Its value is no metric, since the weights move with it: watch reward, NLL, ratio and entropy instead.
     """
     w = weights(algorithm, tokens, planned, options)
-    logp = tokens.logp.masked_fill(~tokens.mask, 0.0)
+    logp = tokens.logp.masked_fill(~(tokens.mask & planned.active[:, None]), 0.0)
     return -(w * logp / planned.denominator[:, None].to(w)).sum()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -134,3 +135,40 @@ def test_verify_judges_lines_in_order(toy: Path) -> None:
 def test_verify_of_a_missing_file(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["verify", "nowhere.jsonl"]) == 2
     assert "nowhere.jsonl" in capsys.readouterr().err
+
+
+def test_verify_tells_a_line_that_is_not_utf8(toy: Path) -> None:
+    good = b'{"response": "12", "gold": "12", "kind": "exact"}\n'
+    (toy / "answers.jsonl").write_bytes(b"\xff\xfe\n" + good)
+    for file, lines in (("answers.jsonl", None), ("-", (toy / "answers.jsonl").read_bytes())):
+        command = [sys.executable, "-m", "pipelines.cli", "verify", file]
+        result = subprocess.run(command, input=lines, capture_output=True, timeout=60)
+        first, second = map(json.loads, result.stdout.splitlines())
+        assert (result.returncode, result.stderr) == (0, b"")
+        assert f"{file.replace('-', 'stdin')}:1: not UTF-8" in first["error"]
+        assert second == {"correct": True, "extracted": "12", "error": None}
+
+
+@pytest.mark.parametrize("value", ["x", "0", "-1", "1.5"])
+def test_workers_that_are_no_number(
+    value: str, toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HPT_WORKERS", value)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+    assert ended.value.code == 0 and "hpt run --recipe" in capsys.readouterr().out
+    for arguments in (["run"], ["serve", f"--workers={value}"], ["verify", "-", f"--workers={value}"]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        error = capsys.readouterr().err
+        assert ended.value.code == 2
+        assert f"--workers: '{value}' is not a whole number above 0" in error
+        assert ("HPT_WORKERS" in error.splitlines()[-1]) == (arguments[0] != "verify")
+
+
+def test_workers_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPT_WORKERS", "5")
+    assert cli.parser().parse_args(["run"]).workers == 5
+    assert cli.parser().parse_args(["run", "--workers", "3"]).workers == 3
+    monkeypatch.delenv("HPT_WORKERS")
+    assert cli.parser().parse_args(["run"]).workers == 2

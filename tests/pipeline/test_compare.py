@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from hashlib import md5
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ def write_run(
         write_training(root, arm, steps, text, number)
     counts = {"in": 300, "kept": 280, "dropped": {"too_long": 20}, "prompts": 300, "prompts_without": 20}
     write_json(root / "data/experts/report.json", {"worked solutions": counts})
-    write_json(root / "logs/timings/train@teacher.json", {"seconds": 83.4})
+    result = md5((root / "metrics/train/teacher.jsonl").read_bytes()).hexdigest()
+    write_json(root / "logs/timings/train@teacher.json", {"seconds": 83.4, "result": result})
 
 
 def write_responses(root: Path, policy: str, prompts: list[dict[str, Any]], samples: int = 4) -> None:
@@ -360,6 +362,30 @@ def test_a_missing_or_torn_file_is_named(tmp_path: Path) -> None:
     log.unlink()
     with pytest.raises(InputError, match=r"mixed\.jsonl: not found; run `dvc repro train@mixed`"):
         compare.run(params(), tmp_path)
+
+
+def test_seconds_are_those_of_the_present_result(tmp_path: Path) -> None:
+    write_run(tmp_path, prompts=8, steps=2)
+    compare.run(params(), tmp_path)
+
+    def seconds() -> str:
+        with (tmp_path / "out").open("w") as file:
+            console = Console(width=80, record=True, file=file)
+            console.print(summary.table(tmp_path))
+        [row] = [
+            line.split() for line in console.export_text().splitlines() if line.split()[:1] == ["teacher"]
+        ]
+        return row[-1]
+
+    assert seconds() == "83"
+    timing = tmp_path / "logs/timings/train@teacher.json"
+    of_this_result = timing.read_text()
+    write_json(timing, {"seconds": 83.4})
+    assert seconds() == "cached"
+    timing.write_text(of_this_result)
+    log = tmp_path / "metrics/train/teacher.jsonl"
+    log.write_text(log.read_text() + "\n")
+    assert seconds() == "cached"
 
 
 @pytest.mark.parametrize("benchmarks", [("held_out",), ("held_out", "competition_problems_2025")])

@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 
+from hpt_core.errors import InputError
+from pipelines import cli, server
+
 LIMIT = 120
 """Seconds; on a busy machine the server takes half a minute to start."""
 
@@ -92,3 +95,27 @@ def test_runs_are_scheduled_and_an_overlapping_one_is_cancelled(
     assert {states[first["id"]]["type"], states[second["id"]]["type"]} == {"COMPLETED", "CANCELLED"}
     [cancelled] = [state for state in states.values() if state["type"] == "CANCELLED"]
     assert "concurrency limit" in cancelled["message"]
+
+
+def test_port_that_is_taken(
+    make_toy: Callable[[Path], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(make_toy(tmp_path / "toy"))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert cli.main(["serve", "--port", str(port)]) == 2
+    [error] = capsys.readouterr().err.splitlines()
+    assert f"port {port} is in use" in error
+    assert "--port" in error and "PREFECT_API_URL" in error
+
+
+def test_server_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    told = r"not start on port 4321, see .*prefect-server\.log: .*--port.*PREFECT_API_URL"
+    with pytest.raises(InputError, match=told), server.prefect_server(tmp_path, 4321):
+        pass

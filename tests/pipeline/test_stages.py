@@ -136,7 +136,8 @@ def test_rollouts_hold_every_prompt_or_say_why_not(project: Project) -> None:
     rates = {row["prompt_id"]: row for row in project.rows("data/rollouts/base/pass_rates.parquet")}
     (long,) = project.rows("data/rollouts/base/quarantine.parquet")
     assert (long["reason"], long["source"], long["row"]) == ("prompt_too_long", "own", ("9 " * 90).strip())
-    assert "rollout.max_prompt_tokens is 120" in long["detail"]
+    assert "raise rollout.max_prompt_tokens (120)" in long["detail"]
+    assert long["file"].endswith("train.parquet") and long["line"] > 0
     assert len(rates) == len(prompts) - 1 and rates.keys() < prompts.keys()
     drawn = project.rows("data/rollouts/base/rollouts.parquet")
     assert Counter(row["prompt_id"] for row in drawn) == dict.fromkeys(rates, GROUP)

@@ -189,6 +189,52 @@ def test_training_goes_on_without_mlflow_and_is_published_later(
     assert history(toy, run, "reward/mean") == [(1, 0.1), (2, 0.2), (3, 0.3)]
 
 
+def damage(root: Path, fault: str) -> Path:
+    """Put a file of the project out of action; where it was."""
+    path = root / fault
+    path.rename(path.with_name("elsewhere"))
+    if fault == "dvc.yaml":
+        path.write_text("stages: [")
+    return path
+
+
+@pytest.mark.parametrize("fault", ["data/experts/experts.parquet", "dvc.yaml"])
+def test_training_goes_on_where_the_run_cannot_be_opened(
+    fault: str, toy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from pipelines.tracking import LiveSink, publish
+
+    monkeypatch.setenv("HPT_FLOW_RUN", "damaged")
+    path = damage(toy, fault)
+    with caplog.at_level(logging.WARNING):
+        LiveSink("program").log(1, {"reward/mean": 0.1})
+    [warning] = [record.getMessage() for record in caplog.records if record.name == "pipelines.tracking"]
+    assert Path(fault).name in warning and "hpt publish" in warning
+    assert "MLflow cannot be reached" not in warning
+    path.with_name("elsewhere").replace(path)
+    assert publish(toy, "damaged").created == ["program", "human"]
+
+
+@pytest.mark.parametrize(
+    ("path", "stage"),
+    [
+        ("data/eval/human.parquet", "evaluate@human"),
+        ("data/eval/base.parquet", "evaluate_base"),
+        ("data/experts/experts.parquet", "experts"),
+    ],
+)
+def test_missing_file_is_not_blamed_on_mlflow(
+    path: str, stage: str, toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipelines import cli
+
+    (toy / path).unlink()
+    assert cli.main(["publish"]) == 2
+    assert capsys.readouterr().err == f"hpt: {path}: not found; restore it with `dvc repro {stage}`\n"
+    subprocess.run(["dvc", "repro", "-q", stage], cwd=toy, check=True)
+    assert cli.main(["publish"]) == 0
+
+
 def test_nothing_goes_to_mlflow_outside_a_flow_run(toy: Path) -> None:
     from pipelines.tracking import LiveSink
 

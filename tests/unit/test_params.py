@@ -117,6 +117,23 @@ def test_the_project_s_own_parameters_load() -> None:
             "mix: {program: 1.5}",
             "params.yaml:22: arms.program.mix.program: .*less than",
         ),
+        # names of sources
+        (
+            "sources: [{name: worked, kind: program}]",
+            "sources: [{name: worked, kind: program},\n  {name: worked, kind: program}]",
+            r"params.yaml:20: experts.sources.1.name: two sources are named 'worked'; rename one",
+        ),
+        # the schedule
+        (
+            "timezone: UTC",
+            "timezone: Mars/Crater",
+            "params.yaml:30: schedule.timezone: no timezone 'Mars/Crater'; give an IANA name",
+        ),
+        ("timezone: UTC", "timezone: ../UTC", "params.yaml:30: schedule.timezone: no timezone"),
+        ('"0 2 * * *"', '"0 2 * *"', r"params.yaml:30: schedule.cron: '0 2 \* \*': 4 fields; give .minute"),
+        ('"0 2 * * *"', '"0 24 * * *"', r"params.yaml:30: schedule.cron: .*: hour '24' is wrong; give"),
+        ('"0 2 * * *"', '"0 2 * * someday"', r"params.yaml:30: schedule.cron: .*weekday 'someday' is wrong"),
+        ('"0 2 * * *"', "nightly", r"params.yaml:30: schedule.cron: 'nightly': minute 'nightly' is wrong"),
         # both at once, a line for each
         ("steps: 7", "steps: no\n  stepz: 8", "params.yaml:24: train.steps: .*\nparams.yaml:25: train.stepz"),
         # not YAML
@@ -128,6 +145,15 @@ def test_what_is_wrong_is_told(tmp_path: Path, old: str, new: str, expected: str
     assert TEXT.count(old) == 1
     message = told(tmp_path, TEXT.replace(old, new))
     assert re.match(expected, message), message
+
+
+@pytest.mark.parametrize("cron", ["*/15 0-6,22 1,15 JAN-jun mon-fri", "59 23 31 12 7", "0 2 L * 5#2"])
+def test_cron_that_prefect_takes_too(tmp_path: Path, cron: str) -> None:
+    from prefect.client.schemas.schedules import CronSchedule
+
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT.replace("0 2 * * *", cron))
+    assert load_params(path).schedule.cron == CronSchedule(cron=cron).cron == cron
 
 
 def test_an_arm_may_be_called_teacher(tmp_path: Path) -> None:
@@ -152,3 +178,15 @@ def test_a_teacher_makes_its_kind_available(tmp_path: Path) -> None:
     tree["teacher"] = {"policy": {"model": "m"}, "license": "mit", "samples": 1, "max_new_tokens": 8}
     YAML().dump(tree, path)
     assert load_params(path).arms["both"].mix == {"teacher": 1.0}
+
+
+def test_the_teacher_s_name_is_taken_where_there_is_one(tmp_path: Path) -> None:
+    tree = YAML(typ="safe").load(TEXT)
+    tree["experts"]["sources"][0]["name"] = "teacher"
+    path = tmp_path / "params.yaml"
+    YAML().dump(tree, path)
+    assert load_params(path).experts.sources[0].name == "teacher"
+    tree["teacher"] = {"policy": {"model": "m"}, "license": "mit", "samples": 1, "max_new_tokens": 8}
+    YAML().dump(tree, path)
+    with pytest.raises(InputError, match=r"yaml:\d+: experts\.sources\.0\.name: 'teacher' is .*rename"):
+        load_params(path)

@@ -13,10 +13,10 @@ import pytest
 
 from hpt_core.config import ExpertSource, Sampling
 from hpt_core.data import tables
-from hpt_core.data.experts import Ingested, gsm8k_rewrite, ingest
+from hpt_core.data.experts import Admission, Ingested, gsm8k_rewrite, ingest
 from hpt_core.data.problems import prompt_id
 from hpt_core.data.teacher import Teacher, from_samples
-from hpt_core.types import Completion, Prompt, Verdict
+from hpt_core.types import Completion, Prompt, Responses, Verdict
 
 
 def prompt(problem: str, answer: str, kind: str = "gsm8k") -> Prompt:
@@ -179,6 +179,12 @@ def sampled(response: str, finish: Any = "stop") -> Completion:
     return Completion(response, (1,), (-0.1,), finish)
 
 
+def given(
+    prompts: list[Prompt], completions: list[list[Completion]], verdicts: list[list[Verdict]]
+) -> list[Responses]:
+    return [Responses(*parts) for parts in zip(prompts, completions, verdicts, strict=True)]
+
+
 RIGHT, WRONG, BROKEN = (
     Verdict(True, "72"),
     Verdict(False, "71"),
@@ -199,7 +205,7 @@ def test_a_teacher_gives_its_shortest_correct_sample() -> None:
         [sampled("so " * 30)],
     ]
     verdicts = [[RIGHT, WRONG, RIGHT, RIGHT, RIGHT], [WRONG, BROKEN], [RIGHT]]
-    result = from_samples(PROMPTS, completions, verdicts, TEACHER, words, ["mit"], 20)
+    result = from_samples(given(PROMPTS, completions, verdicts), 3, TEACHER, Admission(words, ["mit"], 20))
     (best,) = result.trajectories
     assert (best.response, best.prompt_id, best.n_tokens) == ("a 72", PROMPTS[0].prompt_id, 3)
     assert (best.kind, best.source, best.author, best.verified) == ("teacher", "big", "org/model@abc", True)
@@ -220,10 +226,12 @@ def test_a_teacher_gives_its_shortest_correct_sample() -> None:
 
 
 def test_a_teacher_under_another_license_is_kept_out() -> None:
-    result = from_samples(PROMPTS[:1], [[sampled("72")]], [[RIGHT]], TEACHER, words, ["apache-2.0"], 20)
+    asked = given(PROMPTS[:1], [[sampled("72")]], [[RIGHT]])
+    result = from_samples(asked, 1, TEACHER, Admission(words, ["apache-2.0"], 20))
     assert result.report["dropped"] == {"license": 1}
 
 
 def test_a_missing_verdict_is_an_error_not_a_drop() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        from_samples(PROMPTS[:1], [[sampled("72"), sampled("72")]], [[RIGHT]], TEACHER, words, ["mit"], 20)
+        asked = given(PROMPTS[:1], [[sampled("72"), sampled("72")]], [[RIGHT]])
+        from_samples(asked, 1, TEACHER, Admission(words, ["mit"], 20))

@@ -8,6 +8,7 @@ import pytest
 
 from hpt_core.gate import Switch
 from hpt_core.rollout.group import Group, gate_row, score
+from hpt_core.trainer.batch import rows_of
 from hpt_core.types import Completion, Verdict
 
 
@@ -49,11 +50,20 @@ def test_a_rollout_without_a_verdict_has_no_reward_and_is_counted(make_group: Ca
         [Completion(text, (1,), (-1.0,), "stop") for text in texts]
         for texts in (("7", "?", "8"), ("?", "?", "?"))
     ]
-    groups, unjudged = score(tasks, sampled, Mumbling(), step=2, policy="w")
-    assert unjudged == 4
-    assert [group.task.prompt.prompt_id for group in groups] == ["a"], "b has nothing to learn from"
-    assert [(r.sample, r.reward, r.step, r.policy) for r in groups[0].rollouts] == [
+    judged, mute = score(tasks, sampled, Mumbling(), step=2, policy="w")
+    assert [(r.sample, r.reward, r.step, r.policy) for r in judged.rollouts] == [
         (0, 1.0, 2, "w"),
+        (1, None, 2, "w"),
         (2, 0.0, 2, "w"),
     ]
-    assert groups[0].pass_rate == 0.5, "of the judged ones"
+    assert judged.pass_rate == 0.5, "of the judged ones"
+    assert judged.decidable and not mute.decidable
+    assert [rollout.reward for rollout in mute.rollouts] == [None] * 3
+    assert [len(rows_of([group])) for group in (judged, mute)] == [2, 0], "no reward, no row to train on"
+
+
+def test_one_verdict_of_many_decides_nothing(make_group: Callable[..., Group]) -> None:
+    task = make_group("a", [0]).task
+    texts = [Completion(text, (1,), (-1.0,), "stop") for text in ("7", "?", "?")]
+    [group] = score([task], [texts], Mumbling(), step=1, policy="w")
+    assert group.rewards == [1.0] and not group.decidable, "a baseline of one is no baseline"

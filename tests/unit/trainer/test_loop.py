@@ -10,11 +10,12 @@ import pytest
 
 from hpt_core.config import GateConfig, OptimizerConfig, RolloutConfig, TrainConfig
 from hpt_core.errors import TrainingError, VerifierError
+from hpt_core.gate import Switch
 from hpt_core.model import LoadedPolicy
 from hpt_core.rollout.group import Group, Task
 from hpt_core.rollout.hf import HFEngine
 from hpt_core.trainer.checkpoint import Checkpoints
-from hpt_core.trainer.loop import Run, tasks_of_step, train
+from hpt_core.trainer.loop import Run, route, tasks_of_step, train
 from hpt_core.types import Verdict
 
 MakeGroup = Callable[..., Group]
@@ -86,8 +87,8 @@ def test_records_and_metrics_agree(policy: LoadedPolicy, tasks: list[Task], tmp_
     rollouts, gate = list(checkpoints.rows("rollouts", 4)), list(checkpoints.rows("gate", 4))
     assert len(gate) == 4 * 5 and len(rollouts) == 4 * 5 * 4
     routes = Counter(row["route"] for row in gate)
-    for route in ("sft", "rl", "equal", "no_expert"):
-        assert sum(metrics[f"gate/{route}"] for metrics in sink.steps.values()) == routes[route]
+    for name in ("sft", "rl", "equal", "no_expert"):
+        assert sum(metrics[f"gate/{name}"] for metrics in sink.steps.values()) == routes[name]
     for step, metrics in sink.steps.items():
         mine = [row for row in rollouts if row["step"] == step]
         assert metrics["reward/mean"] == pytest.approx(sum(row["reward"] for row in mine) / len(mine))
@@ -110,11 +111,25 @@ def test_rollouts_without_a_verdict_are_counted_and_not_trained_on(
     assert {row["prompt_id"] for row in checkpoints.rows("gate", 2)} == {
         task.prompt.prompt_id for task in tasks[:4]
     }
-    assert len(list(checkpoints.rows("rollouts", 2))) == 2 * 4 * 4
+    written = list(checkpoints.rows("rollouts", 2))
+    assert len(written) == 2 * 5 * 4, "every rollout of training is kept"
+    assert sum(row["reward"] is None for row in written) == 2 * 4
+
+
+def test_the_route_is_that_of_the_algorithm(make_group: MakeGroup) -> None:
+    never, mixed = make_group("a", [0, 0]), make_group("b", [1, 0])
+    gate = Switch(0.0)
+    assert [route(never, name, gate) for name in ("hpt", "grpo", "sft")] == [
+        "sft" if never.task.expert else "no_expert",
+        "equal",
+        "sft" if never.task.expert else "no_expert",
+    ]
+    assert [route(mixed, name, gate) for name in ("hpt", "grpo")] == ["rl", "rl"]
+    assert route(mixed, "sft", gate) == ("sft" if mixed.task.expert else "no_expert")
 
 
 def test_no_verdict_at_all_stops(policy: LoadedPolicy, tasks: list[Task], tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="step 1: the verifier could judge no rollout at all"):
+    with pytest.raises(TrainingError, match="step 1: no prompt has two judged rollouts"):
         train(job(policy, tasks, Fickle(patience=0)), Checkpoints(tmp_path, "f"), Sink())
 
 

@@ -1,0 +1,60 @@
+"""Attention of one new token over a long cache: the step that sampling repeats for every token.
+
+Registered with transformers under a name of its own, so that any model whose attention goes through
+its interface can use it. Longer queries (a prefill) go to the usual kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "hpt_decode"
+
+
+def decode_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """query [B, H, S, D], key and value [B, K, L, D], mask [B, 1, S, L] bool -> [B, S, H, D].
+
+    For S = 1 the H / K heads that share a key become rows of one product, so that nothing is
+    repeated; PyTorch's fused kernel on the CPU is ten times slower there, in bfloat16 above all.
+    """
+    batch, heads, steps, width = query.shape
+    shared = key.shape[1]
+    if steps > 1 or kwargs.get("position_bias") is not None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    grouped = query.view(batch, shared, heads // shared, width)
+    scores = (grouped @ key.transpose(2, 3)).float() * (width**-0.5 if scaling is None else scaling)
+    if attention_mask is not None:
+        scores = scores.masked_fill(~attention_mask, float("-inf"))
+    output = scores.softmax(-1).to(value.dtype) @ value
+    return output.reshape(batch, 1, heads, value.shape[-1]), None
+
+
+AttentionInterface.register(NAME, decode_attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+@contextmanager
+def fast_decoding(model: PreTrainedModel) -> Iterator[None]:
+    """Within, `model` decodes with `decode_attention`, if it would have used PyTorch's own attention."""
+    usual = model.config._attn_implementation
+    if usual == "sdpa" and model.device.type == "cpu":
+        model.config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = usual
