@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     environment.prepare(ROOT)
     signal.signal(signal.SIGHUP, _hang_up)
+    # A shell starts background jobs with Ctrl-C ignored; `kill -INT` should end them all the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from hpt_core.errors import InputError
 
-START_LIMIT = 120
-"""Seconds."""
+START_LIMIT, FAREWELL = 120, 10
+"""Seconds to start in, and to end in."""
 REMEDY = "give another --port, or set PREFECT_API_URL to a Prefect server that runs"
 
 
@@ -45,7 +45,12 @@ def prefect_server(root: Path, port: int = 4200) -> Iterator[str]:
         yield url
     finally:
         server.terminate()
-        server.wait()
+        try:
+            server.wait(FAREWELL)
+        except subprocess.TimeoutExpired:
+            # It waits for our own open connections, which end with us: neither would go first.
+            server.kill()
+            server.wait()
 
 
 def _wait(server: subprocess.Popen[bytes], health: str, port: int, log: Path) -> None:

@@ -75,6 +75,8 @@ def served(
     yield Api(port), log, process
     process.send_signal(signal.SIGINT)
     process.wait(60)
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0, "the server outlived `hpt serve`"
 
 
 def test_runs_are_scheduled_and_an_overlapping_one_is_cancelled(
