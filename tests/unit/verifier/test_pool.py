@@ -145,7 +145,14 @@ def test_a_worker_inside_a_hang_dies_after_its_parent() -> None:
         "print(children(), flush=True)\n"
         "os._exit(1)\n"
     )
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
+    # The worker shares its parent's standard error: with a pipe there, run() would wait for the worker.
+    out = subprocess.run(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment(),
+    )
     pid = int(out.stdout)
     assert running(pid)
     deadline = time.monotonic() + 60
