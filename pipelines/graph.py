@@ -39,15 +39,14 @@ class Stage:
     """Out of date, or below a stage that is: running it may do something."""
 
 
-def load_stages(root: Path, check: bool = True) -> list[Stage]:
+def load_stages(root: Path) -> list[Stage]:
     """The stages in an order in which they can run, those that most others wait for first.
 
-    check: hash dependencies and outputs to fill `changed`; without it every stage counts as changed.
     Raises InputError where dvc.yaml or params.yaml cannot be resolved.
     """
     try:
         with Repo(str(root), _wait_for_lock=True) as repo, lock_repo(repo):
-            return _stages(repo, check)
+            return _stages(repo)
     except DvcException as error:
         cause = f": {error.__cause__}" if error.__cause__ else ""
         raise InputError(f"{root / 'dvc.yaml'}: {error}{cause}") from error
@@ -68,7 +67,7 @@ def remove_strangers(root: Path, arms: Collection[str]) -> list[Path]:
     return strangers
 
 
-def _stages(repo: Repo, check: bool) -> list[Stage]:
+def _stages(repo: Repo) -> list[Stage]:
     graph = repo.index.graph
     depth: dict[str, int] = {}
     stages: dict[str, Stage] = {}
@@ -80,7 +79,7 @@ def _stages(repo: Repo, check: bool) -> list[Stage]:
             name=node.name,
             desc=node.desc or "",
             upstream=tuple(upstream),
-            changed=changed or not check or bool(node.status()),
+            changed=changed or bool(node.status()),
         )
     for name in reversed(stages):
         depth[name] = depth.get(name, 0)

@@ -7,7 +7,7 @@ random stream of its own: what is decoded beside it moves its logits by rounding
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -33,9 +33,8 @@ class HFEngine:
         policy: LoadedPolicy,
         slots: int = 256,
         dtype: torch.dtype = torch.float32,
-        on_tokens: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """`slots` rows are decoded at once; `on_tokens` hears how many tokens each forward made.
+        """`slots` rows are decoded at once.
 
         A policy whose weights have another type than `dtype` is copied; else its model is shared.
         """
@@ -45,7 +44,6 @@ class HFEngine:
         self.device = self.model.device
         self.tokenizer = policy.tokenizer
         self.slots = slots
-        self.on_tokens = on_tokens
         self.stops = torch.tensor(sorted(stop_tokens(policy)), device=self.device)
         self.policy = weights_hash(policy.model)
 
@@ -89,7 +87,6 @@ class HFEngine:
             lengths[live[ended]] = t + 1
             stopped[live[ended]] = True
             going = ~stopped[live]
-            self.on_tokens(int((going | ended).sum()))
             if t + 1 == limit or not going.any():
                 break
             if going.float().mean() <= 1 - COMPACT_AT:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
@@ -14,7 +16,7 @@ from hpt_core.config import TrainConfig
 from hpt_core.errors import TrainingError
 from hpt_core.trainer.batch import Row, facts, micro_batches, pad
 from hpt_core.trainer.likelihood import autocast, token_likelihood
-from hpt_core.types import Tokens
+from hpt_core.types import Rows, Tokens
 from hpt_core.upge import plan, surrogate
 
 
@@ -62,53 +64,72 @@ def update(
     totals.add(
         {"rows_trained": int(planned.active.sum()), "rows_expert": int((planned.active & known.expert).sum())}
     )
-    rollout_tokens = int(known.length[planned.active & ~known.expert].sum())
     model.train()
     for chosen in micro_batches(rows, planned.active, config.microbatch_tokens):
-        members = [rows[i] for i in chosen]
-        batch = pad(members, 0, model.device)
-        with autocast(model.device, config.autocast):
-            logp, entropy = token_likelihood(
-                model, batch, temperature, entropy_gradient=config.entropy_coefficient > 0
-            )
         part = torch.tensor(chosen, device=model.device)
-        tokens = Tokens(
-            logp,
-            batch.logp_old,
-            batch.mask,
-            known.reward[part],
-            known.group[part],
-            known.expert[part],
-            entropy,
-        )
+        members = [rows[i] for i in chosen]
+        tokens = _forward(model, members, known, part, config, temperature)
         loss = surrogate(config.algorithm, tokens, planned[part], **options)
-        if config.entropy_coefficient and rollout_tokens:
+        if config.entropy_coefficient:
             on_policy = tokens.mask & ~tokens.expert[:, None]
-            loss = loss - config.entropy_coefficient * entropy[on_policy].sum() / rollout_tokens
+            count = int(known.length[planned.active & ~known.expert].sum())
+            loss = loss - config.entropy_coefficient * _entropy(tokens)[on_policy].sum() / max(1, count)
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is {float(loss.detach())} on prompts {_names(members)}; {_REMEDY}")
         loss.backward()  # type: ignore[no-untyped-call]
         _count(totals, tokens, members)
-    if not totals["rows_trained"]:
-        totals.add({"updates_empty": 1})
-        return totals
+    totals.add(_step(model, optimizers, rows, config) if totals["rows_trained"] else {"updates_empty": 1})
+    return totals
+
+
+def _forward(
+    model: PreTrainedModel,
+    members: Sequence[Row],
+    known: Rows,
+    part: Tensor,
+    config: TrainConfig,
+    temperature: float,
+) -> Tokens:
+    """The tokens of a micro-batch; `part` [B] says where its rows stand in the mini-batch."""
+    batch = pad(members, 0, model.device)
+    with autocast(model.device, config.autocast):
+        logp, entropy = token_likelihood(
+            model, batch, temperature, entropy_gradient=config.entropy_coefficient > 0
+        )
+    return Tokens(
+        logp=logp,
+        logp_old=batch.logp_old,
+        mask=batch.mask,
+        reward=known.reward[part],
+        group=known.group[part],
+        expert=known.expert[part],
+        entropy=entropy,
+    )
+
+
+def _step(
+    model: PreTrainedModel, optimizers: Sequence[Optimizer], rows: Sequence[Row], config: TrainConfig
+) -> dict[str, float]:
+    """Clip the gradient and step, or skip; both are counted."""
     norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm))
-    if norm != norm or norm == float("inf"):
+    if not isfinite(norm):
         raise TrainingError(f"the gradient norm is {norm} on prompts {_names(rows)}; {_REMEDY}")
     skipped = config.skip_norm is not None and norm > config.skip_norm
     if not skipped:
         for optimizer in optimizers:
             optimizer.step()
     model.zero_grad(set_to_none=True)
-    totals.add(
-        {
-            "updates": 1,
-            "grad_norm": norm,
-            "updates_skipped": int(skipped),
-            "updates_clipped": int(norm > config.clip_norm),
-        }
-    )
-    return totals
+    return {
+        "updates": 1,
+        "grad_norm": norm,
+        "updates_skipped": skipped,
+        "updates_clipped": norm > config.clip_norm,
+    }
+
+
+def _entropy(tokens: Tokens) -> Tensor:
+    assert tokens.entropy is not None
+    return tokens.entropy
 
 
 _REMEDY = "lower train.optimizer.lr, or train with autocast: float32"
@@ -120,13 +141,12 @@ def _count(totals: Totals, tokens: Tokens, members: Sequence[Row]) -> None:
         rollout = tokens.mask & ~tokens.expert[:, None]
         ratio = (tokens.logp - tokens.logp_old)[rollout].exp()
         nll = -(tokens.logp * tokens.mask).sum(1)
-        assert tokens.entropy is not None
         totals.add(
             {
                 "tokens_trained": int(tokens.mask.sum()),
                 "tokens_rollout": int(rollout.sum()),
                 "ratio": float(ratio.sum()),
-                "entropy": float(tokens.entropy[rollout].sum()),
+                "entropy": float(_entropy(tokens)[rollout].sum()),
             }
         )
         for row, value in zip(members, nll.tolist(), strict=True):

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from every_stage import run_every_stage
 
 from hpt_core.data import tables
 from hpt_core.data.problems import prompt_id
 from hpt_core.verifier import VerifierPool
-from pipelines import base, compare, curate, evaluate, experts, recipes, rollouts, train
+from pipelines import recipes
 from pipelines.params import Params, load_params
 
 REPO = Path(__file__).resolve().parents[2]
@@ -88,16 +89,7 @@ def results(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         params = load_params()
-        curate.run(params)
-        base.run(params, "base", Path("models/base"))
-        base.run(params, "teacher", Path("models/teacher_policy"))
-        rollouts.run(params)
-        experts.run(params)
-        for arm in params.arms:
-            train.run(params, arm)
-        for name in ("base", *params.arms):
-            evaluate.run(params, name)
-        compare.run(params)
+        run_every_stage(params)
         yield Results(root, params)
     # Half a gigabyte each, in a folder that pytest keeps for a while.
     shutil.rmtree(root / "models")

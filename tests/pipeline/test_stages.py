@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from dvc.repo import Repo
+from every_stage import run_every_stage, run_stage
 
 from hpt_core.chat import Chat
 from hpt_core.data import tables
@@ -17,7 +20,7 @@ from hpt_core.errors import InputError
 from hpt_core.gate import Switch
 from hpt_core.model import load_policy, weights_hash
 from hpt_core.types import Verdict
-from pipelines import base, compare, curate, evaluate, experts, rollouts, train
+from pipelines import rollouts
 from pipelines.params import Params, load_params
 
 PARAMS = """
@@ -27,7 +30,7 @@ curate:
   train:
     - {name: sums, reasoning_gym: chain_sum, size: 30, seed: 1, license: mit, options: &easy
         {min_terms: 2, max_terms: 2, min_digits: 1, max_digits: 1}}
-    - {name: own, file: own.jsonl, answer_kind: gsm8k, license: mit}
+    - {name: own, file: raw/data/own.jsonl, answer_kind: gsm8k, license: mit}
   dev_size: 4
   max_problem_chars: 200
   benchmarks:
@@ -50,7 +53,7 @@ experts:
   licenses: [mit]
   sources:
     - {name: worked, kind: program, license: mit}
-    - {name: people, kind: human, author: us, license: mit, file: people.jsonl}
+    - {name: people, kind: human, author: us, license: mit, file: raw/data/people.jsonl}
 arms:
   human: {mix: {human: 1.0}}
   mixed: {mix: {program: 0.5, teacher: 0.25, human: 0.25}}
@@ -68,6 +71,7 @@ tracking: {experiment: e, registered_model: m}
 schedule: {cron: "0 2 * * *", timezone: UTC}
 """
 STEPS, PER_STEP, GROUP = 4, 8, 4
+REPO = Path(__file__).parents[2]
 OUTPUTS = ("data", "models", "metrics", "reports")
 
 
@@ -94,25 +98,25 @@ def make(root: Path) -> Project:
     people = [{"problem": row["problem"], "response": f"\\boxed{{{2 * i}}}"} for i, row in enumerate(own[:5])]
     people[3]["response"] = "\\boxed{7}"
     people.append({"problem": "What was never asked?", "response": "\\boxed{1}"})
+    (root / "raw/data").mkdir(parents=True)
     for name, rows in (("own", own), ("people", people)):
         lines = [json.dumps(row) for row in rows]
-        (root / f"{name}.jsonl").write_text("\n".join([*lines[:2], '{"problem": ', *lines[2:]]) + "\n")
+        (root / "raw/data" / f"{name}.jsonl").write_text(
+            "\n".join([*lines[:2], '{"problem": ', *lines[2:]]) + "\n"
+        )
     (root / "params.yaml").write_text(PARAMS)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         params = load_params()
         torch.set_num_threads(params.threads)
-        curate.run(params)
-        base.run(params, "base", Path("models/base"))
-        base.run(params, "teacher", Path("models/teacher_policy"))
-        rollouts.run(params)
-        experts.run(params)
-        for arm in params.arms:
-            train.run(params, arm)
-        for name in ("base", *params.arms):
-            evaluate.run(params, name)
-        compare.run(params)
+        run_every_stage(params)
     return Project(root, params)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """The bytes of a file, or of all files of a folder, by name."""
+    files = [path] if path.is_file() else (file for file in path.rglob("*") if file.is_file())
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +132,9 @@ def test_curate_accounts_for_every_row(project: Project) -> None:
     own = report["sources"]["train"]["own"]
     assert own == {"in": 10, "kept": 9, "dropped": {"malformed_json": 1}}
     bad = [row for row in project.rows("data/prompts/quarantine.parquet") if row["source"] == "own"]
-    assert [(row["file"], row["line"], row["reason"]) for row in bad] == [("own.jsonl", 3, "malformed_json")]
+    assert [(row["file"], row["line"], row["reason"]) for row in bad] == [
+        ("raw/data/own.jsonl", 3, "malformed_json")
+    ]
 
 
 def test_rollouts_hold_every_prompt_or_say_why_not(project: Project) -> None:
@@ -203,7 +209,7 @@ def test_experts_account_for_every_row(project: Project) -> None:
     people = {row["line"]: row for row in quarantine if row["source"] == "people"}
     assert people[3]["reason"] == "malformed_json" and people[3]["row"] == '{"problem":'
     assert people[7]["reason"] == "unknown_prompt" and "What was never asked?" in people[7]["row"]
-    assert {row["file"] for row in people.values()} == {"people.jsonl"}
+    assert {row["file"] for row in people.values()} == {"raw/data/people.jsonl"}
     # The fourth answer is wrong, unless its prompt went to dev, where no expert is wanted.
     assert people[5]["reason"] in {"rejected_by_verifier", "unknown_prompt"}
     assert all(row["verified"] for row in project.rows("data/experts/experts.parquet"))
@@ -278,16 +284,39 @@ def test_evaluation_and_comparison_add_up(project: Project) -> None:
     assert "mixed" in (project.root / "reports/provenance.html").read_text()
 
 
+def test_dvc_knows_of_every_file_that_a_stage_reads(project: Project, tmp_path: Path) -> None:
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text("[core]\n    no_scm = true\n")
+    shutil.copy(REPO / "dvc.yaml", tmp_path)
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    with Repo(str(tmp_path)) as repo:
+        stages = {stage.name: stage for stage in repo.index.stages}
+    assert len(stages) == 11
+    for name, stage in stages.items():
+        box = tmp_path / "boxes" / name
+        # A stage sees what it depends on, and nothing else of the project.
+        for path in (dep.def_path for dep in stage.deps):
+            if (given := project.root / path).is_dir():
+                shutil.copytree(given, box / path)
+            elif given.exists():
+                (box / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(given, box / path)
+        box.mkdir(parents=True, exist_ok=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(box)
+            run_stage(project.params, name)
+        for out in (out.def_path for out in stage.outs):
+            assert contents(box / out) == contents(project.root / out), f"{out} of {name}"
+
+
 def test_a_second_run_gives_the_same_bytes(
     project: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     again = make(tmp_path_factory.mktemp("two"))
-
-    def contents(root: Path) -> dict[str, bytes]:
-        files = (path for part in OUTPUTS for path in (root / part).rglob("*") if path.is_file())
-        return {str(path.relative_to(root)): path.read_bytes() for path in files}
-
-    one, two = contents(project.root), contents(again.root)
+    one, two = (
+        {f"{part}/{name}": data for part in OUTPUTS for name, data in contents(root / part).items()}
+        for root in (project.root, again.root)
+    )
     assert one.keys() == two.keys() and len(one) > 30
     assert [name for name in one if one[name] != two[name]] == []
     places = (str(project.root).encode(), str(again.root).encode())
