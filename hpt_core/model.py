@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
+from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from hpt_core.errors import InputError
@@ -52,20 +55,43 @@ def load_policy(
     return LoadedPolicy(model.to(device).eval(), tokenizer)  # type: ignore[arg-type]
 
 
-def save_policy(policy: LoadedPolicy, folder: Path) -> None:
-    """Write an ordinary transformers folder; the same weights give the same bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    policy.model.save_pretrained(folder)
-    policy.tokenizer.save_pretrained(folder)
+def save_policy(policy: LoadedPolicy, folder: Path, *, write: bool = True) -> None:
+    """Write an ordinary transformers folder; the same weights give the same bytes.
+
+    Of a sharded policy every rank calls this, and one of them with `write`.
+    """
+    state = policy.model.state_dict(keep_vars=True)
+    saved: dict[int, Tensor] = {}
+    # By identity: what is tied stands under two names, is gathered once, and is saved once.
+    for key, value in {id(value): value for value in state.values()}.items():
+        weight = whole(value.detach())
+        if write:
+            saved[key] = weight.cpu()
+    if write:
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: saved[id(value)] for name, value in state.items()}
+        policy.model.save_pretrained(folder, state_dict=weights)
+        policy.tokenizer.save_pretrained(folder)
 
 
 def weights_hash(model: PreTrainedModel) -> str:
     """16 hex digits that name the weights: sha256 over every parameter and its name."""
     digest = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
+    for name, parameter in whole_weights(model):
         digest.update(name.encode())
-        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(parameter.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor itself; of a sharded one the shards of all ranks together, for which all must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def whole_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+    """Every parameter in order of name, detached and whole, tied ones once; all ranks must see it through."""
+    for name, parameter in sorted(model.named_parameters()):
+        yield name, whole(parameter.detach())
 
 
 def stop_tokens(policy: LoadedPolicy) -> frozenset[int]:

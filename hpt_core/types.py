@@ -107,6 +107,8 @@ class Rows:
     """[B] bool, the row is a demonstration."""
     length: Tensor
     """[B] int64, response tokens."""
+    value: Tensor | None = None
+    """[B, T] float, V before each token under the policy that sampled, for PPO; not read past `length`."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,8 @@ class Tokens:
     logp: Tensor
     """[B, T] float, log pi_theta(token); carries the gradient."""
     logp_old: Tensor
-    """[B, T] float, log-probability under the policy that sampled the row; not read for
-    demonstrations."""
+    """[B, T] float, log-probability under the policy that sampled the row; of demonstrations only PSFT
+    and RL-PLUS read it, the policy before the step's first update."""
     mask: Tensor
     """[B, T] bool, True on response tokens."""
     reward: Tensor
@@ -127,8 +129,10 @@ class Tokens:
     expert: Tensor
     """[B] bool."""
     entropy: Tensor | None = None
-    """[B, T] float, entropy of the next-token distribution, in nats."""
+    """[B, T] float, entropy of the next-token distribution, in nats; SRFT weighs by it."""
+    value: Tensor | None = None
+    """[B, T] float, V before each token under the policy that sampled: what PPO's advantage is made of."""
 
     @property
     def rows(self) -> Rows:
-        return Rows(self.reward, self.group, self.expert, self.mask.sum(1))
+        return Rows(self.reward, self.group, self.expert, self.mask.sum(1), self.value)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
+import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +24,14 @@ from hpt_core.model import LoadedPolicy, load_policy, save_policy, weights_hash
 from hpt_core.protocols import MetricSink
 from hpt_core.rollout.group import Task
 from hpt_core.trainer.checkpoint import Checkpoints
-from hpt_core.trainer.loop import Run, train
+from hpt_core.trainer.loop import train
+from hpt_core.trainer.ranks import ALONE, Ranks, launched
+from hpt_core.trainer.run import Run
 from hpt_core.types import Prompt, Trajectory
 from pipelines.params import Params
 from pipelines.policy import build_engine, build_verifier, fitting
 from pipelines.progress import ProgressBar, StepProgress
+from pipelines.ranks import member, start
 from pipelines.stage import argument, check_name, launch
 from pipelines.tracking import LiveSink
 
@@ -54,27 +60,35 @@ class Paths:
 
 
 def run(
-    params: Params, arm: str, paths: Paths = Paths(), sinks: Sequence[MetricSink] = ()
+    params: Params,
+    arm: str,
+    paths: Paths = Paths(),
+    sinks: Sequence[MetricSink] = (),
+    ranks: Ranks = ALONE,
 ) -> Mapping[str, Any]:
-    """Train `arm`, from its newest checkpoint where there is one, and write its outputs."""
+    """Train `arm`, from its newest checkpoint where there is one; the main rank writes the outputs."""
     policy = load_policy(paths.base)
-    checkpoints = Checkpoints(paths.checkpoints(arm), fingerprint(params, arm, policy, paths))
+    made_of = origin(params, arm, policy, paths)
+    checkpoints = Checkpoints(paths.checkpoints(arm), fingerprint(made_of), made_of, ranks)
     tasks, dev, left_out = load_tasks(params, arm, policy, paths)
     steps = params.train.steps
-    with build_verifier(params) as verifier, ProgressBar(f"train {arm}", steps) as bar:
+    with build_verifier(params) as verifier, _progress(arm, steps, ranks) as shown:
         job = Run(
             policy=policy,
-            engine=build_engine(params, policy),
+            engine=build_engine(params, _sampled(policy, ranks)),
             verifier=verifier,
             tasks=tasks,
             dev=dev,
             config=params.train,
             rollout=params.rollout,
             seed=params.seed,
+            ranks=ranks,
         )
-        seconds = train(job, checkpoints, Tee(StepProgress(bar), *sinks))
+        seconds = train(job, checkpoints, Tee(*shown, *sinks))
+    save_policy(policy, paths.root / "models" / arm, write=ranks.main)
+    if not ranks.main:
+        return {"seconds": seconds}
     out = paths.root / "data/rollouts" / arm
-    save_policy(policy, paths.root / "models" / arm)
     tables.write(out / "rollouts.parquet", checkpoints.rows("rollouts", steps), tables.ROLLOUTS)
     tables.write(out / "gate.parquet", checkpoints.rows("gate", steps), tables.GATE)
     tables.write(out / "quarantine.parquet", left_out, tables.QUARANTINE)
@@ -82,6 +96,21 @@ def run(
     tables.write_text(paths.root / "metrics/train" / f"{arm}.jsonl", metrics)
     checkpoints.discard()
     return {"seconds": seconds, "result": hashlib.md5(metrics.encode()).hexdigest()}
+
+
+@contextmanager
+def _progress(arm: str, steps: int, ranks: Ranks) -> Iterator[list[MetricSink]]:
+    """A bar, on the main rank."""
+    if not ranks.main:
+        yield []
+        return
+    with ProgressBar(f"train {arm}", steps) as bar:
+        yield [StepProgress(bar)]
+
+
+def _sampled(policy: LoadedPolicy, ranks: Ranks) -> LoadedPolicy:
+    """What the engine holds: the policy itself, or a copy of one that is about to be sharded."""
+    return policy if ranks.count == 1 else policy._replace(model=copy.deepcopy(policy.model))
 
 
 class Tee:
@@ -129,25 +158,42 @@ def load_tasks(
     return tasks, held_back, [*too_long, *dev_too_long]
 
 
-def fingerprint(params: Params, arm: str, policy: LoadedPolicy, paths: Paths) -> str:
-    """16 hex digits of all that decides the run, code included: a checkpoint of any other is not resumed."""
+def origin(params: Params, arm: str, policy: LoadedPolicy, paths: Paths) -> dict[str, Any]:
+    """All that decides the run, by name, code included; how many ranks share the work does not."""
     used = params.model_dump(mode="json", include={"seed", "threads", "rollout", "train"})
-    digest = hashlib.sha256(json.dumps([used, params.arms[arm].model_dump()], sort_keys=True).encode())
-    digest.update(weights_hash(policy.model).encode())
-    digest.update(torch.__version__.encode())
-    code = sorted(Path(hpt_core.__file__).parent.rglob("*.py"))
-    for path in (*paths.inputs, *code, Path(__file__)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    del used["train"]["ranks"]
+    code = hashlib.sha256()
+    for path in (*sorted(Path(hpt_core.__file__).parent.rglob("*.py")), Path(__file__)):
+        code.update(path.read_bytes())
+    return {
+        **used,
+        "arm": params.arms[arm].model_dump(mode="json"),
+        "models/base": weights_hash(policy.model),
+        "data": {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths.inputs},
+        "code": code.hexdigest(),
+        "torch": torch.__version__,
+    }
+
+
+def fingerprint(made_of: Mapping[str, Any]) -> str:
+    """16 hex digits that name the run: a checkpoint of any other is not resumed."""
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def main() -> None:
-    """Entry point of `python -m pipelines.train ARM`."""
+    """Entry point of `python -m pipelines.train ARM`, and of each of its ranks."""
     arm = argument()
 
     def body(params: Params) -> Mapping[str, Any]:
         check_name(arm, params.arms)
-        return run(params, arm, sinks=[LiveSink(arm)])
+        if params.train.ranks > 1 and not launched():
+            sys.exit(start(params.train.ranks, ["-m", "pipelines.train", arm], params.threads))
+        with member() as ranks:
+            torch.set_num_threads(params.threads)  # accelerate has a view of its own
+            report = run(params, arm, sinks=[LiveSink(arm)] if ranks.main else [], ranks=ranks)
+        if not ranks.main:
+            sys.exit()
+        return report
 
     launch(f"train@{arm}", body)
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from hpt_core.config import RolloutConfig
-from hpt_core.gate import Route, Switch
+from hpt_core.gate import Gate, Route
 from hpt_core.protocols import RolloutEngine, Verifier
 from hpt_core.seeds import derive
 from hpt_core.types import Completion, Prompt, Rollout, Trajectory
@@ -26,7 +26,17 @@ class Task:
     """The prompt in the policy's chat template."""
     expert: Trajectory | None
     demonstration: list[int]
-    """Tokens of the expert's response, end-of-turn included; empty without an expert."""
+    """Tokens of the expert's response, end-of-turn included; empty without an expert. With a hint they are
+    the hint's alone."""
+    hint: int = 0
+    """How many of `tokens`, at their end, are the beginning of the expert's response (UFT)."""
+    opening: str = ""
+    """The hint as text, which the verifier reads as a part of the response."""
+
+    @property
+    def question(self) -> list[int]:
+        """`tokens` without the hint."""
+        return self.tokens[: len(self.tokens) - self.hint]
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class Group:
     def rewards_equal(self) -> bool:
         return len(set(self.rewards)) == 1
 
-    def route(self, gate: Switch) -> Route:
+    def route(self, gate: Gate) -> Route:
         return gate.route(self.pass_rate, self.rewards_equal, self.task.expert is not None)
 
 
@@ -79,7 +89,7 @@ def score(
     verdicts = iter(
         verifier.verify(
             [
-                (completion.response, task.prompt.answer, task.prompt.answer_kind)
+                (task.opening + completion.response, task.prompt.answer, task.prompt.answer_kind)
                 for task, completions in zip(tasks, sampled, strict=True)
                 for completion in completions
             ]

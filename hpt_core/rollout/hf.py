@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from hpt_core.config import Sampling
-from hpt_core.model import LoadedPolicy, stop_tokens, weights_hash
+from hpt_core.model import LoadedPolicy, stop_tokens, weights_hash, whole_weights
 from hpt_core.rollout.attention import fast_decoding
 from hpt_core.types import Completion, FinishReason
 
@@ -47,9 +47,13 @@ class HFEngine:
         self.stops = torch.tensor(sorted(stop_tokens(policy)), device=self.device)
         self.policy = weights_hash(policy.model)
 
+    @torch.no_grad()
     def load_weights(self, model: PreTrainedModel) -> None:
+        """Of a sharded model every rank takes over the whole."""
         if model is not self.model:
-            self.model.load_state_dict(model.state_dict())  # casts to the sampler's type
+            own = dict(self.model.named_parameters())
+            for name, weight in whole_weights(model):
+                own[name].copy_(weight)  # casts to the sampler's type
         self.policy = weights_hash(model)
 
     @torch.no_grad()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hpt_core.rollout.group import Group
-from hpt_core.types import Rows
+from hpt_core.rollout.group import Group, Task
+from hpt_core.types import Rollout, Rows
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,13 @@ class Row:
     prompt: Sequence[int]
     response: Sequence[int]
     logp_old: Sequence[float]
-    """The sampler's log-probabilities; empty for a demonstration."""
+    """The sampler's log-probabilities; of a demonstration the policy's before the step, where asked for."""
     reward: float
     group: int
     kind: str | None
     """The expert's kind; None for a rollout."""
+    value: Sequence[float] = ()
+    """V before each token of a rollout, where the method asks for it."""
 
     @property
     def length(self) -> int:
@@ -33,88 +35,98 @@ class Row:
 
 @dataclass(frozen=True)
 class Padded:
-    """B rows side by side: prompts padded on the left, responses on the right."""
+    """B rows side by side, each from column 0: its prompt, its response, then padding.
+
+    What is causal never looks to the right, so padding there needs neither a mask nor positions of its own.
+    """
 
     input_ids: Tensor
-    """[B, P + T] int64."""
-    attention: Tensor
-    """[B, P + T] int64, 0 on padding."""
+    """[B, L] int64."""
+    start: Tensor
+    """[B] int64, the column where the response starts."""
     mask: Tensor
-    """[B, T] bool, True on response tokens."""
+    """[B, T] bool, True on response tokens; a row's first is at column 0."""
     logp_old: Tensor
     """[B, T] float32."""
+    recorded: Tensor
+    """[B] bool, logp_old is known."""
 
     @property
-    def responses(self) -> Tensor:
-        """[B, T] int64."""
-        return self.input_ids[:, -self.mask.shape[1] :]
+    def tokens(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the N response tokens, row by row: row, number in it, and column of input_ids; [N] each."""
+        row, number = self.mask.nonzero(as_tuple=True)
+        return row, number, self.start[row] + number
 
 
-def rows_of(groups: Sequence[Group]) -> list[Row]:
-    """Every rollout and demonstration of the groups; the plan says which of them take part."""
+def rows_of(groups: Sequence[Group], *, demonstrations: bool = True) -> list[Row]:
+    """Every judged rollout and, if wanted, every demonstration of the groups, numbered in their order.
+
+    The plan says which of them take part.
+    """
     rows = []
     for number, group in enumerate(groups):
-        task = group.task
-        for rollout in group.rollouts:
-            if rollout.reward is None:
-                continue
-            done = rollout.completion
-            rows.append(
-                Row(
-                    rollout.prompt_id,
-                    task.tokens,
-                    done.token_ids,
-                    done.logprobs,
-                    rollout.reward,
-                    number,
-                    None,
-                )
-            )
-        if task.expert is not None:
-            rows.append(
-                Row(task.prompt.prompt_id, task.tokens, task.demonstration, (), 1.0, number, task.expert.kind)
-            )
+        rows += [
+            _rollout(rollout, group.task, number) for rollout in group.rollouts if rollout.reward is not None
+        ]
+        if demonstrations and group.task.demonstration:
+            rows.append(demonstration(group.task, number))
     return rows
+
+
+def demonstration(task: Task, number: int) -> Row:
+    """The row to imitate: the expert's response to the prompt, or the hint that was shown of it."""
+    assert task.expert is not None
+    return Row(task.prompt.prompt_id, task.question, task.demonstration, (), 1.0, number, task.expert.kind)
+
+
+def _rollout(rollout: Rollout, task: Task, number: int) -> Row:
+    done, reward = rollout.completion, rollout.reward
+    assert reward is not None
+    return Row(rollout.prompt_id, task.tokens, done.token_ids, done.logprobs, reward, number, None)
 
 
 def facts(rows: Sequence[Row], device: torch.device) -> Rows:
     """What the estimator's plan reads of the rows."""
+    values = None
+    if any(row.value for row in rows):
+        values = torch.zeros((len(rows), max(len(row.response) for row in rows)))
+        for i, row in enumerate(rows):
+            values[i, : len(row.value)] = torch.tensor(row.value)
+        values = values.to(device)
     return Rows(
         reward=torch.tensor([row.reward for row in rows], device=device),
         group=torch.tensor([row.group for row in rows], device=device),
         expert=torch.tensor([row.kind is not None for row in rows], device=device),
         length=torch.tensor([len(row.response) for row in rows], device=device),
+        value=values,
     )
 
 
 def micro_batches(rows: Sequence[Row], active: Tensor, budget: int) -> Iterator[list[int]]:
-    """Indices of the active rows, longest first, at most `budget` padded tokens together.
+    """Indices of the active rows, longest first, at most `budget` tokens together with their padding.
 
     A row over the budget comes alone: it is the caller's memory to judge, not ours to drop data.
     """
     order = sorted(active.nonzero().squeeze(1).tolist(), key=lambda i: (-rows[i].length, i))
     batch: list[int] = []
     for i in order:
-        grown = [*batch, i]
-        width = max(len(rows[j].prompt) for j in grown) + max(len(rows[j].response) for j in grown)
-        if batch and width * len(grown) > budget:
+        if batch and rows[batch[0]].length * (len(batch) + 1) > budget:
             yield batch
-            grown = [i]
-        batch = grown
+            batch = []
+        batch.append(i)
     if batch:
         yield batch
 
 
 def pad(rows: Sequence[Row], token: int, device: torch.device) -> Padded:
     """The rows as tensors; `token` fills the gaps."""
-    before, after = max(len(row.prompt) for row in rows), max(len(row.response) for row in rows)
-    input_ids = torch.full((len(rows), before + after), token)
-    attention = torch.zeros((len(rows), before + after), dtype=torch.long)
-    logp_old = torch.zeros((len(rows), after))
+    longest = max(len(row.response) for row in rows)
+    input_ids = torch.full((len(rows), max(row.length for row in rows)), token)
+    logp_old = torch.zeros((len(rows), longest))
     for i, row in enumerate(rows):
-        span = slice(before - len(row.prompt), before + len(row.response))
-        input_ids[i, span] = torch.tensor([*row.prompt, *row.response])
-        attention[i, span] = 1
+        input_ids[i, : row.length] = torch.tensor([*row.prompt, *row.response])
         logp_old[i, : len(row.logp_old)] = torch.tensor(row.logp_old)
-    mask = attention[:, before:].bool()
-    return Padded(input_ids.to(device), attention.to(device), mask.to(device), logp_old.to(device))
+    start = torch.tensor([len(row.prompt) for row in rows])
+    mask = torch.arange(longest) < torch.tensor([len(row.response) for row in rows])[:, None]
+    recorded = torch.tensor([len(row.logp_old) > 0 for row in rows])
+    return Padded(*(part.to(device) for part in (input_ids, start, mask, logp_old, recorded)))

@@ -1,108 +1,112 @@
 """Checkpoints that a `kill -9` cannot harm: plain tensors and JSON, each put in place in one move.
 
+    ROOT/FINGERPRINT/run.json          what the fingerprint was made of
     ROOT/FINGERPRINT/records/000020/   rollouts, gate decisions and metrics since the last checkpoint
     ROOT/FINGERPRINT/weights/000020/   policy and optimizer; its appearance makes the checkpoint valid
 
-All randomness of training is a function of seed and step, so no random state needs saving.
+All randomness of training is a function of seed and step, so no random state needs saving. Tensors are
+whole, so that a run may go on under another number of ranks.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, load_model, save_file, save_model
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from torch.optim import Optimizer
-from transformers import PreTrainedModel
 
 from hpt_core.data import tables
 from hpt_core.errors import CheckpointError
+from hpt_core.trainer import records, state
+from hpt_core.trainer.origin import FILE, differences
+from hpt_core.trainer.ranks import ALONE, Ranks
+from hpt_core.trainer.records import Records
 
-
-@dataclass
-class Records:
-    """What training leaves behind besides weights."""
-
-    rollouts: list[dict[str, Any]] = field(default_factory=list)
-    gate: list[dict[str, Any]] = field(default_factory=list)
-    metrics: list[dict[str, float]] = field(default_factory=list)
-
-    def clear(self) -> None:
-        for part in (self.rollouts, self.gate, self.metrics):
-            part.clear()
+log = logging.getLogger(__name__)
 
 
 class Checkpoints:
     """The checkpoints of one run; another set of parameters or data has another fingerprint."""
 
-    def __init__(self, root: Path, fingerprint: str) -> None:
+    def __init__(
+        self,
+        root: Path,
+        fingerprint: str,
+        origin: Mapping[str, Any] | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        """`origin` is what the fingerprint was made of, by name: it lets two runs be told apart in words."""
         self.root = root
         self.folder = root / fingerprint
+        self.origin = origin or {}
+        self.ranks = ranks
+        self._counts: dict[str, dict[str, int]] = {}
 
-    def resume(self, model: PreTrainedModel, optimizers: Sequence[Optimizer]) -> int:
+    def resume(self, module: nn.Module, optimizers: Sequence[Optimizer]) -> int:
         """Load the newest checkpoint and return its step; 0, with nothing touched, when there is none.
 
         Raises CheckpointError when the newest one is damaged: a restart from scratch must be asked for.
         """
-        steps = sorted(int(path.name) for path in (self.folder / "weights").glob("[0-9]*"))
-        if not steps:
+        newest = max(_steps(self.folder / "weights"), default=0)
+        if len(set(self.ranks.gather([(self.folder.name, newest)]))) > 1:
+            raise CheckpointError(
+                f"{self.folder}: not all processes of this run find its step {newest}; every node needs "
+                "the same code, params.yaml and data, and one checkpoints folder that they share"
+            )
+        if not newest:
+            self._start()
             return 0
-        weights = self._at("weights", steps[-1])
+        weights = self._at("weights", newest)
         try:
-            load_model(model, str(weights / "model.safetensors"))
-            states: list[dict[int, dict[str, Any]]] = [{} for _ in optimizers]
-            for name, tensor in load_file(weights / "optimizers.safetensors").items():
-                number, parameter, key = name.split(".", 2)
-                states[int(number)].setdefault(int(parameter), {})[key] = tensor
-        except (SafetensorError, OSError, RuntimeError) as error:
+            contents = json.loads((weights / "contents.json").read_text())
+            self._check(contents, optimizers)
+            state.load_weights(module, load_file(weights / "model.safetensors"))
+            state.load_moments(optimizers, load_file(weights / "optimizers.safetensors"))
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{weights}: cannot be read ({error}); remove {self.folder} to train from the start"
             ) from error
-        for optimizer, state in zip(optimizers, states, strict=True):
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": state, "param_groups": groups})
-        return steps[-1]
+        self._counts = contents["records"]
+        return newest
 
-    def save(
-        self, step: int, model: PreTrainedModel, optimizers: Sequence[Optimizer], records: Records
-    ) -> None:
-        """Write the checkpoint of `step`, empty `records`, and drop the weights of older ones."""
-        with _placed(self._at("records", step)) as folder:
-            tables.write(folder / "rollouts.parquet", records.rollouts, tables.ROLLOUTS)
-            tables.write(folder / "gate.parquet", records.gate, tables.GATE)
-            lines = [json.dumps(row) for row in records.metrics]
-            (folder / "metrics.jsonl").write_text("".join(line + "\n" for line in lines))
-        with _placed(self._at("weights", step)) as folder:
-            save_model(model, str(folder / "model.safetensors"))
-            tensors = {
-                f"{number}.{parameter}.{key}": value
-                for number, optimizer in enumerate(optimizers)
-                for parameter, entry in optimizer.state_dict()["state"].items()
-                for key, value in entry.items()
-            }
-            save_file(tensors, folder / "optimizers.safetensors")
-        records.clear()
-        for old in (self.folder / "weights").glob("[0-9]*"):
-            if int(old.name) < step:
-                shutil.rmtree(old)
+    def save(self, step: int, module: nn.Module, optimizers: Sequence[Optimizer], since: Records) -> None:
+        """Write the checkpoint of `step`, empty the records `since` the last, drop older weights.
+
+        Every rank calls this; the main one writes, and none goes on before it has.
+        """
+        policy = self._collected(state.weights(module))
+        moments = self._collected(state.moments(optimizers))
+        if self.ranks.main:
+            tables.write_json(self.folder / FILE, self.origin)
+            with _placed(self._at("records", step)) as folder:
+                since.write(folder)
+                self._counts[self._at("records", step).name] = records.counts(folder)
+            with _placed(self._at("weights", step)) as folder:
+                save_file(policy, folder / "model.safetensors")
+                save_file(moments, folder / "optimizers.safetensors")
+                contents = {"optimizers": _names(optimizers), "records": self._counts}
+                tables.write_json(folder / "contents.json", contents)
+            for old in _steps(self.folder / "weights"):
+                if old < step:
+                    shutil.rmtree(self._at("weights", old))
+        since.clear()
+        self.ranks.wait()
 
     def rows(self, table: str, until: int) -> Iterator[dict[str, Any]]:
         """Rows of "rollouts" or "gate" of all steps up to checkpoint `until`, in order."""
         for folder in self._records(until):
-            yield from tables.read(folder / f"{table}.parquet")
+            yield from records.rows(folder, table)
 
     def metrics(self, until: int) -> list[dict[str, float]]:
-        return [
-            json.loads(line)
-            for folder in self._records(until)
-            for line in (folder / "metrics.jsonl").read_text().splitlines()
-        ]
+        return [row for folder in self._records(until) for row in records.metrics(folder)]
 
     def discard(self) -> None:
         """Remove the checkpoints of this and of every other fingerprint: the run is complete."""
@@ -113,12 +117,55 @@ class Checkpoints:
             os.replace(self.root, doomed)
             shutil.rmtree(doomed)
 
+    def _start(self) -> None:
+        """Without a checkpoint: raise where there was one, and tell of those of other runs."""
+        kept = _steps(self.folder / "records")
+        # One may have been cut off from its weights; before the next is written, they are there.
+        if len(kept) > 1:
+            raise CheckpointError(
+                f"{self.folder}: the weights of step {max(kept)} are gone, its records are not; remove the "
+                "folder to train from the start"
+            )
+        for folder in sorted(self.root.glob("*/weights")) if self.ranks.main else ():
+            if steps := _steps(folder):
+                log.warning(
+                    "%s: step %d of a run with other %s is not resumed. Training starts anew, and leaves it "
+                    "there until it is done",
+                    folder.parent,
+                    max(steps),
+                    differences(folder.parent / FILE, self.origin),
+                )
+
+    def _check(self, contents: Mapping[str, Any], optimizers: Sequence[Optimizer]) -> None:
+        """Raises ValueError or OSError where the records are not whole or the optimizers others."""
+        if contents["optimizers"] != _names(optimizers):
+            raise ValueError(f"its optimizers are {contents['optimizers']}, not {_names(optimizers)}")
+        for name, expected in contents["records"].items():
+            folder = self.folder / "records" / name
+            if (found := records.counts(folder)) != expected:
+                raise ValueError(f"{folder} has {found} rows of {expected}")
+
+    def _collected(self, tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+        """On the main rank, in memory; every other one lends its shards and keeps nothing."""
+        kept = {}
+        for name, tensor in tensors:
+            if self.ranks.main:
+                kept[name] = tensor.cpu().contiguous()
+        return kept
+
     def _records(self, until: int) -> list[Path]:
-        found = sorted((self.folder / "records").glob("[0-9]*"))
-        return [folder for folder in found if int(folder.name) <= until]
+        return [self._at("records", step) for step in _steps(self.folder / "records") if step <= until]
 
     def _at(self, part: str, step: int) -> Path:
         return self.folder / part / f"{step:06d}"
+
+
+def _steps(folder: Path) -> list[int]:
+    return sorted(int(path.name) for path in folder.glob("[0-9]*"))
+
+
+def _names(optimizers: Sequence[Optimizer]) -> list[str]:
+    return [type(optimizer).__name__ for optimizer in optimizers]
 
 
 class _placed:

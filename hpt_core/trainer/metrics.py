@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, pstdev
+from typing import get_args
+
+import torch
 
 from hpt_core.gate import Route
 from hpt_core.rollout.group import Group
-from hpt_core.trainer.step import Totals
+from hpt_core.trainer.flops import gemm_rate
+from hpt_core.trainer.run import Run
+from hpt_core.trainer.totals import Totals
 
 
 def step_metrics(groups: Sequence[Group], routes: Sequence[Route], totals: Totals) -> dict[str, float]:
     """Metrics of one step; a mean over nothing is left out rather than invented."""
+    metrics = {**_of_groups(groups, routes), **_of_totals(totals)}
+    return {name: float(value) for name, value in metrics.items() if value is not None}
+
+
+def _of_groups(groups: Sequence[Group], routes: Sequence[Route]) -> dict[str, float]:
     rewards = [reward for group in groups for reward in group.rewards]
     done = [rollout.completion for group in groups for rollout in group.rollouts]
     rates = [group.pass_rate for group in groups]
@@ -20,16 +31,25 @@ def step_metrics(groups: Sequence[Group], routes: Sequence[Route], totals: Total
     kinds = Counter(
         group.task.expert.kind
         for group, route in zip(groups, routes, strict=True)
-        if route == "sft" and group.task.expert
+        if route in ("sft", "both") and group.task.expert
     )
-    metrics: dict[str, float | None] = {
+    hints = [group.task.hint for group in groups]
+    return {
         "reward/mean": fmean(rewards),
         "reward/std": pstdev(rewards),
         "solve/none": fmean(rate == 0 for rate in rates),
         "solve/some": fmean(0 < rate < 1 for rate in rates),
         "solve/all": fmean(rate == 1 for rate in rates),
-        **{f"gate/{route}": decisions[route] for route in ("sft", "rl", "equal", "no_expert")},
+        **{f"gate/{route}": decisions[route] for route in get_args(Route)},
         **{f"gate/sft_{kind}": count for kind, count in sorted(kinds.items())},
+        "response/length": fmean(len(completion.token_ids) for completion in done),
+        "response/truncated": fmean(completion.finish_reason == "length" for completion in done),
+        **({"hint/tokens": fmean(hints)} if any(hints) else {}),
+    }
+
+
+def _of_totals(totals: Totals) -> dict[str, float | None]:
+    return {
         "offline_share": totals.mean("rows_expert", "rows_trained"),
         **{
             name: totals.mean(name, f"tokens/{name.removeprefix('nll/')}")
@@ -37,11 +57,54 @@ def step_metrics(groups: Sequence[Group], routes: Sequence[Route], totals: Total
             if name.startswith("nll/")
         },
         "ratio/mean": totals.mean("ratio", "tokens_rollout"),
+        "ratio/clipped": totals.mean("tokens_clipped", "tokens_trained"),
+        "kl/old": totals.mean("kl_old", "tokens_rollout"),
+        "kl/reference": totals.mean("kl_reference", "tokens_referred"),
+        "value/error": totals.mean("value_error", "tokens_valued"),
         "entropy": totals.mean("entropy", "tokens_rollout"),
         "grad_norm": totals.mean("grad_norm", "updates"),
         "clipped": totals["updates_clipped"],
         "skipped": totals["updates_skipped"],
-        "response/length": fmean(len(completion.token_ids) for completion in done),
-        "response/truncated": fmean(completion.finish_reason == "length" for completion in done),
     }
-    return {name: float(value) for name, value in metrics.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Tokens since the start of the run."""
+
+    generated: float = 0.0
+    trained: float = 0.0
+
+    @classmethod
+    def until(cls, metrics: Sequence[Mapping[str, float]]) -> Spent:
+        """The last step's, of the metrics of every step so far."""
+        if not metrics:
+            return cls()
+        return cls(metrics[-1]["tokens/generated"], metrics[-1]["tokens/trained"])
+
+    def and_then(self, generated: float, totals: Totals) -> Spent:
+        return Spent(self.generated + generated, self.trained + totals["tokens_trained"])
+
+    def metrics(self) -> dict[str, float]:
+        return {"tokens/generated": self.generated, "tokens/trained": self.trained}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds, tokens per second and MFU of a step; they belong to the machine, not to the result."""
+
+    rate: float
+    """Floating-point operations per second that the ranks together can do: a large matrix product's."""
+
+    @classmethod
+    def of(cls, run: Run) -> Speed:
+        dtype = getattr(torch, run.config.autocast)
+        return cls(gemm_rate(run.policy.model.device, dtype) * run.ranks.count)
+
+    def metrics(self, seconds: Mapping[str, float], generated: float, totals: Totals) -> dict[str, float]:
+        return {
+            **{f"seconds/{phase}": spent for phase, spent in seconds.items()},
+            "tokens_per_s/generate": generated / seconds["generate"],
+            "tokens_per_s/update": totals["tokens_trained"] / seconds["update"],
+            "mfu": totals["flops"] / seconds["update"] / self.rate,
+        }

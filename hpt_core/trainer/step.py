@@ -1,157 +1,194 @@
-"""One optimizer step on one mini-batch: plan, micro-batches, clip or skip, update."""
+"""One optimizer step on one mini-batch: plan, micro-batches on every rank, clip or skip, update."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from math import isfinite
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from transformers import PreTrainedModel
 
 from hpt_core.config import TrainConfig
 from hpt_core.errors import TrainingError
-from hpt_core.trainer.batch import Row, facts, micro_batches, pad
-from hpt_core.trainer.likelihood import autocast, token_likelihood
+from hpt_core.trainer.apply import clip_and_step
+from hpt_core.trainer.batch import Padded, Row, facts, pad
+from hpt_core.trainer.flops import flops
+from hpt_core.trainer.learner import Learner
+from hpt_core.trainer.likelihood import Likelihood, autocast
+from hpt_core.trainer.method import regularisers_of
+from hpt_core.trainer.ranks import ALONE, Ranks
+from hpt_core.trainer.reference import Reference
+from hpt_core.trainer.totals import Totals, observe
+from hpt_core.trainer.work import shortest, work
 from hpt_core.types import Rows, Tokens
-from hpt_core.upge import plan, surrogate
+from hpt_core.upge import Plan, clipped, plan, returns, surrogate
+from hpt_core.upge.regularise import Measured, Regularisers
+
+REMEDY = "lower train.optimizer.lr, or train with autocast: float32"
 
 
-class Totals:
-    """Named sums over the tokens of mini-batches, from which means are made at the end; 0 if never added."""
+@dataclass(frozen=True)
+class MiniBatch:
+    """The rows of one optimizer step, the same on every rank, and what was decided about them."""
 
-    def __init__(self) -> None:
-        self.sums: defaultdict[str, float] = defaultdict(float)
+    rows: Sequence[Row]
+    known: Rows
+    planned: Plan
+    config: TrainConfig
+    options: Mapping[str, Any]
+    temperature: float
+    regularisers: Regularisers
+    reference: Reference | None
+    returns: Tensor | None
+    """[B, T], what PPO's value head is fitted to."""
 
-    def __getitem__(self, name: str) -> float:
-        return self.sums.get(name, 0.0)
+    @property
+    def needed(self) -> Tensor:
+        """[B] bool, the row has a gradient, be it of a regulariser alone."""
+        active = self.planned.active
+        return active | self.planned.kept if self.regularisers else active
 
-    def add(self, sums: Mapping[str, float]) -> None:
-        for name, value in sums.items():
-            self.sums[name] += value
-
-    def mean(self, name: str, over: str) -> float | None:
-        """The ratio of two sums; None over nothing."""
-        return self[name] / self[over] if self[over] else None
+    @property
+    def regularised(self) -> int:
+        """Tokens that the regularisers are a mean over."""
+        return int(self.known.length[self.planned.kept].sum())
 
 
 def update(
-    model: PreTrainedModel,
+    learner: Learner,
     optimizers: Sequence[Optimizer],
     rows: Sequence[Row],
     config: TrainConfig,
     options: Mapping[str, Any],
     *,
     temperature: float,
+    ranks: Ranks = ALONE,
+    reference: Reference | None = None,
 ) -> Totals:
-    """Take one step on `rows`, the whole mini-batch; returns its sums.
+    """Take one step on `rows`, the whole mini-batch, which every rank gives; returns its sums over all ranks.
 
-    Raises TrainingError for a loss or a gradient that is not finite, and for rows that lack what the
-    algorithm needs, with the prompts behind it.
-    A mini-batch without a gradient (every group of equal rewards) leaves the weights alone.
+    `reference` is what a KL (train.kl) is measured from. Raises TrainingError, on every rank alike, for a
+    loss or a gradient that is not finite, and for rows that lack what the algorithm needs, with the prompts
+    behind it. A mini-batch without a gradient (every group of equal rewards) leaves the weights alone.
     """
-    known = facts(rows, model.device)
+    batch = _prepare(rows, config, options, temperature, learner.device, reference)
+    needed = batch.needed
+    totals = Totals()
+    totals.add({"rows_trained": int(needed.sum()), "rows_expert": int((needed & batch.known.expert).sum())})
+    if not needed.any():
+        totals.add({"updates_empty": 1})
+        return totals
+    totals.add(_accumulate(learner, batch, ranks).sums)
+    try:
+        totals.add(clip_and_step(learner, optimizers, config))
+    except TrainingError as error:
+        raise TrainingError(f"{error} on prompts {_names(rows)}; {REMEDY}") from error
+    return totals
+
+
+def _prepare(
+    rows: Sequence[Row],
+    config: TrainConfig,
+    options: Mapping[str, Any],
+    temperature: float,
+    device: torch.device,
+    reference: Reference | None,
+) -> MiniBatch:
+    known = facts(rows, device)
     try:
         planned = plan(config.algorithm, known, **options)
     except ValueError as error:
         raise TrainingError(
             f"train.algorithm {config.algorithm}: {error} (prompts {_names(rows)})"
         ) from error
-    totals = Totals()
-    totals.add(
-        {"rows_trained": int(planned.active.sum()), "rows_expert": int((planned.active & known.expert).sum())}
-    )
-    model.train()
-    for chosen in micro_batches(rows, planned.active, config.microbatch_tokens):
-        part = torch.tensor(chosen, device=model.device)
-        members = [rows[i] for i in chosen]
-        tokens = _forward(model, members, known, part, config, temperature)
-        loss = surrogate(config.algorithm, tokens, planned[part], **options)
-        if config.entropy_coefficient:
-            on_policy = tokens.mask & ~tokens.expert[:, None]
-            count = int(known.length[planned.active & ~known.expert].sum())
-            loss = loss - config.entropy_coefficient * _entropy(tokens)[on_policy].sum() / max(1, count)
-        if not torch.isfinite(loss):
-            raise TrainingError(f"the loss is {float(loss.detach())} on prompts {_names(members)}; {_REMEDY}")
+    wanted = regularisers_of(config)
+    targets = returns(config.algorithm, known, **options) if wanted.value else None
+    return MiniBatch(rows, known, planned, config, options, temperature, wanted, reference, targets)
+
+
+def _accumulate(learner: Learner, batch: MiniBatch, ranks: Ranks) -> Totals:
+    """The gradient of the mini-batch, from this rank's part and the others'; returns all ranks' sums."""
+    learner.train()
+    totals, losses = Totals(), []
+    for chosen in work(batch.rows, batch.needed, batch.config.microbatch_tokens, ranks):
+        if chosen is None:
+            _keep_step(learner, batch)
+            continue
+        members = [batch.rows[i] for i in chosen]
+        loss = _loss(learner, batch, chosen, members, totals)
         loss.backward()  # type: ignore[no-untyped-call]
-        _count(totals, tokens, members)
-    totals.add(_step(model, optimizers, rows, config) if totals["rows_trained"] else {"updates_empty": 1})
-    return totals
+        totals.add({"flops": flops(learner.model, [row.length for row in members])})
+        losses.append((members, loss.detach()))
+    # A rank that stopped at its NaN would leave the others waiting, so all go on to here and stop together.
+    faults = [
+        f"the loss is {float(loss)} on prompts {_names(members)}"
+        for members, loss in losses
+        if not loss.isfinite()
+    ]
+    everywhere, found = Totals(), list[str]()
+    for sums, theirs in ranks.gather([(totals.sums, faults)]):
+        everywhere.add(sums)
+        found += theirs
+    if found:
+        raise TrainingError(f"{found[0]}; {REMEDY}")
+    return everywhere
 
 
-def _forward(
-    model: PreTrainedModel,
-    members: Sequence[Row],
-    known: Rows,
-    part: Tensor,
-    config: TrainConfig,
-    temperature: float,
-) -> Tokens:
-    """The tokens of a micro-batch; `part` [B] says where its rows stand in the mini-batch."""
-    batch = pad(members, 0, model.device)
-    with autocast(model.device, config.autocast):
-        logp, entropy = token_likelihood(
-            model, batch, temperature, entropy_gradient=config.entropy_coefficient > 0
+def _keep_step(learner: Learner, batch: MiniBatch) -> None:
+    """Forward and backward passes to no effect: layers come together only where every rank asks for them."""
+    padded = pad(shortest(batch.rows, batch.needed), 0, learner.device)
+    said, _ = _forward(learner, batch, padded)
+    # Filled, not multiplied by 0: a NaN has no say.
+    nothing = [
+        part.masked_fill(torch.ones_like(part, dtype=torch.bool), 0.0) for part in said if part is not None
+    ]
+    torch.stack(nothing).sum().backward()  # type: ignore[no-untyped-call]
+
+
+def _forward(learner: Learner, batch: MiniBatch, padded: Padded) -> tuple[Likelihood, Tensor | None]:
+    """What the policy says of the rows, and logp [B, T] of the reference where a KL asks for it."""
+    wanted = batch.regularisers
+    with autocast(learner.device, batch.config.autocast):
+        said = learner(
+            padded, batch.temperature, entropy_gradient=wanted.entropy > 0, values=wanted.value > 0
         )
-    return Tokens(
-        logp=logp,
-        logp_old=batch.logp_old,
-        mask=batch.mask,
+        if not wanted.kl or batch.reference is None:
+            return said, None
+        return said, batch.reference.logp(padded, batch.temperature)
+
+
+def _loss(
+    learner: Learner, batch: MiniBatch, chosen: list[int], members: Sequence[Row], totals: Totals
+) -> Tensor:
+    """This micro-batch's part of the loss; `chosen` says where its rows stand in the mini-batch."""
+    known, options = batch.known, batch.options
+    part = torch.tensor(chosen, device=learner.device)
+    padded = pad(members, 0, learner.device)
+    said, logp_reference = _forward(learner, batch, padded)
+    width = padded.mask.shape[1]
+    tokens = Tokens(
+        logp=said.logp,
+        # Where nobody kept it, this is the step's first update and the policy still the old one.
+        logp_old=torch.where(padded.recorded[:, None], padded.logp_old.to(said.logp), said.logp.detach()),
+        mask=padded.mask,
         reward=known.reward[part],
         group=known.group[part],
         expert=known.expert[part],
-        entropy=entropy,
+        entropy=said.entropy,
+        value=None if known.value is None else known.value[part, :width],
     )
-
-
-def _step(
-    model: PreTrainedModel, optimizers: Sequence[Optimizer], rows: Sequence[Row], config: TrainConfig
-) -> dict[str, float]:
-    """Clip the gradient and step, or skip; both are counted."""
-    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm))
-    if not isfinite(norm):
-        raise TrainingError(f"the gradient norm is {norm} on prompts {_names(rows)}; {_REMEDY}")
-    skipped = config.skip_norm is not None and norm > config.skip_norm
-    if not skipped:
-        for optimizer in optimizers:
-            optimizer.step()
-    model.zero_grad(set_to_none=True)
-    return {
-        "updates": 1,
-        "grad_norm": norm,
-        "updates_skipped": skipped,
-        "updates_clipped": norm > config.clip_norm,
-    }
-
-
-def _entropy(tokens: Tokens) -> Tensor:
-    assert tokens.entropy is not None
-    return tokens.entropy
-
-
-_REMEDY = "lower train.optimizer.lr, or train with autocast: float32"
-
-
-def _count(totals: Totals, tokens: Tokens, members: Sequence[Row]) -> None:
-    """Add the sums of a micro-batch."""
-    with torch.no_grad():
-        rollout = tokens.mask & ~tokens.expert[:, None]
-        ratio = (tokens.logp - tokens.logp_old)[rollout].exp()
-        nll = -(tokens.logp * tokens.mask).sum(1)
-        totals.add(
-            {
-                "tokens_trained": int(tokens.mask.sum()),
-                "tokens_rollout": int(rollout.sum()),
-                "ratio": float(ratio.sum()),
-                "entropy": float(_entropy(tokens)[rollout].sum()),
-            }
-        )
-        for row, value in zip(members, nll.tolist(), strict=True):
-            if row.kind is not None:
-                totals.add({f"nll/{row.kind}": value, f"tokens/{row.kind}": len(row.response)})
+    planned = batch.planned[part]
+    loss = surrogate(batch.config.algorithm, tokens, planned, **options)
+    targets = None if batch.returns is None else batch.returns[part, :width].to(said.logp)
+    measured = Measured(said.logp, logp_reference, said.entropy, said.value, tokens.value, targets)
+    if batch.regularisers:
+        here = padded.mask & planned.kept[:, None]
+        loss = loss + batch.regularisers(measured, here, max(1, batch.regularised))
+    held = clipped(batch.config.algorithm, tokens, planned, **options)
+    totals.add(observe(tokens, members, held, measured))
+    return loss
 
 
 def _names(rows: Sequence[Row]) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hpt_core.types import Rows, Tokens
-from hpt_core.upge import estimator
+from hpt_core.upge import estimator, regularise
 from hpt_core.upge.algorithms import ALGORITHMS, algorithm
 from hpt_core.upge.estimator import Algorithm, Plan, Term
 from hpt_core.upge.options import Options
@@ -24,8 +25,10 @@ __all__ = [
     "Plan",
     "Term",
     "algorithm",
+    "clipped",
     "loss",
     "plan",
+    "returns",
     "surrogate",
     "token_weights",
 ]
@@ -47,6 +50,16 @@ def surrogate(name: str, tokens: Tokens, planned: Plan, **options: Any) -> Tenso
     return estimator.surrogate(algorithm(name), tokens, planned, _options(name, options))
 
 
+def clipped(name: str, tokens: Tokens, planned: Plan, **options: Any) -> Tensor:
+    """[B, T] bool, the tokens with an advantage that a clip or a truncation holds back."""
+    return estimator.clipped(algorithm(name), tokens, planned, _options(name, options))
+
+
+def returns(name: str, rows: Rows, **options: Any) -> Tensor:
+    """[B, T] float64, what a value head is fitted to: A of GAE plus V_old."""
+    return regularise.returns(rows, _options(name, options))
+
+
 def loss(name: str, tokens: Tokens, **options: Any) -> Tensor:
     """The scalar of a mini-batch in one piece: d loss / d logp = - w / the aggregation's denominator.
 
@@ -59,11 +72,13 @@ def loss(name: str, tokens: Tokens, **options: Any) -> Tensor:
 def token_weights(name: str, tokens: Tokens, **options: Any) -> Tensor:
     """w = 1_stable * (pi_theta / pi_ref) * A_hat before aggregation, [B, T], detached.
 
-    0 where the mask is False or the row takes no part. Raises as `plan` does.
+    0 where the mask is False or the row takes no part; summed where a method has two terms for a
+    demonstration. Raises as `plan` does.
     """
     options = _with_length(tokens, options)
     planned = plan(name, tokens.rows, **options)
-    return estimator.weights(algorithm(name), tokens, planned, _options(name, options))
+    of_parts = estimator.weights(algorithm(name), tokens, planned, _options(name, options))
+    return torch.stack(of_parts).sum(0)
 
 
 def _options(name: str, given: dict[str, Any]) -> Options:

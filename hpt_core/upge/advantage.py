@@ -1,7 +1,7 @@
 """A_hat, the advantage of a row over what was to be expected.
 
-Each function maps the rows of a whole mini-batch to [B] float64; what it says of rows outside its
-own kind is not read.
+Each function maps the rows of a whole mini-batch to [B] float64, or to [B, T] where every token has its
+own; what it says of rows outside its own kind is not read.
 """
 
 from __future__ import annotations
@@ -13,20 +13,26 @@ from torch import Tensor
 
 from hpt_core.types import Rows
 from hpt_core.upge.groups import Groups
+from hpt_core.upge.options import Options
 
-Advantage = Callable[[Rows], Tensor]
+Advantage = Callable[[Rows, Options], Tensor]
 Members = Callable[[Rows], Tensor]
 Std = Callable[[Tensor, Tensor], Tensor]
 
 
-def one(rows: Rows) -> Tensor:
+def one(rows: Rows, options: Options) -> Tensor:
     """A = 1: a demonstration is always worth imitating."""
     return torch.ones_like(rows.reward, dtype=torch.float64)
 
 
-def reward(rows: Rows) -> Tensor:
+def reward(rows: Rows, options: Options) -> Tensor:
     """A = R, without a baseline."""
     return rows.reward.double()
+
+
+def sign(rows: Rows, options: Options) -> Tensor:
+    """A = 1 for a solved rollout, -1 for any other (SRFT, arXiv 2506.19767)."""
+    return torch.where(rows.reward >= 1, 1.0, -1.0).double().masked_fill(rows.reward.isnan(), torch.nan)
 
 
 def rollouts(rows: Rows) -> Tensor:
@@ -39,7 +45,7 @@ def everyone(rows: Rows) -> Tensor:
     return torch.ones_like(rows.expert)
 
 
-def group_mean_baseline(rows: Rows, over: Members = rollouts) -> Tensor:
+def group_mean_baseline(rows: Rows, options: Options, over: Members = rollouts) -> Tensor:
     """A = R - mean of the group (Dr.GRPO, arXiv 2503.20783, section 3.2).
 
     Raises ValueError for a group of one: its own reward as baseline says nothing.
@@ -68,13 +74,58 @@ def population_std(variance: Tensor, count: Tensor) -> Tensor:
 
 
 def group_zscore(
-    rows: Rows, over: Members = rollouts, std: Std = sample_std, epsilon: float = 1e-6
+    rows: Rows,
+    options: Options,
+    over: Members = rollouts,
+    std: Std = sample_std,
+    epsilon: float = 1e-6,
 ) -> Tensor:
     """A = (R - mean) / (std + epsilon) of the group (GRPO, arXiv 2402.03300, section 4.1.2).
 
     The paper writes no epsilon; 1e-6 is verl's. Raises ValueError for a group of one.
     """
     groups, members = Groups.of(rows.group), over(rows)
-    centred = group_mean_baseline(rows, over)
+    centred = group_mean_baseline(rows, options, over)
     spread = std(groups.mean(centred.square(), members), groups.count(members))
     return centred / (spread.nan_to_num() + epsilon)[groups.index]
+
+
+def leave_one_out(rows: Rows, options: Options) -> Tensor:
+    """A = R - mean of the group's other rollouts (RLOO, arXiv 2402.14740).
+
+    Raises ValueError for a group of one.
+    """
+    groups = Groups.of(rows.group)
+    count = groups.count(rollouts(rows))[groups.index]
+    return group_mean_baseline(rows, options) * count / (count - 1).clamp(min=1)
+
+
+def over_pass_rate(rows: Rows, options: Options) -> Tensor:
+    """A = (R - P) / P, 0 where nothing was solved: the gradient of log P (MaxRL, arXiv 2602.02710).
+
+    Raises ValueError for a group of one.
+    """
+    groups = Groups.of(rows.group)
+    rate = groups.mean(rows.reward, rollouts(rows))[groups.index]
+    # Asked this way round a rate that is no number stays one, and plan raises.
+    return torch.where(rate <= 0, 0.0, group_mean_baseline(rows, options) / rate)
+
+
+def gae(rows: Rows, options: Options) -> Tensor:
+    """A_t = sum_k (discount lambda)^k delta_{t+k},  delta_t = r_t + discount V_{t+1} - V_t, [B, T].
+
+    GAE, arXiv 1506.02438, eq. 16, as PPO takes it (arXiv 1707.06347, eq. 11 and 12). The reward comes with
+    the last token, V after it is 0. Raises ValueError where nobody computed V.
+    """
+    if rows.value is None:
+        raise ValueError("ppo needs V of every token under the policy that sampled; pass value=... [B, T]")
+    inside = torch.arange(rows.value.shape[1], device=rows.value.device) < rows.length[:, None]
+    value = rows.value.double().masked_fill(~inside, 0.0)
+    last = torch.arange(value.shape[1], device=value.device) == rows.length[:, None] - 1
+    after = torch.nn.functional.pad(value[:, 1:], (0, 1))
+    delta = torch.where(last, rows.reward.double()[:, None], 0.0) + options.discount * after - value
+    advantage, carried = torch.zeros_like(value), torch.zeros_like(value[:, 0])
+    for t in reversed(range(value.shape[1])):
+        carried = delta[:, t] + options.discount * options.gae_lambda * carried
+        advantage[:, t] = carried
+    return advantage.masked_fill(~inside, 0.0)

@@ -1,8 +1,8 @@
 """The aggregation, a fifth choice that the formula leaves out: what the sum over tokens is divided by.
 
-Each function maps the rows of a whole mini-batch, and which of them are of a kind that the algorithm
-trains on, to the denominator [B] float64 of every token of a row. Since it is fixed before the batch is
-cut, the gradient is the same for every cut. A row of zero weight counts: to leave it out changes nothing.
+Each function maps the rows of a whole mini-batch, and which of them a term trains on, to the denominator
+[B] float64 of every token of a row. Since it is fixed before the batch is cut, the gradient is the same
+for every cut. A row of zero weight counts: to leave it out changes nothing.
 """
 
 from __future__ import annotations
@@ -45,10 +45,18 @@ def prompt_mean(rows: Rows, trained: Tensor, options: Options) -> Tensor:
     1/n sum_i sum_t (.) / L over its n rollouts + the mean over the tokens of its demonstration.
     """
     groups = Groups.of(rows.group)
-    prompts = (groups.count(trained) > 0).sum()
     rollouts = groups.count(~rows.expert)[groups.index] * options.constant_length
     demonstrations = groups.count(rows.expert)[groups.index] * _lengths(rows)
-    return torch.where(rows.expert, demonstrations, rollouts) * prompts
+    return torch.where(rows.expert, demonstrations, rollouts) * len(groups.label)
+
+
+def jointly(aggregate: Aggregate) -> Aggregate:
+    """Over rollouts and demonstrations together, where a method takes one mean of both."""
+
+    def over_all(rows: Rows, trained: Tensor, options: Options) -> Tensor:
+        return aggregate(rows, torch.ones_like(trained), options)
+
+    return over_all
 
 
 def _lengths(rows: Rows) -> Tensor:

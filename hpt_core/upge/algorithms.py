@@ -2,72 +2,169 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
-from hpt_core.upge.advantage import everyone, group_mean_baseline, group_zscore, one, reward
-from hpt_core.upge.aggregate import constant, prompt_mean, sequence_mean, sequence_sum, token_mean
+from hpt_core.upge.advantage import (
+    everyone,
+    gae,
+    group_mean_baseline,
+    group_zscore,
+    leave_one_out,
+    one,
+    over_pass_rate,
+    reward,
+    sign,
+)
+from hpt_core.upge.aggregate import constant, jointly, prompt_mean, sequence_mean, sequence_sum, token_mean
 from hpt_core.upge.estimator import Algorithm, Term
-from hpt_core.upge.likelihood import shaped
-from hpt_core.upge.mix import by_pass_rate
+from hpt_core.upge.likelihood import shaped, undecided
+from hpt_core.upge.mix import by_pass_rate, by_schedule, imitating
 from hpt_core.upge.options import Options
+from hpt_core.upge.reference import geometric, mixture, pi_old, pi_theta, sequence
 from hpt_core.upge.reference import one as pi_ref_one
-from hpt_core.upge.reference import pi_old, pi_theta, sequence
-from hpt_core.upge.stable import clip, truncate
+from hpt_core.upge.stable import always, certain, clip, clip_each, curious, soften, truncate, unexplored
 
 # Maximum likelihood of the demonstrations, averaged over all their tokens.
-SFT = Algorithm(demonstrations=Term(pi_theta, one), aggregate=token_mean)
+IMITATION = Term(pi_theta, one, aggregate=token_mean)
+SFT = Algorithm(demonstrations=IMITATION)
+
+# DFT, arXiv 2508.05629: each token of a demonstration weighs its own probability.
+DFT = Algorithm(demonstrations=Term(pi_ref_one, one, aggregate=token_mean))
+
+# PSFT, arXiv 2508.17784: PPO's clip on demonstrations, where A = 1, with the released clip.
+PSFT = Algorithm(
+    demonstrations=Term(pi_old, one, clip, aggregate=token_mean),
+    options=Options(clip=(0.2, 0.28)),
+    needs=frozenset({"old_demonstrations"}),
+)
 
 # Williams 1992 without a baseline: R * grad log pi(tau), averaged over trajectories.
-REINFORCE = Algorithm(rollouts=Term(pi_theta, reward), aggregate=sequence_sum)
+REINFORCE = Algorithm(rollouts=Term(pi_theta, reward, aggregate=sequence_sum))
+
+# RLOO, arXiv 2402.14740: REINFORCE with the other rollouts of the prompt as the baseline.
+RLOO = Algorithm(rollouts=Term(pi_theta, leave_one_out, aggregate=sequence_sum))
+
+# PPO, arXiv 1707.06347, eq. 7 and 11. Its value loss stands outside the estimator (regularise.py).
+PPO = Algorithm(rollouts=Term(pi_old, gae, clip, aggregate=token_mean), needs=frozenset({"value"}))
 
 # DeepSeekMath, arXiv 2402.03300, eq. 3 without its KL, which stands outside the estimator.
-GRPO = Algorithm(rollouts=Term(pi_old, group_zscore, clip), aggregate=sequence_mean)
+GRPO = Algorithm(rollouts=Term(pi_old, group_zscore, clip, aggregate=sequence_mean))
 
-# Understanding R1-Zero-like training, arXiv 2503.20783, section 3.2: neither the std nor the row's length.
-DR_GRPO = Algorithm(rollouts=Term(pi_old, group_mean_baseline, clip), aggregate=constant)
+# Understanding R1-Zero-like training, arXiv 2503.20783: neither the std nor the length divides.
+DR_GRPO = Algorithm(rollouts=Term(pi_old, group_mean_baseline, clip, aggregate=constant))
 
-# DAPO, arXiv 2503.14476, eq. 8: clip-higher and token mean. Its dynamic sampling lies with the sampler, which
-# must replace groups of equal rewards; those that come all the same are inactive, and count as tokens.
+# DAPO, arXiv 2503.14476, eq. 8. Its dynamic sampling is the sampler's affair: there, groups of equal
+# rewards are replaced; those that come all the same are inactive, and count as tokens.
 DAPO = Algorithm(
-    rollouts=Term(pi_old, group_zscore, clip), aggregate=token_mean, options=Options(clip=(0.2, 0.28))
+    rollouts=Term(pi_old, group_zscore, clip, aggregate=token_mean), options=Options(clip=(0.2, 0.28))
 )
 
 # MiniMax-M1, arXiv 2506.13585, eq. 4 and 5, as released: the weight is truncated and no token is lost.
 # MiniMax trained without a lower bound, which is clip=(1.0, epsilon_high).
-CISPO = Algorithm(rollouts=Term(pi_old, group_zscore, truncate), aggregate=token_mean)
+CISPO = Algorithm(rollouts=Term(pi_old, group_zscore, truncate, aggregate=token_mean))
 
 # CISPO as the table of arXiv 2509.04419 writes it: a mask on the same weight.
-CISPO_MASK = Algorithm(rollouts=Term(pi_old, group_zscore, clip), aggregate=token_mean)
+CISPO_MASK = Algorithm(rollouts=Term(pi_old, group_zscore, clip, aggregate=token_mean))
 
 # GSPO, arXiv 2507.18071, eq. 5 to 7. The paper trained with clip=(3e-4, 4e-4) (section 5.1).
-GSPO = Algorithm(rollouts=Term(sequence, group_zscore, clip), aggregate=sequence_mean)
+GSPO = Algorithm(rollouts=Term(sequence, group_zscore, clip, aggregate=sequence_mean))
+
+# GMPO, arXiv 2507.20673: the geometric mean of the token ratios, each clipped before the mean.
+GMPO = Algorithm(
+    rollouts=Term(geometric, group_zscore, clip_each, aggregate=sequence_mean), options=Options(clip=0.4)
+)
+
+# SAPO, arXiv 2511.20347: a smooth gate on the ratio in place of the clip.
+SAPO = Algorithm(rollouts=Term(pi_old, group_zscore, soften, aggregate=sequence_mean))
+
+# MaxRL, arXiv 2602.02710: the policy gradient of log P, trained as released with PPO's clip.
+MAXRL = Algorithm(rollouts=Term(pi_old, over_pass_rate, clip, aggregate=token_mean))
 
 # LUFFY, arXiv 2504.14945: mixed-policy GRPO, 1/Z being all tokens, with policy shaping. Its released
 # scripts also drop the std, the clip and the token mean, as Dr.GRPO does.
+_OVER_BOTH = partial(group_zscore, over=everyone)
 LUFFY = Algorithm(
-    rollouts=Term(pi_old, partial(group_zscore, over=everyone), clip),
-    demonstrations=Term(pi_ref_one, partial(group_zscore, over=everyone), likelihood=shaped),
-    aggregate=token_mean,
+    rollouts=Term(pi_old, _OVER_BOTH, clip, aggregate=jointly(token_mean)),
+    offline=Term(pi_ref_one, _OVER_BOTH, always, shaped, aggregate=jointly(token_mean)),
+)
+
+# RL-PLUS, arXiv 2508.00222, as released: neither clip nor std, demonstrations by multiple importance
+# sampling and by how little the policy knows of them.
+_MEAN_OVER_BOTH = partial(group_mean_baseline, over=everyone)
+RL_PLUS = Algorithm(
+    rollouts=Term(pi_old, _MEAN_OVER_BOTH, aggregate=jointly(constant)),
+    offline=Term(mixture, _MEAN_OVER_BOTH, unexplored, aggregate=jointly(constant)),
+    needs=frozenset({"old_demonstrations"}),
+)
+
+# SRFT, arXiv 2506.19767: entropy-weighted imitation, RL on demonstrations with pi_ref = 1, and signed
+# rollouts. At which level H is taken and what divides the sums the paper leaves open, and the code of
+# arXiv 2509.04419 settles: H of a row, imitation over its tokens, RL over rows x L.
+SRFT = Algorithm(
+    rollouts=Term(pi_theta, sign, curious, aggregate=jointly(constant)),
+    demonstrations=Term(pi_theta, one, certain, aggregate=token_mean),
+    offline=Term(pi_ref_one, _OVER_BOTH, aggregate=jointly(constant)),
+)
+
+# CHORD, arXiv 2508.11408: (1 - mu) GRPO + mu SFT along a schedule; with phi, SFT weighs p (1 - p).
+CHORD = Algorithm(
+    rollouts=Term(pi_old, group_zscore, clip, aggregate=token_mean),
+    demonstrations=IMITATION,
+    mix=by_schedule,
+)
+CHORD_PHI = replace(CHORD, demonstrations=Term(pi_ref_one, one, always, undecided, aggregate=token_mean))
+
+# ReLIFT, arXiv 2506.07527: RL, and from time to time imitation for prompts that nothing solved. The
+# trainer's buffer decides when; its released RL has no std and clips higher.
+RELIFT = Algorithm(
+    rollouts=Term(pi_old, group_mean_baseline, clip, aggregate=token_mean),
+    demonstrations=IMITATION,
+    options=Options(clip=(0.2, 0.28)),
+    needs=frozenset({"buffer"}),
+)
+
+# UFT, arXiv 2505.16984: rollouts go on from a hint, and the hint's tokens are imitated at weight beta.
+UFT = Algorithm(
+    rollouts=Term(pi_old, group_zscore, clip, aggregate=token_mean),
+    demonstrations=IMITATION,
+    mix=imitating,
+    options=Options(sft_coefficient=0.001),
+    needs=frozenset({"hint"}),
 )
 
 # HPT, arXiv 2509.04419, section 3.3: alpha * (Dr.GRPO without clip) + beta * SFT, prompt by prompt.
+# RL on the demonstration has a weight in the soft gate alone: LUFFY's shaping, and its own reward as A.
 HPT = Algorithm(
-    rollouts=Term(pi_old, group_mean_baseline),
-    demonstrations=Term(pi_theta, one),
+    rollouts=Term(pi_old, group_mean_baseline, aggregate=prompt_mean),
+    demonstrations=Term(pi_theta, one, aggregate=prompt_mean),
+    offline=Term(pi_ref_one, reward, always, shaped, aggregate=prompt_mean),
     mix=by_pass_rate,
-    aggregate=prompt_mean,
 )
 
 ALGORITHMS: dict[str, Algorithm] = {
     "sft": SFT,
+    "dft": DFT,
+    "psft": PSFT,
     "reinforce": REINFORCE,
+    "rloo": RLOO,
+    "ppo": PPO,
     "grpo": GRPO,
     "dr_grpo": DR_GRPO,
     "dapo": DAPO,
     "cispo": CISPO,
     "cispo_mask": CISPO_MASK,
     "gspo": GSPO,
+    "gmpo": GMPO,
+    "sapo": SAPO,
+    "maxrl": MAXRL,
     "luffy": LUFFY,
+    "rl_plus": RL_PLUS,
+    "srft": SRFT,
+    "chord": CHORD,
+    "chord_phi": CHORD_PHI,
+    "relift": RELIFT,
+    "uft": UFT,
     "hpt": HPT,
 }
 

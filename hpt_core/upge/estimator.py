@@ -10,6 +10,7 @@ tokens of any part of it. The gradients of the parts add up to that of the whole
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from hpt_core.upge.likelihood import Likelihood, identity
 from hpt_core.upge.mix import Mix, by_pass_rate, even
 from hpt_core.upge.options import Options
 from hpt_core.upge.reference import Reference
-from hpt_core.upge.stable import Stable, always
+from hpt_core.upge.stable import CLIPS, Stable, always
 
 # The ratio stays finite and positive in float32, so that a masked token gives 0 and never 0 * inf.
 LOG_RATIO = (-80.0, 20.0)
@@ -29,85 +30,144 @@ LOG_RATIO = (-80.0, 20.0)
 
 @dataclass(frozen=True)
 class Term:
-    """The four interchangeable parts, for one kind of rows."""
+    """The four interchangeable parts, and what their sum over tokens is divided by."""
 
     reference: Reference
     advantage: Advantage
     stable: Stable = always
     likelihood: Likelihood = identity
+    aggregate: Aggregate = field(kw_only=True)
 
     def weight(self, tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
-        """The formula without grad log pi_theta, [B, T], for the advantage [B] of each row."""
-        a_hat = advantage[:, None].to(tokens.logp)
-        ratio = (tokens.logp.detach() - self.reference(tokens)).clamp(*LOG_RATIO).exp()
-        stable = self.stable(ratio, a_hat, options.bounds)
+        """The formula without grad log pi_theta, [B, T], for the advantage [B, 1 or T] of each token."""
+        a_hat, ratio = self._measured(tokens, advantage, options)
+        stable = self.stable(tokens, ratio, a_hat, options)
         slope = self.likelihood(ratio)
         return stable * ratio * a_hat * slope
+
+    def held(self, tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
+        """[B, T] bool, the tokens that a clip or a truncation holds back."""
+        if self.stable not in CLIPS:
+            return torch.zeros_like(tokens.mask)
+        a_hat, ratio = self._measured(tokens, advantage, options)
+        return self.stable(tokens, ratio, a_hat, options) != 1
+
+    def _measured(self, tokens: Tokens, advantage: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+        """A_hat [B, 1 or T] and pi_theta / pi_ref [B, T]."""
+        a_hat = advantage[:, : tokens.logp.shape[1]].to(tokens.logp)
+        log_ratio = tokens.logp.detach() - self.reference(tokens, a_hat, options)
+        return a_hat, log_ratio.clamp(*LOG_RATIO).exp()
+
+
+Need = Literal["value", "old_demonstrations", "buffer", "hint"]
+"""value: a head that learns V (PPO). old_demonstrations: demonstrations under the policy before the step
+(PSFT, RL-PLUS). buffer: imitation of failed prompts, from time to time (ReLIFT). hint: rollouts that go on
+from a part of the demonstration (UFT)."""
+
+
+class Part(NamedTuple):
+    """A term with the rows [B] bool that it is for, and where its weight stands in the mix."""
+
+    term: Term
+    members: Tensor
+    place: int
 
 
 @dataclass(frozen=True)
 class Algorithm:
     """A method of the paper's table: a term for each kind of rows that it trains on, and how they add."""
 
-    aggregate: Aggregate
     rollouts: Term | None = None
     demonstrations: Term | None = None
+    """Imitation of the demonstrations."""
+    offline: Term | None = None
+    """RL on the demonstrations, as if they were rollouts of an unknown policy."""
     mix: Mix = even
     options: Options = field(default_factory=Options)
     """The published settings."""
+    needs: frozenset[Need] = frozenset()
+    """What its trainer must see to besides."""
 
     @property
     def gated(self) -> bool:
         """The pass rate of a prompt decides between its rollouts and its demonstration."""
         return self.mix is by_pass_rate
 
-    def terms(self, expert: Tensor) -> list[tuple[Term, Tensor]]:
-        """Each term, with the rows [B] bool that it is for."""
-        kinds = ((self.rollouts, ~expert), (self.demonstrations, expert))
-        return [(term, members) for term, members in kinds if term is not None]
+    def parts(self, expert: Tensor) -> list[Part]:
+        kinds = ((self.rollouts, ~expert), (self.demonstrations, expert), (self.offline, expert))
+        return [Part(term, rows, place) for place, (term, rows) in enumerate(kinds) if term is not None]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a mini-batch decides about each of its B rows before any forward pass."""
+    """What a mini-batch decides about each of its B rows before any forward pass.
 
-    advantage: Tensor
-    """[B] float64, A_hat times the weight in the mix; 0 for rows that take no part."""
-    denominator: Tensor
+    The first two have one entry for each part of the algorithm.
+    """
+
+    advantages: tuple[Tensor, ...]
+    """[B, 1 or T] float64, A_hat times the weight in the mix; 0 for rows that take no part."""
+    denominators: tuple[Tensor, ...]
     """[B] float64, what each token of the row is divided by."""
     active: Tensor
     """[B] bool, the row has a gradient; any other needs no forward pass."""
+    kept: Tensor
+    """[B] bool, a rollout that the mix does not drop: what regularisers are taken over."""
 
     def __getitem__(self, rows: Tensor | slice | list[int]) -> Plan:
         """The plan of some of the rows, in the order asked for."""
-        return Plan(self.advantage[rows], self.denominator[rows], self.active[rows])
+        return Plan(
+            tuple(advantage[rows] for advantage in self.advantages),
+            tuple(denominator[rows] for denominator in self.denominators),
+            self.active[rows],
+            self.kept[rows],
+        )
 
 
 def plan(algorithm: Algorithm, rows: Rows, options: Options) -> Plan:
-    """Advantage, denominator and activity of the rows of a whole mini-batch.
+    """Advantages, denominators and activity of the rows of a whole mini-batch.
 
     Raises ValueError where the algorithm has nothing to train on, or where a group lacks what its
     baseline or its gate needs.
     """
-    trained = torch.zeros_like(rows.expert)
-    advantage = torch.zeros_like(rows.reward, dtype=torch.float64)
-    for term, members in algorithm.terms(rows.expert):
-        trained = trained | members
-        advantage = torch.where(members, term.advantage(rows), advantage)
-    _check(algorithm, rows, trained, advantage)
-    advantage = advantage * algorithm.mix(rows, options)
-    active = (advantage != 0) & (rows.length > 0)
-    return Plan(advantage, algorithm.aggregate(rows, trained, options), active)
+    parts, weights = algorithm.parts(rows.expert), algorithm.mix(rows, options)
+    _check_kinds(algorithm, rows, torch.stack([part.members for part in parts]).any(0))
+    advantages, denominators = [], []
+    for term, members, place in parts:
+        weight = torch.where(members, weights[place], 0.0)[:, None]
+        advantage = term.advantage(rows, options)
+        advantage = advantage[:, None] if advantage.ndim == 1 else advantage
+        # where, not a product alone: what a row without weight earned may be NaN.
+        advantages.append(torch.where(weight != 0, advantage * weight, 0.0))
+        # Of the other kind's rows any number will do but 0, which there may be none to divide by.
+        denominators.append(torch.where(members, term.aggregate(rows, members, options), 1.0))
+    _check_rewards(rows, advantages)
+    moved = torch.stack([(advantage != 0).any(1) for advantage in advantages]).any(0)
+    kept = ~rows.expert & (weights.rollouts > 0) & (algorithm.rollouts is not None)
+    there = rows.length > 0
+    return Plan(tuple(advantages), tuple(denominators), moved & there, kept & there)
 
 
-def weights(algorithm: Algorithm, tokens: Tokens, planned: Plan, options: Options) -> Tensor:
-    """w = 1_stable * (pi_theta / pi_ref) * A_hat of each token, [B, T], detached; 0 where none takes part."""
-    w = torch.zeros_like(tokens.logp)
-    for term, members in algorithm.terms(tokens.expert):
+def weights(algorithm: Algorithm, tokens: Tokens, planned: Plan, options: Options) -> list[Tensor]:
+    """w = 1_stable * (pi_theta / pi_ref) * A_hat of each token under each part, [B, T], detached.
+
+    0 where a token takes no part.
+    """
+    of_parts = []
+    for (term, members, _), advantage in zip(algorithm.parts(tokens.expert), planned.advantages, strict=True):
         # where, not a product: logp_old of demonstrations and of padding may be anything.
         here = (members & planned.active)[:, None] & tokens.mask
-        w = torch.where(here, term.weight(tokens, planned.advantage, options), w)
-    return w.detach()
+        of_parts.append(torch.where(here, term.weight(tokens, advantage, options), 0.0).detach())
+    return of_parts
+
+
+def clipped(algorithm: Algorithm, tokens: Tokens, planned: Plan, options: Options) -> Tensor:
+    """[B, T] bool, tokens with an advantage that a clip or a truncation holds back."""
+    found = torch.zeros_like(tokens.mask)
+    for (term, members, _), advantage in zip(algorithm.parts(tokens.expert), planned.advantages, strict=True):
+        here = (members & planned.active)[:, None] & tokens.mask
+        found |= here & term.held(tokens, advantage, options)
+    return found
 
 
 def surrogate(algorithm: Algorithm, tokens: Tokens, planned: Plan, options: Options) -> Tensor:
@@ -115,18 +175,23 @@ def surrogate(algorithm: Algorithm, tokens: Tokens, planned: Plan, options: Opti
 
     Its value is no metric, since the weights move with it: watch reward, NLL, ratio and entropy instead.
     """
-    w = weights(algorithm, tokens, planned, options)
     logp = tokens.logp.masked_fill(~(tokens.mask & planned.active[:, None]), 0.0)
-    return -(w * logp / planned.denominator[:, None].to(w)).sum()
+    of_parts = zip(weights(algorithm, tokens, planned, options), planned.denominators, strict=True)
+    shares = [(w * logp / denominator[:, None].to(w)).sum() for w, denominator in of_parts]
+    return -torch.stack(shares).sum()
 
 
-def _check(algorithm: Algorithm, rows: Rows, trained: Tensor, advantage: Tensor) -> None:
+def _check_kinds(algorithm: Algorithm, rows: Rows, trained: Tensor) -> None:
     if not trained.any():
         kind = "demonstrations" if algorithm.rollouts is None else "rollouts"
         raise ValueError(
             f"the algorithm trains on {kind}, and none of the {len(trained)} rows is one; add {kind} to the "
             "mini-batch, or choose another algorithm"
         )
-    if not advantage.isfinite().all():
-        groups = sorted(set(rows.group[~advantage.isfinite()].tolist()))
+
+
+def _check_rewards(rows: Rows, advantages: list[Tensor]) -> None:
+    unknown = torch.stack([~advantage.isfinite().all(1) for advantage in advantages]).any(0)
+    if unknown.any():
+        groups = sorted(set(rows.group[unknown].tolist()))
         raise ValueError(f"groups {groups} have a reward that is no number; drop the rows without a verdict")

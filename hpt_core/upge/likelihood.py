@@ -25,3 +25,11 @@ def shaped(ratio: Tensor) -> Tensor:
     LUFFY's policy shaping, arXiv 2504.14945, with its gamma = 0.1.
     """
     return 0.1 / (ratio + 0.1).square()
+
+
+def undecided(ratio: Tensor) -> Tensor:
+    """f(r) = r - r^2 / 2 of r = pi_theta: its gradient is p (1 - p) grad log p.
+
+    CHORD's phi, arXiv 2508.11408, which spares what is certain and what is far from the policy.
+    """
+    return 1 - ratio

@@ -1,8 +1,9 @@
-"""The mix of rollouts and demonstrations: the weight of each row, [B] float64 and never negative."""
+"""The mix of rollouts and demonstrations: how much each row weighs in each term."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,19 +12,42 @@ from hpt_core.types import Rows
 from hpt_core.upge.groups import Groups
 from hpt_core.upge.options import Options
 
-Mix = Callable[[Rows, Options], Tensor]
+
+class Weights(NamedTuple):
+    """Of every row in every term, [B] float64 each and never negative; read where the term has the row."""
+
+    rollouts: Tensor
+    demonstrations: Tensor
+    offline: Tensor
 
 
-def even(rows: Rows, options: Options) -> Tensor:
+Mix = Callable[[Rows, Options], Weights]
+
+
+def even(rows: Rows, options: Options) -> Weights:
     """Every row weighs the same."""
-    return torch.ones_like(rows.reward, dtype=torch.float64)
+    ones = torch.ones_like(rows.reward, dtype=torch.float64)
+    return Weights(ones, ones, ones)
 
 
-def by_pass_rate(rows: Rows, options: Options) -> Tensor:
+def imitating(rows: Rows, options: Options) -> Weights:
+    """Demonstrations weigh `sft_coefficient`, beside rollouts of 1 (UFT's beta, arXiv 2505.16984)."""
+    ones = torch.ones_like(rows.reward, dtype=torch.float64)
+    return Weights(ones, ones * options.sft_coefficient, ones)
+
+
+def by_schedule(rows: Rows, options: Options) -> Weights:
+    """(1 - mu) L_RL + mu L_SFT, mu moving with the step (CHORD, arXiv 2508.11408)."""
+    ones = torch.ones_like(rows.reward, dtype=torch.float64)
+    return Weights((1 - options.mu) * ones, options.mu * ones, options.mu * ones)
+
+
+def by_pass_rate(rows: Rows, options: Options) -> Weights:
     """alpha = f(P) on rollouts, beta = g(P) x sft_coefficient on demonstrations, P the prompt's pass rate.
 
-    A prompt without a demonstration is left to RL: alpha = 1. Raises ValueError for a demonstration
-    whose prompt has no rollouts, since its P is unknown.
+    A soft gate has a weight for RL on the demonstration as well. A prompt without a demonstration is left
+    to RL: alpha = 1. Raises ValueError for a demonstration whose prompt has no rollouts, since its P is
+    unknown.
     """
     groups = Groups.of(rows.group)
     has_rollouts, has_expert = groups.count(~rows.expert) > 0, groups.count(rows.expert) > 0
@@ -33,7 +57,11 @@ def by_pass_rate(rows: Rows, options: Options) -> Tensor:
             f"group {unknown[0]} has a demonstration and no rollouts ({len(unknown)} such groups), so its "
             "pass rate is unknown; sample rollouts of every prompt, or choose sft"
         )
-    alpha, beta = options.gating(groups.mean(rows.reward, ~rows.expert))
-    on_rollouts = torch.where(has_expert, alpha.double(), 1.0)
-    on_demonstrations = beta.double() * options.sft_coefficient
-    return torch.where(rows.expert, on_demonstrations[groups.index], on_rollouts[groups.index])
+    rate = groups.mean(rows.reward, ~rows.expert)
+    alpha, beta = options.gating(rate)
+    per_prompt = Weights(
+        torch.where(has_expert, alpha.double(), 1.0),
+        beta.double() * options.sft_coefficient,
+        options.gating.offline(rate).double(),
+    )
+    return Weights(*(weight[groups.index] for weight in per_prompt))

@@ -12,19 +12,32 @@ class Options:
     gamma: float = 0.0
     """HPT's threshold on the pass rate, in [0, 1]."""
     clip: float | tuple[float, float] = 0.2
-    """epsilon, or (epsilon_low, epsilon_high): the ratio is held to [1 - low, 1 + high]."""
+    """epsilon, or (epsilon_low, epsilon_high): the ratio is held to [1 - low, 1 + high]; of GMPO to
+    [exp(-low), exp(high)]."""
     sft_coefficient: float = 1.0
     """Weight of a demonstration beside the rollouts."""
     length: int | None = None
     """L of a constant denominator, in tokens: the longest response that may be sampled."""
     gate: Gate | None = None
     """In place of the switch at gamma."""
+    mu: float = 0.1
+    """CHORD's share of the demonstrations, in [0, 1]; the trainer moves it along a schedule."""
+    discount: float = 1.0
+    """PPO's gamma, for each token."""
+    gae_lambda: float = 1.0
+    """PPO's lambda: 1 is the reward to go less the value, 0 the one-step error."""
 
     @property
     def bounds(self) -> tuple[float, float]:
         """The interval that the ratio is held to."""
-        low, high = self.clip if isinstance(self.clip, tuple) else (self.clip, self.clip)
+        low, high = self._epsilons
         return 1.0 - low, 1.0 + high
+
+    @property
+    def log_bounds(self) -> tuple[float, float]:
+        """The interval that the logarithm of the ratio is held to."""
+        low, high = self._epsilons
+        return -low, high
 
     @property
     def gating(self) -> Gate:
@@ -39,3 +52,7 @@ class Options:
                 "sampled, in tokens; pass length=max_new_tokens"
             )
         return self.length
+
+    @property
+    def _epsilons(self) -> tuple[float, float]:
+        return self.clip if isinstance(self.clip, tuple) else (self.clip, self.clip)

@@ -1,6 +1,7 @@
 """pi_ref, the denominator of the estimator: whose probability the likelihood is measured against.
 
-Each function maps tokens to log pi_ref [B, T]; what it says where the mask is False is not read.
+Each function maps (tokens, A_hat [B, 1 or T], options) to log pi_ref [B, T]; what it says where the mask
+is False is not read.
 """
 
 from __future__ import annotations
@@ -11,30 +12,59 @@ import torch
 from torch import Tensor
 
 from hpt_core.types import Tokens
+from hpt_core.upge.options import Options
 
-Reference = Callable[[Tokens], Tensor]
+Reference = Callable[[Tokens, Tensor, Options], Tensor]
 
 
-def pi_theta(tokens: Tokens) -> Tensor:
+def pi_theta(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
     """The policy itself: the ratio is 1 and the estimator is A * grad log pi (REINFORCE, SFT)."""
     return tokens.logp.detach()
 
 
-def pi_old(tokens: Tokens) -> Tensor:
+def pi_old(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
     """The policy that sampled the rollouts: PPO's importance ratio."""
     return tokens.logp_old
 
 
-def one(tokens: Tokens) -> Tensor:
+def one(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
     """pi_ref = 1, where nobody knows who wrote the tokens (LUFFY, arXiv 2504.14945)."""
     return torch.zeros_like(tokens.logp)
 
 
-def sequence(tokens: Tokens) -> Tensor:
+def sequence(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
     """pi_theta * (pi_old / pi_theta)^(1/|tau|), so that every token has the ratio of its sequence.
 
     s = (pi_theta(tau) / pi_old(tau))^(1/|tau|): GSPO, arXiv 2507.18071, eq. 7.
     """
-    logp = tokens.logp.detach()
-    log_ratio = (logp - tokens.logp_old).masked_fill(~tokens.mask, 0.0).sum(1, keepdim=True)
-    return logp - log_ratio / tokens.mask.sum(1, keepdim=True).clamp(min=1)
+    return tokens.logp.detach() - _mean(log_ratio(tokens), tokens.mask)
+
+
+def geometric(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
+    """As `sequence`, over ratios that are clipped token by token on the side that A_hat pushes to.
+
+    GMPO, arXiv 2507.20673, eq. 4: log ratios at most epsilon where A > 0, at least -epsilon where A < 0.
+    """
+    low, high = options.log_bounds
+    own = log_ratio(tokens)
+    clipped = torch.where(advantage > 0, own.clamp(max=high), own.clamp(min=low))
+    return tokens.logp.detach() - _mean(clipped, tokens.mask)
+
+
+def mixture(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
+    """(pi_old + pi_omega) / 2, the writer's pi_omega being (pi_old + 1) / 2 where nobody knows it.
+
+    RL-PLUS's multiple importance sampling, arXiv 2508.00222, as released.
+    """
+    old = tokens.logp_old.exp()
+    return ((old + (old + 1) / 2) / 2).log()
+
+
+def log_ratio(tokens: Tokens) -> Tensor:
+    """log(pi_theta / pi_old) [B, T], detached."""
+    return tokens.logp.detach() - tokens.logp_old
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    """[B, T] -> [B, 1], the mean over each row's own tokens."""
+    return values.masked_fill(~mask, 0.0).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)

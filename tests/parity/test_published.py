@@ -1,218 +1,186 @@
-"""Each entry has the gradient of its published surrogate, written out here row by row and plainly."""
+"""Each entry has the gradient of its published surrogate, which published/ writes out row by row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from statistics import fmean
+from dataclasses import replace
+from math import exp
 
 import pytest
 import torch
+from published import PUBLISHED, mixed, rollouts
+from published.rows import LENGTH
 from torch import Tensor
 from torch.testing import assert_close
 
 from hpt_core import upge
+from hpt_core.gate import Switch, Table
 from hpt_core.types import Tokens
+from hpt_core.upge import estimator
 
-Surrogate = Callable[[Tokens], Tensor]
-LENGTH = 16
-
-
-def rollouts_by_prompt(batch: Tokens) -> Iterator[list[int]]:
-    for prompt in batch.group.unique().tolist():
-        yield [i for i in range(len(batch.group)) if batch.group[i] == prompt and not batch.expert[i]]
-
-
-def demonstration_of(batch: Tokens, rollouts: list[int]) -> list[int]:
-    prompt = batch.group[rollouts[0]]
-    return [i for i in range(len(batch.group)) if batch.group[i] == prompt and batch.expert[i]]
-
-
-def logp(batch: Tokens, row: int) -> Tensor:
-    return batch.logp[row][batch.mask[row]]
-
-
-def ratio(batch: Tokens, row: int) -> Tensor:
-    """pi_theta / pi_old, token by token."""
-    return torch.exp(logp(batch, row) - batch.logp_old[row][batch.mask[row]])
-
-
-def zscores(batch: Tokens, rows: list[int]) -> list[float]:
-    reward = batch.reward[rows]
-    return ((reward - reward.mean()) / (reward.std(unbiased=True) + 1e-6)).tolist()
-
-
-def ppo(r: Tensor, a: float, low: float = 0.2, high: float = 0.2) -> Tensor:
-    """PPO, arXiv 1707.06347, eq. 7."""
-    return torch.min(r * a, r.clamp(1 - low, 1 + high) * a)
-
-
-def sft(batch: Tokens) -> Tensor:
-    """Mean negative log-likelihood of the demonstrations' tokens."""
-    experts = [i for i in range(len(batch.group)) if batch.expert[i]]
-    return -torch.cat([logp(batch, i) for i in experts]).mean()
-
-
-def reinforce(batch: Tokens) -> Tensor:
-    """Williams 1992: mean over trajectories of R log pi(tau)."""
-    rows = [i for rollouts in rollouts_by_prompt(batch) for i in rollouts]
-    return -sum(batch.reward[i] * logp(batch, i).sum() for i in rows) / len(rows)
-
-
-def grpo(batch: Tokens) -> Tensor:
-    """DeepSeekMath, arXiv 2402.03300, eq. 3 at beta = 0, averaged over all rollouts."""
-    terms = []
-    for rollouts in rollouts_by_prompt(batch):
-        for i, a in zip(rollouts, zscores(batch, rollouts), strict=True):
-            terms.append(ppo(ratio(batch, i), a).mean())
-    return -sum(terms) / len(terms)
-
-
-def dr_grpo(batch: Tokens) -> Tensor:
-    """arXiv 2503.20783, section 3.2, with the constant of its listing 1 for the length."""
-    terms = []
-    for rollouts in rollouts_by_prompt(batch):
-        baseline = fmean(batch.reward[i].item() for i in rollouts)
-        terms += [ppo(ratio(batch, i), batch.reward[i].item() - baseline).sum() / LENGTH for i in rollouts]
-    return -sum(terms) / len(terms)
-
-
-def dapo(batch: Tokens) -> Tensor:
-    """arXiv 2503.14476, eq. 8: epsilon_low 0.2, epsilon_high 0.28, the mean over all tokens."""
-    terms = []
-    for rollouts in rollouts_by_prompt(batch):
-        for i, a in zip(rollouts, zscores(batch, rollouts), strict=True):
-            terms.append(ppo(ratio(batch, i), a, 0.2, 0.28))
-    return -torch.cat(terms).mean()
-
-
-def cispo(batch: Tokens) -> Tensor:
-    """MiniMax-M1, arXiv 2506.13585, eq. 4 and 5: sg(clip(r)) A log pi, the mean over all tokens."""
-    terms = []
-    for rollouts in rollouts_by_prompt(batch):
-        for i, a in zip(rollouts, zscores(batch, rollouts), strict=True):
-            terms.append(ratio(batch, i).clamp(0.8, 1.2).detach() * a * logp(batch, i))
-    return -torch.cat(terms).mean()
-
-
-def cispo_mask(batch: Tokens) -> Tensor:
-    """arXiv 2509.04419, its table: the token is dropped where it went too far, else sg(r) A log pi."""
-    terms = []
-    for rollouts in rollouts_by_prompt(batch):
-        for i, a in zip(rollouts, zscores(batch, rollouts), strict=True):
-            for r, lp in zip(ratio(batch, i), logp(batch, i), strict=True):
-                dropped = (a > 0 and r > 1.2) or (a < 0 and r < 0.8)
-                terms.append(0.0 * lp if dropped else r.detach() * a * lp)
-    return -torch.stack(terms).mean()
-
-
-def gspo(batch: Tokens) -> Tensor:
-    """arXiv 2507.18071, eq. 5 to 7: one ratio per sequence, the geometric mean of its tokens'."""
-    terms = []
-    for rollouts in rollouts_by_prompt(batch):
-        for i, a in zip(rollouts, zscores(batch, rollouts), strict=True):
-            terms.append(ppo(ratio(batch, i).log().mean().exp(), a))
-    return -sum(terms) / len(terms)
-
-
-def luffy(batch: Tokens) -> Tensor:
-    """arXiv 2504.14945, mixed-policy GRPO with policy shaping f(p) = p / (p + 0.1), pi_phi = 1.
-
-    The advantage over rollouts and demonstrations together; 1/Z with Z all their tokens.
-    """
-    terms = []
-    for rollouts in rollouts_by_prompt(batch):
-        rows = rollouts + demonstration_of(batch, rollouts)
-        for i, a in zip(rows, zscores(batch, rows), strict=True):
-            p = logp(batch, i).exp()
-            terms.append(p / (p + 0.1) * a if batch.expert[i] else ppo(ratio(batch, i), a))
-    return -torch.cat(terms).mean()
-
-
-def hpt(batch: Tokens, gamma: float = 0.0, coefficient: float = 1.0) -> Tensor:
-    """arXiv 2509.04419, section 3.3: L = alpha L_RL + beta L_SFT, the mean over prompts.
-
-    L_RL is Dr.GRPO's without clip; a prompt without a demonstration has L_RL alone.
-    """
-    prompts = []
-    for rollouts in rollouts_by_prompt(batch):
-        demonstration = demonstration_of(batch, rollouts)
-        pass_rate = fmean(batch.reward[i].item() for i in rollouts)
-        if demonstration and pass_rate <= gamma:
-            prompts.append(-coefficient * logp(batch, demonstration[0]).mean())
-        else:
-            advantages = [batch.reward[i].item() - pass_rate for i in rollouts]
-            sums = [(ratio(batch, i) * a).sum() / LENGTH for i, a in zip(rollouts, advantages, strict=True)]
-            prompts.append(-sum(sums) / len(rollouts))
-    return sum(prompts) / len(prompts)
-
-
-PUBLISHED: dict[str, Surrogate] = {
-    "sft": sft,
-    "reinforce": reinforce,
-    "grpo": grpo,
-    "dr_grpo": dr_grpo,
-    "dapo": dapo,
-    "cispo": cispo,
-    "cispo_mask": cispo_mask,
-    "gspo": gspo,
-    "luffy": luffy,
-    "hpt": hpt,
+NEEDS_DEMONSTRATIONS = {"sft", "dft", "psft", "srft", "chord", "chord_phi", "relift", "uft"}
+"""Those whose surrogate above has a mean over demonstrations."""
+CLIPPED = {
+    "psft": (0.8, 1.28),
+    "ppo": (0.8, 1.2),
+    "grpo": (0.8, 1.2),
+    "dr_grpo": (0.8, 1.2),
+    "dapo": (0.8, 1.28),
+    "cispo_mask": (0.8, 1.2),
+    "gmpo": (exp(-0.4), exp(0.4)),
+    "maxrl": (0.8, 1.2),
+    "luffy": (0.8, 1.2),
+    "chord": (0.8, 1.2),
+    "chord_phi": (0.8, 1.2),
+    "relift": (0.8, 1.28),
+    "uft": (0.8, 1.2),
 }
-BASELINE = {"grpo", "dr_grpo", "dapo", "cispo", "cispo_mask", "gspo", "luffy", "hpt"}
-CLIPPED = {"grpo": (0.8, 1.2), "dr_grpo": (0.8, 1.2), "dapo": (0.8, 1.28), "cispo_mask": (0.8, 1.2)}
 
 
 def gradient(scalar: Tensor, batch: Tokens) -> Tensor:
     return torch.autograd.grad(scalar, batch.logp)[0]
 
 
+def agree(ours: Tensor, published: Tensor, batch: Tokens) -> None:
+    ours = gradient(ours, batch)
+    assert ours.abs().max() > 1e-3
+    assert_close(ours, gradient(published, batch), rtol=1e-9, atol=1e-12)
+
+
 def test_every_entry_is_proven():
-    assert set(PUBLISHED) == set(upge.ALGORITHMS)
+    assert list(PUBLISHED) == list(upge.ALGORITHMS)
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_gradient_is_the_published_one(name, seed, ragged):
-    batch = ragged(seed, smallest=2 if name in BASELINE else 1)
-    ours = gradient(upge.loss(name, batch, length=LENGTH), batch)
-    assert ours.abs().max() > 1e-3
-    assert_close(ours, gradient(PUBLISHED[name](batch), batch), rtol=1e-9, atol=1e-12)
+def test_gradient_is_the_published_one(name, seed, ragged_for):
+    batch = ragged_for(name, seed)
+    agree(upge.loss(name, batch, length=LENGTH), PUBLISHED[name](batch), batch)
 
 
-@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "dapo", "cispo", "gspo", "hpt", "reinforce"])
+@pytest.mark.parametrize("name", ["luffy", "rl_plus", "srft"])
+def test_one_rollout_and_its_demonstration_are_a_group(name, ragged_for):
+    batch = ragged_for(name, 3, smallest=1, expert_every=1)
+    agree(upge.loss(name, batch, length=LENGTH), PUBLISHED[name](batch), batch)
+
+
+@pytest.mark.parametrize("name", sorted(set(PUBLISHED) - NEEDS_DEMONSTRATIONS))
 def test_rollouts_alone_are_enough(name, ragged):
     batch = ragged(7, expert_every=0)
-    ours = gradient(upge.loss(name, batch, length=LENGTH), batch)
-    assert_close(ours, gradient(PUBLISHED[name](batch), batch), rtol=1e-9, atol=1e-12)
+    agree(upge.loss(name, batch, length=LENGTH), PUBLISHED[name](batch), batch)
+
+
+@pytest.mark.parametrize("name", ["chord", "chord_phi", "relift", "uft"])
+def test_demonstrations_may_be_of_prompts_of_their_own(name, ragged):
+    batch = ragged(8)
+    apart = replace(batch, group=torch.where(batch.expert, 1000 + batch.group, batch.group))
+    of_apart = gradient(upge.loss(name, apart, length=LENGTH), apart)
+    assert_close(of_apart, gradient(upge.loss(name, batch, length=LENGTH), batch), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("gamma", "coefficient"), [(0.5, 1.0), (0.25, 0.3), (1.0, 2.0)])
 def test_hpt_follows_gamma_and_coefficient(gamma, coefficient, ragged):
     batch = ragged(11)
     ours = upge.loss("hpt", batch, length=LENGTH, gamma=gamma, sft_coefficient=coefficient)
-    published = hpt(batch, gamma, coefficient)
-    assert_close(gradient(ours, batch), gradient(published, batch), rtol=1e-9, atol=1e-12)
+    agree(ours, mixed.hpt(batch, gamma, coefficient), batch)
+    switched = upge.loss("hpt", batch, length=LENGTH, gate=Switch(gamma), sft_coefficient=coefficient)
+    agree(switched, mixed.hpt(batch, gamma, coefficient), batch)
+
+
+@pytest.mark.parametrize("coefficient", [1.0, 0.3])
+@pytest.mark.parametrize("seed", range(3))
+def test_hpt_with_the_soft_gate(seed, coefficient, ragged):
+    batch = ragged(seed, expert_every=1)
+    planned = upge.plan("hpt", batch.rows, length=LENGTH, gate=Table())
+    assert all((advantage != 0).any() for advantage in planned.advantages), "one of its terms is not tried"
+    ours = upge.loss("hpt", batch, length=LENGTH, gate=Table(), sft_coefficient=coefficient)
+    agree(ours, mixed.hpt_soft(batch, coefficient), batch)
+
+
+@pytest.mark.parametrize(("discount", "lam"), [(1.0, 0.95), (0.99, 0.95), (0.9, 0.0), (0.99, 1.0)])
+def test_ppo_follows_discount_and_lambda(discount, lam, ragged):
+    batch = ragged(12, smallest=1)
+    ours = upge.loss("ppo", batch, discount=discount, gae_lambda=lam)
+    agree(ours, rollouts.ppo(batch, discount, lam), batch)
+
+
+@pytest.mark.parametrize("mu", [0.0, 0.02, 0.5, 0.9, 1.0])
+def test_chord_follows_mu(mu, ragged):
+    batch = ragged(13)
+    agree(upge.loss("chord", batch, mu=mu), mixed.chord(batch, mu), batch)
+    agree(upge.loss("chord_phi", batch, mu=mu), mixed.chord_phi(batch, mu), batch)
+
+
+def test_uft_follows_beta(ragged):
+    batch = ragged(14)
+    agree(upge.loss("uft", batch, sft_coefficient=0.7), mixed.uft(batch, 0.7), batch)
+
+
+@pytest.mark.parametrize("clip", [0.1, (0.3, 0.05)])
+def test_the_clip_is_an_option(clip, ragged):
+    low, high = clip if isinstance(clip, tuple) else (clip, clip)
+    batch = ragged(15)
+    agree(upge.loss("dapo", batch, clip=clip), rollouts.token_mean_grpo(batch, low, high), batch)
 
 
 @pytest.mark.parametrize("name", CLIPPED)
-def test_the_batches_are_clipped_in_earnest(name, ragged):
+def test_the_batches_are_clipped_in_earnest(name, ragged_for):
     """Over a fifth of the tokens with an advantage lose their gradient, else parity would prove little."""
     low, high = CLIPPED[name]
-    batch = ragged(0)
-    planned = upge.plan(name, batch.rows, length=LENGTH)
-    signed = planned.advantage[:, None].expand_as(batch.mask)[batch.mask & planned.active[:, None]]
-    r = (batch.logp - batch.logp_old).exp()[batch.mask & planned.active[:, None]]
-    far = torch.where(signed > 0, r > high, r < low)
-    assert far.double().mean() > 0.2
-    w = upge.token_weights(name, batch)[batch.mask & planned.active[:, None]]
-    assert torch.equal(w == 0, far)
+    for seed in range(3):
+        batch = ragged_for(name, seed)
+        planned = upge.plan(name, batch.rows, length=LENGTH)
+        kind = batch.expert if name == "psft" else ~batch.expert
+        a_hat = planned.advantages[0].expand_as(batch.mask)
+        tried = batch.mask & kind[:, None] & (a_hat != 0)
+        signed, r = a_hat[tried], (batch.logp - batch.logp_old).exp()[tried]
+        far = torch.where(signed > 0, r > high, r < low)
+        assert far.double().mean() > 0.2
+        assert torch.equal(upge.token_weights(name, batch, length=LENGTH)[tried] == 0, far)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sequences_are_clipped_in_earnest(seed, ragged):
+    """GSPO's ratio is a mean over tokens, and its clip takes whole rows or nothing."""
+    batch = ragged(seed)
+    active = upge.plan("gspo", batch.rows).active
+    w = upge.token_weights("gspo", batch)[active]
+    lost = (w == 0) & batch.mask[active]
+    assert lost.sum() > 0.2 * batch.mask[active].sum()
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_loss_is_the_weights_over_the_denominator(name, ragged):
-    batch = ragged(5)
+def test_loss_is_the_weights_over_the_denominator(name, ragged_for):
+    batch = ragged_for(name, 5)
+    entry = upge.algorithm(name)
+    options = replace(entry.options, length=batch.mask.shape[1])
+    planned = estimator.plan(entry, batch.rows, options)
+    of_parts = estimator.weights(entry, batch, planned, options)
+
     w = upge.token_weights(name, batch)
-    planned = upge.plan(name, batch.rows, length=batch.mask.shape[1])
+    assert_close(w, sum(of_parts), rtol=0, atol=0)
     assert not w.requires_grad and not w[~batch.mask].any() and not w[~planned.active].any()
-    expected = -w / planned.denominator[:, None]
-    assert_close(gradient(upge.loss(name, batch), batch), expected, rtol=1e-9, atol=0)
+    shares = zip(of_parts, planned.denominators, strict=True)
+    expected = -sum(part / denominator[:, None] for part, denominator in shares)
+    assert_close(gradient(upge.loss(name, batch), batch), expected, rtol=1e-9, atol=1e-18)
+
+
+@pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {"srft"}))
+def test_every_row_has_one_denominator(name, ragged_for):
+    """d loss / d logp = - w / denominator, for all but SRFT, whose demonstrations stand in two means."""
+    batch = ragged_for(name, 6)
+    planned = upge.plan(name, batch.rows, length=batch.mask.shape[1])
+    entry = upge.algorithm(name)
+    own = torch.full(batch.group.shape, torch.nan, dtype=torch.float64)
+    for part, denominator in zip(entry.parts(batch.expert), planned.denominators, strict=True):
+        seen = part.members & ~own.isnan()
+        assert torch.equal(own[seen], denominator[seen])
+        own = torch.where(part.members, denominator, own)
+    expected = (-upge.token_weights(name, batch) / own[:, None]).nan_to_num()
+    assert_close(gradient(upge.loss(name, batch), batch), expected, rtol=1e-9, atol=1e-18)
+
+
+def test_two_methods_alone_weigh_demonstrations_by_the_policy_before_the_step():
+    assert {name for name, entry in upge.ALGORITHMS.items() if "old_demonstrations" in entry.needs} == {
+        "psft",
+        "rl_plus",
+    }

@@ -5,10 +5,11 @@ J_mu = E_pi_theta[r] - mu KL(pi_beta || pi_theta)          (HPT, arXiv 2509.0441
 
 from __future__ import annotations
 
-from itertools import pairwise, product
+from itertools import product
 
 import pytest
 import torch
+from tiny import LONGEST, PAIRS, REWARD, TRAJECTORIES, VOCABULARY, TinyPolicy, tokens
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -16,76 +17,99 @@ from hpt_core import upge
 from hpt_core.gate import Mix
 from hpt_core.types import Tokens
 
-STOP, VOCABULARY, LONGEST = 0, 3, 2
-TRAJECTORIES = [(STOP,), *product((1, 2), range(VOCABULARY))]
-"""A trajectory ends with STOP or at two tokens."""
-
-
-class TinyPolicy:
-    """Logits of the first token, and of the second given the first."""
-
-    def __init__(self, seed: int) -> None:
-        draw = torch.Generator().manual_seed(seed)
-        shape = (1 + VOCABULARY, VOCABULARY)
-        self.logits = torch.randn(shape, generator=draw, dtype=torch.float64).requires_grad_()
-
-    def logp(self, trajectory: tuple[int, ...]) -> Tensor:
-        """[T], 0 beyond the end."""
-        table = self.logits.log_softmax(-1)
-        steps = [table[0, trajectory[0]]] + [table[1 + a, b] for a, b in pairwise(trajectory)]
-        return torch.stack(steps + [torch.zeros_like(steps[0])] * (LONGEST - len(steps)))
-
-    def probability(self, trajectory: tuple[int, ...]) -> Tensor:
-        return self.logp(trajectory).sum().exp()
-
-    def gradient(self, scalar: Tensor) -> Tensor:
-        return torch.autograd.grad(scalar, self.logits)[0]
-
 
 @pytest.fixture
 def policy() -> TinyPolicy:
     return TinyPolicy(0)
 
 
-REWARD = dict(zip(TRAJECTORIES, (0.3, 1.0, 0.0, 0.2, 0.0, 0.7, 1.0), strict=True))
+def expected_reward_gradient(policy: TinyPolicy, reward=REWARD) -> Tensor:
+    return policy.gradient(sum(policy.probability(tau) * reward[tau] for tau in reward))
 
 
-def tokens(policy: TinyPolicy, rollouts, demonstrations=()) -> Tokens:
-    """One prompt, on-policy."""
-    rows = [*rollouts, *demonstrations]
-    logp = torch.stack([policy.logp(row) for row in rows])
-    return Tokens(
-        logp,
-        logp.detach(),
-        torch.tensor([[t < len(row) for t in range(LONGEST)] for row in rows]),
-        torch.tensor([REWARD[row] for row in rows], dtype=torch.float64),
-        torch.zeros(len(rows), dtype=torch.int64),
-        torch.tensor([i >= len(rollouts) for i in range(len(rows))]),
-    )
-
-
-def expected_reward_gradient(policy: TinyPolicy) -> Tensor:
-    return policy.gradient(sum(policy.probability(tau) * REWARD[tau] for tau in TRAJECTORIES))
+def expected_step(
+    name: str, policy: TinyPolicy, n: int, trajectories=TRAJECTORIES, *, reward=REWARD, value=None, **options
+) -> Tensor:
+    """-E[gradient of the loss] over all groups of n rollouts."""
+    expectation = torch.zeros_like(policy.logits)
+    for group in product(trajectories, repeat=n):
+        step = upge.loss(name, tokens(policy, group, reward=reward, value=value), **options)
+        expectation -= policy.chance(group) * policy.gradient(step)
+    return expectation
 
 
 def test_reinforce_is_the_policy_gradient(policy):
-    expectation = sum(
-        policy.probability(tau).detach() * -policy.gradient(upge.loss("reinforce", tokens(policy, [tau])))
-        for tau in TRAJECTORIES
-    )
-    assert_close(expectation, expected_reward_gradient(policy), rtol=1e-9, atol=1e-12)
+    exact = expected_reward_gradient(policy)
+    assert_close(expected_step("reinforce", policy, 1), exact, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_leaving_oneself_out_of_the_baseline_is_the_policy_gradient(n, policy):
+    """RLOO has no (n - 1) / n, in contrast to the mean of the whole group."""
+    exact = expected_reward_gradient(policy)
+    assert_close(expected_step("rloo", policy, n), exact, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("n", [2, 3])
 @pytest.mark.parametrize("name", ["dr_grpo", "hpt"])
 def test_group_baseline_is_the_policy_gradient_up_to_its_constant(name, n, policy):
     """A row's own reward stands in its baseline, which scales the gradient by (n - 1) / n, and L divides."""
-    expectation = torch.zeros_like(policy.logits)
-    for group in product(TRAJECTORIES, repeat=n):
-        chance = torch.stack([policy.probability(tau) for tau in group]).prod().detach()
-        expectation -= chance * policy.gradient(upge.loss(name, tokens(policy, group)))
     exact = expected_reward_gradient(policy) * (n - 1) / n / LONGEST
-    assert_close(expectation, exact, rtol=1e-9, atol=1e-12)
+    assert_close(expected_step(name, policy, n), exact, rtol=1e-9, atol=1e-12)
+
+
+PAIR_REWARD = dict(zip(PAIRS, (0.3, 1.0, 0.0, 0.2, 0.0, 0.7, 1.0, 0.4, 0.0), strict=True))
+SOLVES = {pair: float(pair in [(0, 1), (2, 0)]) for pair in PAIRS}
+
+
+def test_ppo_is_the_policy_gradient_whatever_v_says(policy):
+    """At lambda = 1; all rows are of one length, which the mean over tokens divides by."""
+    guess = torch.randn(1 + VOCABULARY, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+
+    def value(pair):
+        return torch.stack([guess[0], guess[1 + pair[0]]])
+
+    exact = expected_reward_gradient(policy, PAIR_REWARD) / LONGEST
+    step = expected_step("ppo", policy, 1, PAIRS, reward=PAIR_REWARD, value=value)
+    assert_close(step, exact, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.5])
+def test_ppo_with_the_true_v_is_the_policy_gradient_at_any_lambda(lam, policy):
+    table = policy.logits.detach().softmax(-1)
+    rewards = torch.tensor(list(PAIR_REWARD.values()), dtype=torch.float64).view(VOCABULARY, VOCABULARY)
+    after = (table[1:] * rewards).sum(1)
+    before = (table[0] * after).sum()
+
+    def value(pair):
+        return torch.stack([before, after[pair[0]]])
+
+    exact = expected_reward_gradient(policy, PAIR_REWARD) / LONGEST
+    given = {"reward": PAIR_REWARD, "value": value, "gae_lambda": lam}
+    assert_close(expected_step("ppo", policy, 1, PAIRS, **given), exact, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_maxrl_is_the_gradient_of_log_p_cut_short(n, policy):
+    """log P = sum_k (pass@k - 1) / k, of n rollouts up to k = n - 1.
+
+    The estimator that arXiv 2602.02710 proves to reach k = n subtracts the mean score from every prompt.
+    Its algorithm 1 and its code do so only where something was solved, "in practice", and what they leave
+    out is the n-th term of the series.
+    """
+
+    def up_to(last: int) -> Tensor:
+        p = sum(policy.probability(tau) for tau in PAIRS if SOLVES[tau])
+        return policy.gradient(sum((1 - (1 - p) ** k) / k for k in range(1, last + 1)))
+
+    step = expected_step("maxrl", policy, n, PAIRS, reward=SOLVES) * LONGEST
+    assert_close(step, up_to(n - 1), rtol=1e-9, atol=1e-12)
+
+    unsolved = torch.zeros_like(policy.logits)
+    for group in product([tau for tau in PAIRS if not SOLVES[tau]], repeat=n):
+        mean_score = policy.gradient(sum(policy.logp(tau).sum() for tau in group) / n)
+        unsolved -= policy.chance(group) * mean_score
+    assert_close(step + unsolved, up_to(n), rtol=1e-9, atol=1e-12)
 
 
 TWO_TOKENS = [tau for tau in TRAJECTORIES if len(tau) == LONGEST]
@@ -111,11 +135,10 @@ def test_rollouts_and_demonstrations_together_are_the_gradient_of_j_mu(policy):
     both = Mix(lambda p: p**0, lambda p: p**0)
     expectation = torch.zeros_like(policy.logits)
     for group in product(TRAJECTORIES, repeat=n):
-        chance = torch.stack([policy.probability(tau) for tau in group]).prod().detach()
         for expert, share in EXPERT.items():
             batch = tokens(policy, group, [expert])
             step = upge.loss("hpt", batch, gate=both, sft_coefficient=mu * (n - 1) / n)
-            expectation -= chance * share * policy.gradient(step)
+            expectation -= policy.chance(group) * share * policy.gradient(step)
     exact = (expected_reward_gradient(policy) - mu * kl_gradient(policy)) * (n - 1) / n / LONGEST
     assert_close(expectation, exact, rtol=1e-9, atol=1e-12)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -16,39 +17,12 @@ import torch
 from hpt_core.config import OptimizerConfig
 from hpt_core.data import tables
 from hpt_core.errors import CheckpointError
-from hpt_core.model import LoadedPolicy, load_policy, save_policy, weights_hash
-from hpt_core.rollout.group import Group
+from hpt_core.model import LoadedPolicy, load_policy, weights_hash
 from hpt_core.trainer import checkpoint
 from hpt_core.trainer.checkpoint import Checkpoints, Records
 from hpt_core.trainer.optim import build_optimizers
 from pipelines import train
 from pipelines.params import load_params
-
-PARAMS = """
-seed: 3
-threads: 1
-curate:
-  train: [{name: s, reasoning_gym: chain_sum, size: 1, seed: 1}]
-  dev_size: 1
-  max_problem_chars: 100
-  benchmarks: {held: [{name: s, reasoning_gym: chain_sum, size: 1, seed: 2}]}
-base: {model: models/base}
-teacher: null
-rollout: {group_size: 4, max_prompt_tokens: 40, max_new_tokens: 8}
-experts: {max_tokens: 40, licenses: [mit], sources: [{name: worked, kind: program}]}
-arms: {program: {mix: {program: 1.0}}}
-train:
-  steps: 7
-  prompts_per_step: 4
-  gate: {gamma: 0.25}
-  checkpoint_every: 2
-  dev_every: 3
-  optimizer: {name: muon, lr: 0.003, matrix_lr: 0.01}
-evaluate: {samples: 2}
-verifier: {}
-tracking: {experiment: e, registered_model: m}
-schedule: {cron: "0 2 * * *", timezone: UTC}
-"""
 
 # Trains in the current folder, tells its first step, and dies by SIGKILL at the moment that argv[1] names.
 SCRIPT = """
@@ -69,14 +43,14 @@ class Sink:
         if when == f"step {step}":
             os.kill(os.getpid(), signal.SIGKILL)
 
-def save_model(model, path, save=checkpoint.save_model):
+def save_file(tensors, path, save=checkpoint.save_file):
     saves.append(path)
     if when == f"save {len(saves)}":
         open(path, "wb").write(b"half a file")
         os.kill(os.getpid(), signal.SIGKILL)
-    save(model, path)
+    save(tensors, path)
 
-checkpoint.save_model = save_model
+checkpoint.save_file = save_file
 train.run(load_params(), "program", sinks=[Sink()])
 """
 
@@ -86,22 +60,6 @@ OUTPUTS = (
     "data/rollouts/program/gate.parquet",
     "metrics/train/program.jsonl",
 )
-
-
-@pytest.fixture
-def project(policy: LoadedPolicy, make_group: Callable[..., Group], tmp_path: Path) -> Path:
-    """The inputs of `train`, of a size that takes a second."""
-    groups = [make_group(f"{i} + {i}", [0], "program" if i % 3 else None) for i in range(9)]
-    prompts = [tables.as_row(group.task.prompt) | {"answer": "9"} for group in groups]
-    experts = [tables.as_row(group.task.expert) for group in groups if group.task.expert]
-    tables.write(tmp_path / "data/prompts/train.parquet", prompts[:-1], tables.PROMPTS)
-    tables.write(tmp_path / "data/prompts/dev.parquet", prompts[-1:], tables.PROMPTS)
-    tables.write(tmp_path / "data/experts/experts.parquet", experts, tables.EXPERTS)
-    # So that training draws random numbers, which a restart must draw again.
-    policy.model.config.attention_dropout = 0.1
-    save_policy(policy, tmp_path / "models/base")
-    (tmp_path / "params.yaml").write_text(PARAMS)
-    return tmp_path
 
 
 def killed(project: Path, when: str) -> str:
@@ -131,8 +89,8 @@ def test_killed_and_started_again(project: Path, monkeypatch: pytest.MonkeyPatch
         (project / name).unlink()
 
     assert killed(project, "step 3") == "1", "before the checkpoint of step 4, after that of 2"
-    # Half-way through the checkpoint of step 6, the second of this process.
-    assert killed(project, "save 2") == "3"
+    # Half-way through the checkpoint of step 6, the second of this process: two files each.
+    assert killed(project, "save 3") == "3"
     assert not any((project / name).exists() for name in OUTPUTS)
     train.run(params, "program")
     assert contents(project) == expected
@@ -213,6 +171,29 @@ def test_another_fingerprint_starts_anew(saved: tuple[LoadedPolicy, Checkpoints]
     assert elsewhere.metrics(4) == [] and checkpoints.metrics(4) == [{"step": 4}]
 
 
+def test_what_differs_is_named(
+    project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that was given up and changed starts anew, says so once, and leaves the old one alone."""
+    monkeypatch.chdir(project)
+    assert killed(project, "step 3") == "1"
+    (left,) = Path("checkpoints/program").iterdir()
+    before = {path: path.read_bytes() for path in left.rglob("*") if path.is_file()}
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("seed: 3", "seed: 4").replace("gamma: 0.25", "gamma: 0.5"))
+    path = Path("data/prompts/dev.parquet")
+    tables.write(path, [row | {"answer": "8"} for row in tables.read(path)], tables.PROMPTS)
+    params = load_params()
+    monkeypatch.setattr(Checkpoints, "discard", lambda self: None)
+    with caplog.at_level("WARNING"):
+        train.run(params, "program")
+    (message,) = [record.getMessage() for record in caplog.records if "checkpoints" in record.getMessage()]
+    assert message.startswith(
+        f"{left}: step 2 of a run with other data.dev, seed, train.gate.gamma is not resumed."
+    )
+    assert {path: path.read_bytes() for path in before} == before
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizers.safetensors"])
 def test_a_checkpoint_cut_short(saved: tuple[LoadedPolicy, Checkpoints], name: str) -> None:
     policy, checkpoints = saved
@@ -222,6 +203,68 @@ def test_a_checkpoint_cut_short(saved: tuple[LoadedPolicy, Checkpoints], name: s
         CheckpointError, match=rf"{path.parent}: cannot be read .*; remove {checkpoints.folder} "
     ):
         checkpoints.resume(policy.model, build_optimizers(policy.model, OPTIMIZER))
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no policy": (lambda at: (at / "weights/000008/model.safetensors").unlink(), "No such file"),
+    "no optimizers": (lambda at: (at / "weights/000008/optimizers.safetensors").unlink(), "No such file"),
+    "no contents": (lambda at: (at / "weights/000008/contents.json").unlink(), "No such file"),
+    "records gone": (lambda at: rmtree(at / "records/000004"), "No such file"),
+    "table cut": (lambda at: _cut(at / "records/000004/rollouts.parquet"), "rollouts|[Pp]arquet"),
+    "lines cut": (lambda at: (at / "records/000008/metrics.jsonl").write_text(""), "rows of"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_checkpoint_that_is_not_whole(saved: tuple[LoadedPolicy, Checkpoints], damage: str) -> None:
+    """Never a restart from scratch, nor a model without the records of how it came about."""
+    policy, checkpoints = saved
+    optimizers = build_optimizers(policy.model, OPTIMIZER)
+    checkpoints.save(8, policy.model, optimizers, Records(metrics=[{"step": 8}]))
+    do, words = DAMAGE[damage]
+    do(checkpoints.folder)
+    before = weights_hash(policy.model)
+    with pytest.raises(
+        CheckpointError, match=rf"{checkpoints.folder}.*({words}).*; remove .* from the start"
+    ):
+        Checkpoints(checkpoints.root, "one").resume(policy.model, optimizers)
+    assert weights_hash(policy.model) == before
+
+
+def test_records_whose_weights_are_gone(saved: tuple[LoadedPolicy, Checkpoints]) -> None:
+    policy, checkpoints = saved
+    optimizers = build_optimizers(policy.model, OPTIMIZER)
+    checkpoints.save(8, policy.model, optimizers, Records())
+    rmtree(checkpoints.folder / "weights")
+    with pytest.raises(CheckpointError, match="the weights of step 8 are gone, its records are not; remove"):
+        checkpoints.resume(policy.model, optimizers)
+
+
+def test_a_checkpoint_of_another_optimizer(saved: tuple[LoadedPolicy, Checkpoints]) -> None:
+    policy, checkpoints = saved
+    adamw = build_optimizers(policy.model, OptimizerConfig(lr=0.01))
+    with pytest.raises(CheckpointError, match=r"optimizers are \['AdamW', 'Muon'\], not \['AdamW'\]"):
+        checkpoints.resume(policy.model, adamw)
+
+
+def test_a_checkpoint_of_another_model(saved: tuple[LoadedPolicy, Checkpoints]) -> None:
+    policy, checkpoints = saved
+    shape = copy.deepcopy(policy.model.config)
+    shape.intermediate_size += 1
+    other = type(policy.model)(shape)
+    before = weights_hash(other)
+    with pytest.raises(CheckpointError, match=r"proj.weight is \[.*\] and should be \[.*\]"):
+        checkpoints.resume(other, build_optimizers(other, OPTIMIZER))
+    shape.intermediate_size -= 1
+    shape.num_hidden_layers = 1
+    shallow = type(policy.model)(shape)
+    with pytest.raises(CheckpointError, match=r"other parameters than those trained: \['model.layers.1"):
+        checkpoints.resume(shallow, build_optimizers(shallow, OPTIMIZER))
+    assert weights_hash(other) == before
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
 
 
 def test_a_checkpoint_before_the_first_update(policy: LoadedPolicy, tmp_path: Path) -> None:
@@ -247,17 +290,17 @@ def test_the_fingerprint_covers_what_decides_the_run(
     project: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     monkeypatch.chdir(project)
-    text = PARAMS
+    text = Path("params.yaml").read_text()
     policy = load_policy(Path("models/base"))
-    before = train.fingerprint(load_params(), "program", policy, train.Paths())
+    before = train.fingerprint(train.origin(load_params(), "program", policy, train.Paths()))
     if change == "seed: 4":
-        text = PARAMS.replace("seed: 3", "seed: 4")
+        text = text.replace("seed: 3", "seed: 4")
     if change == "arm":
-        text = PARAMS.replace("program: 1.0", "program: 0.5")
+        text = text.replace("program: 1.0", "program: 0.5")
     if change == "train prompts":
         path = Path("data/prompts/train.parquet")
         tables.write(path, tables.read(path)[:-1], tables.PROMPTS)
     if change == "weights":
         stepped(policy, build_optimizers(policy.model, OPTIMIZER))
     Path("params.yaml").write_text(text)
-    assert train.fingerprint(load_params(), "program", policy, train.Paths()) != before
+    assert train.fingerprint(train.origin(load_params(), "program", policy, train.Paths())) != before

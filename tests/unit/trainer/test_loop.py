@@ -10,12 +10,14 @@ import pytest
 
 from hpt_core.config import GateConfig, OptimizerConfig, RolloutConfig, TrainConfig
 from hpt_core.errors import TrainingError, VerifierError
-from hpt_core.gate import Switch
 from hpt_core.model import LoadedPolicy
 from hpt_core.rollout.group import Group, Task
 from hpt_core.rollout.hf import HFEngine
 from hpt_core.trainer.checkpoint import Checkpoints
-from hpt_core.trainer.loop import Run, route, tasks_of_step, train
+from hpt_core.trainer.loop import train
+from hpt_core.trainer.method import route
+from hpt_core.trainer.run import Run
+from hpt_core.trainer.sampling import tasks_of_step
 from hpt_core.types import Verdict
 
 MakeGroup = Callable[..., Group]
@@ -117,15 +119,16 @@ def test_rollouts_without_a_verdict_are_counted_and_not_trained_on(
 
 
 def test_the_route_is_that_of_the_algorithm(make_group: MakeGroup) -> None:
-    never, mixed = make_group("a", [0, 0]), make_group("b", [1, 0])
-    gate = Switch(0.0)
-    assert [route(never, name, gate) for name in ("hpt", "grpo", "sft")] == [
-        "sft" if never.task.expert else "no_expert",
-        "equal",
-        "sft" if never.task.expert else "no_expert",
-    ]
-    assert [route(mixed, name, gate) for name in ("hpt", "grpo")] == ["rl", "rl"]
-    assert route(mixed, "sft", gate) == ("sft" if mixed.task.expert else "no_expert")
+    def routes(name: str) -> list[str]:
+        config = TrainConfig(algorithm=name, steps=1, prompts_per_step=1, optimizer=OptimizerConfig(lr=1e-3))
+        groups = [make_group("a", [0, 0], kind) for kind in (None, "human")]
+        groups += [make_group("b", [1, 0], kind) for kind in (None, "human")]
+        return [route(group, config) for group in groups]
+
+    assert routes("hpt") == ["no_expert", "sft", "rl", "rl"]
+    assert routes("grpo") == routes("relift") == ["equal", "equal", "rl", "rl"]
+    assert routes("sft") == ["no_expert", "sft", "no_expert", "sft"]
+    assert routes("luffy") == ["equal", "both", "rl", "both"]
 
 
 def test_no_verdict_at_all_stops(policy: LoadedPolicy, tasks: list[Task], tmp_path: Path) -> None:

@@ -10,13 +10,17 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from hpt_core.config import OptimizerConfig, TrainConfig
+from hpt_core.config import KLConfig, OptimizerConfig, TrainConfig
 from hpt_core.errors import TrainingError
 from hpt_core.model import LoadedPolicy, weights_hash
 from hpt_core.rollout.group import Group
 from hpt_core.trainer.batch import Row, micro_batches, pad, rows_of
+from hpt_core.trainer.learner import Learner
 from hpt_core.trainer.likelihood import token_likelihood
-from hpt_core.trainer.step import Totals, update
+from hpt_core.trainer.ranks import ALONE
+from hpt_core.trainer.reference import Reference
+from hpt_core.trainer.step import update
+from hpt_core.trainer.totals import Totals
 
 OPTIONS = {"gamma": 0.25, "sft_coefficient": 0.7, "length": 40}
 HUGE = 1e9
@@ -43,15 +47,25 @@ def config(**changes: Any) -> TrainConfig:
             "prompts_per_step": 4,
             "optimizer": OptimizerConfig(lr=1e-3),
             "clip_norm": HUGE,
-            "entropy_coefficient": 0.01,
             **changes,
         }
     )
 
 
-def step(policy: LoadedPolicy, groups: list[Group], **changes: Any) -> tuple[Totals, list[dict[str, Tensor]]]:
+def step(
+    policy: LoadedPolicy, groups: list[Group], *, reference: Reference | None = None, **changes: Any
+) -> tuple[Totals, list[dict[str, Tensor]]]:
     recorder = Recorder(policy.model)
-    totals = update(policy.model, [recorder], rows_of(groups), config(**changes), OPTIONS, temperature=0.9)
+    learner, settings = Learner(policy.model), config(**changes)
+    totals = update(
+        learner,
+        [recorder],
+        rows_of(groups),
+        settings,
+        OPTIONS,
+        temperature=0.9,
+        reference=reference or Reference(learner, ALONE),
+    )
     return totals, recorder.seen
 
 
@@ -84,7 +98,7 @@ def test_likelihood_is_that_of_each_row_alone(
     policy = request.getfixturevalue(architecture)
     policy.model.double()
     rows, temperature = rows_of(groups), 0.8
-    logp, entropy = token_likelihood(policy.model, pad(rows, 0, torch.device("cpu")), temperature)
+    logp, entropy, _ = token_likelihood(policy.model, pad(rows, 0, torch.device("cpu")), temperature)
     for row, got, spread in zip(rows, logp, entropy, strict=True):
         logits = policy.model(torch.tensor([[*row.prompt, *row.response]]), use_cache=False).logits[0]
         logprobs = (logits[len(row.prompt) - 1 : -1] / temperature).log_softmax(-1)
@@ -96,16 +110,27 @@ def test_likelihood_is_that_of_each_row_alone(
         )
 
 
-def test_the_gradient_does_not_depend_on_the_cut(policy: LoadedPolicy, groups: list[Group]) -> None:
+@pytest.mark.parametrize(
+    ("extra", "rollouts"),
+    [
+        ({}, 3 + 3),
+        # A regulariser is over solved and hopeless groups, too, if the gate keeps their rollouts.
+        ({"entropy_coefficient": 0.01}, 3 + 3 + 3 + 3),
+        ({"entropy_coefficient": 0.01, "kl": KLConfig(coefficient=0.1)}, 3 + 3 + 3 + 3),
+    ],
+)
+def test_the_gradient_does_not_depend_on_the_cut(
+    policy: LoadedPolicy, groups: list[Group], extra: dict[str, Any], rollouts: int
+) -> None:
     # In float64, so that the order of the sums is the only difference left.
     policy.model.double()
     start = {name: value.clone() for name, value in policy.model.state_dict().items()}
     gradients = []
     for budget in (10**6, 120, 1):
         policy.model.load_state_dict(start)
-        totals, (gradient,) = step(policy, groups, microbatch_tokens=budget)
+        totals, (gradient,) = step(policy, groups, microbatch_tokens=budget, **extra)
         gradients.append(gradient)
-        assert (totals["rows_trained"], totals["rows_expert"]) == (3 + 1 + 3, 1)
+        assert (totals["rows_trained"], totals["rows_expert"]) == (rollouts + 1, 1)
     assert max(float(g.abs().max()) for g in gradients[0].values()) > 1e-3
     for other in gradients[1:]:
         assert_close(other, gradients[0], rtol=1e-9, atol=1e-13)
@@ -132,7 +157,7 @@ def test_a_step_raises_the_objective_of_rollouts(
 
     def objective() -> float:
         with torch.no_grad():
-            logp, _ = token_likelihood(policy.model, batch, 0.9)
+            logp = token_likelihood(policy.model, batch, 0.9).logp
         return float((((logp - batch.logp_old).exp() * batch.mask).sum(1) * advantage).sum())
 
     before = objective()
@@ -152,6 +177,23 @@ def test_the_entropy_bonus_raises_entropy(policy: LoadedPolicy, make_group: Call
     totals, _ = step(policy, [group], clip_norm=0.01, entropy_coefficient=1000.0)
     assert totals.mean("entropy", "tokens_rollout") == pytest.approx(before, rel=1e-5)
     assert entropy() > before
+
+
+def test_a_kl_leads_back_to_the_starting_policy(
+    policy: LoadedPolicy, make_group: Callable[..., Group]
+) -> None:
+    group = make_group("6", [1, 1, 1])  # nothing to learn but the KL
+    start = Reference(Learner(policy.model), ALONE)
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    distances = []
+    for _ in range(3):
+        totals, _ = step(
+            policy, [group], reference=start, kl=KLConfig(coefficient=1.0, estimate="k2"), clip_norm=0.05
+        )
+        distances.append(totals.mean("kl_reference", "tokens_referred"))
+    assert distances[0] > distances[1] > distances[2] > 0
 
 
 def test_a_step_makes_a_demonstration_likelier(
@@ -221,7 +263,7 @@ def test_clipping_bounds_the_gradient(policy: LoadedPolicy, groups: list[Group])
 def test_sums_by_kind(policy: LoadedPolicy, groups: list[Group]) -> None:
     rows = [row for row in rows_of(groups) if row.prompt_id == "4" and row.kind]
     with torch.no_grad():
-        logp, _ = token_likelihood(policy.model, pad(rows, 0, torch.device("cpu")), 0.9)
+        logp, _, _ = token_likelihood(policy.model, pad(rows, 0, torch.device("cpu")), 0.9)
     totals, _ = step(policy, groups)
     assert totals.mean("nll/teacher", "tokens/teacher") == pytest.approx(-float(logp.mean()), rel=1e-5)
     assert totals.mean("nll/human", "tokens/human") is None, "both humans' prompts went to their rollouts"

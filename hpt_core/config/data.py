@@ -1,0 +1,78 @@
+"""Where prompts and expert trajectories come from."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from hpt_core.config.base import Config, Positive
+
+
+class PromptSource(Config):
+    """Where prompts come from: exactly one of `reasoning_gym`, `file` and `hub`."""
+
+    name: str
+    license: str = "unknown"
+    answer_kind: str | None = None
+    """Required for `file` and `hub`; a reasoning-gym task implies its own."""
+    limit: Positive | None = None
+    """At most this many rows, from the top."""
+
+    reasoning_gym: str | None = None
+    size: Positive | None = None
+    seed: int | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    file: str | None = None
+    """JSONL or parquet."""
+    hub: str | None = None
+    """Data set id, read through `datasets`."""
+    subset: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Ours -> theirs: problem, answer."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> PromptSource:
+        given = [key for key in ("reasoning_gym", "file", "hub") if getattr(self, key)]
+        if len(given) != 1:
+            raise ValueError(
+                f"source {self.name!r}: give exactly one of reasoning_gym, file, hub; got {given}"
+            )
+        if self.reasoning_gym and (self.size is None or self.seed is None):
+            raise ValueError(f"source {self.name!r}: a reasoning_gym task needs size and seed")
+        if not self.reasoning_gym and self.answer_kind is None:
+            raise ValueError(
+                f"source {self.name!r}: name its answer_kind (math, gsm8k, choice, exact, reasoning_gym:NAME)"
+            )
+        return self
+
+
+class ExpertSource(Config):
+    """Where expert trajectories come from: a file, a hub data set, or code (`kind: program`)."""
+
+    name: str
+    kind: Literal["human", "teacher", "program"]
+    author: str = "unknown"
+    license: str = "unknown"
+    file: str | None = None
+    hub: str | None = None
+    subset: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Ours -> theirs: problem, response and, optionally, keep (a boolean: the file's own mark).
+    A dot reaches into an object: `175b_verification.solution`."""
+    rewrite: list[Literal["gsm8k"]] = Field(default_factory=list)
+    """Named clean-ups of the response: gsm8k drops <<...>> and turns the answer line into a box."""
+
+    @model_validator(mode="after")
+    def _origin(self) -> ExpertSource:
+        given = [key for key in ("file", "hub") if getattr(self, key)]
+        if self.kind == "program" and given:
+            raise ValueError(f"expert source {self.name!r}: code writes program trajectories; drop {given}")
+        if self.kind != "program" and len(given) != 1:
+            raise ValueError(f"expert source {self.name!r}: give exactly one of file, hub")
+        return self

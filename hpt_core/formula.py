@@ -1,0 +1,72 @@
+"""Functions of the pass rate P, written in params.yaml: arithmetic and comparisons, and no code."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+Function = Callable[[Any], Any]
+
+_OPERATORS: Final[Mapping[type, Callable[..., Any]]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+}
+# Of a float and of a tensor alike, so none of them is math's or torch's own.
+_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
+    "abs": abs,
+    "min": lambda a, b: (a + b - abs(a - b)) / 2,
+    "max": lambda a, b: (a + b + abs(a - b)) / 2,
+    "exp": lambda a: math.e**a,
+    "sqrt": lambda a: a**0.5,
+}
+
+
+def parse(text: str) -> Function:
+    """The function of P that `text` writes: numbers, P, + - * / **, < <= > >= (1 or 0), abs min max exp sqrt.
+
+    It takes a float or a tensor of any shape. Raises ValueError for anything else in the text.
+    """
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except SyntaxError as error:
+        raise ValueError(f"{text!r} is no formula of P ({error.msg}); write e.g. 1 - P") from error
+    evaluate = _compile(tree, text)
+    return lambda rate: evaluate(rate) + 0.0 * rate  # a constant has the shape of P, too
+
+
+def _compile(node: ast.expr, text: str) -> Function:
+    match node:
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+            return lambda rate: value
+        case ast.Name(id="P"):
+            return lambda rate: rate
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
+            return _apply(_OPERATORS[type(op)], [operand], text)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _apply(_OPERATORS[type(op)], [left, right], text)
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
+            truth = _apply(_OPERATORS[type(op)], [left, right], text)
+            return lambda rate: 1.0 * truth(rate)
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
+            return _apply(_FUNCTIONS[name], arguments, text)
+    raise ValueError(
+        f"{ast.unparse(node)!r} in {text!r}: a formula of P has numbers, P, + - * / **, comparisons, and "
+        f"{', '.join(_FUNCTIONS)}"
+    )
+
+
+def _apply(function: Callable[..., Any], operands: list[ast.expr], text: str) -> Function:
+    compiled = [_compile(operand, text) for operand in operands]
+    return lambda rate: function(*(of(rate) for of in compiled))

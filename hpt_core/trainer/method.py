@@ -1,0 +1,72 @@
+"""From the parameters to what a step asks of the estimator: options, schedules and regularisers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from hpt_core.config import MixSchedule, RolloutConfig, TrainConfig
+from hpt_core.gate import Route, gate_of
+from hpt_core.rollout.group import Group
+from hpt_core.upge import algorithm
+from hpt_core.upge.regularise import Regularisers
+
+CHORD_SCHEDULES = {
+    "chord": MixSchedule(peak=0.9, valley=0.05, decay_steps=200),
+    "chord_phi": MixSchedule(peak=0.1, valley=0.1),
+}
+"""As the authors of arXiv 2508.11408 trained."""
+
+
+def options_at(config: TrainConfig, rollout: RolloutConfig, step: int) -> dict[str, Any]:
+    """Options of `hpt_core.upge` at `step` (from 1); what params.yaml leaves out stays as published."""
+    options: dict[str, Any] = {
+        "gate": gate_of(config.gate),
+        "length": rollout.max_new_tokens,
+        "discount": config.value.discount,
+        "gae_lambda": config.value.gae_lambda,
+    }
+    if config.clip is not None:
+        options["clip"] = (config.clip[0], config.clip[1])
+    if config.sft_coefficient is not None:
+        options["sft_coefficient"] = config.sft_coefficient
+    schedule = config.mu or CHORD_SCHEDULES.get(config.algorithm)
+    if schedule is not None:
+        options["mu"] = mu(schedule, step)
+    return options
+
+
+def route(group: Group, config: TrainConfig) -> Route:
+    """What the method does with a prompt: only one with a gate asks the gate."""
+    method, has_expert = algorithm(config.algorithm), group.task.expert is not None
+    if method.gated:
+        return group.route(gate_of(config.gate))
+    if method.rollouts is None:
+        return "sft" if has_expert else "no_expert"
+    imitates = method.demonstrations is not None or method.offline is not None
+    if imitates and has_expert and "buffer" not in method.needs:
+        return "both"
+    return "equal" if group.rewards_equal else "rl"
+
+
+def mu(schedule: MixSchedule, step: int) -> float:
+    """CHORD's mu at `step` (from 1): a linear rise, half a cosine, and then the valley."""
+    done, warmup, decay = step - 1, schedule.warmup_steps, schedule.decay_steps
+    if done < warmup:
+        return schedule.peak * done / warmup
+    if done >= warmup + decay:
+        return schedule.valley
+    fall = (1 + math.cos(math.pi * (done - warmup) / decay)) / 2
+    return schedule.valley + (schedule.peak - schedule.valley) * fall
+
+
+def regularisers_of(config: TrainConfig) -> Regularisers:
+    """Coefficients of KL, entropy and, for PPO, value loss."""
+    fits_value = "value" in algorithm(config.algorithm).needs
+    return Regularisers(
+        kl=config.kl.coefficient,
+        kl_estimate=config.kl.estimate,
+        entropy=config.entropy_coefficient,
+        value=config.value.coefficient if fits_value else 0.0,
+        value_clip=config.value.clip,
+    )

@@ -1,0 +1,74 @@
+"""A step's prompts and what the policy says to them, each rank seeing to its share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+
+from hpt_core.config import Sampling
+from hpt_core.errors import VerifierError
+from hpt_core.rollout.group import Group, Task, sample, score
+from hpt_core.rollout.hint import hinted
+from hpt_core.seeds import derive
+from hpt_core.trainer.clock import Clock
+from hpt_core.trainer.run import Run
+from hpt_core.upge import algorithm
+
+
+def sample_groups(run: Run, step: int, clock: Clock) -> list[Group]:
+    """Judged rollouts for every prompt of the step."""
+    tasks = prompts_of(run, step)
+    mine = run.ranks.share(tasks)
+    with clock.phase("generate"):
+        completions = sample(run.engine, mine, run.rollout, step, run.seed)
+    with clock.phase("verify"):
+        judged = score(mine, completions, run.verifier, step, run.engine.policy)
+        rollouts = run.ranks.gather([group.rollouts for group in judged])
+    return [Group(task, its) for task, its in zip(tasks, rollouts, strict=True)]
+
+
+def prompts_of(run: Run, step: int) -> list[Task]:
+    """The tasks of the step, with hints where the method gives them."""
+    tasks = tasks_of_step(run.tasks, step, run.config.prompts_per_step, run.seed)
+    if "hint" not in algorithm(run.config.algorithm).needs:
+        return tasks
+
+    def decode(tokens: Sequence[int]) -> str:
+        return str(run.policy.tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    return hinted(tasks, run.config.hint, step, run.seed, decode)
+
+
+def tasks_of_step(tasks: Sequence[Task], step: int, count: int, seed: int) -> list[Task]:
+    """The `count` prompts of a step (from 1): a seeded shuffle per epoch, read on from step to step."""
+    chosen = []
+    for position in range((step - 1) * count, step * count):
+        epoch, offset = divmod(position, len(tasks))
+        chosen.append(tasks[_shuffle(len(tasks), derive(seed, "epoch", epoch))[offset]])
+    # Where an epoch ends inside a step a prompt may come twice; one group of it is enough.
+    return list({task.prompt.prompt_id: task for task in chosen}.values())
+
+
+def greedy_accuracy(run: Run) -> float:
+    """Share of the dev prompts that greedy decoding solves."""
+    greedy = Sampling(temperature=0.0, max_new_tokens=run.rollout.max_new_tokens)
+    mine = run.ranks.share(run.dev)
+    done = run.engine.generate([task.tokens for task in mine], [0] * len(mine), greedy)
+    verdicts = run.verifier.verify(
+        [
+            (completion.response, task.prompt.answer, task.prompt.answer_kind)
+            for task, completion in zip(mine, done, strict=True)
+        ]
+    )
+    for task, verdict in zip(mine, verdicts, strict=True):
+        if verdict.error is not None:
+            raise VerifierError(f"dev prompt {task.prompt.prompt_id}: {verdict.error}")
+    correct = run.ranks.gather([verdict.correct for verdict in verdicts])
+    return sum(correct) / len(correct)
+
+
+@lru_cache(maxsize=4)
+def _shuffle(count: int, seed: int) -> list[int]:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()

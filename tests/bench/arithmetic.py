@@ -1,0 +1,66 @@
+"""How much of the machine's rate of multiplication the forward and backward passes reach."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from hpt_core.trainer.batch import Row, pad
+from hpt_core.trainer.flops import flops
+from hpt_core.trainer.learner import Learner
+from hpt_core.trainer.likelihood import autocast
+from tests.bench.given import load_model
+from tests.bench.table import REPETITIONS, seconds, show
+
+ROWS, LENGTH, SIDE = 8, 128, 2048
+
+
+def forward_backward(folder: Path | None) -> None:
+    """6 x weights x tokens + 6 x layers x hidden x length^2 for causal attention; recomputation adds nothing.
+
+    Every row is full and all of it response (bar one token), so that each token needs the LM head too.
+    """
+    model = load_model(folder).train()
+    learner, batch = Learner(model), pad(_rows(model.config.vocab_size), 0, model.device)
+    a, b = torch.randn(SIDE, SIDE).bfloat16(), torch.randn(SIDE, SIDE).bfloat16()
+
+    def step() -> None:
+        with autocast(model.device, "bfloat16"):
+            logp = learner(batch, 1.0, False)[0]
+        logp[batch.mask].sum().backward()
+        model.zero_grad(set_to_none=True)
+
+    passes, products = [], []
+    for _ in range(1 + REPETITIONS):
+        passes.append(_timed(step))
+        products.append(_timed(lambda: torch.mm(a, b), times=10))
+    passes, products = passes[1:], products[1:]
+    done = flops(model, [LENGTH] * ROWS) / median(passes)
+    rate = 2 * SIDE**3 / median(products)
+    show(
+        f"Forward and backward, bfloat16, {ROWS} x {LENGTH} tokens, {torch.get_num_threads()} threads",
+        ["what", "time", "GFLOP/s", "share", "asked"],
+        [
+            [f"product of {SIDE} x {SIDE}", seconds(products), f"{rate / 1e9:.0f}", "", ""],
+            ["forward and backward", seconds(passes), f"{done / 1e9:.0f}", f"{done / rate:.0%}", "50%"],
+        ],
+    )
+
+
+def _rows(vocabulary: int) -> list[Row]:
+    random = torch.Generator().manual_seed(0)
+    rows = []
+    for i in range(ROWS):
+        tokens = torch.randint(3, vocabulary, (LENGTH,), generator=random).tolist()
+        rows.append(Row(str(i), tokens[:1], tokens[1:], [0.0] * (LENGTH - 1), 1.0, i, None))
+    return rows
+
+
+def _timed(call: object, times: int = 1) -> float:
+    start = time.perf_counter()
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - start) / times

@@ -1,0 +1,103 @@
+"""What both trainers are given: a model, and rollouts with their rewards. Nothing is sampled in a timing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from hpt_core.trainer.batch import Row
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Groups of `size` rollouts each, by how they were judged, and how many tokens they have."""
+
+    failed: int
+    solved: int
+    mixed: int
+    prompt: tuple[int, int]
+    """Tokens of the shortest and of the longest prompt; the others are spread evenly."""
+    response: tuple[int, int]
+    """The same of the responses, within each group."""
+    size: int = 4
+
+    @property
+    def groups(self) -> int:
+        return self.failed + self.solved + self.mixed
+
+    @property
+    def width(self) -> int:
+        """Of the batch when it is padded whole."""
+        return self.prompt[1] + self.response[1]
+
+
+# 40 rows, so that a step of TRL's takes some 20 s on two cores, and all of this some ten minutes.
+SOME_SILENT = Shape(failed=4, solved=3, mixed=3, prompt=(16, 32), response=(16, 64))
+ALL_MIXED = Shape(failed=0, solved=0, mixed=10, prompt=(16, 32), response=(12, 96))
+MICRO_ROWS = 8
+"""Rows of one forward pass when padded to the width of the batch."""
+
+
+def load_model(folder: Path | None) -> PreTrainedModel:
+    """The model in `folder`, in float32; without one, a Llama of SmolLM2-135M's shape with random weights.
+
+    What a step costs depends on the shape, not on the weights.
+    """
+    if folder is not None:
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    torch.manual_seed(0)
+    shape = LlamaConfig(
+        vocab_size=49152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        max_position_embeddings=8192,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 100000.0},
+        tie_word_embeddings=True,
+    )
+    return LlamaForCausalLM(shape)
+
+
+def rollouts(shape: Shape, vocabulary: int, seed: int = 0) -> list[Row]:
+    """Rollouts of random tokens, group by group: the failed, the solved, then those with half of each."""
+    random = torch.Generator().manual_seed(seed)
+
+    def tokens(count: int) -> list[int]:
+        return torch.randint(3, vocabulary, (count,), generator=random).tolist()
+
+    def spread(count: int, between: tuple[int, int]) -> list[int]:
+        lengths = torch.linspace(*between, count).round().int()
+        return lengths[torch.randperm(count, generator=random)].tolist()
+
+    judged = [[0.0] * shape.size] * shape.failed + [[1.0] * shape.size] * shape.solved
+    judged += [[float(i % 2) for i in range(shape.size)]] * shape.mixed
+    rows = []
+    for group, prompt_length in enumerate(spread(shape.groups, shape.prompt)):
+        prompt = tokens(prompt_length)
+        for reward, length in zip(judged[group], spread(shape.size, shape.response), strict=True):
+            rows.append(Row(str(group), prompt, tokens(length), [0.0] * length, reward, group, None))
+    return rows
+
+
+@torch.no_grad()
+def on_policy(model: PreTrainedModel, rows: Sequence[Row]) -> list[Row]:
+    """The rows with the log-probabilities that a sampler of this very model would have noted.
+
+    Both trainers then start from a ratio of 1, and the norms of their first gradients can be compared.
+    """
+    model.eval()
+    done = []
+    for row in rows:
+        tokens = torch.tensor([[*row.prompt, *row.response]])
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(tokens, logits_to_keep=len(row.response) + 1).logits[0, :-1]
+        logp = logits.float().log_softmax(-1).gather(1, tokens[0, len(row.prompt) :, None]).squeeze(1)
+        done.append(replace(row, logp_old=logp.tolist()))
+    return done

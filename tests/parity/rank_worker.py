@@ -1,0 +1,189 @@
+"""Gradients of a mini-batch of a tiny Llama, on one rank of any number: `python rank_worker.py FOLDER`."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from hpt_core.config import KLConfig, OptimizerConfig, TrainConfig
+from hpt_core.errors import TrainingError
+from hpt_core.model import whole, whole_weights
+from hpt_core.trainer import work
+from hpt_core.trainer.batch import Row
+from hpt_core.trainer.learner import Learner
+from hpt_core.trainer.optim import build_optimizers
+from hpt_core.trainer.ranks import Ranks, join, leave
+from hpt_core.trainer.recall import recall
+from hpt_core.trainer.reference import Reference
+from hpt_core.trainer.step import update
+from hpt_core.trainer.totals import Totals
+
+OPTIONS = {"gamma": 0.25, "sft_coefficient": 0.7, "length": 20}
+VOCABULARY = 37
+"""No multiple of the ranks, like the other sizes: shards of unequal size."""
+POISON = 36
+"""A token that only one row has."""
+
+
+def model(tied: bool) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    shape = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=20,
+        intermediate_size=27,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        tie_word_embeddings=tied,
+        initializer_range=0.3,
+    )
+    return LlamaForCausalLM(shape).double()
+
+
+def ragged(poisoned: int | None = None) -> list[Row]:
+    """Groups with and without a demonstration, of mixed and of equal rewards."""
+    draw = random.Random(3)
+
+    def tokens(most: int) -> list[int]:
+        return [draw.randrange(1, POISON) for _ in range(draw.randint(1, most))]
+
+    rows = []
+    for group, (rewards, kind) in enumerate(
+        [((1, 0, 1), "human"), ((0, 0, 0, 0), "teacher"), ((0, 1), None), ((0, 0), None), ((1, 1), "human")]
+    ):
+        prompt = tokens(9)
+        for reward in rewards:
+            response = tokens(19)
+            logp_old = [-3.0 * draw.random() for _ in response]
+            rows.append(Row(f"p{group}", prompt, response, logp_old, float(reward), group, None))
+        if kind:
+            rows.append(Row(f"p{group}", prompt, tokens(19), (), 1.0, group, kind))
+    if poisoned is not None:
+        rows[poisoned] = Row(**{**vars(rows[poisoned]), "response": [5, POISON]})
+        rows[poisoned] = Row(**{**vars(rows[poisoned]), "logp_old": [-1.0, -1.0]})
+    return rows
+
+
+def config(**changes: Any) -> TrainConfig:
+    return TrainConfig(
+        **{
+            "steps": 1,
+            "prompts_per_step": 5,
+            "optimizer": OptimizerConfig(lr=1e-3),
+            "clip_norm": 1e9,
+            "entropy_coefficient": 0.01,
+            "microbatch_tokens": 60,
+            **changes,
+        }
+    )
+
+
+class Recorder(torch.optim.Optimizer):
+    """Keeps the gradient of the step, and takes none."""
+
+    def __init__(self, parameters: dict[str, torch.nn.Parameter]) -> None:
+        super().__init__(parameters.values(), {})
+        self.parameters, self.seen = parameters, dict[str, Tensor]()
+
+    def step(self) -> None:
+        for name, parameter in self.parameters.items():
+            if parameter.grad is not None:
+                self.seen[name] = whole(parameter.grad).clone()
+
+
+def gradient(ranks: Ranks, tied: bool, rows: list[Row], **changes: Any) -> tuple[dict[str, Tensor], Totals]:
+    """Of the policy some way from where it started, with all that the configuration asks for."""
+    asked = config(**changes)
+    learner = Learner.of(model(tied), values=asked.algorithm == "ppo").double()
+    reference = Reference(learner, ranks) if asked.kl.coefficient else None
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in learner.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    ranks.shard(learner)
+    recorder = Recorder(dict(learner.named_parameters()))
+    rows = recall(learner, rows, asked, 0.9, ranks)
+    totals = update(
+        learner, [recorder], rows, asked, OPTIONS, temperature=0.9, ranks=ranks, reference=reference
+    )
+    return recorder.seen, totals
+
+
+def all_to(rank: int) -> Callable[[list[int], int], list[list[int]]]:
+    """A `deal` that leaves the other ranks with nothing."""
+    return lambda lengths, count: [list(range(len(lengths))) if r == rank else [] for r in range(count)]
+
+
+def message_of_a_nan(ranks: Ranks) -> str:
+    """What `update` raises where one row overflows."""
+    learner = Learner(model(tied=True))
+
+    def overflow(module: torch.nn.Module, args: tuple[Tensor], out: Tensor) -> Tensor:
+        return out.masked_fill((args[0] == POISON)[..., None], torch.nan)
+
+    learner.model.get_input_embeddings().register_forward_hook(overflow)
+    ranks.shard(learner)
+    before = dict(whole_weights(learner.model))
+    optimizers = build_optimizers(learner.model, OptimizerConfig(lr=1e-3))
+    try:
+        update(learner, optimizers, ragged(poisoned=0), config(), OPTIONS, temperature=0.9, ranks=ranks)
+    except TrainingError as error:
+        after = dict(whole_weights(learner.model))
+        assert all(torch.equal(after[name], before[name]) for name in before)
+        return str(error)
+    return "none"
+
+
+def trained(ranks: Ranks) -> dict[str, Tensor]:
+    """Weights after three steps of Muon and AdamW."""
+    learner = Learner(model(tied=True))
+    ranks.shard(learner)
+    optimizers = build_optimizers(learner.model, OptimizerConfig(name="muon", lr=1e-3, weight_decay=0.1))
+    for _ in range(3):
+        update(learner, optimizers, ragged(), config(clip_norm=0.5), OPTIONS, temperature=0.9, ranks=ranks)
+    return dict(whole_weights(learner.model))
+
+
+def main(folder: Path) -> None:
+    ranks = join()
+    dealt = work.deal
+    results: dict[str, Tensor] = {}
+    sums: dict[str, dict[str, float]] = {}
+
+    def keep(case: str, tied: bool, rows: list[Row], **changes: Any) -> None:
+        grads, totals = gradient(ranks, tied, rows, **changes)
+        results.update({f"{case}/{name}": tensor for name, tensor in grads.items()})
+        sums[case] = dict(totals.sums)
+
+    for tied in (True, False):
+        keep(f"tied {tied}", tied, ragged())
+    keep("clipped", True, ragged(), clip_norm=0.1)
+    keep("ppo", False, ragged(), algorithm="ppo", kl=KLConfig(coefficient=0.1))
+    one = [row for row in ragged() if row.prompt_id == "p1"]
+    keep("one row", True, one, entropy_coefficient=0.0)
+    results.update({f"trained/{name}": tensor for name, tensor in trained(ranks).items()})
+    if ranks.count > 1:
+        for rank in range(ranks.count):
+            work.deal = all_to(rank)
+            keep(f"all on rank {rank}", True, ragged())
+    # The last rank alone meets the NaN.
+    (folder / f"nan.{ranks.index}").write_text(message_of_a_nan(ranks))
+    work.deal = dealt
+    (folder / f"sums.{ranks.index}").write_text(json.dumps(sums))
+    if ranks.main:
+        save_file(results, folder / "gradients.safetensors")
+    leave()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]))

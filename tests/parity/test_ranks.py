@@ -1,0 +1,100 @@
+"""The gradient of a mini-batch is the same on one rank and on two, which hold a shard of the weights each."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import rank_worker
+from rank_worker import OPTIONS, ragged
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+from hpt_core.trainer.batch import facts
+from hpt_core.trainer.ranks import Ranks, deal
+from hpt_core.trainer.work import work
+from hpt_core.upge import plan
+
+ROOT = Path(__file__).parents[2]
+EXACT = {"rtol": 1e-9, "atol": 1e-13}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """What one rank left, and what two did."""
+    one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    rank_worker.main(one)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, rank_worker.__file__, str(two)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return one, two
+
+
+def of_case(folder: Path, case: str) -> dict[str, object]:
+    found = load_file(folder / "gradients.safetensors")
+    return {name.partition("/")[2]: value for name, value in found.items() if name.startswith(f"{case}/")}
+
+
+@pytest.mark.parametrize("case", ["tied True", "tied False", "clipped", "ppo", "one row"])
+def test_two_ranks_give_the_gradient_of_one(folders: tuple[Path, Path], case: str) -> None:
+    one, two = (of_case(folder, case) for folder in folders)
+    assert len(one) > 20 and all(gradient.abs().max() > 1e-6 for gradient in one.values())
+    assert_close(two, one, **EXACT)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_without_rows_adds_nothing(folders: tuple[Path, Path], rank: int) -> None:
+    one, two = folders
+    assert_close(of_case(two, f"all on rank {rank}"), of_case(one, "tied True"), **EXACT)
+
+
+def test_three_steps_of_adamw_and_muon(folders: tuple[Path, Path]) -> None:
+    one, two = (of_case(folder, "trained") for folder in folders)
+    assert_close(two, one, **EXACT)
+
+
+def test_sums_are_those_of_all_ranks(folders: tuple[Path, Path]) -> None:
+    one, two = folders
+    expected = json.loads((one / "sums.0").read_text())
+    first, second = (json.loads((two / f"sums.{rank}").read_text()) for rank in (0, 1))
+    assert first == second, "to the last bit, so that no rank decides otherwise than another"
+    for case, sums in expected.items():
+        assert first[case] == pytest.approx(sums, rel=1e-12)
+    assert expected["clipped"]["updates_clipped"] == 1
+    assert expected["one row"]["rows_trained"] == 1
+
+
+def test_a_nan_on_one_rank_stops_all(folders: tuple[Path, Path]) -> None:
+    one, two = folders
+    for path in (one / "nan.0", two / "nan.0", two / "nan.1"):
+        assert path.read_text().startswith("the loss is nan on prompts p0"), path.read_text()
+
+
+def test_rows_are_dealt_evenly_and_every_rank_has_as_many_micro_batches() -> None:
+    rows = ragged()
+    active = plan("hpt", facts(rows, "cpu"), **OPTIONS).active  # type: ignore[arg-type]
+    of_ranks = [work(rows, active, 60, Ranks(index, 4)) for index in range(4)]
+    assert len({len(micro_batches) for micro_batches in of_ranks}) == 1
+    taken = sorted(i for micro_batches in of_ranks for part in micro_batches for i in part or ())
+    assert taken == active.nonzero().squeeze(1).tolist()
+    lengths = [19, 1, 7, 7, 3, 12]
+    assert sorted(i for part in deal(lengths, 4) for i in part) == list(range(6))
+    assert max(sum(lengths[i] for i in part) for part in deal(lengths, 4)) == 19
+    assert deal([], 2) == [[], []] and deal([5], 2) == [[0], []]
+
+
+def test_shares_in_order_make_the_whole() -> None:
+    for count in (1, 2, 3, 5, 8):
+        shares = [Ranks(index, count).share(range(7)) for index in range(count)]
+        assert [i for share in shares for i in share] == list(range(7))
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1

@@ -1,0 +1,78 @@
+"""Formulas of the pass rate: what they compute, and that nothing else gets through."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hpt_core import formula
+from hpt_core.config import GateConfig
+from hpt_core.gate import Table, gate_of
+
+RATES = [0.0, 0.125, 0.5, 0.875, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("P", lambda p: p),
+        ("1 - P", lambda p: 1 - p),
+        ("P ** 2 / 2 + 0.25", lambda p: p**2 / 2 + 0.25),
+        ("P > 0.5", lambda p: float(p > 0.5)),
+        ("(P <= 0.5) * 2", lambda p: 2.0 * (p <= 0.5)),
+        ("min(P, 0.3)", lambda p: min(p, 0.3)),
+        ("max(P, 0.3)", lambda p: max(p, 0.3)),
+        ("sqrt(P) * exp(-P)", lambda p: p**0.5 * 2.718281828459045**-p),
+        ("abs(P - 0.5)", lambda p: abs(p - 0.5)),
+        ("1", lambda p: 1.0),
+    ],
+)
+def test_floats_and_tensors_agree(text: str, expected: formula.Function) -> None:
+    function = formula.parse(text)
+    wanted = [expected(rate) for rate in RATES]
+    assert [function(rate) for rate in RATES] == pytest.approx(wanted, rel=1e-12, abs=1e-15)
+    assert function(torch.tensor(RATES).double()).tolist() == pytest.approx(wanted, rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Q",
+        "P.real",
+        "__import__('os')",
+        "(lambda: P)()",
+        "P if P else 1",
+        "[P]",
+        "0 < P < 1",
+        "True",
+        "'a'",
+        "P +",
+    ],
+)
+def test_nothing_else_is_a_formula(text: str) -> None:
+    with pytest.raises(ValueError, match="formula of P"):
+        formula.parse(text)
+
+
+def test_gates_from_parameters() -> None:
+    rate = torch.tensor([0.0, 0.25, 1.0])
+    alpha, beta = gate_of(GateConfig(gamma=0.25))(rate)
+    assert (alpha.tolist(), beta.tolist()) == ([0, 0, 1], [1, 1, 0])
+    assert gate_of(GateConfig(kind="soft")) == Table()
+    gate = gate_of(GateConfig(kind="formula", alpha="P", beta="1 - P", offline="P * (1 - P)"))
+    assert [value.tolist() for value in gate(rate)] == [[0, 0.25, 1], [1, 0.75, 0]]
+    assert gate.offline(rate).tolist() == [0, 0.1875, 0]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"alpha": "P - 1"}, "alpha is -1.0 at P = 0.0"),
+        ({"beta": "1 / P"}, "beta has no value at P = 0.0"),
+        ({"offline": "sqrt(P - 1)"}, "offline is"),
+        ({"alpha": "rate"}, "'rate' in 'rate'"),
+    ],
+)
+def test_a_weight_that_cannot_be_is_refused_where_it_is_read(keys: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GateConfig(kind="formula", **keys)

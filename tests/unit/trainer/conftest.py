@@ -1,0 +1,54 @@
+"""A project of a size that trains in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hpt_core.data import tables
+from hpt_core.model import LoadedPolicy, save_policy
+from hpt_core.rollout.group import Group
+
+PARAMS = """
+seed: 3
+threads: 1
+curate:
+  train: [{name: s, reasoning_gym: chain_sum, size: 1, seed: 1}]
+  dev_size: 1
+  max_problem_chars: 100
+  benchmarks: {held: [{name: s, reasoning_gym: chain_sum, size: 1, seed: 2}]}
+base: {model: models/base}
+teacher: null
+rollout: {group_size: 4, max_prompt_tokens: 40, max_new_tokens: 8}
+experts: {max_tokens: 40, licenses: [mit], sources: [{name: worked, kind: program}]}
+arms: {program: {mix: {program: 1.0}}}
+train:
+  steps: 7
+  prompts_per_step: 4
+  gate: {gamma: 0.25}
+  checkpoint_every: 2
+  dev_every: 3
+  optimizer: {name: muon, lr: 0.003, matrix_lr: 0.01}
+evaluate: {samples: 2}
+verifier: {}
+tracking: {experiment: e, registered_model: m}
+schedule: {cron: "0 2 * * *", timezone: UTC}
+"""
+
+
+@pytest.fixture
+def project(policy: LoadedPolicy, make_group: Callable[..., Group], tmp_path: Path) -> Path:
+    """The inputs of `train`, of a size that takes a second."""
+    groups = [make_group(f"{i} + {i}", [0], "program" if i % 3 else None) for i in range(9)]
+    prompts = [tables.as_row(group.task.prompt) | {"answer": "9"} for group in groups]
+    experts = [tables.as_row(group.task.expert) for group in groups if group.task.expert]
+    tables.write(tmp_path / "data/prompts/train.parquet", prompts[:-1], tables.PROMPTS)
+    tables.write(tmp_path / "data/prompts/dev.parquet", prompts[-1:], tables.PROMPTS)
+    tables.write(tmp_path / "data/experts/experts.parquet", experts, tables.EXPERTS)
+    # So that training draws random numbers, which a restart must draw again.
+    policy.model.config.attention_dropout = 0.1
+    save_policy(policy, tmp_path / "models/base")
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    return tmp_path

@@ -1,0 +1,89 @@
+"""Rows as tensors: each whole and in order, with no more padding than the longest asks for."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from hpt_core.trainer.batch import Row, micro_batches, pad
+
+CPU = torch.device("cpu")
+PAD = 999
+
+
+def row(prompt: int, response: int, first: int = 1) -> Row:
+    """Tokens counted on from `first`, so that each says where it belongs."""
+    tokens = list(range(first, first + prompt + response))
+    logp = [-0.5 * token for token in tokens[prompt:]]
+    return Row("p", tokens[:prompt], tokens[prompt:], logp, 1.0, 0, None)
+
+
+@pytest.fixture
+def ragged() -> list[Row]:
+    lengths = [(3, 4), (1, 1), (6, 1), (2, 9), (5, 0)]
+    return [row(prompt, response, 100 * i + 1) for i, (prompt, response) in enumerate(lengths)]
+
+
+def test_a_row_is_prompt_and_response_and_then_padding(ragged: list[Row]) -> None:
+    batch = pad(ragged, PAD, CPU)
+    assert batch.input_ids.shape == (5, 2 + 9), "the longest row, not the longest prompt and response"
+    for given, tokens in zip(ragged, batch.input_ids.tolist(), strict=True):
+        assert tokens == [*given.prompt, *given.response] + [PAD] * (11 - given.length)
+
+
+def test_mask_and_old_log_probabilities_start_at_the_response(ragged: list[Row]) -> None:
+    batch = pad(ragged, PAD, CPU)
+    assert batch.mask.shape == batch.logp_old.shape == (5, 9)
+    for given, mask, logp, start in zip(ragged, batch.mask, batch.logp_old, batch.start, strict=True):
+        n = len(given.response)
+        assert mask.tolist() == [True] * n + [False] * (9 - n)
+        assert logp[:n].tolist() == list(given.logp_old) and not logp[n:].any()
+        assert start == len(given.prompt)
+
+
+def test_a_demonstration_has_no_old_log_probabilities() -> None:
+    demonstration = Row("p", [1, 2], [3, 4, 5], (), 1.0, 0, "human")
+    assert not pad([demonstration, row(2, 4)], PAD, CPU).logp_old[0].any()
+
+
+def test_tokens_are_those_of_the_responses_in_order(ragged: list[Row]) -> None:
+    batch = pad(ragged, PAD, CPU)
+    index, number, column = batch.tokens
+    assert batch.input_ids[index, column].tolist() == [t for given in ragged for t in given.response]
+    assert_close(batch.logp_old[index, number], -0.5 * batch.input_ids[index, column].float())
+
+
+@pytest.mark.parametrize("budget", [1, 40, 64, 300, 10**6])
+def test_micro_batches_are_within_the_budget_and_as_full_as_the_order_allows(budget: int) -> None:
+    draw = random.Random(4)
+    rows = [row(draw.randint(1, 12), draw.randint(1, 40)) for _ in range(60)]
+    active = torch.tensor([draw.random() < 0.7 for _ in rows])
+    cut = list(micro_batches(rows, active, budget))
+    order = [i for part in cut for i in part]
+    assert sorted(order) == active.nonzero().squeeze(1).tolist(), "every active row once"
+    lengths = [rows[i].length for i in order]
+    assert lengths == sorted(lengths, reverse=True)
+    for part in cut:
+        assert pad([rows[i] for i in part], PAD, CPU).input_ids.numel() <= budget or len(part) == 1
+    for part, following in pairwise(cut):
+        assert rows[part[0]].length * (len(part) + 1) > budget, "the next row would have been too much"
+        assert rows[following[0]].length <= rows[part[-1]].length
+
+
+def test_long_prompts_and_long_responses_together_cost_their_sum_and_no_more() -> None:
+    """Side by side as prompt | response columns these two would be 100 wide, and not fit."""
+    rows = [row(50, 2), row(2, 50)]
+    assert list(micro_batches(rows, torch.tensor([True, True]), 104)) == [[0, 1]]
+    assert list(micro_batches(rows, torch.tensor([True, True]), 103)) == [[0], [1]]
+
+
+def test_no_active_row_is_no_batch() -> None:
+    assert list(micro_batches([row(2, 2)], torch.tensor([False]), 100)) == []
+
+
+def test_a_row_knows_its_length() -> None:
+    assert row(2, 3).length == 5

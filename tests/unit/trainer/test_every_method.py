@@ -1,0 +1,176 @@
+"""Every entry of the table trains, and goes on from a checkpoint as if it had not been stopped."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hpt_core.config import (
+    GateConfig,
+    HintConfig,
+    KLConfig,
+    MixSchedule,
+    OptimizerConfig,
+    RolloutConfig,
+    TrainConfig,
+)
+from hpt_core.model import LoadedPolicy, weights_hash
+from hpt_core.rollout.group import Group, Task
+from hpt_core.rollout.hf import HFEngine
+from hpt_core.trainer.checkpoint import Checkpoints
+from hpt_core.trainer.loop import train
+from hpt_core.trainer.run import Run
+from hpt_core.types import Verdict
+from hpt_core.upge import ALGORITHMS
+
+ROLLOUT = RolloutConfig(group_size=4, max_prompt_tokens=60, max_new_tokens=6)
+
+
+class Fickle:
+    """Fails the prompts in `hopeless`; judges the rest by the length of the response."""
+
+    def __init__(self, hopeless: Sequence[str] = ()) -> None:
+        self.hopeless, self.heard = hopeless, list[str]()
+
+    def verify(self, items: Sequence[tuple[str, str, str]]) -> list[Verdict]:
+        self.heard += [response for response, _, _ in items]
+        return [
+            Verdict(gold not in self.hopeless and len(response) % 2 == 0, None) for response, gold, _ in items
+        ]
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.steps: dict[int, Mapping[str, float]] = {}
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.steps[step] = metrics
+
+
+@pytest.fixture
+def tasks(make_group: Callable[..., Group]) -> list[Task]:
+    """Six prompts, two without a demonstration; "1 + 1" and "2 + 2" are hopeless."""
+    made = [make_group(f"{i} + {i}", [0], "human" if i % 3 else None).task for i in range(6)]
+    return [
+        replace(task, prompt=replace(task.prompt, answer="never")) if i in (1, 2) else task
+        for i, task in enumerate(made)
+    ]
+
+
+def run_of(policy: LoadedPolicy, tasks: list[Task], name: str, steps: int = 4, **changes: Any) -> Run:
+    own = copy.deepcopy(policy.model)
+    policy = policy._replace(model=own)
+    keys = {
+        "algorithm": name,
+        "steps": 4,
+        "prompts_per_step": 6,
+        "updates_per_step": 2,
+        "optimizer": OptimizerConfig(lr=3e-3),
+        "checkpoint_every": 2,
+        "dev_every": 4,
+        "sft_buffer": 2,
+        "hint": HintConfig(slices=3, high=0.9, low=0.6, steps=10),
+        "mu": MixSchedule(peak=0.8, valley=0.2, decay_steps=4) if name == "chord" else None,
+        **changes,
+    }
+    config = TrainConfig(**{**keys, "steps": steps})
+    return Run(policy, HFEngine(policy), Fickle(["never"]), tasks, tasks[:1], config, ROLLOUT, seed=3)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_trains_and_resumes(policy: LoadedPolicy, tasks: list[Task], tmp_path: Path, name: str) -> None:
+    before, whole, sink = weights_hash(policy.model), run_of(policy, tasks, name), Sink()
+    train(whole, Checkpoints(tmp_path / "whole", "f"), sink)
+    assert weights_hash(whole.policy.model) != before
+    assert all(isfinite(value) for metrics in sink.steps.values() for value in metrics.values())
+    assert all(metrics["grad_norm"] > 0 for metrics in sink.steps.values())
+    assert all(metrics["mfu"] > 0 for metrics in sink.steps.values())
+
+    train(run_of(policy, tasks, name, steps=2), Checkpoints(tmp_path / "cut", "f"), Sink())
+    again = run_of(policy, tasks, name)
+    train(again, Checkpoints(tmp_path / "cut", "f"), Sink())
+    assert weights_hash(again.policy.model) == weights_hash(whole.policy.model)
+
+
+def last(policy: LoadedPolicy, tasks: list[Task], name: str, folder: Path, **changes: Any) -> Sink:
+    sink = Sink()
+    train(run_of(policy, tasks, name, **changes), Checkpoints(folder, "f"), sink)
+    return sink
+
+
+def test_relift_imitates_when_its_buffer_is_full(
+    policy: LoadedPolicy, tasks: list[Task], tmp_path: Path
+) -> None:
+    """Two prompts with a demonstration fail in every step, and two make a batch."""
+    sink = last(policy, tasks, "relift", tmp_path / "a")
+    assert all(metrics["nll/human"] > 0 for metrics in sink.steps.values())
+    patient = last(policy, tasks, "relift", tmp_path / "b", sft_buffer=3)
+    assert not any("nll/human" in metrics for metrics in patient.steps.values()), "the same two wait once"
+
+
+def test_uft_samples_after_a_hint_and_verifies_both_together(
+    policy: LoadedPolicy, tasks: list[Task], tmp_path: Path
+) -> None:
+    run, sink = run_of(policy, tasks, "uft"), Sink()
+    train(run, Checkpoints(tmp_path / "c", "f"), sink)
+    assert all(metrics["hint/tokens"] > 0 for metrics in sink.steps.values())
+    # The whole of it, end of turn aside, is "7 as ever".
+    assert any(response.startswith("7 as ") for response in run.verifier.heard)  # type: ignore[attr-defined]
+
+
+def test_a_soft_gate_trains_both(policy: LoadedPolicy, tasks: list[Task], tmp_path: Path) -> None:
+    for gate in (
+        GateConfig(kind="soft"),
+        GateConfig(kind="formula", alpha="P", beta="1 - P", offline="P / 2"),
+    ):
+        sink = last(policy, tasks, "hpt", tmp_path / gate.kind, gate=gate)
+        assert sum(metrics["gate/both"] for metrics in sink.steps.values()) > 0
+
+
+def test_ppo_learns_the_value_of_what_it_samples(
+    policy: LoadedPolicy, tasks: list[Task], tmp_path: Path
+) -> None:
+    """With a rate for the head alone: it must come to predict the rewards better than 0 does."""
+    sink = last(
+        policy,
+        tasks,
+        "ppo",
+        tmp_path,
+        steps=12,
+        optimizer=OptimizerConfig(lr=1e-9),
+        value={"lr": 0.05, "clip": None},
+    )
+    errors = [metrics["value/error"] for metrics in sink.steps.values()]
+    assert sum(errors[-3:]) < 0.8 * sum(errors[:3])
+
+
+def test_a_kl_is_measured_and_holds(policy: LoadedPolicy, tasks: list[Task], tmp_path: Path) -> None:
+    far, near = (
+        last(policy, tasks, "grpo", tmp_path / str(strength), kl=KLConfig(coefficient=strength))
+        for strength in (1e-9, 10.0)
+    )
+    assert 0 < near.steps[4]["kl/reference"] < far.steps[4]["kl/reference"]
+
+
+def test_gradient_checkpointing_changes_nothing(
+    policy: LoadedPolicy, tasks: list[Task], tmp_path: Path
+) -> None:
+    hashes = []
+    for on in (False, True):
+        run = run_of(policy, tasks, "hpt", gradient_checkpointing=on)
+        train(run, Checkpoints(tmp_path / str(on), "f"), Sink())
+        hashes.append(weights_hash(run.policy.model))
+    assert hashes[0] == hashes[1]
+
+
+def test_only_psft_and_rl_plus_look_back(policy: LoadedPolicy) -> None:
+    looking = {name for name, entry in ALGORITHMS.items() if "old_demonstrations" in entry.needs}
+    assert looking == {"psft", "rl_plus"}
+    assert torch.is_grad_enabled()
