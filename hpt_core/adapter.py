@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, arXiv 2106.09685): training them, and the plain weights that they amount to."""
+"""Low-rank adapters (LoRA, arXiv 2106.09685). The weights that they amount to: `model.whole_weights`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from contextlib import contextmanager
 import peft
 import torch
 from peft.tuners.lora import LoraLayer
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from hpt_core.config import LoraConfig
 from hpt_core.errors import InputError
-from hpt_core.model import LoadedPolicy, whole
+from hpt_core.model import LoadedPolicy
 from hpt_core.seeds import derive
 
 NAME = "default"
@@ -48,22 +47,6 @@ def with_lora(policy: LoadedPolicy, config: LoraConfig, seed: int) -> LoadedPoli
     return policy
 
 
-def merged(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """The state dict of the plain model: base + delta under the base's names, whole; `model` stays as it is.
-
-    Of a model without adapters its own. Of a sharded one all ranks must see it through. Never peft's merge
-    and unmerge, after which base weights are off by rounding.
-    """
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
-    for name, tensor in model.state_dict().items():
-        owner, _, rest = name.partition(".lora_")
-        if rest and owner in layers:
-            continue
-        if name.endswith(".base_layer.weight"):
-            tensor = _sum(tensor, layers[name.removesuffix(".base_layer.weight")])
-        yield name.replace(".base_layer.", ".").removeprefix("base_model.model."), whole(tensor)
-
-
 def has_adapters(model: PreTrainedModel) -> bool:
     return any(isinstance(module, LoraLayer) for module in model.modules())
 
@@ -79,9 +62,3 @@ def without_adapters(model: PreTrainedModel) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.enable_adapters(True)
-
-
-@torch.no_grad()
-def _sum(base: Tensor, layer: LoraLayer) -> Tensor:
-    delta: Tensor = layer.get_delta_weight(NAME)  # type: ignore[attr-defined]  # each kind of layer has it
-    return (base + delta).to(base.dtype)

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from hpt_core.errors import InputError
+
+BASE = ".base_layer.weight"
+"""How the name of a weight ends that an adapter stands on."""
 
 
 class LoadedPolicy(NamedTuple):
@@ -60,17 +64,15 @@ def save_policy(policy: LoadedPolicy, folder: Path, *, write: bool = True) -> No
 
     Of a sharded policy every rank calls this, and one of them with `write`.
     """
-    state = policy.model.state_dict(keep_vars=True)
-    saved: dict[int, Tensor] = {}
-    # By identity: what is tied stands under two names, is gathered once, and is saved once.
-    for key, value in {id(value): value for value in state.values()}.items():
-        weight = whole(value.detach())
+    kept: dict[str, Tensor] = {}
+    for name, weight in whole_weights(policy.model):
         if write:
-            saved[key] = weight.cpu()
+            kept[name] = weight.cpu()
     if write:
         folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: saved[id(value)] for name, value in state.items()}
-        policy.model.save_pretrained(folder, state_dict=weights)
+        parameters = {name for name, _ in policy.model.named_parameters(remove_duplicate=False)}
+        buffers = {n: b for n, b in policy.model.state_dict().items() if n not in parameters}
+        policy.model.save_pretrained(folder, state_dict=buffers | kept)
         policy.tokenizer.save_pretrained(folder)
 
 
@@ -88,10 +90,26 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+@torch.no_grad()
 def whole_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """Every parameter in order of name, detached and whole, tied ones once; all ranks must see it through."""
-    for name, parameter in sorted(model.named_parameters()):
-        yield name, whole(parameter.detach())
+    """Parameters of the plain model in order of name, detached and whole, tied ones once.
+
+    Adapters are added to the weights that they stand on, under those weights' names, and `model` stays as it
+    is: after peft's merge and unmerge base weights would be off by rounding. Of a sharded model all ranks
+    must see it through.
+    """
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+    plain = {}
+    for name, parameter in model.named_parameters():
+        owner, _, rest = name.partition(".lora_")
+        if not (rest and owner in layers):
+            plain[name.replace(".base_layer.", ".")] = (parameter, layers.get(name.removesuffix(BASE)))
+    for name, (parameter, layer) in sorted(plain.items()):
+        weight = parameter.detach()
+        if layer is not None:
+            (adapter,) = layer.active_adapters
+            weight = (weight + layer.get_delta_weight(adapter)).to(weight.dtype)  # type: ignore[attr-defined]
+        yield name, whole(weight)
 
 
 def stop_tokens(policy: LoadedPolicy) -> frozenset[int]:

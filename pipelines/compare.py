@@ -60,7 +60,7 @@ def compare(results: Results, seed: int, draws: int, root: Path) -> dict[str, An
 def training(steps: Sequence[Row], gate: Sequence[Row]) -> dict[str, Any]:
     """What an arm's training amounted to: totals of its log and its gate decisions."""
     shares = [row["offline_share"] for row in steps if row.get("offline_share") is not None]
-    demonstrations = Counter(row["kind"] for row in gate if row["route"] == "sft")
+    demonstrations = Counter(row["kind"] for row in gate if row["route"] in ("sft", "both"))
     return {
         "steps": len(steps),
         "offline_share": math.fsum(shares) / len(shares) if shares else 0.0,

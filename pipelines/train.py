@@ -17,9 +17,11 @@ from typing import Any
 import torch
 
 import hpt_core
+from hpt_core.adapter import with_lora
 from hpt_core.chat import Chat
 from hpt_core.data import tables
 from hpt_core.data.provenance import choose
+from hpt_core.errors import InputError
 from hpt_core.model import LoadedPolicy, load_policy, save_policy, weights_hash
 from hpt_core.protocols import MetricSink
 from hpt_core.rollout.group import Task
@@ -28,6 +30,7 @@ from hpt_core.trainer.loop import train
 from hpt_core.trainer.ranks import ALONE, Ranks, launched
 from hpt_core.trainer.run import Run
 from hpt_core.types import Prompt, Trajectory
+from hpt_core.upge import algorithm
 from pipelines.params import Params
 from pipelines.policy import build_engine, build_verifier, fitting
 from pipelines.progress import ProgressBar, StepProgress
@@ -72,10 +75,14 @@ def run(
     checkpoints = Checkpoints(paths.checkpoints(arm), fingerprint(made_of), made_of, ranks)
     tasks, dev, left_out = load_tasks(params, arm, policy, paths)
     steps = params.train.steps
+    _check_room(tasks, params, policy)
+    engine = build_engine(params, _sampled(policy, params, ranks))
+    if params.train.lora is not None:
+        policy = with_lora(policy, params.train.lora, params.seed)
     with build_verifier(params) as verifier, _progress(arm, steps, ranks) as shown:
         job = Run(
             policy=policy,
-            engine=build_engine(params, _sampled(policy, ranks)),
+            engine=engine,
             verifier=verifier,
             tasks=tasks,
             dev=dev,
@@ -98,6 +105,19 @@ def run(
     return {"seconds": seconds, "result": hashlib.md5(metrics.encode()).hexdigest()}
 
 
+def _check_room(tasks: Sequence[Task], params: Params, policy: LoadedPolicy) -> None:
+    """Raises InputError where the model has no positions for a demonstration, or for what follows it."""
+    room: int = policy.model.config.max_position_embeddings
+    hinted = "hint" in algorithm(params.train.algorithm).needs
+    after = params.rollout.max_new_tokens if hinted else 0
+    longest = max(len(task.tokens) + len(task.demonstration) + after for task in tasks)
+    if longest > room:
+        raise InputError(
+            f"train: a prompt with its demonstration{' as a hint and a rollout' if hinted else ''} has "
+            f"{longest} tokens, and the model has {room} positions; lower experts.max_tokens in params.yaml"
+        )
+
+
 @contextmanager
 def _progress(arm: str, steps: int, ranks: Ranks) -> Iterator[list[MetricSink]]:
     """A bar, on the main rank."""
@@ -108,9 +128,10 @@ def _progress(arm: str, steps: int, ranks: Ranks) -> Iterator[list[MetricSink]]:
         yield [StepProgress(bar)]
 
 
-def _sampled(policy: LoadedPolicy, ranks: Ranks) -> LoadedPolicy:
-    """What the engine holds: the policy itself, or a copy of one that is about to be sharded."""
-    return policy if ranks.count == 1 else policy._replace(model=copy.deepcopy(policy.model))
+def _sampled(policy: LoadedPolicy, params: Params, ranks: Ranks) -> LoadedPolicy:
+    """What the engine holds: the policy itself, or a copy of one that will be sharded or get adapters."""
+    shared = ranks.count == 1 and params.train.lora is None
+    return policy if shared else policy._replace(model=copy.deepcopy(policy.model))
 
 
 class Tee:

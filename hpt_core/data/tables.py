@@ -61,7 +61,7 @@ ROLLOUTS = _schema(
 )
 PASS_RATES = _schema(prompt_id=TEXT, samples=INT, solved=INT, pass_rate=REAL)
 GATE = _schema(
-    nullable=("trajectory_id", "kind"),
+    nullable=("pass_rate", "trajectory_id", "kind"),
     step=INT,
     prompt_id=TEXT,
     pass_rate=REAL,

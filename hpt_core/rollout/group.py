@@ -51,8 +51,11 @@ class Group:
 
     @property
     def decidable(self) -> bool:
-        """A pass rate and a baseline need two verdicts; without them the prompt sits the step out."""
-        return len(self.rewards) >= 2
+        """A pass rate and a baseline need two verdicts; without them the prompt sits the step out.
+
+        Where nothing was sampled there is nothing to decide.
+        """
+        return len(self.rewards) >= 2 or not self.rollouts
 
     @property
     def pass_rate(self) -> float:
@@ -129,7 +132,7 @@ def gate_row(group: Group, step: int, route: Route) -> dict[str, Any]:
     return {
         "step": step,
         "prompt_id": group.task.prompt.prompt_id,
-        "pass_rate": group.pass_rate,
+        "pass_rate": group.pass_rate if group.rewards else None,
         "route": route,
         "trajectory_id": expert.trajectory_id if expert else None,
         "kind": expert.kind if expert else None,

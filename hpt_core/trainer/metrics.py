@@ -24,9 +24,6 @@ def step_metrics(groups: Sequence[Group], routes: Sequence[Route], totals: Total
 
 
 def _of_groups(groups: Sequence[Group], routes: Sequence[Route]) -> dict[str, float]:
-    rewards = [reward for group in groups for reward in group.rewards]
-    done = [rollout.completion for group in groups for rollout in group.rollouts]
-    rates = [group.pass_rate for group in groups]
     decisions = Counter(routes)
     kinds = Counter(
         group.task.expert.kind
@@ -35,16 +32,25 @@ def _of_groups(groups: Sequence[Group], routes: Sequence[Route]) -> dict[str, fl
     )
     hints = [group.task.hint for group in groups]
     return {
+        **(_of_rollouts(groups) if any(group.rollouts for group in groups) else {}),
+        **{f"gate/{route}": decisions[route] for route in get_args(Route)},
+        **{f"gate/sft_{kind}": count for kind, count in sorted(kinds.items())},
+        **({"hint/tokens": fmean(hints)} if any(hints) else {}),
+    }
+
+
+def _of_rollouts(groups: Sequence[Group]) -> dict[str, float]:
+    rewards = [reward for group in groups for reward in group.rewards]
+    done = [rollout.completion for group in groups for rollout in group.rollouts]
+    rates = [group.pass_rate for group in groups]
+    return {
         "reward/mean": fmean(rewards),
         "reward/std": pstdev(rewards),
         "solve/none": fmean(rate == 0 for rate in rates),
         "solve/some": fmean(0 < rate < 1 for rate in rates),
         "solve/all": fmean(rate == 1 for rate in rates),
-        **{f"gate/{route}": decisions[route] for route in get_args(Route)},
-        **{f"gate/sft_{kind}": count for kind, count in sorted(kinds.items())},
         "response/length": fmean(len(completion.token_ids) for completion in done),
         "response/truncated": fmean(completion.finish_reason == "length" for completion in done),
-        **({"hint/tokens": fmean(hints)} if any(hints) else {}),
     }
 
 
@@ -104,7 +110,7 @@ class Speed:
     def metrics(self, seconds: Mapping[str, float], generated: float, totals: Totals) -> dict[str, float]:
         return {
             **{f"seconds/{phase}": spent for phase, spent in seconds.items()},
-            "tokens_per_s/generate": generated / seconds["generate"],
+            **({"tokens_per_s/generate": generated / seconds["generate"]} if generated else {}),
             "tokens_per_s/update": totals["tokens_trained"] / seconds["update"],
             "mfu": totals["flops"] / seconds["update"] / self.rate,
         }

@@ -18,8 +18,10 @@ from hpt_core.upge import algorithm
 
 
 def sample_groups(run: Run, step: int, clock: Clock) -> list[Group]:
-    """Judged rollouts for every prompt of the step."""
+    """Judged rollouts for every prompt of the step; none for a method that trains on none."""
     tasks = prompts_of(run, step)
+    if algorithm(run.config.algorithm).rollouts is None:
+        return [Group(task, []) for task in tasks]
     mine = run.ranks.share(tasks)
     with clock.phase("generate"):
         completions = sample(run.engine, mine, run.rollout, step, run.seed)

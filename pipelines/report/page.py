@@ -19,6 +19,7 @@ from pipelines.report.results import Results, Row
 
 ROUTES = {
     "sft": "trained on the demonstration",
+    "both": "trained on the demonstration and on its own rollouts",
     "rl": "trained on its own rollouts",
     "equal": "all rollouts earned the same: nothing to learn",
     "no_expert": "a demonstration was wanted, none exists",
@@ -76,7 +77,7 @@ def render(
         source_charts={name: _sources(results, comparison, name) for name in results.benchmarks},
         curves=_curves(results, styles),
         gates={arm: _gate(arm, results.gates[arm]) for arm in results.arms if results.gates[arm]},
-        routes=ROUTES,
+        routes=_routes([row for rows in results.gates.values() for row in rows]),
         examples={name: choose(results, name, seed) for name in results.benchmarks},
         experts=results.experts or {},
     )
@@ -132,10 +133,16 @@ def _points(steps: Sequence[Row], key: str) -> tuple[tuple[float, float], ...]:
     return tuple((step, float(value)) for step, value in values if value is not None and math.isfinite(value))
 
 
+def _routes(rows: Sequence[Row]) -> dict[str, str]:
+    """Route -> meaning. Only a soft gate or an ungated mix ever trains both; else a legend does without it."""
+    taken = {row["route"] for row in rows}
+    return {route: meaning for route, meaning in ROUTES.items() if route != "both" or route in taken}
+
+
 def _gate(arm: str, rows: Sequence[Row]) -> Markup:
     steps = sorted({row["step"] for row in rows})
     totals = dict.fromkeys(steps, 0)
-    counts = {route: dict.fromkeys(steps, 0) for route in ROUTES}
+    counts = {route: dict.fromkeys(steps, 0) for route in _routes(rows)}
     for row in rows:
         totals[row["step"]] += 1
         counts[row["route"]][row["step"]] += 1

@@ -120,6 +120,7 @@ def test_the_clip_is_an_option(clip, ragged):
     low, high = clip if isinstance(clip, tuple) else (clip, clip)
     batch = ragged(15)
     agree(upge.loss("dapo", batch, clip=clip), rollouts.token_mean_grpo(batch, low, high), batch)
+    agree(upge.loss("gmpo", batch, clip=clip), rollouts.gmpo(batch, low, high), batch)
 
 
 @pytest.mark.parametrize("name", CLIPPED)

@@ -113,10 +113,10 @@ def gspo(batch: Tokens) -> Tensor:
     return -sum(terms) / len(terms)
 
 
-def gmpo(batch: Tokens) -> Tensor:
+def gmpo(batch: Tokens, low: float = 0.4, high: float = 0.4) -> Tensor:
     """arXiv 2507.20673 as its release writes it, one product of ratios for each sequence.
 
-    The sign s of -A makes a maximum of both clips; the range (e^-0.4, e^0.4) is taken in logarithms and
+    The sign s of -A makes a maximum of both clips; the range (e^-low, e^high) is taken in logarithms and
     token by token, before the product.
     """
     terms = []
@@ -124,7 +124,8 @@ def gmpo(batch: Tokens) -> Tensor:
         for i, a in zip(rollouts, zscores(batch, rollouts), strict=True):
             s = -1 if a >= 0 else 1
             moved = s * (logp(batch, i) - logp_old(batch, i))
-            ratios = torch.exp(s * torch.max(moved, moved.clamp(-0.4, 0.4)))
+            held = moved.clamp(-high, low) if s < 0 else moved.clamp(-low, high)
+            ratios = torch.exp(s * torch.max(moved, held))
             terms.append(ratios.prod() ** (1 / len(ratios)) * a)
     return -sum(terms) / len(terms)
 

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 import torch
 
+from hpt_core.adapter import with_lora
 from hpt_core.config import (
     GateConfig,
     HintConfig,
     KLConfig,
+    LoraConfig,
     MixSchedule,
     OptimizerConfig,
     RolloutConfig,
@@ -65,8 +67,10 @@ def tasks(make_group: Callable[..., Group]) -> list[Task]:
 
 
 def run_of(policy: LoadedPolicy, tasks: list[Task], name: str, steps: int = 4, **changes: Any) -> Run:
-    own = copy.deepcopy(policy.model)
-    policy = policy._replace(model=own)
+    policy = policy._replace(model=copy.deepcopy(policy.model))
+    engine = HFEngine(policy)
+    if lora := changes.get("lora"):
+        policy = with_lora(policy._replace(model=copy.deepcopy(policy.model)), lora, seed=3)
     keys = {
         "algorithm": name,
         "steps": 4,
@@ -81,7 +85,7 @@ def run_of(policy: LoadedPolicy, tasks: list[Task], name: str, steps: int = 4, *
         **changes,
     }
     config = TrainConfig(**{**keys, "steps": steps})
-    return Run(policy, HFEngine(policy), Fickle(["never"]), tasks, tasks[:1], config, ROLLOUT, seed=3)
+    return Run(policy, engine, Fickle(["never"]), tasks, tasks[:1], config, ROLLOUT, seed=3)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -157,6 +161,32 @@ def test_a_kl_is_measured_and_holds(policy: LoadedPolicy, tasks: list[Task], tmp
         for strength in (1e-9, 10.0)
     )
     assert 0 < near.steps[4]["kl/reference"] < far.steps[4]["kl/reference"]
+
+
+def test_adapters_train_and_resume_and_the_sampler_has_them(
+    policy: LoadedPolicy, tasks: list[Task], tmp_path: Path
+) -> None:
+    keys: dict[str, Any] = {
+        "lora": LoraConfig(rank=2, alpha=64.0),
+        "kl": KLConfig(coefficient=0.1),
+        "updates_per_step": 1,  # so that the first is measured from the start itself
+    }
+    whole = run_of(policy, tasks, "hpt", **keys)
+    base = {
+        name: value.clone() for name, value in whole.policy.model.named_parameters() if ".base_layer" in name
+    }
+    train(whole, Checkpoints(tmp_path / "whole", "f"), sink := Sink())
+    assert whole.engine.policy == weights_hash(whole.policy.model) != weights_hash(policy.model)
+    assert (
+        sink.steps[1]["kl/reference"] == pytest.approx(0, abs=1e-4) and sink.steps[4]["kl/reference"] > 1e-4
+    )
+    for name, value in whole.policy.model.named_parameters():
+        assert name not in base or torch.equal(value, base[name])
+
+    train(run_of(policy, tasks, "hpt", steps=2, **keys), Checkpoints(tmp_path / "cut", "f"), Sink())
+    again = run_of(policy, tasks, "hpt", **keys)
+    train(again, Checkpoints(tmp_path / "cut", "f"), Sink())
+    assert weights_hash(again.policy.model) == weights_hash(whole.policy.model)
 
 
 def test_gradient_checkpointing_changes_nothing(

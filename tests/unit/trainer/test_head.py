@@ -157,10 +157,14 @@ def test_bfloat16_products_lose_no_more_than_the_plain_ones(
     monkeypatch: pytest.MonkeyPatch, through_entropy: bool
 ) -> None:
     """Against float64, on tokens that are almost certain, where p - 1 would vanish in bfloat16."""
-    truth, case = Case(torch.float64), Case(torch.float32)
+    truth, case = Case(torch.float64, tokens=2000), Case(torch.float32, tokens=2000)
     for one in (truth, case):
         with torch.no_grad():
-            one.hidden += 3 * one.weight[one.target]
+            one.weight /= one.weight.norm(dim=1, keepdim=True)
+            one.bias *= 0.1
+            one.hidden.mul_(0.3).add_(one.weight[one.target], alpha=17.0)
+    certainty = plain(truth, truth.bias, 0.9)[0].detach().exp()
+    assert 0.99 < float(certainty.median()) < 0.9999
     cut(monkeypatch, (16, 32))
 
     def found(of: Case, logp: Tensor, entropy: Tensor) -> list[Tensor]:
