@@ -58,7 +58,8 @@ def _compile(node: ast.expr, text: str) -> Function:
             return _apply(_OPERATORS[type(op)], [left, right], text)
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
             truth = _apply(_OPERATORS[type(op)], [left, right], text)
-            return lambda rate: 1.0 * truth(rate)
+            # Of the rate's type: a bare 1.0 * bool would be a float32 tensor.
+            return lambda rate: truth(rate) * (1.0 + 0.0 * rate)
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
             return _apply(_FUNCTIONS[name], arguments, text)
     raise ValueError(

@@ -20,6 +20,7 @@ RATES = [0.0, 0.125, 0.5, 0.875, 1.0]
         ("P ** 2 / 2 + 0.25", lambda p: p**2 / 2 + 0.25),
         ("P > 0.5", lambda p: float(p > 0.5)),
         ("(P <= 0.5) * 2", lambda p: 2.0 * (p <= 0.5)),
+        ("0.3 * (P > 0.5)", lambda p: 0.3 * (p > 0.5)),
         ("min(P, 0.3)", lambda p: min(p, 0.3)),
         ("max(P, 0.3)", lambda p: max(p, 0.3)),
         ("sqrt(P) * exp(-P)", lambda p: p**0.5 * 2.718281828459045**-p),
