@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test
+.PHONY: run test bench
 
 run: $(VENV)/.run
 	$(BIN)/hpt run
@@ -14,6 +14,9 @@ test: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+bench: $(VENV)/.bench  # MODEL=FOLDER measures a model of one's own
+	$(BIN)/python -m tests.bench $(if $(MODEL),--model $(MODEL))
+
 $(VENV)/.run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing the pinned packages into $(VENV): two or three minutes"
@@ -22,4 +25,8 @@ $(VENV)/.run: pyproject.toml constraints.txt
 
 $(VENV)/.test: $(VENV)/.run
 	$(BIN)/pip install -qq -c constraints.txt -e '.[test]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.run
+	$(BIN)/pip install -qq -c constraints.txt -e '.[bench]'
 	touch $@

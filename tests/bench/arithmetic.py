@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -29,7 +30,7 @@ def forward_backward(folder: Path | None) -> None:
 
     def step() -> None:
         with autocast(model.device, "bfloat16"):
-            logp = learner(batch, 1.0, False)[0]
+            logp = learner(batch, 1.0).logp
         logp[batch.mask].sum().backward()
         model.zero_grad(set_to_none=True)
 
@@ -59,7 +60,7 @@ def _rows(vocabulary: int) -> list[Row]:
     return rows
 
 
-def _timed(call: object, times: int = 1) -> float:
+def _timed(call: Callable[[], object], times: int = 1) -> float:
     start = time.perf_counter()
     for _ in range(times):
         call()

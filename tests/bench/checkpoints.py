@@ -11,6 +11,8 @@ from pipelines.params import load_params
 from tests.bench.table import show
 
 STEPS, EVERY = 30, 5
+ALONE = ["teacher=null", "~arms.teacher", "~arms.mixed"]
+"""One arm, whose demonstrations code writes."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -19,11 +21,9 @@ def overhead(_: Path | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         shutil.copytree(ROOT / "conf", root / "conf")
-        recipes.write(root, "embedded", ["teacher=null"])
+        recipes.write(root, "embedded", ALONE)
         usual = load_params(root / "params.yaml").train.checkpoint_every
-        recipes.write(
-            root, "embedded", ["teacher=null", f"train.steps={STEPS}", f"train.checkpoint_every={EVERY}"]
-        )
+        recipes.write(root, "embedded", [*ALONE, f"train.steps={STEPS}", f"train.checkpoint_every={EVERY}"])
         seconds = _train(root)
     checkpoint = seconds["checkpoint"] / (STEPS // EVERY)
     step = (sum(seconds.values()) - seconds["checkpoint"]) / STEPS

@@ -26,6 +26,10 @@ class Shape:
     size: int = 4
 
     @property
+    def rows(self) -> int:
+        return self.groups * self.size
+
+    @property
     def groups(self) -> int:
         return self.failed + self.solved + self.mixed
 
@@ -37,9 +41,9 @@ class Shape:
 
 # 40 rows, so that a step of TRL's takes some 20 s on two cores, and all of this some ten minutes.
 SOME_SILENT = Shape(failed=4, solved=3, mixed=3, prompt=(16, 32), response=(16, 64))
-ALL_MIXED = Shape(failed=0, solved=0, mixed=10, prompt=(16, 32), response=(12, 96))
+ALL_MIXED = Shape(failed=0, solved=0, mixed=10, prompt=(16, 32), response=(8, 64))
 MICRO_ROWS = 8
-"""Rows of one forward pass when padded to the width of the batch."""
+"""Of one forward pass, when padded to the width of the batch; TRL's default."""
 
 
 def load_model(folder: Path | None) -> PreTrainedModel:

@@ -5,62 +5,62 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench import ours, theirs
 from tests.bench.given import ALL_MIXED, MICRO_ROWS, SOME_SILENT, Shape, load_model, rollouts
 from tests.bench.table import show
 
-SHAPES = {"some groups silent": SOME_SILENT, "every group mixed": ALL_MIXED}
+CASES = {
+    f"{name}, {'all' if rows == shape.rows else rows} rows at once": (shape, rows)
+    for name, shape in (("some silent", SOME_SILENT), ("all mixed", ALL_MIXED))
+    for rows in (MICRO_ROWS, shape.rows)
+}
 
 
 def peak_memory(folder: Path | None) -> None:
     """Of two steps: the second has the optimizer's state beside the activations."""
     lines = []
-    for name in SHAPES:
-        loaded, peak = {}, {}
-        for side in ("TRL", "ours"):
-            command = [sys.executable, "-m", "tests.bench.memory", side, name, str(folder or "")]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            loaded[side], peak[side] = json.loads(done.stdout.splitlines()[-1])
-        above = {side: peak[side] - loaded[side] for side in peak}
-        lines += [
-            [name, "TRL", _gib(loaded["TRL"]), _gib(peak["TRL"]), _gib(above["TRL"]), "", "", ""],
-            [
-                "",
-                "ours",
-                _gib(loaded["ours"]),
-                _gib(peak["ours"]),
-                _gib(above["ours"]),
-                f"{above['ours'] / above['TRL']:.2f}",
-                f"{peak['ours'] / peak['TRL']:.2f}",
-                "0.60",
-            ],
-        ]
-    columns = ["step", "trainer", "model loaded", "peak", "added", "of TRL's added", "of its peak", "asked"]
-    show("Peak memory of the same step (resident set), GiB", columns, lines)
+    for case in CASES:
+        trl, our = (_apart(side, case, folder) for side in ("TRL", "ours"))
+        sizes = [trl["peak"], our["peak"], trl["added"], our["added"]]
+        ratio = our["added"] / trl["added"]
+        lines.append([case, *(f"{kib / 2**20:.2f}" for kib in sizes), f"{ratio:.2f}"])
+    columns = ["groups, rows of a forward pass", "TRL peak", "our peak", "TRL added", "we added", "ratio"]
+    show("GRPO step, peak resident GiB; added: beyond the loaded model; asked: at most 0.60", columns, lines)
 
 
-def _gib(kib: float) -> str:
-    return f"{kib / 2**20:.2f}"
+def _apart(side: str, case: str, folder: Path | None) -> dict[str, int]:
+    """What `_measure` says in a fresh process."""
+    command = [sys.executable, "-m", "tests.bench.memory", side, case, str(folder or "")]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def _measure(side: str, shape: Shape, folder: Path | None) -> tuple[int, int]:
-    """Resident KiB with the model loaded, and the most there were in two steps."""
+def _measure(side: str, shape: Shape, micro_rows: int, folder: Path | None) -> dict[str, int]:
+    """KiB resident at the peak of two steps, and how many of them came with the steps."""
     model = load_model(folder)
     rows = rollouts(shape, model.config.vocab_size)
     if side == "TRL":
-        trl = theirs.trainer(model, rows, shape, MICRO_ROWS, 2)
-        loaded = _resident("VmRSS")
-        _forget_peak()
-        trl.train()
+        run = theirs.trainer(model, rows, shape, micro_rows, 2).train
     else:
-        step = ours.stepper(model, rows, MICRO_ROWS * shape.width)
-        loaded = _resident("VmRSS")
-        _forget_peak()
+        run = _twice(ours.stepper(model, rows, micro_rows * shape.width))
+    sum(parameter.sum() for parameter in model.parameters())  # weights are read lazily
+    loaded = _resident("VmRSS")
+    # VmHWM starts anew (proc(5), clear_refs): loading a model may have needed more than a step does.
+    Path("/proc/self/clear_refs").write_text("5")
+    run()
+    peak = _resident("VmHWM")
+    return {"peak": peak, "added": peak - loaded}
+
+
+def _twice(step: Callable[[], object]) -> Callable[[], None]:
+    def run() -> None:
         step()
         step()
-    return loaded, _resident("VmHWM")
+
+    return run
 
 
 def _resident(field: str) -> int:
@@ -69,11 +69,6 @@ def _resident(field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
-def _forget_peak() -> None:
-    """Start VmHWM anew (proc(5), clear_refs): loading a model may have needed more than a step does."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
 if __name__ == "__main__":
-    _, which, name, model_folder = sys.argv
-    print(json.dumps(_measure(which, SHAPES[name], Path(model_folder) if model_folder else None)))
+    _, which, case, model_folder = sys.argv
+    print(json.dumps(_measure(which, *CASES[case], Path(model_folder) if model_folder else None)))
