@@ -30,6 +30,7 @@ examples:
   hpt ui                                    open MLflow on the results
   hpt publish                               send results to MLflow after a bare `dvc repro`
   hpt verify answers.jsonl > verdicts.jsonl judge responses
+  hpt verify --gold-check MATH-500.json     does the verifier accept a data set's own answers?
 """
 
 
@@ -94,7 +95,14 @@ def parser() -> argparse.ArgumentParser:
     ui = add("ui", open_ui, "start MLflow's UI on the results")
     ui.add_argument("--port", type=_port, default=5000)
     verify = add("verify", verify_file, 'judge JSONL lines {"response", "gold", "kind"}, verdicts to stdout')
-    verify.add_argument("file", type=Path, metavar="FILE", help="JSONL; - reads stdin")
+    verify.add_argument("files", type=Path, nargs="*", metavar="FILE", help="JSONL; - reads stdin")
+    verify.add_argument(
+        "--gold-check",
+        action="store_true",
+        help="instead: does the verifier accept the answers of data sets FILE... (JSON, JSONL, parquet or "
+        "folders; without any, the benchmarks of data/prompts)? Exit status 1 if not all",
+    )
+    verify.add_argument("--kind", help="of the answers that --gold-check reads (default: told by the data)")
     verify.add_argument("--workers", type=_positive, default=1)
     verify.add_argument("--timeout", type=float, default=5.0, help="seconds for one line (default 5)")
     return top
@@ -216,10 +224,17 @@ def open_ui(options: argparse.Namespace) -> int:
 def verify_file(options: argparse.Namespace) -> int:
     from hpt_core.verifier import VerifierPool, verify_lines
 
-    name = "stdin" if str(options.file) == "-" else str(options.file)
+    if options.gold_check:
+        from pipelines import goldcheck
+
+        return goldcheck.check(options.files, options.kind, options.workers, options.timeout, ROOT)
+    if len(options.files) != 1 or options.kind:
+        raise InputError("hpt verify takes one FILE with a kind in each line; - reads stdin")
+    file: Path = options.files[0]
+    name = "stdin" if str(file) == "-" else str(file)
     try:
         # Bytes: a line that is not UTF-8 is an error of that line.
-        source = sys.stdin.buffer if name == "stdin" else options.file.open("rb")
+        source = sys.stdin.buffer if name == "stdin" else file.open("rb")
     except OSError as error:
         raise InputError(f"{name}: {error.strerror}; give a JSONL file") from error
     with source, VerifierPool(options.workers, options.timeout) as pool:

@@ -55,11 +55,36 @@ def run(params: Params, inputs: Inputs = Inputs(), out: Path = Path("data/expert
     rejects = [reject.quarantine("experts") for part in ingested.values() for reject in part.rejects]
     tables.write(out / "experts.parquet", trajectories, tables.EXPERTS)
     tables.write(out / "quarantine.parquet", [*too_long, *rejects], tables.QUARANTINE)
-    report = {name: part.report for name, part in ingested.items()}
+    report = {
+        name: part.report | without_expert(trajectories, name, inputs.pass_rates, params.rollout.group_size)
+        for name, part in ingested.items()
+    }
     tables.write_json(out / "report.json", report)
     for name, counts in report.items():
         log.info("%s: in %d, kept %d, dropped %s", name, counts["in"], counts["kept"], counts["dropped"])
     return {"report": report}
+
+
+def without_expert(
+    trajectories: Sequence[Mapping[str, Any]], source: str, pass_rates: Path, group_size: int
+) -> dict[str, dict[str, int]]:
+    """How many of the prompts that the gate sends to SFT have no expert, for each gamma.
+
+    without_expert: none of this source; without_any_expert: none of any. As the starting policy's rollouts
+    have it: P <= gamma.
+    """
+    every = {row["prompt_id"] for row in trajectories}
+    mine = {row["prompt_id"] for row in trajectories if row["source"] == source}
+    rates = tables.read(pass_rates, tables.PASS_RATES)
+
+    def lacking(covered: set[str]) -> dict[str, int]:
+        missing = [row["pass_rate"] for row in rates if row["prompt_id"] not in covered]
+        return {
+            f"{solved}/{group_size}": sum(rate <= solved / group_size for rate in missing)
+            for solved in range(group_size)
+        }
+
+    return {"without_expert": lacking(mine), "without_any_expert": lacking(every)}
 
 
 def hardest_first(prompts: Sequence[Prompt], pass_rates: Path) -> list[Prompt]:

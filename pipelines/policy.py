@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -15,7 +15,7 @@ from hpt_core.config import Sampling
 from hpt_core.data.tables import quarantined
 from hpt_core.errors import InputError
 from hpt_core.model import LoadedPolicy
-from hpt_core.protocols import Verifier
+from hpt_core.protocols import RolloutEngine, Verifier
 from hpt_core.rollout.hf import HFEngine
 from hpt_core.seeds import derive
 from hpt_core.types import Prompt, Responses
@@ -24,6 +24,7 @@ from pipelines.params import Params
 from pipelines.progress import ProgressBar
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def build_engine(params: Params, policy: LoadedPolicy) -> HFEngine:
@@ -94,17 +95,33 @@ class Asking:
 def ask(
     engine: HFEngine, verifier: Verifier, prompts: Mapping[Prompt, Sequence[int]], asking: Asking
 ) -> Iterator[Responses]:
-    """Verified responses to each prompt, given with its tokens; as many prompts at once as fit the engine."""
-    todo, k = list(prompts.items()), asking.samples
-    size = max(1, engine.slots // k)
-    with ProgressBar(asking.purpose, len(todo)) as bar:
-        for start in range(0, len(todo), size):
-            pairs = [(prompt, tokens, i) for prompt, tokens in todo[start : start + size] for i in range(k)]
-            seeds = [derive(asking.seed, asking.purpose, prompt.prompt_id, i) for prompt, _, i in pairs]
-            done = engine.generate([tokens for _, tokens, _ in pairs], seeds, asking.sampling)
-            judged = verifier.verify(
-                [(c.response, p.answer, p.answer_kind) for c, (p, _, _) in zip(done, pairs, strict=True)]
-            )
-            for first in range(0, len(pairs), k):
-                yield Responses(pairs[first][0], done[first : first + k], judged[first : first + k])
-            bar.advance(len(pairs) // k)
+    """Verified responses to each prompt, given with its tokens."""
+    with ProgressBar(asking.purpose, len(prompts)) as bar:
+        for part in cut(list(prompts), engine.slots, asking.samples):
+            given = answers(engine, verifier, {prompt: prompts[prompt] for prompt in part}, asking)
+            yield from given
+            tokens = sum(len(completion.token_ids) for one in given for completion in one.completions)
+            bar.advance(len(part), tokens)
+
+
+def answers(
+    engine: RolloutEngine, verifier: Verifier, prompts: Mapping[Prompt, Sequence[int]], asking: Asking
+) -> list[Responses]:
+    """Verified responses to prompts that are asked at once."""
+    k = asking.samples
+    pairs = [(prompt, tokens, i) for prompt, tokens in prompts.items() for i in range(k)]
+    seeds = [derive(asking.seed, asking.purpose, prompt.prompt_id, i) for prompt, _, i in pairs]
+    done = engine.generate([tokens for _, tokens, _ in pairs], seeds, asking.sampling)
+    judged = verifier.verify(
+        [(c.response, p.answer, p.answer_kind) for c, (p, _, _) in zip(done, pairs, strict=True)]
+    )
+    return [
+        Responses(pairs[first][0], done[first : first + k], judged[first : first + k])
+        for first in range(0, len(pairs), k)
+    ]
+
+
+def cut(items: Sequence[T], slots: int, samples: int) -> list[Sequence[T]]:
+    """As many at once as fit the engine's slots with `samples` responses each."""
+    size = max(1, slots // samples)
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -14,11 +14,12 @@ log = logging.getLogger(__name__)
 
 
 class ProgressBar:
-    """Counts `total` units of work; a context manager."""
+    """Counts `total` units of work, `before` of them done by an earlier run; a context manager."""
 
-    def __init__(self, description: str, total: int) -> None:
+    def __init__(self, description: str, total: int, before: int = 0) -> None:
         console = Console(stderr=True)
-        self.description, self.total, self.done = description, total, 0
+        self.description, self.total, self.before, self.done = description, total, before, before
+        self.tokens = 0
         self.started = time.perf_counter()
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -31,7 +32,7 @@ class ProgressBar:
             transient=True,
             disable=not console.is_terminal,
         )
-        self.task = self.bar.add_task(description, total=total, note="")
+        self.task = self.bar.add_task(description, total=total, completed=before, note="")
 
     def __enter__(self) -> ProgressBar:
         self.bar.start()
@@ -42,15 +43,26 @@ class ProgressBar:
     ) -> None:
         self.bar.stop()
 
-    def advance(self, count: int = 1, **notes: float) -> None:
-        """`notes` are shown beside the count."""
+    def advance(self, count: int = 1, tokens: int = 0, /, **notes: float) -> None:
+        """`notes` are shown beside the count, and tokens per second of the `tokens` that it took."""
         tenth = 10 * self.done // self.total
         self.done += count
-        note = "  ".join(f"{name} {value:.3g}" for name, value in notes.items())
+        self.tokens += tokens
+        seconds = time.perf_counter() - self.started
+        rate = [f"{self.tokens / seconds:.0f} tokens/s"] if self.tokens else []
+        note = "  ".join([*rate, *(f"{name} {value:.3g}" for name, value in notes.items())])
         self.bar.update(self.task, completed=self.done, note=note)
         if self.bar.disable and 10 * self.done // self.total > tenth:
-            seconds = time.perf_counter() - self.started
-            log.info("%s %d/%d  %.0f s  %s", self.description, self.done, self.total, seconds, note)
+            left = seconds / (self.done - self.before) * (self.total - self.done)
+            log.info(
+                "%s %d/%d  %.0f s, %.0f s left  %s",
+                self.description,
+                self.done,
+                self.total,
+                seconds,
+                left,
+                note,
+            )
 
 
 class StepProgress:

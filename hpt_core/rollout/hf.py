@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from hpt_core.config import Sampling
+from hpt_core.errors import TrainingError
 from hpt_core.model import LoadedPolicy, stop_tokens, weights_hash, whole_weights
 from hpt_core.rollout.attention import fast_decoding
 from hpt_core.types import Completion, FinishReason
@@ -86,6 +87,8 @@ class HFEngine:
         live = torch.arange(len(prompts), device=self.device)  # the rows still in the batch
         for t in range(limit):
             token, logprob = draw(logits.float(), uniforms[live, t], sampling)
+            if logprob.isnan().any():
+                raise TrainingError(self._why_nan())
             tokens[live, t], logprobs[live, t] = token, logprob
             ended = torch.isin(token, self.stops) & ~stopped[live]
             lengths[live[ended]] = t + 1
@@ -135,6 +138,18 @@ class HFEngine:
         ).logits
         return logits[:, -1]
 
+    def _why_nan(self) -> str:
+        broken = [name for name, weight in self.model.named_parameters() if not weight.isfinite().all()]
+        if broken:
+            return (
+                f"the policy's logits are NaN: {len(broken)} of its weights are not finite ({broken[0]} "
+                "first); make the model anew, with a lower learning rate if training broke it"
+            )
+        return (
+            f"the policy's logits are NaN and its weights finite: it overflows in {self.model.dtype}; set "
+            "rollout.dtype: float32, or take another model if that is set"
+        )
+
     def _completion(self, tokens: Tensor, logprobs: Tensor, reason: FinishReason) -> Completion:
         ids = tokens.tolist()
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
@@ -146,7 +161,7 @@ def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, T
     """Tokens [B] by inverse transform of `uniform` [B] in [0, 1), and their log-probabilities [B].
 
     The log-probability is that of the tempered distribution, before top-p cuts its tail: the
-    one that the loss means. Temperature 0 takes the likeliest token.
+    one that the loss means. Temperature 0 takes the likeliest token. Of NaN logits it is NaN.
     """
     if sampling.temperature == 0:
         logprobs = logits.log_softmax(-1)
@@ -159,6 +174,7 @@ def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, T
             torch.nextafter(cdf[:, -1:], torch.zeros_like(cdf[:, -1:]))
         )
         token = torch.searchsorted(cdf, target, right=True).squeeze(1)
+        token = token.clamp(max=logits.shape[-1] - 1)  # NaN is looked for past the end
     return token, logprobs.gather(1, token[:, None]).squeeze(1)
 
 

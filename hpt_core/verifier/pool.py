@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 
 from hpt_core.errors import InputError, VerifierError
 from hpt_core.types import Verdict
 from hpt_core.verifier.grading import grade, grade_quickly
+from hpt_core.verifier.nursery import Nursery
 from hpt_core.verifier.worker import Grade, Item
 
 BATCH = 64
 """Items per round trip: enough to hide its cost, few enough to share work evenly."""
 
-_START = "import sys; sys.path[:] = {path!r}; from hpt_core.verifier.worker import serve; serve({fd})"
+LIFETIME = 20_000
+"""Items before a process is replaced: sympy and ANTLR keep a little of everything that they have seen."""
 
 
 class VerifierPool:
@@ -38,6 +36,7 @@ class VerifierPool:
         self._workers = workers
         self._timeout_s = timeout_s
         self._grade_item = grade_item
+        self._nursery: Nursery | None = None
         self._idle: list[_Worker] = []
         self._lock = threading.Lock()
 
@@ -54,6 +53,9 @@ class VerifierPool:
         with self._lock:
             while self._idle:
                 self._idle.pop().kill()
+            if self._nursery is not None:
+                self._nursery.close()
+                self._nursery = None
 
     def verify(self, items: Sequence[Item]) -> list[Verdict]:
         """One verdict for each (response, gold, kind), in order."""
@@ -81,8 +83,8 @@ class VerifierPool:
         try:
             while undecided or busy:
                 while undecided and len(busy) < self._workers:
-                    worker = self._idle.pop() if self._idle else _Worker(self._grade_item, self._timeout_s)
                     batch = [undecided.popleft() for _ in range(min(size, len(undecided)))]
+                    worker = self._idle.pop() if self._idle else self._start({items[i][2] for i in batch})
                     if worker.send(batch, items):
                         busy[worker.connection] = worker
                     else:  # it died idle: nobody's item is to blame
@@ -98,28 +100,37 @@ class VerifierPool:
                     if verdict is None or not worker.pending:
                         del busy[worker.connection]
                     if verdict is not None and not worker.pending:
-                        self._idle.append(worker)
+                        self._retire_or_keep(worker)
         finally:
             # Interrupted: what they would still answer belongs to no later call.
             for worker in busy.values():
                 worker.kill()
 
+    def _start(self, kinds: set[str]) -> _Worker:
+        if self._nursery is not None:
+            try:
+                return _Worker(self._nursery, kinds, self._grade_item, self._timeout_s)
+            except VerifierError:  # it was killed while it stood idle; a fresh one's failure is final
+                self._nursery.close()
+        self._nursery = Nursery()
+        return _Worker(self._nursery, kinds, self._grade_item, self._timeout_s)
+
+    def _retire_or_keep(self, worker: _Worker) -> None:
+        if worker.graded < LIFETIME:
+            self._idle.append(worker)
+        else:
+            worker.kill()
+
 
 class _Worker:
     """One grading process and the items it owes."""
 
-    def __init__(self, grade_item: Grade, timeout_s: float) -> None:
+    def __init__(self, nursery: Nursery, kinds: set[str], grade_item: Grade, timeout_s: float) -> None:
         self.pending: deque[int] = deque()
+        self.graded = 0
         self._timeout_s = timeout_s
-        self.connection, theirs = Pipe()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-c", _START.format(path=sys.path, fd=theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            )
+        self._nursery = nursery
+        self.connection, self._pid = nursery.start(kinds)
         self._greeting: tuple[Grade, float] | None = (grade_item, timeout_s)
 
     def send(self, batch: list[int], items: Sequence[Item]) -> bool:
@@ -144,12 +155,15 @@ class _Worker:
         except (EOFError, OSError):
             return None
         assert isinstance(verdict, Verdict)
+        self.graded += 1
         return verdict
 
     def epitaph(self) -> str:
         """Why the process died, for the item that it died over."""
         self.connection.close()
-        code = self._process.wait()
+        code = self._nursery.exit_code(self._pid, kill=False)
+        if code is None:
+            return "the grading processes were killed together; is memory short?"
         if code == -signal.SIGALRM:
             return f"grading took over {self._timeout_s:g} s; raise verifier.timeout_s"
         if code < 0:
@@ -157,6 +171,5 @@ class _Worker:
         return f"the grading process left with exit code {code}"
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        self._nursery.exit_code(self._pid, kill=True)
         self.connection.close()

@@ -1,7 +1,6 @@
 """A grading process: takes batches from a pipe, answers item by item, and dies rather than hang.
 
-Started by `pool` with `python -c`, not by multiprocessing: its start methods import the parent's main
-module in the child, and that of a training run imports torch.
+Forked by `nursery`, which has done its imports.
 """
 
 from __future__ import annotations
@@ -65,6 +64,11 @@ def judge(item: Item, grade_item: Grade = grade) -> Verdict:
         return Verdict(False, None, str(e))
     except Exception as e:
         return Verdict(False, None, f"grading failed with {type(e).__name__}: {str(e)[:200]}")
+
+
+def family(kind: str) -> str:
+    """A kind that needs the same imports as `kind`."""
+    return reasoning.PREFIX if kind.startswith(reasoning.PREFIX) else kind
 
 
 def prepare(kind: str) -> None:

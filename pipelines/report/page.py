@@ -134,7 +134,7 @@ def _points(steps: Sequence[Row], key: str) -> tuple[tuple[float, float], ...]:
 
 
 def _routes(rows: Sequence[Row]) -> dict[str, str]:
-    """Route -> meaning. Only a soft gate or an ungated mix ever trains both; else a legend does without it."""
+    """Route -> meaning; "both" only where some prompt was: a soft gate, or a method without a gate."""
     taken = {row["route"] for row in rows}
     return {route: meaning for route, meaning in ROUTES.items() if route != "both" or route in taken}
 

@@ -21,6 +21,9 @@ TOWER = (r"\boxed{9^{9^{9^{9}}}}", "5", "math")
 HALF = (r"\boxed{0.5}", r"\frac{1}{2}", "math")
 THIRD = (r"\boxed{0.5}", r"\frac{1}{3}", "math")
 
+ALGEBRA = (r"\boxed{(x-1)(x+1)}", "x^2-1", "math")
+WRONG_ALGEBRA = (r"\boxed{(x-1)(x+2)}", "x^2-1", "math")
+
 GRADER = """
 import os, time
 from hpt_core.types import Verdict
@@ -54,11 +57,19 @@ def children() -> set[int]:
 
 
 def test_a_hang_costs_one_item_and_the_order_holds() -> None:
-    items = [HALF, ("#### 72", "72", "gsm8k"), THIRD, TOWER, HALF, THIRD, ("Answer: C", "D", "choice")]
+    items = [
+        ALGEBRA,
+        ("#### 72", "72", "gsm8k"),
+        THIRD,
+        TOWER,
+        HALF,
+        WRONG_ALGEBRA,
+        ("Answer: C", "D", "choice"),
+    ]
     before = children()
     with VerifierPool(workers=1, timeout_s=1.0) as pool:
         verdicts = pool.verify(items)
-        assert pool.verify([HALF])[0].correct
+        assert pool.verify([ALGEBRA])[0].correct
     assert [v.correct for v in verdicts] == [True, True, False, False, True, False, False]
     assert verdicts[3].error == "grading took over 1 s; raise verifier.timeout_s"
     assert [v.error for i, v in enumerate(verdicts) if i != 3] == [None] * 6
@@ -99,6 +110,7 @@ def test_string_work_starts_no_process() -> None:
             ("(C)", "C", "choice"),
             ("b", "B", "exact"),
             (r"\boxed{3}", "3", "math"),
+            HALF,
         ]
         assert all(v.correct for v in pool.verify(kinds))
         assert children() == before
@@ -124,7 +136,7 @@ def test_what_cannot_be_judged_is_an_error_not_an_exception() -> None:
 def test_grades_off_the_main_thread() -> None:
     verdicts: list[Verdict] = []
     with VerifierPool(1, 5.0) as pool:
-        thread = threading.Thread(target=lambda: verdicts.extend(pool.verify([HALF, THIRD])))
+        thread = threading.Thread(target=lambda: verdicts.extend(pool.verify([ALGEBRA, WRONG_ALGEBRA])))
         thread.start()
         thread.join()
     assert [v.correct for v in verdicts] == [True, False]
@@ -137,12 +149,14 @@ def test_a_worker_inside_a_hang_dies_after_its_parent() -> None:
         "from hpt_core.verifier import VerifierPool\n"
         "pool = VerifierPool(1, 12.0)\n"
         f"threading.Thread(target=pool.verify, args=([{TOWER!r}],), daemon=True).start()\n"
-        "children = lambda: ' '.join(f.read_text() for f in Path('/proc/self/task').glob('*/children'))\n"
-        "while not children().strip(): time.sleep(0.1)\n"
-        "stat = lambda: Path(f'/proc/{children().strip()}/stat').read_text().rpartition(')')[2].split()\n"
-        # Imports take a second of its processor's time; what it spends beyond that it spends in the hang.
-        "while sum(map(int, stat()[11:13])) < 3 * os.sysconf('SC_CLK_TCK'): time.sleep(0.1)\n"
-        "print(children(), flush=True)\n"
+        "def children(pid):\n"
+        "    return ' '.join(f.read_text() for f in Path(f'/proc/{pid}/task').glob('*/children'))\n"
+        "def grader(): return children(children('self').strip() or 'none').strip()\n"
+        "while not grader(): time.sleep(0.1)\n"
+        "stat = lambda: Path(f'/proc/{grader()}/stat').read_text().rpartition(')')[2].split()\n"
+        # It was forked with its imports done: what it spends it spends in the hang.
+        "while sum(map(int, stat()[11:13])) < os.sysconf('SC_CLK_TCK'): time.sleep(0.1)\n"
+        "print(grader(), flush=True)\n"
         "os._exit(1)\n"
     )
     # The worker shares its parent's standard error: with a pipe there, run() would wait for the worker.
@@ -179,11 +193,81 @@ def test_neither_the_package_nor_grading_imports_torch() -> None:
         "heavy = {'torch', 'transformers', 'sympy', 'math_verify', 'reasoning_gym'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
         "assert grade('#### 72', '72', 'gsm8k').correct and not heavy & set(sys.modules)\n"
-        f"assert grade(*{HALF!r}).correct and 'math_verify' in sys.modules\n"
+        f"assert grade(*{HALF!r}).correct and not heavy & set(sys.modules)\n"
+        f"assert grade(*{ALGEBRA!r}).correct and 'math_verify' in sys.modules\n"
         "assert grade('Answer: 4', '4', 'reasoning_gym:gcd').correct\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, env=environment())
+
+
+def test_a_pool_whose_nursery_is_killed_starts_another() -> None:
+    with VerifierPool(1, 5.0) as pool:
+        assert pool.verify([ALGEBRA])[0].correct
+        (nursery,) = children() - {os.getpid()}
+        grader = int(Path(f"/proc/{nursery}/task/{nursery}/children").read_text())
+        for pid in (nursery, grader):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.2)
+        assert [v.correct for v in pool.verify([ALGEBRA, WRONG_ALGEBRA])] == [True, False]
+
+
+def test_processes_are_replaced_before_they_grow(odd_grader: Grade, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpt_core.verifier.pool.LIFETIME", 10)
+    with VerifierPool(1, 5.0, odd_grader) as pool:
+        answers = [pool.verify([(str(i), str(i), "exact")] * 5)[0] for i in range(6)]
+    assert all(verdict.correct for verdict in answers)
+    assert len({str(verdict.extracted).split()[-1] for verdict in answers}) == 3
+
+
+HUGE = "9" * 50_000 + r"\sqrt{" * 7_000
+HOSTILE = {
+    "": False,
+    " ": False,
+    HUGE: False,
+    f"\\boxed{{{HUGE}}}": False,
+    r"\boxed{" * 20_000: False,
+    r"\boxed{5": False,
+    r"\boxed{5}}": True,
+    r"\boxed{\frac{5}{1}": False,
+    r"\boxed{4} or \boxed{5}": True,
+    r"\boxed{5} or \boxed{4}": False,
+    "The answer is not 5": False,
+    r"\boxed{\text{not }5}": False,
+    r"\boxed{5\text{ or }6}": False,
+    r"\boxed{5 \text{ cm}}": True,
+    r"\boxed{5^\circ}": True,
+    r"\boxed{\$5.00}": True,
+    r"\boxed{\{5\}}": True,
+    r"\boxed{\{5, 6\}}": False,
+    r"\boxed{[5, 6]}": False,
+    r"\boxed{x = 5}": True,
+    r"\boxed{x \ge 5}": False,
+    r"\boxed{5 = 5}": True,
+    "\\boxed{\ud800}": False,
+}
+
+
+def test_hostile_answers_are_judged() -> None:
+    with VerifierPool(1, 5.0) as pool:
+        verdicts = pool.verify([(response, "5", "math") for response in HOSTILE])
+    for (response, correct), verdict in zip(HOSTILE.items(), verdicts, strict=True):
+        assert (verdict.correct, verdict.error) == (correct, None), response[:100]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_hang_costs_its_time_limit_and_no_neighbour(workers: int) -> None:
+    nested = "".join([r"\sqrt{2+"] * 40 + ["2"] + ["}"] * 40)
+    hang = [TOWER[0], r"\boxed{3^{3^{3^{3^{3}}}}}", f"\\boxed{{({nested}-2)^{{9^{{9^{{9}}}}}}}}"]
+    items = [ALGEBRA, *((response, "x+1", "math") for response in hang), WRONG_ALGEBRA, ALGEBRA]
+    with VerifierPool(workers, 1.0) as pool:
+        verdicts = pool.verify(items)
+    assert [v.correct for v in verdicts] == [True, False, False, False, False, True]
+    for verdict in verdicts[1:4]:
+        assert (
+            verdict.error is None or "raise verifier.timeout_s" in verdict.error or "memory" in verdict.error
+        )
+    assert verdicts[4].error is None
 
 
 def test_lines_keep_order_and_count_and_name_what_is_wrong() -> None:
