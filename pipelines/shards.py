@@ -9,8 +9,6 @@ from the shards alone, so that they cannot tell whether the run was interrupted.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,12 +21,12 @@ import pyarrow.parquet as pq
 import torch
 import transformers
 
-import hpt_core
 from hpt_core.data import tables
 from hpt_core.errors import CheckpointError
-from hpt_core.trainer.origin import FILE, differences
+from hpt_core.trainer.origin import FILE, differences, fingerprint
 from hpt_core.types import Prompt
 from pipelines import policy
+from pipelines.origin import code, file_hash, model_files
 from pipelines.progress import ProgressBar
 
 log = logging.getLogger(__name__)
@@ -56,8 +54,7 @@ class Shards:
     def __init__(self, root: Path, origin: Mapping[str, Any], schema: pa.Schema) -> None:
         """`origin` is all that decides the rows, by name; `schema` has the columns prompt_id and sample."""
         self.root, self.origin, self.schema = root, origin, schema
-        made_of = json.dumps(origin, sort_keys=True)
-        self.folder = root / hashlib.sha256(made_of.encode()).hexdigest()[:16]
+        self.folder = root / fingerprint(origin)
 
     def finish(self, parts: Sequence[Part], purpose: str, length: Callable[[Row], int]) -> None:
         """Make every part that has no shard yet; `length` is how many tokens of a row were generated.
@@ -128,24 +125,12 @@ def origin(used: Mapping[str, Any], weights: str, model: Path, prompts: Path, st
 
     `used` are the parameters, `weights` is their hash, `stage` the stage's own file.
     """
-    # The tokenizer, the chat template and the stop tokens decide as much as the weights do.
-    beside = (path for path in sorted(model.rglob("*")) if path.is_file() and path.suffix != ".safetensors")
-    sources = (
-        *sorted(Path(hpt_core.__file__).parent.rglob("*.py")),
-        *map(Path, (__file__, policy.__file__, stage)),
-    )
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
     return {
         **used,
         "weights": weights,
-        "model": {str(path.relative_to(model)): _sha256(path) for path in beside},
-        "prompts": _sha256(prompts),
-        "code": digest.hexdigest(),
+        "model": model_files(model),
+        "prompts": file_hash(prompts),
+        "code": code(__file__, policy.__file__, stage),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-import hpt_core
 from hpt_core.adapter import with_lora
 from hpt_core.chat import Chat
 from hpt_core.data import tables
@@ -27,10 +26,13 @@ from hpt_core.protocols import MetricSink
 from hpt_core.rollout.group import Task
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.loop import train
+from hpt_core.trainer.origin import fingerprint
 from hpt_core.trainer.ranks import ALONE, Ranks, launched
 from hpt_core.trainer.run import Run
 from hpt_core.types import Prompt, Trajectory
 from hpt_core.upge import algorithm
+from pipelines import policy as policies
+from pipelines.origin import code, file_hash, model_files
 from pipelines.params import Params
 from pipelines.policy import build_engine, build_verifier, fitting
 from pipelines.progress import ProgressBar, StepProgress
@@ -181,24 +183,16 @@ def load_tasks(
 
 def origin(params: Params, arm: str, policy: LoadedPolicy, paths: Paths) -> dict[str, Any]:
     """All that decides the run, by name, code included; how many ranks share the work does not."""
-    used = params.model_dump(mode="json", include={"seed", "threads", "rollout", "train"})
+    used = params.model_dump(mode="json", include={"seed", "threads", "rollout", "train", "verifier"})
     del used["train"]["ranks"]
-    code = hashlib.sha256()
-    for path in (*sorted(Path(hpt_core.__file__).parent.rglob("*.py")), Path(__file__)):
-        code.update(path.read_bytes())
     return {
         **used,
         "arm": params.arms[arm].model_dump(mode="json"),
-        "models/base": weights_hash(policy.model),
-        "data": {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths.inputs},
-        "code": code.hexdigest(),
+        "models/base": {"weights": weights_hash(policy.model), **model_files(paths.base)},
+        "data": {path.stem: file_hash(path) for path in paths.inputs},
+        "code": code(__file__, policies.__file__),
         "torch": torch.__version__,
     }
-
-
-def fingerprint(made_of: Mapping[str, Any]) -> str:
-    """16 hex digits that name the run: a checkpoint of any other is not resumed."""
-    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,11 @@ from typing import Any
 
 FILE = "run.json"
 SHOWN = 6
+
+
+def fingerprint(origin: Mapping[str, Any]) -> str:
+    """16 hex digits that name the run: what is kept of any other is not resumed."""
+    return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(path: Path, origin: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from pipelines import base, curate, experts, recipes, train
+from pipelines import base, curate, experts, recipes, rollouts, train
 from pipelines.params import load_params
 from tests.bench.table import show
 
@@ -41,5 +41,8 @@ def _train(root: Path) -> dict[str, float]:
     prompts, _, trajectories = paths.inputs
     curate.run(params, prompts.parent)
     base.run(params, "base", paths.base, prompts.parent)
-    experts.run(params, experts.Inputs(train=prompts, base=paths.base), trajectories.parent)
+    sampled = root / "data/rollouts/base"
+    rollouts.run(params, prompts, paths.base, sampled)
+    inputs = experts.Inputs(prompts, sampled / "pass_rates.parquet", paths.base)
+    experts.run(params, inputs, trajectories.parent)
     return dict(train.run(params, "program", paths)["seconds"])

@@ -21,6 +21,7 @@ from hpt_core.model import LoadedPolicy, load_policy, weights_hash
 from hpt_core.trainer import checkpoint
 from hpt_core.trainer.checkpoint import Checkpoints, Records
 from hpt_core.trainer.optim import build_optimizers
+from hpt_core.trainer.origin import fingerprint
 from pipelines import train
 from pipelines.params import load_params
 
@@ -292,7 +293,7 @@ def test_the_fingerprint_covers_what_decides_the_run(
     monkeypatch.chdir(project)
     text = Path("params.yaml").read_text()
     policy = load_policy(Path("models/base"))
-    before = train.fingerprint(train.origin(load_params(), "program", policy, train.Paths()))
+    before = fingerprint(train.origin(load_params(), "program", policy, train.Paths()))
     if change == "seed: 4":
         text = text.replace("seed: 3", "seed: 4")
     if change == "arm":
@@ -303,4 +304,4 @@ def test_the_fingerprint_covers_what_decides_the_run(
     if change == "weights":
         stepped(policy, build_optimizers(policy.model, OPTIMIZER))
     Path("params.yaml").write_text(text)
-    assert train.fingerprint(train.origin(load_params(), "program", policy, train.Paths())) != before
+    assert fingerprint(train.origin(load_params(), "program", policy, train.Paths())) != before
