@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from hpt_core import formula
@@ -116,8 +117,9 @@ class Table(Gate):
         return weight
 
 
+@cache
 def gate_of(config: GateConfig) -> Gate:
-    """The gate that the parameters name."""
+    """The gate that the parameters name; asked for with every prompt, its formulas are parsed once."""
     match config.kind:
         case "switch":
             return Switch(config.gamma)

@@ -17,7 +17,6 @@ from hpt_core.upge.options import Options
 
 Advantage = Callable[[Rows, Options], Tensor]
 Members = Callable[[Rows], Tensor]
-Std = Callable[[Tensor, Tensor], Tensor]
 
 
 def one(rows: Rows, options: Options) -> Tensor:
@@ -68,16 +67,10 @@ def sample_std(variance: Tensor, count: Tensor) -> Tensor:
     return (variance * count / (count - 1)).sqrt()
 
 
-def population_std(variance: Tensor, count: Tensor) -> Tensor:
-    """sqrt(sum of squares / n)."""
-    return variance.sqrt()
-
-
 def group_zscore(
     rows: Rows,
     options: Options,
     over: Members = rollouts,
-    std: Std = sample_std,
     epsilon: float = 1e-6,
 ) -> Tensor:
     """A = (R - mean) / (std + epsilon) of the group (GRPO, arXiv 2402.03300, section 4.1.2).
@@ -86,7 +79,7 @@ def group_zscore(
     """
     groups, members = Groups.of(rows.group), over(rows)
     centred = group_mean_baseline(rows, options, over)
-    spread = std(groups.mean(centred.square(), members), groups.count(members))
+    spread = sample_std(groups.mean(centred.square(), members), groups.count(members))
     return centred / (spread.nan_to_num() + epsilon)[groups.index]
 
 

@@ -103,6 +103,26 @@ def test_trains_and_resumes(policy: LoadedPolicy, tasks: list[Task], tmp_path: P
     assert weights_hash(again.policy.model) == weights_hash(whole.policy.model)
 
 
+@pytest.mark.parametrize("name", ["sft", "dft", "psft"])
+def test_imitation_alone_samples_nothing(
+    policy: LoadedPolicy, tasks: list[Task], tmp_path: Path, name: str
+) -> None:
+    run, checkpoints, sink = run_of(policy, tasks, name), Checkpoints(tmp_path, "f"), Sink()
+    train(run, checkpoints, sink)
+    assert list(checkpoints.rows("rollouts", 4)) == []
+    assert sink.steps[4]["tokens/generated"] == 0 and "reward/mean" not in sink.steps[4]
+    assert len(run.verifier.heard) == 1, "the dev prompt"  # type: ignore[attr-defined]
+
+
+def test_what_a_clip_holds_back_is_counted(policy: LoadedPolicy, tasks: list[Task], tmp_path: Path) -> None:
+    """Off-policy in a step's second update; HPT has no clip to hold anything back."""
+    clipped, free = (
+        [metrics["ratio/clipped"] for metrics in last(policy, tasks, name, tmp_path / name).steps.values()]
+        for name in ("grpo", "hpt")
+    )
+    assert max(clipped) > 0 and not any(free)
+
+
 def last(policy: LoadedPolicy, tasks: list[Task], name: str, folder: Path, **changes: Any) -> Sink:
     sink = Sink()
     train(run_of(policy, tasks, name, **changes), Checkpoints(folder, "f"), sink)
