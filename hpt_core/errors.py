@@ -9,6 +9,10 @@ class VerifierError(RuntimeError):
     """A response could not be judged; never a reward."""
 
 
+class EngineError(RuntimeError):
+    """An engine or a server that cannot go on sampling; says what is kept and what to do."""
+
+
 class TrainingError(RuntimeError):
     """A step that must not be taken: a NaN, or a batch without the data its algorithm needs."""
 

@@ -76,13 +76,44 @@ def pass_at_k(correct: Flags, k: int) -> float:
     1 - C(n - c, k) / C(n, k) of a prompt with c right responses (Chen et al. 2021, arXiv 2107.03374, eq. 1).
     Raises ValueError where n < k.
     """
+    return float(_passes(correct, k).mean())
+
+
+def _passes(correct: Flags, k: int) -> Reals:
+    """pass@k of each prompt [P]."""
     n = correct.shape[1]
     if not 1 <= k <= n:
         raise ValueError(
             f"pass@{k} needs at least {k} samples a prompt, there are {n}; raise evaluate.samples"
         )
-    by_count = np.array([1 - comb(n - c, k) / comb(n, k) for c in range(n + 1)])
-    return float(by_count[correct.sum(1)].mean())
+    by_count: Reals = np.array([1 - comb(n - c, k) / comb(n, k) for c in range(n + 1)])
+    passes: Reals = by_count[correct.sum(1)]
+    return passes
+
+
+def pass_curve(correct: Flags, seed: int, draws: int) -> list[dict[str, Any]]:
+    """pass@k of correct [P, n] for k = 1, 2, 4, ... and n, each with its 95% interval.
+
+    One set of resampled prompts serves every k, so that the band moves with its curve.
+    """
+    curve = []
+    for k in _powers(correct.shape[1]):
+        passes = _passes(correct, k)
+        interval = bootstrap_interval(passes, seed, draws)
+        curve.append({"k": k, "pass_at_k": float(passes.mean()), "ci95": list(interval)})
+    return curve
+
+
+def _powers(n: int) -> list[int]:
+    """1, 2, 4, ... below n, and n."""
+    return [*(1 << power for power in range((n - 1).bit_length())), n]
+
+
+def quantiles(lengths: Sequence[int]) -> dict[str, int]:
+    """Lengths that a tenth, half, nine tenths and all of `lengths` do not exceed; each is one of them."""
+    shares = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "max": 1.0}
+    found = np.quantile(np.asarray(lengths), list(shares.values()), method="inverted_cdf")
+    return dict(zip(shares, map(int, found), strict=True))
 
 
 def bootstrap_interval(values: Reals, seed: int, draws: int, bounds: Interval = (0.0, 1.0)) -> Interval:
@@ -150,10 +181,11 @@ def holm(p: Sequence[float]) -> list[float]:
 def summarise(rows: Sequence[Mapping[str, Any]], k: int, seed: int, draws: int) -> dict[str, Any]:
     """The entry of metrics/eval/ARM.json for one benchmark, from its rows of data/eval/ARM.parquet.
 
-    truncated is a share of the responses, mean_length their mean in tokens. Raises ValueError as
-    `correct_matrix` and `pass_at_k` do.
+    truncated is a share of the responses; mean_length and lengths are theirs in tokens. Raises ValueError
+    as `correct_matrix` and `pass_at_k` do.
     """
     _, correct = correct_matrix(rows)
+    lengths = [row["n_tokens"] for row in rows]
     return {
         "avg_at_k": avg_at_k(correct),
         "pass_at_k": pass_at_k(correct, k),
@@ -161,7 +193,9 @@ def summarise(rows: Sequence[Mapping[str, Any]], k: int, seed: int, draws: int) 
         "k": k,
         "n_prompts": len(correct),
         "truncated": float(np.mean([row["finish_reason"] == "length" for row in rows])),
-        "mean_length": float(np.mean([row["n_tokens"] for row in rows])),
+        "mean_length": float(np.mean(lengths)),
+        "lengths": quantiles(lengths),
+        "pass_curve": pass_curve(correct, seed, draws),
     }
 
 

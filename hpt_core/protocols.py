@@ -1,9 +1,9 @@
-"""What the trainer sees of the world: an engine that samples, a verifier, a metric sink."""
+"""What the trainer sees of the world: something that samples, a verifier, a metric sink."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hpt_core.config import Sampling
 from hpt_core.types import Completion, Verdict
@@ -12,23 +12,35 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class RolloutEngine(Protocol):
-    """Samples responses from the weights that it holds."""
+P = TypeVar("P", contravariant=True)
+"""A prompt: tokens where the tokenizer is here, text where a server has it."""
+
+
+class Sampler(Protocol[P]):
+    """Samples responses."""
 
     @property
     def policy(self) -> str:
-        """Hash of the weights in use."""
+        """What answers: the hash of the weights in use, or a served model's name and revision."""
 
-    def generate(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], sampling: Sampling
-    ) -> list[Completion]:
-        """One completion for each pair of prompt tokens and seed, in order.
+    def generate(self, prompts: Sequence[P], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+        """One completion for each pair of prompt and seed, in order.
 
-        The same weights, prompt, seed and sampling give the same completion.
+        Raises EngineError where the rest cannot be sampled.
         """
 
-    def load_weights(self, model: PreTrainedModel) -> None:
-        """Take over the weights of `model`."""
+
+class RolloutEngine(Sampler[Sequence[int]], Protocol):
+    """Samples from weights that can be replaced, and that are named by their hash.
+
+    The same weights, prompts, seeds and sampling give the same completions, after a restart too.
+    """
+
+    def load_weights(self, model: PreTrainedModel, policy: str) -> None:
+        """Take over the weights of `model`, whose hash is `policy`."""
+
+    def rest(self) -> None:
+        """Give back the memory that only sampling needs, until `load_weights`."""
 
 
 class Verifier(Protocol):

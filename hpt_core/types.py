@@ -64,8 +64,16 @@ class Completion:
     response: str
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
-    """log pi(token) at the sampling temperature, one for each of token_ids."""
+    """log pi(token) at the sampling temperature, one for each of token_ids; none where nobody says."""
     finish_reason: FinishReason
+    billed: int | None = None
+    """Tokens as a server counts them that does not say which they are."""
+    error: str | None = None
+    """Why there is no response (a server refused the prompt); such a completion takes no part in anything."""
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.token_ids) if self.billed is None else self.billed
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,9 @@ class Tokens:
     """[B, T] float, entropy of the next-token distribution, in nats; SRFT weighs by it."""
     value: Tensor | None = None
     """[B, T] float, V before each token under the policy that sampled: what PPO's advantage is made of."""
+    logp_sampled: Tensor | None = None
+    """[B, T] float, what the sampler itself said of a rollout, whose kernels and types are not the trainer's;
+    with it logp_old is the trainer's own."""
 
     @property
     def rows(self) -> Rows:

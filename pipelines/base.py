@@ -1,4 +1,7 @@
-"""Stages `base` and `teacher`: a pretrained policy copied, or a small one warm-started, as a folder."""
+"""Stages `base` and `teacher`: a pretrained policy copied, or a small one warm-started, as a folder.
+
+Of a teacher behind a server, or of none, the folder says no more than that.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ def run(params: Params, which: str, out: Path, prompts: Path = PROMPTS) -> Mappi
     teacher = params.teacher.policy if params.teacher else None
     config = params.base if which == "base" else teacher
     if config is None:
-        tables.write_json(out / "teacher.json", {"teacher": None})
+        served = params.teacher and params.teacher.endpoint
+        said = served.model_dump(include={"model", "revision"}) if served else None
+        tables.write_json(out / "teacher.json", {"teacher": said})
         return {}
     if config.warm_start:
         policy = warm_start(config.warm_start, derive(params.seed, which), prompts, which)

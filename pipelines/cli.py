@@ -29,6 +29,7 @@ examples:
   hpt serve                                 run on the schedule of params.yaml
   hpt ui                                    open MLflow on the results
   hpt publish                               send results to MLflow after a bare `dvc repro`
+  hpt rollback --reason "too long answers"  the champion before this one reigns again
   hpt verify answers.jsonl > verdicts.jsonl judge responses
   hpt verify --gold-check MATH-500.json     does the verifier accept a data set's own answers?
 """
@@ -92,6 +93,9 @@ def parser() -> argparse.ArgumentParser:
         )
     add("publish", publish, "send to MLflow what it lacks, from files")
     add("summary", summary, "print the table of results")
+    back = add("rollback", roll_back, "make the version that reigned before the champion again")
+    back.add_argument("--to", type=_version, metavar="VERSION", help="of those that were champion")
+    back.add_argument("--reason", default="", metavar="TEXT", help="kept with the version that goes")
     ui = add("ui", open_ui, "start MLflow's UI on the results")
     ui.add_argument("--port", type=_port, default=5000)
     verify = add("verify", verify_file, 'judge JSONL lines {"response", "gold", "kind"}, verdicts to stdout')
@@ -112,6 +116,11 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _version(text: str) -> str:
+    """Of a registered model, as MLflow shows it (`Version 3`) and as we do (`v3`)."""
+    return str(_positive(text.removeprefix("v")))
 
 
 def _workers(text: str) -> int:
@@ -186,14 +195,30 @@ def serve_flow(options: argparse.Namespace) -> int:
 
 def publish(options: argparse.Namespace) -> int:
     from pipelines import register, tracking
-    from pipelines.store import tracking_uri
 
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
 
-    try:
+    def act() -> None:
         print(tracking.publish(ROOT))
         print(register.register(ROOT))
-    except tracking.UNREACHABLE as error:
+
+    return _in_mlflow(act)
+
+
+def roll_back(options: argparse.Namespace) -> int:
+    from pipelines import register
+
+    return _in_mlflow(lambda: print(register.rollback(ROOT, options.to, options.reason)))
+
+
+def _in_mlflow(act: Callable[[], None]) -> int:
+    """Exit status of what needs MLflow to be there."""
+    from pipelines.store import tracking_uri
+    from pipelines.tracking import UNREACHABLE
+
+    try:
+        act()
+    except UNREACHABLE as error:
         print(f"hpt: MLflow at {tracking_uri(ROOT)} failed: {error}", file=sys.stderr)
         return 1
     return 0

@@ -21,20 +21,13 @@ def run(params: Params, out: Path = Path("data/prompts")) -> dict[str, Any]:
     config = params.curate
     sources = [*config.train, *(source for many in config.benchmarks.values() for source in many)]
     raw.warn_outside(raw.DATA, (source.file for source in sources))
-    curated = curate(config.train, config.benchmarks, config.dev_size, config.max_problem_chars, params.seed)
-    tables.write(out / "train.parquet", map(tables.as_row, curated.train), tables.PROMPTS)
-    tables.write(out / "dev.parquet", map(tables.as_row, curated.dev), tables.PROMPTS)
-    rows = [
-        tables.as_row(prompt) | {"benchmark": name}
-        for name, prompts in curated.benchmarks.items()
-        for prompt in prompts
-    ]
-    tables.write(out / "benchmarks.parquet", rows, tables.BENCHMARKS)
-    quarantine = [reject.quarantine("curate") for reject in curated.quarantine]
-    tables.write(out / "quarantine.parquet", quarantine, tables.QUARANTINE)
-    tables.write_json(out / "report.json", curated.report)
-    _log(curated.report, out)
-    return curated.report
+    for source in sources:
+        if source.file and "://" in source.file:
+            log.warning("%s: when it changes, run `dvc repro --force curate`; DVC cannot see it", source.file)
+    report = curate(config, params.seed, out)
+    tables.write_json(out / "report.json", report)
+    _log(report, out)
+    return report
 
 
 def _log(report: dict[str, Any], out: Path) -> None:
@@ -44,6 +37,15 @@ def _log(report: dict[str, Any], out: Path) -> None:
             log.info("%s %s: in %d, kept %d, dropped %s", group, name, counts["in"], counts["kept"], dropped)
     sizes = report["sizes"]
     log.info("train %d, dev %d, benchmarks %s", sizes["train"], sizes["dev"], json.dumps(sizes["benchmarks"]))
+    contamination = report["contamination"]
+    for name, rules in contamination["found"].items():
+        log.info("training prompts that are problems of %s: %s", name, json.dumps(rules))
+    if contamination["templates"]:
+        log.warning(
+            "%d benchmark problems are templates of training prompts, which are kept: see %s",
+            len(contamination["templates"]),
+            out / "report.json",
+        )
     if sizes["quarantine"]:
         log.warning("%d rows left out: see %s", sizes["quarantine"], out / "quarantine.parquet")
 

@@ -43,3 +43,8 @@ def prepare(root: Path) -> None:
     path = os.environ.get("PATH", "").split(os.pathsep)
     if path[0] != folder:
         os.environ["PATH"] = os.pathsep.join([folder, *path])
+
+
+def tracking_uri(root: Path) -> str:
+    """MLFLOW_TRACKING_URI, or a SQLite file in the checkout."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / 'mlflow.db'}"

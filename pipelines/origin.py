@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import hpt_core
@@ -18,6 +19,14 @@ def code(*files: str) -> str:
     """The hash of hpt_core and of `files`, the modules of pipelines that take part."""
     sources = (*sorted(Path(hpt_core.__file__).parent.rglob("*.py")), *map(Path, files))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+
+
+def libraries(engine: str) -> dict[str, str]:
+    """Versions of what computes: other kernels round otherwise."""
+    names = ["torch", "transformers"]
+    if engine == "vllm":
+        names += packages_distributions().get("vllm", [])
+    return {name: version(name) for name in names}
 
 
 def file_hash(path: Path) -> str:

@@ -14,14 +14,17 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError
 
 from hpt_core.config import (
+    BENCHMARKS,
     Config,
+    CurateConfig,
+    EndpointConfig,
     EvaluateConfig,
     ExpertSource,
     Fraction,
     Policy,
     Positive,
-    PromptSource,
     RolloutConfig,
+    Sampling,
     TrainConfig,
     VerifierConfig,
 )
@@ -50,24 +53,40 @@ CRON = {
 """What Prefect takes, in lower case. Prefect itself is not asked: reading parameters has to be cheap."""
 
 
-class CurateConfig(Config):
-    """Prompts to train on, a share of them held back for dev, and the benchmarks."""
-
-    train: Annotated[list[PromptSource], Field(min_length=1)]
-    dev_size: Positive
-    max_problem_chars: Positive
-    benchmarks: Annotated[dict[str, list[PromptSource]], Field(min_length=1)]
-
-
 class TeacherConfig(Config):
-    """The teacher policy and how it is asked; its verified responses become trajectories."""
+    """Who is asked for trajectories, a policy here or a served model, and how."""
 
-    policy: Policy
+    policy: Policy | None = None
+    endpoint: EndpointConfig | None = None
     license: str
     """Of the responses."""
     samples: Positive
     temperature: Annotated[float, Field(gt=0)] = 0.7
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_new_tokens: Positive
+    budget_samples: Positive | None = None
+    """At most this many responses, for the prompts that the starting policy solves least."""
+    budget_tokens: Positive | None = None
+    """At most this many generated tokens, likewise."""
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(temperature=self.temperature, top_p=self.top_p, max_new_tokens=self.max_new_tokens)
+
+    @model_validator(mode="after")
+    def _one_teacher(self) -> TeacherConfig:
+        if (self.policy is None) == (self.endpoint is None):
+            raise _at((), "give exactly one of policy (sampled here) and endpoint (a server)")
+        return self
+
+    @model_validator(mode="after")
+    def _budget_for_one_prompt(self) -> TeacherConfig:
+        least = {"budget_samples": self.samples, "budget_tokens": self.samples * self.max_new_tokens}
+        for name, needed in least.items():
+            budget = getattr(self, name)
+            if budget is not None and budget < needed:
+                raise _at((name,), f"{budget} is not enough for one prompt, which may take {needed}")
+        return self
 
 
 class ExpertsConfig(Config):
@@ -96,6 +115,21 @@ class ArmConfig(Config):
 class TrackingConfig(Config):
     experiment: str
     registered_model: str
+
+
+class PromotionConfig(Config):
+    """What a candidate has to show before it takes the place of the champion."""
+
+    benchmarks: Annotated[list[str], Field(min_length=1)] | None = None
+    """To be better on, each of them; null: all that are not out of distribution."""
+    margin: Annotated[Fraction, Field(lt=1)] = 0.0
+    """By how much: the whole interval of the paired difference lies above it."""
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    """Of that interval, which has two sides."""
+    out_of_distribution: list[str] = []
+    """Benchmarks unlike the training prompts, where it must not have become worse."""
+    tolerance: Fraction = 0.02
+    """By more than this, measured there."""
 
 
 class ScheduleConfig(Config):
@@ -141,7 +175,74 @@ class Params(Config):
     evaluate: EvaluateConfig
     verifier: VerifierConfig
     tracking: TrackingConfig
+    promotion: PromotionConfig = PromotionConfig()
     schedule: ScheduleConfig
+
+    @property
+    def promotion_benchmarks(self) -> list[str]:
+        """Benchmarks that a candidate has to be better on."""
+        outside = self.promotion.out_of_distribution
+        return self.promotion.benchmarks or [name for name in self.curate.benchmarks if name not in outside]
+
+    @property
+    def samples(self) -> dict[str, int]:
+        """Benchmark -> responses to each of its prompts."""
+        given = self.evaluate.samples
+        if isinstance(given, dict):
+            return {name: given[name] for name in self.curate.benchmarks}
+        return {name: given or self._published(name) for name in self.curate.benchmarks}
+
+    def _published(self, name: str) -> int:
+        """What is published for a benchmark that is one of the registry."""
+        known = {source.benchmark for source in self.curate.benchmarks[name]}
+        found = {BENCHMARKS[one].samples for one in known if one is not None}
+        if None in known or len(found) != 1:
+            raise _at(
+                ("evaluate", "samples"),
+                f"null stands for published numbers, and there is none for {name!r}: its sources name "
+                f"{sorted(map(str, known))} as `benchmark`; give a number, or one for each benchmark",
+            )
+        return found.pop()
+
+    @model_validator(mode="after")
+    def _every_benchmark_has_samples(self) -> Params:
+        given, place = self.evaluate.samples, ("evaluate", "samples")
+        if isinstance(given, dict):
+            known = list(self.curate.benchmarks)
+            for name in given:
+                if name not in known:
+                    raise _at((*place, name), f"no such benchmark: curate.benchmarks has {known}; remove it")
+            if missing := [name for name in known if name not in given]:
+                raise _at(place, f"no number for {missing}; add one for each, or give one number for all")
+        elif given is None:
+            for name in self.curate.benchmarks:
+                self._published(name)
+        return self
+
+    @model_validator(mode="after")
+    def _promotion_knows_its_benchmarks(self) -> Params:
+        known, outside = list(self.curate.benchmarks), self.promotion.out_of_distribution
+        for key in ("benchmarks", "out_of_distribution"):
+            for i, name in enumerate(getattr(self.promotion, key) or []):
+                if name not in known:
+                    told = f"no benchmark {name!r}: curate.benchmarks has {known}; correct or remove it"
+                    raise _at(("promotion", key, i), told)
+        if not self.promotion_benchmarks:
+            raise _at(
+                ("promotion", "out_of_distribution"), "no benchmark is left to be better on; remove one"
+            )
+        if both := sorted(set(self.promotion_benchmarks) & set(outside)):
+            raise _at(("promotion", "benchmarks"), f"{both} is out of distribution as well; keep it in one")
+        return self
+
+    @model_validator(mode="after")
+    def _one_process_for_vllm(self) -> Params:
+        if self.rollout.engine == "vllm" and self.train.ranks > 1:
+            raise _at(
+                ("train", "ranks"),
+                "vLLM samples beside one training process only; set rollout.engine: hf, or ranks: 1",
+            )
+        return self
 
     @model_validator(mode="after")
     def _teacher_has_its_name(self) -> Params:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,20 +15,25 @@ from hpt_core.config import Sampling
 from hpt_core.data.tables import quarantined
 from hpt_core.errors import InputError
 from hpt_core.model import LoadedPolicy
-from hpt_core.protocols import RolloutEngine, Verifier
+from hpt_core.protocols import RolloutEngine, Sampler, Verifier
 from hpt_core.rollout.hf import HFEngine
+from hpt_core.rollout.vllm import VLLMEngine
 from hpt_core.seeds import derive
-from hpt_core.types import Prompt, Responses
+from hpt_core.types import Completion, Prompt, Responses, Verdict
 from hpt_core.verifier import VerifierPool
 from pipelines.params import Params
-from pipelines.progress import ProgressBar
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+P = TypeVar("P")
+"""A prompt as the sampler takes it: tokens, or text."""
 
 
-def build_engine(params: Params, policy: LoadedPolicy) -> HFEngine:
-    """Raises InputError where the model has no positions for the longest prompt and response."""
+def build_engine(params: Params, policy: LoadedPolicy) -> RolloutEngine:
+    """The engine that params name, with the weights of `policy`.
+
+    Raises InputError where the model has no positions for the longest prompt and response.
+    """
     config = params.rollout
     longest, room = (
         config.max_prompt_tokens + config.max_new_tokens,
@@ -39,7 +44,10 @@ def build_engine(params: Params, policy: LoadedPolicy) -> HFEngine:
             f"rollout.max_prompt_tokens + rollout.max_new_tokens is {longest}, and the model has {room} "
             "positions; lower one of them in params.yaml"
         )
-    return HFEngine(policy, config.slots, getattr(torch, config.dtype))
+    dtype = getattr(torch, config.dtype)
+    if config.engine == "vllm":
+        return VLLMEngine(policy, config.slots, dtype, config.vllm)
+    return HFEngine(policy, config.slots, dtype)
 
 
 def build_verifier(params: Params) -> VerifierPool:
@@ -92,33 +100,28 @@ class Asking:
     seed: int
 
 
-def ask(
-    engine: HFEngine, verifier: Verifier, prompts: Mapping[Prompt, Sequence[int]], asking: Asking
-) -> Iterator[Responses]:
-    """Verified responses to each prompt, given with its tokens."""
-    with ProgressBar(asking.purpose, len(prompts)) as bar:
-        for part in cut(list(prompts), engine.slots, asking.samples):
-            given = answers(engine, verifier, {prompt: prompts[prompt] for prompt in part}, asking)
-            yield from given
-            tokens = sum(len(completion.token_ids) for one in given for completion in one.completions)
-            bar.advance(len(part), tokens)
-
-
 def answers(
-    engine: RolloutEngine, verifier: Verifier, prompts: Mapping[Prompt, Sequence[int]], asking: Asking
+    engine: Sampler[P], verifier: Verifier, prompts: Mapping[Prompt, P], asking: Asking
 ) -> list[Responses]:
-    """Verified responses to prompts that are asked at once."""
+    """Verified responses to prompts that are asked at once.
+
+    The verdict on a completion that is none, which a server may refuse, is its error.
+    """
     k = asking.samples
     pairs = [(prompt, tokens, i) for prompt, tokens in prompts.items() for i in range(k)]
     seeds = [derive(asking.seed, asking.purpose, prompt.prompt_id, i) for prompt, _, i in pairs]
     done = engine.generate([tokens for _, tokens, _ in pairs], seeds, asking.sampling)
-    judged = verifier.verify(
-        [(c.response, p.answer, p.answer_kind) for c, (p, _, _) in zip(done, pairs, strict=True)]
-    )
+    judged = _judge(done, [prompt for prompt, _, _ in pairs], verifier)
     return [
         Responses(pairs[first][0], done[first : first + k], judged[first : first + k])
         for first in range(0, len(pairs), k)
     ]
+
+
+def _judge(done: Sequence[Completion], prompts: Sequence[Prompt], verifier: Verifier) -> list[Verdict]:
+    said = [(c, p) for c, p in zip(done, prompts, strict=True) if c.error is None]
+    verdicts = iter(verifier.verify([(c.response, p.answer, p.answer_kind) for c, p in said]))
+    return [next(verdicts) if c.error is None else Verdict(False, None, c.error) for c in done]
 
 
 def cut(items: Sequence[T], slots: int, samples: int) -> list[Sequence[T]]:

@@ -43,6 +43,12 @@ class ProgressBar:
     ) -> None:
         self.bar.stop()
 
+    def skip(self, count: int) -> None:
+        """Units that an earlier run did."""
+        self.before += count
+        self.done += count
+        self.bar.update(self.task, completed=self.done)
+
     def advance(self, count: int = 1, tokens: int = 0, /, **notes: float) -> None:
         """`notes` are shown beside the count, and tokens per second of the `tokens` that it took."""
         tenth = 10 * self.done // self.total

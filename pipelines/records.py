@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,14 @@ import pyarrow.parquet as pq
 from hpt_core.errors import InputError
 from hpt_core.evaluation import correct_matrix
 from pipelines import content
+from pipelines.lineage import MadeFrom, shares, trained_on
 from pipelines.params import MARK
 
 PROMPTS = "data/prompts/train.parquet"
 BENCHMARKS = "data/prompts/benchmarks.parquet"
 EXPERTS = "data/experts/experts.parquet"
+AFTER = ("evaluate_base", "compare")
+"""Stages that no arm is made from, beside those of other arms."""
 PARAM_LENGTH = 6000
 """MLflow takes no longer value of a parameter."""
 
@@ -77,9 +81,9 @@ def describe(root: Path, arm: str, entry: Mapping[str, Any], lock: Mapping[str, 
     base = lock["base"]["params"]["params.yaml"]["base"]
     hashes = {dep["path"]: dep["md5"] for dep in entry["deps"]}
     datasets = [
-        Dataset("prompts", PROMPTS, hashes[PROMPTS], "training", _rows(_present(root, PROMPTS, "curate")))
+        Dataset("prompts", PROMPTS, hashes[PROMPTS], "training", _rows(present(root, PROMPTS, "curate")))
     ]
-    experts = _present(root, EXPERTS, "experts")
+    experts = present(root, EXPERTS, "experts")
     table = pq.read_table(experts, columns=["kind", "source"]).to_pylist()
     for kind, source in sorted({(row["kind"], row["source"]) for row in table if row["kind"] in mix}):
         rows = sum(row["kind"] == kind and row["source"] == source for row in table)
@@ -92,6 +96,38 @@ def describe(root: Path, arm: str, entry: Mapping[str, Any], lock: Mapping[str, 
         datasets=tuple(datasets),
         experts=hashes[EXPERTS],
     )
+
+
+def made_from(
+    root: Path, record: ArmRecord, lock: Mapping[str, Any], recipe: str, commit: str
+) -> tuple[MadeFrom, Counter[str]]:
+    """What a trained arm was made from, and how often each trajectory was trained on.
+
+    Raises InputError where a table that says so is missing.
+    """
+    stage = f"train@{record.arm}"
+    entries = [
+        entry for name, entry in lock.items() if name == stage or "@" not in name and name not in AFTER
+    ]
+    parts = [part for entry in entries for part in (*entry.get("deps", []), *entry.get("outs", []))]
+    train = lock[stage]["params"]["params.yaml"]["train"]
+    gate = pq.read_table(present(root, f"data/rollouts/{record.arm}/gate.parquet", stage)).to_pylist()
+    times = trained_on(gate, train.get("sft_buffer", 64) if train.get("algorithm") == "relift" else None)
+    columns = ["trajectory_id", "kind", "source", "author", "license"]
+    experts = pq.read_table(present(root, EXPERTS, "experts"), columns=columns).to_pylist()
+    prompts = pq.read_table(present(root, PROMPTS, "curate"), columns=["source", "license"]).to_pylist()
+    counts = Counter((row["source"], row["license"]) for row in prompts)
+    made = MadeFrom(
+        arm=record.arm,
+        content=record.content,
+        recipe=recipe,
+        commit=commit,
+        params=record.params,
+        dvc={part["path"]: part["md5"] for part in parts},
+        prompts=[{"source": s, "license": li, "prompts": n} for (s, li), n in sorted(counts.items())],
+        trajectories=shares(experts, record.mix, times),
+    )
+    return made, times
 
 
 def trained_arms(root: Path, lock: Mapping[str, Any]) -> list[str]:
@@ -118,7 +154,7 @@ def read_evaluation(root: Path, name: str, lock: Mapping[str, Any]) -> Evaluatio
     hashes = {dep["path"]: dep["md5"] for dep in lock[stage]["deps"]}
     if hashes[f"models/{name}"] != content.output_hash(lock, f"models/{name}"):
         return None  # of the model before this one
-    responses = _present(root, f"data/eval/{name}.parquet", stage)
+    responses = present(root, f"data/eval/{name}.parquet", stage)
     results = json.loads((root / path).read_text(encoding="utf-8"))
     return Evaluation(
         content=content.digest(lock[stage]),
@@ -197,7 +233,7 @@ def _matches(root: Path, lock: Mapping[str, Any], path: str) -> bool:
     return file.exists() and hashlib.md5(file.read_bytes()).hexdigest() == content.output_hash(lock, path)
 
 
-def _present(root: Path, path: str, stage: str) -> Path:
+def present(root: Path, path: str, stage: str) -> Path:
     if not (root / path).is_file():
         raise InputError(f"{path}: not found; restore it with `dvc repro {stage}`")
     return root / path

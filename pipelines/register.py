@@ -6,26 +6,26 @@ Benchmarks never choose the candidate. They only decide whether it replaces the 
 from __future__ import annotations
 
 import json
-import logging
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from hpt_core.evaluation import paired_difference
-from hpt_core.seeds import derive
+from hpt_core.errors import InputError
 from pipelines import content, records
 from pipelines.params import Params, load_params
+from pipelines.promotion import data_clauses, decide
 from pipelines.records import Scores
-from pipelines.store import Store
-from pipelines.tracking import COMPLETE, SCORES
+from pipelines.store import COMPLETE, SCORES, Store
 
-logger = logging.getLogger(__name__)
+HISTORY = "champion.history"
+"""Tag of the registered model: the versions that `Registry.reigned` gives."""
+SINCE, ROLLBACK, RESTORED = "champion.since", "rollback", "restored"
+"""Tags of a version: when the gate made it champion; when and why it was taken back, and brought back."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def register(root: Path) -> Registration:
         best = max(accuracy, key=lambda arm: accuracy[arm])
         registry.alias("candidate", versions[best])
         base = records.read_evaluation(root, "base", lock)
-        promoted, reason = _gate(registry, versions[best], base.scores if base else None, params)
+        promoted, reason = _gate(root, registry, versions[best], base.scores if base else None, params)
     return Registration(numbers, best, promoted, registry.changed, reason)
 
 
@@ -77,47 +77,61 @@ def dev_accuracy(root: Path, arm: str) -> float | None:
 
 
 def _gate(
-    registry: Registry, candidate: ModelVersion, base: Scores | None, params: Params
+    root: Path, registry: Registry, candidate: ModelVersion, base: Scores | None, params: Params
 ) -> tuple[bool, str]:
     """Whether the candidate became champion, and why; the reason is kept with the version."""
     champion = registry.aliased("champion")
     if champion is not None and champion.version == candidate.version:
         return False, "the candidate is the champion"
+    if withdrawn := candidate.tags.get(ROLLBACK):
+        back = f"`hpt rollback --to {candidate.version}` brings it back"
+        return False, f"refused: v{candidate.version} was {withdrawn}; {back}"
     opponent = f"champion v{champion.version}" if champion else "the starting policy"
     scores = registry.scores(champion) if champion else base
-    passed, reason = better(registry.scores(candidate), scores, opponent, params)
-    if passed:
-        registry.alias("champion", candidate)
-    registry.explain(candidate, f"{'promoted' if passed else 'refused'}: {reason}")
-    return passed, f"{'promoted' if passed else 'not promoted'}: {reason}"
+    asked = [*params.promotion_benchmarks, *params.promotion.out_of_distribution]
+    decision = decide(registry.scores(candidate), scores, opponent, data_clauses(root, asked), params)
+    registry.explain(candidate, decision.reason)
+    if decision.promoted:
+        registry.crown(candidate)
+    return decision.promoted, decision.reason
 
 
-def better(ours: Scores, theirs: Scores | None, opponent: str, params: Params) -> tuple[bool, str]:
-    """Better on every benchmark, the 95% interval of the paired difference above 0."""
-    if theirs is None:
-        return False, f"{opponent} has no evaluation"
-    if {b: set(s) for b, s in ours.items()} != {b: set(s) for b, s in theirs.items()}:
-        return False, f"{opponent} was evaluated on other benchmark prompts; set the alias by hand"
-    passed, parts = True, []
-    for benchmark, scores in ours.items():
-        prompts = sorted(scores)
-        difference = paired_difference(
-            np.array([scores[p] for p in prompts]),
-            np.array([theirs[benchmark][p] for p in prompts]),
-            derive(params.seed, "gate", benchmark),
-            params.evaluate.bootstrap,
-        )
-        low, high = difference.ci95
-        passed &= low > 0
-        parts.append(f"{benchmark} {difference.difference:+.3f} [{low:+.3f}, {high:+.3f}]")
-    return passed, f"against {opponent}, {', '.join(parts)}"
+def rollback(root: Path, to: str | None = None, reason: str = "") -> str:
+    """Make the version that reigned before the champion, or version `to` of those that did; what was done.
+
+    A version that is rolled back is not promoted again, until someone rolls forward to it. Doing it
+    twice with the same `to` changes nothing. Raises InputError where there is no such version.
+    """
+    tracking = load_params(root / "params.yaml").tracking
+    store = Store(root, tracking.experiment)
+    with store.exclusive():
+        registry = Registry(store, tracking.registered_model)
+        reigned, alias = registry.reigned(), registry.aliased("champion")
+        champion = str(alias.version) if alias else None
+        before = reigned[:-1] if champion else reigned
+        if to is None and not before:
+            now = f"v{champion} is the first champion" if champion else "there is no champion"
+            raise InputError(f"{registry.name}: {now}, none reigned before; name one that did with --to")
+        target = to or before[-1]
+        known = registry.ever_reigned()
+        if target not in known:
+            told = f"{', '.join(f'v{number}' for number in known)} did" if known else "none did so far"
+            raise InputError(f"{registry.name}: v{target} never was champion; {told}")
+        if target == champion:
+            return f"v{target} is the champion; nothing to do"
+        told = registry.restore(target, reigned, reason or "no reason given")
+    return told
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 class Registry:
     """The registered model of a project."""
 
     def __init__(self, store: Store, name: str) -> None:
-        self._store, self._name, self.changed = store, name, False
+        self._store, self.name, self.changed = store, name, False
         self._client: MlflowClient = store.client
         try:
             self._client.create_registered_model(name)
@@ -126,6 +140,7 @@ class Registry:
                 raise
         found = self._client.search_model_versions(f"name='{name}'")
         self._versions = {version.tags.get("content"): version for version in found}
+        self._numbers = {str(version.version): version for version in found}
 
     def version(self, arm: str, lock: Mapping[str, object]) -> ModelVersion | None:
         """The version of what the arm was made from, registered if need be; None if not published whole."""
@@ -139,30 +154,76 @@ class Registry:
             self.changed = True
             model = run.outputs.model_outputs[0].model_id
             tags = {"arm": arm, "content": key, "dvc.model": str(content.output_hash(lock, f"models/{arm}"))}
-            self._versions[key] = self._client.create_model_version(
-                self._name, f"models:/{model}", run.info.run_id, tags=tags, model_id=model
+            made = self._client.create_model_version(
+                self.name, f"models:/{model}", run.info.run_id, tags=tags, model_id=model
             )
+            self._versions[key] = self._numbers[str(made.version)] = made
+            self._store.index().register(self.name, {int(made.version): run.info.run_id})
         return self._versions[key]
 
     def aliased(self, alias: str) -> ModelVersion | None:
-        number = self._client.get_registered_model(self._name).aliases.get(alias)
-        return self._client.get_model_version(self._name, number) if number is not None else None
+        number = self._client.get_registered_model(self.name).aliases.get(alias)
+        return self._client.get_model_version(self.name, number) if number is not None else None
 
     def alias(self, alias: str, version: ModelVersion) -> None:
         current = self.aliased(alias)
         if current is None or current.version != version.version:
             self.changed = True
-            self._client.set_registered_model_alias(self._name, alias, version.version)
+            self._client.set_registered_model_alias(self.name, alias, version.version)
+
+    def reigned(self) -> list[str]:
+        """Champions that nobody has rolled back, in order, the present one last."""
+        tag = self._client.get_registered_model(self.name).tags.get(HISTORY, "")
+        numbers = [number for number in tag.split() if number in self._numbers]
+        champion = self.aliased("champion")
+        if champion is not None and numbers[-1:] != [str(champion.version)]:
+            numbers.append(str(champion.version))  # by hand, or by a run that was killed at this point
+        return numbers
+
+    def ever_reigned(self) -> list[str]:
+        """Champions of all times, in the order of their numbers."""
+        found = set(self.reigned()) | {n for n, version in self._numbers.items() if SINCE in version.tags}
+        return sorted(found, key=int)
+
+    def crown(self, version: ModelVersion) -> None:
+        reigned = self.reigned()
+        self.alias("champion", version)
+        self._remember([*reigned, str(version.version)])
+        self._tag(str(version.version), SINCE, _now())
+
+    def restore(self, target: str, reigned: list[str], reason: str) -> str:
+        """Champion again, with what was done in words: back in `reigned`, or forward to one rolled back.
+
+        The alias moves last: what is cut short before it is done again by the next call.
+        """
+        if target in reigned:
+            before = len(reigned) - reigned[::-1].index(target)
+            withdrawn, reigned = reigned[before:], reigned[:before]
+        else:
+            withdrawn, reigned = [], [*reigned, target]
+            self._client.delete_model_version_tag(self.name, target, ROLLBACK)
+        told = f"rolled back to v{target} on {_now()}: {reason}"
+        for number in withdrawn:
+            self._tag(number, ROLLBACK, told)
+        self._tag(target, RESTORED, f"champion again on {_now()}: {reason}")
+        self._remember(reigned)
+        self.alias("champion", self._numbers[target])
+        gone = f"v{', v'.join(withdrawn)} {told}" if withdrawn else f"rolled forward: {reason}"
+        return f"champion is v{target}; {gone}"
+
+    def _remember(self, reigned: list[str]) -> None:
+        self._client.set_registered_model_tag(self.name, HISTORY, " ".join(reigned))
+
+    def _tag(self, number: str, key: str, value: str) -> None:
+        self._client.set_model_version_tag(self.name, number, key, value)
 
     def explain(self, version: ModelVersion, reason: str) -> None:
         if version.tags.get("promotion") != reason:
             self.changed = True
-            self._client.set_model_version_tag(self._name, version.version, "promotion", reason)
+            self._tag(str(version.version), "promotion", reason)
 
     def scores(self, version: ModelVersion) -> Scores:
         """Of every benchmark prompt, as kept with the run of this version."""
         assert version.run_id is not None
-        with tempfile.TemporaryDirectory() as folder:
-            path = self._client.download_artifacts(version.run_id, SCORES, folder)
-            scores: Scores = json.loads(Path(path).read_text(encoding="utf-8"))
+        scores: Scores = json.loads(self._store.read_text(version.run_id, SCORES))
         return scores

@@ -18,15 +18,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-import transformers
 
 from hpt_core.data import tables
 from hpt_core.errors import CheckpointError
 from hpt_core.trainer.origin import FILE, differences, fingerprint
 from hpt_core.types import Prompt
 from pipelines import policy
-from pipelines.origin import code, file_hash, model_files
+from pipelines.origin import code, file_hash, libraries, model_files
 from pipelines.progress import ProgressBar
 
 log = logging.getLogger(__name__)
@@ -61,21 +59,36 @@ class Shards:
 
         Raises CheckpointError for a shard that does not fit its part.
         """
-        todo = [number for number, part in enumerate(parts) if not self._holds(number, part)]
-        total = sum(len(part.prompts) for part in parts)
-        before = total - sum(len(parts[number].prompts) for number in todo)
-        self._tell(purpose, before, total)
+        self.follow(parts, sum(len(part.prompts) for part in parts), purpose, length)
+
+    def follow(self, parts: Iterable[Part], total: int, purpose: str, length: Callable[[Row], int]) -> range:
+        """`finish` for parts that are cut on the way, by what the ones before them gave.
+
+        They have `total` prompts at most. Returns their numbers.
+        """
+        self._warn()
         tables.write_json(self.folder / FILE, self.origin)
-        with ProgressBar(purpose, total, before) as bar:
-            for number in todo:
-                rows = parts[number].make()
+        number = -1
+        with ProgressBar(purpose, total) as bar:
+            for number, part in enumerate(parts):
+                if self._holds(number, part):
+                    bar.skip(len(part.prompts))
+                    continue
+                if bar.done == bar.before > 0:
+                    log.info("%s: goes on after %d of %d prompts", purpose, bar.before, total)
+                rows = part.make()
                 tables.write(self._at(number), rows, self.schema)
-                bar.advance(len(parts[number].prompts), sum(map(length, rows)))
+                bar.advance(len(part.prompts), sum(map(length, rows)))
+        return range(number + 1)
 
     def rows(self, numbers: Iterable[int]) -> Iterator[Row]:
         """The rows of these parts, in order; one shard is in memory at a time."""
         for number in numbers:
             yield from self._read(number)
+
+    def replace(self, number: int, rows: Sequence[Row]) -> None:
+        """Put `rows` in the place of those of part `number`: the same prompts and samples, known better."""
+        tables.write(self._at(number), rows, self.schema)
 
     def discard(self) -> None:
         """Remove the shards of this and of every other fingerprint: the outputs stand."""
@@ -107,10 +120,8 @@ class Shards:
     def _at(self, number: int) -> Path:
         return self.folder / f"{number:06d}.parquet"
 
-    def _tell(self, purpose: str, before: int, total: int) -> None:
-        """What goes on, and what does not."""
-        if before:
-            log.info("%s: goes on after %d of %d prompts", purpose, before, total)
+    def _warn(self) -> None:
+        """What does not go on."""
         for other in sorted(self.root.glob("*/")):
             if other != self.folder and any(other.glob("*.parquet")):
                 log.warning(
@@ -131,6 +142,5 @@ def origin(used: Mapping[str, Any], weights: str, model: Path, prompts: Path, st
         "model": model_files(model),
         "prompts": file_hash(prompts),
         "code": code(__file__, policy.__file__, stage),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        **libraries(used["rollout"]["engine"]),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpt_core.data import tables
-from hpt_core.errors import CheckpointError, InputError, TrainingError, VerifierError
+from hpt_core.errors import CheckpointError, EngineError, InputError, TrainingError, VerifierError
 from pipelines.params import Params, load_params
 
 TIMINGS = Path("logs/timings")
@@ -30,7 +30,7 @@ def launch(name: str, run: Callable[[Params], Mapping[str, Any]]) -> None:
         if torch := sys.modules.get("torch"):
             torch.set_num_threads(params.threads)
         report = run(params)
-    except (InputError, TrainingError, VerifierError, CheckpointError) as error:
+    except (InputError, TrainingError, VerifierError, CheckpointError, EngineError) as error:
         logging.error("%s", error)
         sys.exit(2)
     seconds = {"seconds": time.perf_counter() - started, **report.get("seconds", {})}

@@ -8,12 +8,15 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipelines import content, environment
+from pipelines.environment import tracking_uri
+from pipelines.lineage import MADE_FROM, TRAINED_ON, Index, MadeFrom
 from pipelines.records import Dataset
 
 for _name, _value in environment.QUIET.items():  # mlflow reads its telemetry switch when it is imported
@@ -31,14 +34,19 @@ from mlflow.entities import (  # noqa: E402
 )
 from mlflow.models.model import MLMODEL_FILE_NAME  # noqa: E402
 from mlflow.models.utils import get_external_mlflow_model_spec  # noqa: E402
+from mlflow.store.entities.paged_list import PagedList  # noqa: E402
 
+Found = TypeVar("Found")
+COMPLETE = "content.complete"
+"""Tag of an arm's run once all of it is there."""
+LINEAGE = "content.lineage"
+"""Tag of an arm's run once it says what the arm was made from, whether or not it is evaluated."""
+SCORES = "eval/scores.json"
+"""Artifact of a run with an evaluation: `pipelines.records.Scores`."""
+SOURCES = {"s3": "s3", "http": "http", "https": "http"}
+"""Scheme of a DVC remote -> MLflow's type of a dataset source."""
 BATCH = 1000
 """MLflow takes no more metrics in one call."""
-
-
-def tracking_uri(root: Path) -> str:
-    """MLFLOW_TRACKING_URI, or a SQLite file in the checkout."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / 'mlflow.db'}"
 
 
 def _make_default(uri: str) -> None:
@@ -54,7 +62,7 @@ class Store:
     """A connection to the experiment of a project. Creates database and experiment on first use."""
 
     def __init__(self, root: Path, experiment: str) -> None:
-        self.root, self.uri = root, tracking_uri(root)
+        self.root, self.name, self.uri = root, experiment, tracking_uri(root)
         # The migrations of a fresh database are logged one by one.
         logging.getLogger("alembic").setLevel(logging.WARNING)
         _make_default(self.uri)
@@ -80,19 +88,56 @@ class Store:
     def find(self, **tags: str) -> Run | None:
         """The run with this `content` or `flow_run`."""
         [(name, value)] = tags.items()
-        key = {"content": "content", "flow_run": "hpt.flow_run"}[name]
-        runs = self._search(f"tags.`{key}` = '{value}'")
-        return runs[0] if runs else None
+        found = self.tagged(**{{"content": "content", "flow_run": "hpt.flow_run"}[name]: value})
+        return found[0] if found else None
 
     def children(self, parent: Run) -> list[Run]:
-        return self._search(f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+        return self.tagged(**{"mlflow.parentRunId": parent.info.run_id})
 
-    def _search(self, query: str) -> list[Run]:
-        return list(
-            self.client.search_runs(
-                [self.experiment], query, ViewType.ACTIVE_ONLY, order_by=["attributes.start_time ASC"]
-            )
+    def tagged(self, **tags: str) -> list[Run]:
+        """Runs with all of these tags, the oldest first."""
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        order = ["attributes.start_time ASC"]
+        search = partial(
+            self.client.search_runs, [self.experiment], query, ViewType.ACTIVE_ONLY, order_by=order
         )
+        return list(self.pages(search))
+
+    @staticmethod
+    def pages(search: Callable[..., PagedList[Found]]) -> Iterator[Found]:
+        """Everything that a search of MLflow's client finds."""
+        token = None
+        while True:
+            page = search(page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def index(self) -> Index:
+        """Of lineage, made from what is published where it is missing."""
+        index = Index(self.root, self.name)
+        if not index.present:
+            self.synchronise(index)
+        return index
+
+    def synchronise(self, index: Index) -> None:
+        """Add the runs that others have published, and the versions of registered models."""
+        known = index.runs()
+        for run in self.tagged(**{LINEAGE: "true"}):
+            if run.info.run_id not in known:
+                made_from = self.read_text(run.info.run_id, MADE_FROM)
+                trained = json.loads(self.read_text(run.info.run_id, TRAINED_ON))
+                index.add(run.info.run_id, MadeFrom.from_json(made_from), trained)
+        ours = index.runs()
+        for version in self.pages(self.client.search_model_versions):
+            if version.run_id in ours:
+                index.register(version.name, {int(version.version): version.run_id})
+
+    def read_text(self, run_id: str, path: str) -> str:
+        """An artifact of a run."""
+        with tempfile.TemporaryDirectory() as folder:
+            return Path(self.client.download_artifacts(run_id, path, folder)).read_text("utf-8")
 
     def create(self, name: str, tags: Mapping[str, str]) -> Run:
         return self.client.create_run(self.experiment, run_name=name, tags=dict(tags))
@@ -151,8 +196,8 @@ class Store:
     def _source(self, data: Dataset) -> tuple[str, str]:
         """Type and JSON of a source: MLflow's page shows a link for the types that it knows."""
         url = content.remote_url(self.root, data.digest) or data.path
-        kind = url.partition("://")[0]
-        return (kind if kind in ("s3", "http", "https") else "local"), json.dumps({"uri": url})
+        kind = SOURCES.get(url.partition("://")[0], "local")
+        return kind, json.dumps({"url" if kind == "http" else "uri": url})
 
     def model(self, run: Run, name: str, step: int, tags: Mapping[str, str]) -> str:
         """Id of the run's model. Its weights stay with DVC: MLflow gets a name to hang metrics on."""

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dvc.exceptions import DvcException
 from mlflow.entities import Metric, Param, Run
@@ -20,9 +21,10 @@ from sqlalchemy.exc import OperationalError
 
 from hpt_core.errors import InputError
 from pipelines import content, records
+from pipelines.lineage import MADE_FROM, TRAINED_ON
 from pipelines.params import load_params
 from pipelines.records import ArmRecord, Dataset, Evaluation
-from pipelines.store import Store
+from pipelines.store import COMPLETE, LINEAGE, SCORES, Store
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +33,7 @@ FLOW_RUN = "HPT_FLOW_RUN"
 FLOW_RUN_NAME = "HPT_FLOW_RUN_NAME"
 UNREACHABLE = (MlflowException, OperationalError, ConnectionError, TimeoutError)
 """OperationalError: of a database, before MLflow wraps it. A file missing here is no fault of MLflow's."""
-SCORES = "eval/scores.json"
-COMPLETE, EVALUATION = "content.complete", "content.evaluation"
+EVALUATION = "content.evaluation"
 
 
 @dataclass
@@ -124,7 +125,8 @@ def publish(
         for arm in [arm for arm in params.arms if arm in trained]:
             record = records.describe(root, arm, lock[f"train@{arm}"], lock)
             evaluation = records.read_evaluation(root, arm, lock)
-            getattr(done, _publish_arm(store, root, parent, record, evaluation)).append(arm)
+            getattr(done, _publish_arm(store, root, parent, record, evaluation, lock)).append(arm)
+        store.index()  # where it was lost, nothing need be new
         if done.changed:
             _publish_parent(store, root, parent.run, lock)
         parent.close(status)
@@ -183,7 +185,12 @@ def _log_params(store: Store, run: Run, record: ArmRecord) -> None:
 
 
 def _publish_arm(
-    store: Store, root: Path, parent: Parent, record: ArmRecord, evaluation: Evaluation | None
+    store: Store,
+    root: Path,
+    parent: Parent,
+    record: ArmRecord,
+    evaluation: Evaluation | None,
+    lock: Mapping[str, Any],
 ) -> str:
     """Name of the list in `Published` that the arm belongs to."""
     run = store.find(content=record.content)
@@ -200,6 +207,7 @@ def _publish_arm(
         _log_params(store, run, record)
         store.log_steps(run, steps, known=store.known(run) if outcome == "completed" else set())
         store.log_datasets(run, record.datasets)
+        _log_lineage(store, root, run, record, lock)
     if evaluation is not None and not evaluated:
         _log_evaluation(store, run, evaluation, int(steps[-1]["step"]), record)
     if not whole and evaluation is not None:
@@ -207,6 +215,16 @@ def _publish_arm(
         store.client.set_tag(run.info.run_id, COMPLETE, "true")
     store.end(run, "FINISHED")
     return outcome
+
+
+def _log_lineage(store: Store, root: Path, run: Run, record: ArmRecord, lock: Mapping[str, Any]) -> None:
+    """What the arm was made from, in its run and in the index."""
+    tags = run.data.tags
+    made, times = records.made_from(root, record, lock, tags["recipe"], tags["git.commit"])
+    store.client.log_text(run.info.run_id, made.to_json(), MADE_FROM)
+    store.client.log_text(run.info.run_id, json.dumps(times, sort_keys=True), TRAINED_ON)
+    store.client.set_tag(run.info.run_id, LINEAGE, "true")
+    store.index().add(run.info.run_id, made, times)
 
 
 def _log_evaluation(store: Store, run: Run, evaluation: Evaluation, step: int, record: ArmRecord) -> None:

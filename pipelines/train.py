@@ -27,12 +27,13 @@ from hpt_core.rollout.group import Task
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.loop import train
 from hpt_core.trainer.origin import fingerprint
+from hpt_core.trainer.provenance import summarise
 from hpt_core.trainer.ranks import ALONE, Ranks, launched
 from hpt_core.trainer.run import Run
 from hpt_core.types import Prompt, Trajectory
 from hpt_core.upge import algorithm
 from pipelines import policy as policies
-from pipelines.origin import code, file_hash, model_files
+from pipelines.origin import code, file_hash, libraries, model_files
 from pipelines.params import Params
 from pipelines.policy import build_engine, build_verifier, fitting
 from pipelines.progress import ProgressBar, StepProgress
@@ -101,7 +102,9 @@ def run(
     tables.write(out / "rollouts.parquet", checkpoints.rows("rollouts", steps), tables.ROLLOUTS)
     tables.write(out / "gate.parquet", checkpoints.rows("gate", steps), tables.GATE)
     tables.write(out / "quarantine.parquet", left_out, tables.QUARANTINE)
-    metrics = "".join(json.dumps(row) + "\n" for row in checkpoints.metrics(steps))
+    told = checkpoints.metrics(steps)
+    tables.write_json(out / "provenance.json", summarise(checkpoints.rows("gate", steps), told))
+    metrics = "".join(json.dumps(row) + "\n" for row in told)
     tables.write_text(paths.root / "metrics/train" / f"{arm}.jsonl", metrics)
     checkpoints.discard()
     return {"seconds": seconds, "result": hashlib.md5(metrics.encode()).hexdigest()}
@@ -191,7 +194,7 @@ def origin(params: Params, arm: str, policy: LoadedPolicy, paths: Paths) -> dict
         "models/base": {"weights": weights_hash(policy.model), **model_files(paths.base)},
         "data": {path.stem: file_hash(path) for path in paths.inputs},
         "code": code(__file__, policies.__file__),
-        "torch": torch.__version__,
+        **libraries(params.rollout.engine),
     }
 
 

@@ -1,7 +1,10 @@
 """Typed parameters: frozen, unknown keys refused. Imports no torch, so that reading them is cheap."""
 
 from hpt_core.config.base import Config, Fraction, Positive, PositiveFloat
+from hpt_core.config.benchmarks import BENCHMARKS, Benchmark
+from hpt_core.config.curation import CurateConfig, DecontaminationConfig
 from hpt_core.config.data import ExpertSource, PromptSource
+from hpt_core.config.endpoint import EndpointConfig
 from hpt_core.config.policy import (
     EvaluateConfig,
     OptimizerConfig,
@@ -9,6 +12,7 @@ from hpt_core.config.policy import (
     RolloutConfig,
     Sampling,
     VerifierConfig,
+    VLLMConfig,
     WarmStart,
 )
 from hpt_core.config.training import (
@@ -23,8 +27,13 @@ from hpt_core.config.training import (
 )
 
 __all__ = [
+    "BENCHMARKS",
     "AlgorithmName",
+    "Benchmark",
     "Config",
+    "CurateConfig",
+    "DecontaminationConfig",
+    "EndpointConfig",
     "EvaluateConfig",
     "ExpertSource",
     "Fraction",
@@ -41,6 +50,7 @@ __all__ = [
     "RolloutConfig",
     "Sampling",
     "TrainConfig",
+    "VLLMConfig",
     "ValueConfig",
     "VerifierConfig",
     "WarmStart",

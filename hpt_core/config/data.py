@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hpt_core.config.base import Config, Positive
+from hpt_core.config.benchmarks import BENCHMARKS
 
 
 class PromptSource(Config):
-    """Where prompts come from: exactly one of `reasoning_gym`, `file` and `hub`."""
+    """Where prompts come from: `reasoning_gym`, `file` or `hub`, of which a `benchmark` says one itself."""
 
     name: str
+    benchmark: str | None = None
+    """A name of `hpt_core.config.benchmarks`. It fills in every key that is not given; with `file`, a copy is
+    read."""
     license: str = "unknown"
     answer_kind: str | None = None
     """Required for `file` and `hub`; a reasoning-gym task implies its own."""
@@ -25,21 +29,37 @@ class PromptSource(Config):
     options: dict[str, Any] = Field(default_factory=dict)
 
     file: str | None = None
-    """JSONL or parquet."""
+    """JSONL, a JSON array, CSV or parquet."""
     hub: str | None = None
     """Data set id, read through `datasets`."""
     subset: str | None = None
     split: str = "train"
     revision: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
-    """Ours -> theirs: problem, answer."""
+    """Ours -> theirs: problem, answer. A dot reaches into an object or, with a number, into a list:
+    `prompt.-1.content` is the text of the last turn."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_published(cls, given: Any) -> Any:
+        name = given.get("benchmark") if isinstance(given, dict) else None
+        entry = BENCHMARKS.get(name) if isinstance(name, str) else None
+        return entry.fill(given) if entry else given
+
+    @field_validator("benchmark")
+    @classmethod
+    def _registered(cls, name: str | None) -> str | None:
+        if name is not None and name not in BENCHMARKS:
+            raise ValueError(f"no such benchmark; there are {', '.join(BENCHMARKS)}")
+        return name
 
     @model_validator(mode="after")
     def _one_origin(self) -> PromptSource:
         given = [key for key in ("reasoning_gym", "file", "hub") if getattr(self, key)]
         if len(given) != 1:
             raise ValueError(
-                f"source {self.name!r}: give exactly one of reasoning_gym, file, hub; got {given}"
+                f"source {self.name!r}: give exactly one of reasoning_gym, file, hub (or a benchmark, for "
+                f"its published rows); got {given}"
             )
         if self.reasoning_gym and (self.size is None or self.seed is None):
             raise ValueError(f"source {self.name!r}: a reasoning_gym task needs size and seed")
@@ -64,7 +84,7 @@ class ExpertSource(Config):
     revision: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
     """Ours -> theirs: problem, response and, optionally, keep (a boolean: the file's own mark).
-    A dot reaches into an object: `175b_verification.solution`."""
+    A dot reaches into an object or a list, as in a prompt source: `175b_verification.solution`."""
     rewrite: list[Literal["gsm8k"]] = Field(default_factory=list)
     """Named clean-ups of the response: gsm8k drops <<...>> and turns the answer line into a box."""
 

@@ -142,6 +142,10 @@ class TrainConfig(Config):
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     cooldown_steps: Annotated[int, Field(ge=0)] = 0
     """Last steps over which the learning rates fall to 0; the paper has none."""
+    importance_cap: PositiveFloat | None = None
+    """C of truncated importance sampling between trainer and sampler; none without."""
+    max_staleness: Annotated[int, Field(ge=0)] = 0
+    """Steps that the weights behind a rollout may lie back; older ones stop the run."""
     clip_norm: PositiveFloat = 1.0
     skip_norm: PositiveFloat | None = None
     """Skip the update when the gradient norm is above this; counted."""

@@ -1,231 +1,154 @@
-"""Raw rows -> prompts to train on, to steer by (dev) and to evaluate on, no problem in two of them."""
+"""Raw rows -> prompts to train on, to steer by (dev) and to evaluate on, no problem in two of them.
+
+Rows are read once, one after the other, and wait on disk (`Spool`) while the filters that compare prompts
+with each other decide; in memory is a fingerprint of some forty bytes each. Every row that is left out is in
+quarantine.parquet under the name of the filter, in this order:
+
+    what cannot be read       see `sources` and `formats`
+    of the row alone          see `filters`, and unreadable_answer
+    in_benchmark              a benchmark problem as it stands (`decontamination`)
+    near_benchmark            with other numbers, cut short, or inside a longer prompt
+    conflicting_answers       one problem, several answers: none is kept (`duplicates`)
+    duplicate                 all but the first
+    near_duplicate            all but the first
+    in_dev                    differs from a dev prompt in case or punctuation only
+"""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
 
-from hpt_core.config import PromptSource
-from hpt_core.data.problems import final_number, normalise, overlap_key, prompt_id, same_answer
-from hpt_core.data.progress import watched
-from hpt_core.data.sources import Reject, Row, read_rows
+import numpy as np
+
+from hpt_core.config import CurateConfig
+from hpt_core.data import contract, tables
+from hpt_core.data.candidates import Prompts, compare, draw_dev, gather, kept, repeated
+from hpt_core.data.decontamination import Index, Known
+from hpt_core.data.duplicates import Bands, Repeats, mark_exact
+from hpt_core.data.filters import benchmark_filters
+from hpt_core.data.intake import admitted
+from hpt_core.data.ledger import Ledger
+from hpt_core.data.problems import normalise, prompt_id
+from hpt_core.data.shingles import BANDS
+from hpt_core.data.sources import Row
+from hpt_core.data.splits import Splits, check_disjoint
+from hpt_core.data.spool import Spool
 from hpt_core.errors import InputError
-from hpt_core.seeds import derive
 from hpt_core.types import Prompt
-from hpt_core.verifier import check_kind, gold_problem
 
-__all__ = ["Curated", "check_disjoint", "curate", "normalise", "prompt_id"]
-
-
-@dataclass(frozen=True)
-class Curated:
-    """The prompts of a run, all that was left out, and the counts that add up."""
-
-    train: list[Prompt]
-    dev: list[Prompt]
-    benchmarks: dict[str, list[Prompt]]
-    quarantine: list[Reject]
-    report: dict[str, Any]
+__all__ = ["check_disjoint", "curate", "normalise", "prompt_id"]
 
 
-@dataclass
-class _Batch:
-    """The rows of some sources: those still in, in order, and those left out."""
+def curate(config: CurateConfig, seed: int, out: Path) -> dict[str, Any]:
+    """Write train, dev, benchmarks and quarantine.parquet to `out` and return the report.
 
-    entries: list[tuple[Row, Prompt]] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
-    read: Counter[str] = field(default_factory=Counter)
-    seen: set[str] = field(default_factory=set)
-    """Overlap keys of every problem that was read, whatever became of its row."""
-
-    def drop(self, verdicts: Mapping[int, tuple[str, str]]) -> None:
-        """Leave out the entries at these positions, each for its (reason, detail)."""
-        self.rejects += [self.entries[at][0].reject(*verdicts[at]) for at in sorted(verdicts)]
-        self.entries = [entry for at, entry in enumerate(self.entries) if at not in verdicts]
-
-    def counts(self) -> dict[str, Any]:
-        """By source: in = kept + dropped, the dropped by reason."""
-        kept = Counter(row.source for row, _ in self.entries)
-        report = {}
-        for name, read in self.read.items():
-            dropped = Counter(reject.reason for reject in self.rejects if reject.source == name)
-            assert read == kept[name] + dropped.total(), f"source {name}: a row went uncounted"
-            report[name] = {"in": read, "kept": kept[name], "dropped": dict(sorted(dropped.items()))}
-        return report
-
-
-def curate(
-    train: Sequence[PromptSource],
-    benchmarks: Mapping[str, Sequence[PromptSource]],
-    dev_size: int,
-    max_problem_chars: int,
-    seed: int,
-) -> Curated:
-    """Read, check, deduplicate and split.
-
-    A problem that stands in a benchmark is never trained on, dev is drawn by a seeded hash of
-    prompt_id, and every row that is left out is in `quarantine` with its place and reason. Raises
-    InputError where a source cannot be read, too little is left, or the splits overlap.
+    Memory does not grow with the rows but for their fingerprints; what is on its way lies in temporary
+    files in `out`. Raises InputError where a source cannot be read, too little is left, or the splits
+    overlap; then nothing is written.
     """
-    held_out = {
-        name: _read(f"benchmark {name}", sources, max_problem_chars) for name, sources in benchmarks.items()
+    unused = contract.check(config)
+    with ExitStack() as stack:
+        add = stack.enter_context(tables.writing(out / "quarantine.parquet", tables.QUARANTINE))
+        ledger = Ledger(lambda reject: add(reject.quarantine("curate")))
+        scratch = partial(_scratch, out)
+        benchmarks, known = _benchmarks(config, ledger, scratch)
+        index = Index(known, config.decontamination)
+        ledger.checked(index)
+        bands = [stack.enter_context(scratch()) for _ in range(BANDS)]
+        found = Prompts(Spool(stack.enter_context(scratch())), Bands(bands))
+        gather(config, index, ledger, found)
+        repeats = compare(config, index, ledger, found)
+        dev = draw_dev(found, repeats, config.dev_size, seed)
+        splits = Splits()
+        for prompt in (prompt for prompts in benchmarks.values() for prompt in prompts):
+            splits.claim("benchmarks", prompt)
+        for at in dev:
+            splits.claim("dev", found.spool[at].prompt)
+        keep = stack.enter_context(tables.writing(out / "train.parquet", tables.PROMPTS))
+        trained = 0
+        for prompt in kept(found, repeats, set(dev), index, ledger):
+            splits.check("train", prompt)
+            keep(tables.as_row(prompt))
+            trained += 1
+        _check_sizes(config, trained, benchmarks, ledger)
+        held_back = (tables.as_row(found.spool[at].prompt) for at in dev)
+        tables.write(out / "dev.parquet", held_back, tables.PROMPTS)
+        tables.write(out / "benchmarks.parquet", _rows(benchmarks), tables.BENCHMARKS)
+    sizes = {
+        "train": trained,
+        "dev": len(dev),
+        "quarantine": ledger.quarantined,
+        "benchmarks": {name: len(prompts) for name, prompts in benchmarks.items()},
     }
-    for batch in held_out.values():
-        batch.drop(_repeats(batch.entries))
-    ours = _read("training prompts", train, max_problem_chars)
-    owners = {key: name for name, batch in held_out.items() for key in batch.seen}
-    ours.drop(
-        {
-            at: ("in_benchmark", f"stands in benchmark {owners[key]!r}")
-            for at, (_, prompt) in enumerate(ours.entries)
-            if (key := overlap_key(prompt.problem)) in owners
-        }
-    )
-    ours.drop(_repeats(ours.entries))
-    chosen = _draw_dev(ours, dev_size, seed)
-    prompts = [prompt for _, prompt in ours.entries]
-    curated = Curated(
-        train=[prompt for prompt in prompts if prompt.prompt_id not in chosen],
-        dev=[prompt for prompt in prompts if prompt.prompt_id in chosen],
-        benchmarks={name: [prompt for _, prompt in batch.entries] for name, batch in held_out.items()},
-        quarantine=[reject for batch in (ours, *held_out.values()) for reject in batch.rejects],
-        report={
-            "sources": {"train": ours.counts()} | {f"benchmark:{n}": b.counts() for n, b in held_out.items()}
-        },
-    )
-    _check_sizes(curated, train)
-    curated.report["checks"] = {"disjoint": check_disjoint(curated.train, curated.dev, curated.benchmarks)}
-    curated.report["sizes"] = {
-        "train": len(curated.train),
-        "dev": len(curated.dev),
-        "quarantine": len(curated.quarantine),
-        "benchmarks": {name: len(rows) for name, rows in curated.benchmarks.items()},
+    return {
+        "sources": ledger.counts(),
+        "content": ledger.content(),
+        "unused_columns": unused,
+        "contamination": ledger.contamination(),
+        "checks": {"disjoint": True},
+        "sizes": sizes,
     }
-    return curated
 
 
-def check_disjoint(
-    train: Iterable[Prompt], dev: Iterable[Prompt], benchmarks: Mapping[str, Iterable[Prompt]]
-) -> bool:
-    """True, or InputError naming a problem that two of training, dev and evaluation share.
+@contextmanager
+def _scratch(folder: Path) -> Iterator[BinaryIO]:
+    """A file without a name in `folder`, gone when the block ends."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        yield file
 
-    Compares overlap keys as well as ids, so that a change of case is no way around it.
-    """
-    splits = {"train": train, "dev": dev, "benchmarks": [p for rows in benchmarks.values() for p in rows]}
-    owner: dict[str, str] = {}
-    for split, prompts in splits.items():
+
+def _rows(benchmarks: Mapping[str, Sequence[Prompt]]) -> Iterator[dict[str, Any]]:
+    for name, prompts in benchmarks.items():
         for prompt in prompts:
-            for key in (prompt.prompt_id, overlap_key(prompt.problem)):
-                if owner.setdefault(key, split) != split:
-                    raise InputError(
-                        f"prompt {prompt.prompt_id} stands in {owner[key]} and in {split} "
-                        f"({prompt.problem[:80]!r}, source {prompt.source!r}); remove it from one of the "
-                        f"two sources in params.yaml (curate.train, curate.benchmarks)"
-                    )
-    return True
+            yield tables.as_row(prompt) | {"benchmark": name}
 
 
-def _read(what: str, sources: Sequence[PromptSource], max_problem_chars: int) -> _Batch:
-    batch = _Batch()
-    for source in watched(sources, what):
-        if source.name in batch.read:
-            raise InputError(f"params.yaml: {what} has two sources named {source.name!r}; rename one")
-        kind = source.answer_kind or f"reasoning_gym:{source.reasoning_gym}"
-        try:
-            check_kind(kind)
-        except InputError as error:
-            raise InputError(f"params.yaml: {what}, source {source.name!r}: {error}") from error
-        batch.read[source.name] = 0
-        for row in read_rows(source):
-            batch.read[source.name] += 1
-            if isinstance(row, Row):
-                batch.seen.add(overlap_key(row.values["problem"]))
-                row = _admit(batch, row, source, kind, max_problem_chars) or row
-            if isinstance(row, Reject):
-                batch.rejects.append(row)
-    return batch
+def _benchmarks(
+    config: CurateConfig, ledger: Ledger, scratch: Callable[[], AbstractContextManager[BinaryIO]]
+) -> tuple[dict[str, list[Prompt]], list[Known]]:
+    """The prompts of each benchmark, and every problem that was read, whatever became of its row."""
+    prompts: dict[str, list[Prompt]] = {}
+    known: list[Known] = []
+    for name, sources in config.benchmarks.items():
+
+        def seen(row: Row, name: str = name) -> None:
+            problem = row.values["problem"]
+            known.append(Known(name, prompt_id(problem), problem))
+
+        group = f"benchmark:{name}"
+        with scratch() as file:
+            spool = Spool(file)
+            for row, prompt in admitted(group, sources, benchmark_filters(config), ledger, seen):
+                spool.add(row, prompt)
+            ids = np.array([int(entry.prompt.prompt_id, 16) for entry in spool], dtype=np.uint64)
+            repeats = Repeats(len(spool))
+            mark_exact(repeats, ids, np.ones(len(spool), np.bool_), spool)
+            prompts[name] = []
+            for at, entry in enumerate(spool):
+                if repeats.reason[at]:
+                    ledger.drop(group, repeated(entry, at, repeats, spool))
+                else:
+                    ledger.keep(group, entry.prompt.source)
+                    prompts[name].append(entry.prompt)
+    return prompts, known
 
 
-def _admit(batch: _Batch, row: Row, source: PromptSource, kind: str, max_problem_chars: int) -> Reject | None:
-    """Take the row in as a prompt, or say what is wrong with it."""
-    problem, answer = row.values["problem"].strip(), row.values["answer"].strip()
-    for name, text in (("problem", problem), ("answer", answer)):
-        if not text:
-            return row.reject(f"empty_{name}", f"the {name} is empty")
-    if len(problem) > max_problem_chars:
-        detail = f"{len(problem)} characters; curate.max_problem_chars is {max_problem_chars}"
-        return row.reject("problem_too_long", detail)
-    if kind == "gsm8k":
-        number = final_number(answer)
-        if number is None:
-            return row.reject("unreadable_answer", "the last line is no '#### number', 'A: number' or number")
-        answer = number
-    trouble = gold_problem(answer, kind)
-    if trouble and source.reasoning_gym:
-        answer, trouble = _with_metadata(row, kind)
-    if trouble:
-        return row.reject("unreadable_answer", trouble)
-    prompt = Prompt(prompt_id(problem), problem, answer, kind, source.name, source.license)
-    batch.entries.append((row, prompt))
-    return None
-
-
-def _with_metadata(row: Row, kind: str) -> tuple[str, str | None]:
-    """The reference as JSON, for tasks whose scorer reads more than the answer; and its trouble."""
-    try:
-        entry = {"answer": row.record["answer"], "metadata": row.record["metadata"]}
-        gold = json.dumps(entry, sort_keys=True)
-    except (TypeError, ValueError) as error:
-        return "", f"its metadata does not fit into JSON ({error}); choose another task"
-    return gold, gold_problem(gold, kind)
-
-
-def _repeats(entries: Sequence[tuple[Row, Prompt]]) -> dict[int, tuple[str, str]]:
-    """Positions of repeated problems: all but the first, or all of them where the answers differ."""
-    places: dict[str, list[int]] = {}
-    for at, (_, prompt) in enumerate(entries):
-        places.setdefault(prompt.prompt_id, []).append(at)
-    verdicts: dict[int, tuple[str, str]] = {}
-    for first, *rest in places.values():
-        row, prompt = entries[first]
-        odd = next((at for at in rest if not same_answer(entries[at][1].answer, prompt.answer)), None)
-        if odd is None:
-            verdicts |= dict.fromkeys(rest, ("duplicate", f"same problem as {row.where}"))
-            continue
-        told = ", ".join(f"{entries[at][1].answer!r} at {entries[at][0].where}" for at in (first, odd))
-        verdicts |= dict.fromkeys((first, *rest), ("conflicting_answers", f"the same problem has {told}"))
-    return verdicts
-
-
-def _draw_dev(batch: _Batch, size: int, seed: int) -> set[str]:
-    """Ids of the dev prompts; near-repeats of them leave the batch, lest training see them."""
-    prompts = [prompt for _, prompt in batch.entries]
-    drawn = sorted(prompts, key=lambda p: (derive(seed, "dev", p.prompt_id), p.prompt_id))[:size]
-    ids = {prompt.prompt_id for prompt in drawn}
-    owners: dict[str, str] = {}
-    for prompt in drawn:
-        owners.setdefault(overlap_key(prompt.problem), prompt.prompt_id)
-    near = {
-        at: ("in_dev", f"differs from dev prompt {owners[key]} in case or punctuation only")
-        for at, prompt in enumerate(prompts)
-        if prompt.prompt_id not in ids and (key := overlap_key(prompt.problem)) in owners
-    }
-    batch.drop(near)
-    return ids
-
-
-def _check_sizes(curated: Curated, train: Sequence[PromptSource]) -> None:
-    counts = curated.report["sources"]
-    if not curated.train:
-        names = [source.name for source in train]
+def _check_sizes(
+    config: CurateConfig, trained: int, benchmarks: Mapping[str, Sequence[Prompt]], ledger: Ledger
+) -> None:
+    counts = ledger.counts()
+    if not trained:
+        names = [source.name for source in config.train]
         raise InputError(
-            f"no prompt is left to train on from {names} beside {len(curated.dev)} for dev: "
-            f"{counts['train']}; give more rows, or lower curate.dev_size"
+            f"no prompt is left to train on from {names} beside those for dev: {counts['train']}; "
+            f"give more rows, or lower curate.dev_size"
         )
-    for name, prompts in curated.benchmarks.items():
+    for name, prompts in benchmarks.items():
         if not prompts:
             raise InputError(
                 f"benchmark {name!r} has no usable prompt: {counts[f'benchmark:{name}']}; correct "

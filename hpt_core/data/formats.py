@@ -1,4 +1,4 @@
-"""What holds rows: JSONL, a JSON array, parquet, a hub data set, a reasoning-gym task.
+"""What holds rows: JSONL, a JSON array, CSV, parquet, a hub data set, a reasoning-gym task.
 
 Each reader gives (line, record) in order; a line that holds no record is a `BadLine`, and only
 what cannot be read at all raises InputError.
@@ -6,16 +6,18 @@ what cannot be read at all raises InputError.
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hpt_core.config import ExpertSource, PromptSource
+from hpt_core.data.lines import MAX_LINE, bounded_lines, first_byte
+from hpt_core.data.remote import Location
 from hpt_core.errors import InputError
 
 
@@ -30,28 +32,36 @@ class BadLine:
 
 Raw = tuple[int, dict[str, Any] | BadLine]
 
+BATCH = 1024
+"""Rows of a parquet file that are in memory."""
 
-def file_rows(name: str, path: Path) -> Iterator[Raw]:
-    """Records of a JSONL, JSON or parquet file, for the source `name`."""
+
+def file_rows(name: str, path: Location) -> Iterator[Raw]:
+    """Records of a JSONL, JSON, CSV or parquet file, for the source `name`."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; correct `file` of source {name!r} in params.yaml")
     if path.suffix == ".parquet":
         return _parquet_rows(name, path)
+    if path.suffix == ".csv":
+        return _csv_rows(name, path)
     if path.suffix not in (".jsonl", ".json"):
         raise InputError(
-            f"{path}: neither JSONL nor parquet; convert it, or correct `file` of source {name!r} "
+            f"{path}: neither JSON, CSV nor parquet; convert it, or correct `file` of source {name!r} "
             f"in params.yaml"
         )
     with path.open("rb") as file:
-        is_array = next((line.strip()[:1] == b"[" for line in file if line.strip()), False)
+        is_array = first_byte(file) == b"["
     return _array_rows(name, path) if is_array else _line_rows(path)
 
 
-def _line_rows(path: Path) -> Iterator[Raw]:
+def _line_rows(path: Location) -> Iterator[Raw]:
     with path.open("rb") as file:
-        for number, data in enumerate(file, 1):
+        for number, data, size in bounded_lines(file):
             data = data.removeprefix(b"\xef\xbb\xbf") if number == 1 else data
-            if data.strip():
+            if size > MAX_LINE:
+                shown = data.decode("utf-8", errors="replace")
+                yield number, BadLine("line_too_long", f"{size} bytes; a row has at most {MAX_LINE}", shown)
+            elif data.strip():
                 yield number, _parse_line(data)
 
 
@@ -68,7 +78,7 @@ def _parse_line(data: bytes) -> dict[str, Any] | BadLine:
     return row
 
 
-def _array_rows(name: str, path: Path) -> Iterator[Raw]:
+def _array_rows(name: str, path: Location) -> Iterator[Raw]:
     """Items of one JSON array, each with the line on which it begins."""
     decoder = json.JSONDecoder()
     try:
@@ -101,11 +111,28 @@ def _skip(text: str, at: int) -> int:
     return at
 
 
-def _parquet_rows(name: str, path: Path) -> Iterator[Raw]:
+def _csv_rows(name: str, path: Location) -> Iterator[Raw]:
+    """Rows under the names of the first one, each with the line on which it ends."""
     try:
-        with pq.ParquetFile(path) as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, strict=True)
+            for row in rows:
+                # DictReader's name for the cells beyond the last column.
+                beyond = row.pop(None, None)
+                bad = BadLine("malformed_csv", f"cells beyond the last column: {beyond}", str(row))
+                yield rows.line_num, bad if beyond else row
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: not readable as CSV in UTF-8 ({error}); save it again, or correct `file` of source "
+            f"{name!r} in params.yaml"
+        ) from error
+
+
+def _parquet_rows(name: str, path: Location) -> Iterator[Raw]:
+    try:
+        with path.open("rb") as data, pq.ParquetFile(data) as file:
             number = 0
-            for batch in file.iter_batches():
+            for batch in file.iter_batches(batch_size=BATCH):
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from hpt_core.config import ExpertSource, PromptSource
+from hpt_core.data.benchmarks import Form, forms
 from hpt_core.data.formats import BadLine, Raw, file_rows, hub_rows, task_rows
+from hpt_core.data.remote import guarded, located
 from hpt_core.data.tables import quarantined
 from hpt_core.errors import InputError
 
 _MISSING = object()
+_INDEX = re.compile(r"-?\d{1,9}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _REQUIRED = {PromptSource: ("problem", "answer"), ExpertSource: ("problem", "response")}
 
 
@@ -74,17 +78,20 @@ def read_rows(source: PromptSource | ExpertSource) -> Iterator[Row | Reject]:
     """
     file, rows = _open(source)
     columns = _columns(source)
+    shapes = _shapes(source)
     limit = source.limit if isinstance(source, PromptSource) else None
     for line, raw in islice(rows, limit):
         if isinstance(raw, BadLine):
             yield Reject(source.name, file, line, raw.reason, raw.detail, raw.raw)
-        else:
-            yield _mapped(Row(source.name, file, line, {}, raw), columns)
+            continue
+        row = Row(source.name, file, line, {}, raw)
+        yield _published(row, shapes) if shapes else _mapped(row, raw, columns)
 
 
 def _open(source: PromptSource | ExpertSource) -> tuple[str, Iterator[Raw]]:
     if source.file:
-        return source.file, file_rows(source.name, Path(source.file))
+        name, file = source.name, source.file
+        return file, guarded(lambda: file_rows(name, located(file)), file, name)
     if source.hub:
         return f"hub:{source.hub}", hub_rows(source)
     if isinstance(source, PromptSource) and source.reasoning_gym:
@@ -104,29 +111,62 @@ def _columns(source: PromptSource | ExpertSource) -> dict[str, str]:
     return {name: name for name in required} | source.columns
 
 
-def _mapped(row: Row, columns: dict[str, str]) -> Row | Reject:
+def _shapes(source: PromptSource | ExpertSource) -> tuple[Form, ...]:
+    """The shapes that rows of a benchmark may have; none where `columns` says it, or a task gives them."""
+    if not isinstance(source, PromptSource) or source.benchmark is None:
+        return ()
+    return () if source.columns or source.reasoning_gym else forms(source.benchmark)
+
+
+def _published(row: Row, shapes: tuple[Form, ...]) -> Row | Reject:
+    """The row read as the first of `shapes` whose columns it has."""
+    for form in shapes:
+        if _MISSING in (_reach(row.record, form.problem), _reach(row.record, form.answer)):
+            continue
+        if form.template is None:
+            return _mapped(row, row.record, {"problem": form.problem, "answer": form.answer})
+        try:
+            problem, answer = form.template(row.record)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            return row.reject("not_as_published", f"{type(error).__name__}: {error}"[:200])
+        return _mapped(
+            row, {"problem": problem, "answer": answer}, {"problem": "problem", "answer": "answer"}
+        )
+    wanted = " or ".join(f"{form.problem}, {form.answer}" for form in shapes)
+    detail = f"wanted: {wanted}; the row has {sorted(row.record)}; name its columns in `columns`"
+    return row.reject("missing_column", detail)
+
+
+def _mapped(row: Row, record: dict[str, Any], columns: dict[str, str]) -> Row | Reject:
+    """`row` with the values that `columns` (ours -> theirs) finds in `record`."""
     values = {}
     for ours, theirs in columns.items():
-        value = _reach(row.record, theirs)
+        value = _reach(record, theirs)
         if value is None or value is _MISSING:
             return row.reject("missing_column", f"no {theirs!r} ({ours}); the row has {sorted(row.record)}")
         if ours == "answer" and isinstance(value, int | float) and not isinstance(value, bool):
             value = value if isinstance(value, float) and not math.isfinite(value) else str(value)
         if not isinstance(value, bool if ours == "keep" else str):
             return row.reject("wrong_type", f"{theirs!r} ({ours}) is {type(value).__name__}: {value!r}"[:200])
-        if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        if isinstance(value, str) and _SURROGATE.search(value):
             return row.reject("not_unicode", f"{theirs!r} ({ours}) holds half a surrogate pair")
         values[ours] = value
     return Row(row.source, row.file, row.line, values, row.record)
 
 
 def _reach(row: dict[str, Any], path: str) -> Any:
-    """row[path], or the value under the dotted path; _MISSING where there is none."""
+    """row[path], or the value under the dotted path; _MISSING where there is none.
+
+    A whole number in the path is a place in a list, from its end if below 0: `prompt.-1.content`.
+    """
     if path in row:
         return row[path]
     value: Any = row
     for key in path.split("."):
-        if not isinstance(value, dict) or key not in value:
+        if isinstance(value, list) and _INDEX.fullmatch(key) and -len(value) <= int(key) < len(value):
+            value = value[int(key)]
+        elif isinstance(value, dict) and key in value:
+            value = value[key]
+        else:
             return _MISSING
-        value = value[key]
     return value

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +58,29 @@ ROLLOUTS = _schema(
     finish_reason=TEXT,
     policy=TEXT,
 )
+TEACHING = _schema(
+    nullable=("extracted", "no_response", "no_verdict"),
+    prompt_id=TEXT,
+    sample=INT,
+    response=TEXT,
+    finish_reason=TEXT,
+    n_tokens=INT,
+    extracted=TEXT,
+    correct=FLAG,
+    no_response=TEXT,
+    no_verdict=TEXT,
+)
+"""A teacher's responses while they are being made; no_response and no_verdict say why there is none."""
 PASS_RATES = _schema(prompt_id=TEXT, samples=INT, solved=INT, pass_rate=REAL)
 GATE = _schema(
-    nullable=("pass_rate", "trajectory_id", "kind"),
+    nullable=("pass_rate", "trajectory_id", "kind", "source"),
     step=INT,
     prompt_id=TEXT,
     pass_rate=REAL,
     route=TEXT,
     trajectory_id=TEXT,
     kind=TEXT,
+    source=TEXT,
 )
 EVALUATION = _schema(
     nullable=("extracted",),
@@ -81,6 +94,8 @@ EVALUATION = _schema(
     finish_reason=TEXT,
     n_tokens=INT,
 )
+JUDGING = EVALUATION.set(EVALUATION.get_field_index("correct"), pa.field("correct", FLAG, nullable=True))
+"""EVALUATION while it is being made; correct is null where there is no verdict yet."""
 QUARANTINE = _schema(stage=TEXT, source=TEXT, file=TEXT, line=INT, reason=TEXT, detail=TEXT, row=TEXT)
 
 
@@ -100,23 +115,42 @@ def quarantined(
 
 
 def write(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
-    """Write `rows` to `path`, all or nothing, and return how many there were.
+    """Write `rows` to `path` as `writing` does, and return how many there were."""
+    count = 0
+    with writing(path, schema) as add:
+        for row in rows:
+            add(row)
+            count += 1
+    return count
+
+
+@contextmanager
+def writing(path: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A function that adds a row to `path`, which is written once the block ends well.
 
     The same rows give the same bytes. Raises ValueError for a row whose columns are not the
     schema's: pyarrow would drop the one and fill in nulls for the other without a word.
     """
-    names, remaining, count = set(schema.names), iter(rows), 0
+    names, batch = set(schema.names), list[dict[str, Any]]()
     with (
         _replacing(path) as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd", version="2.6", store_schema=False) as writer,
     ):
-        while batch := list(islice(remaining, ROW_GROUP)):
-            for row in batch:
-                if row.keys() != names:
-                    raise ValueError(f"{path}: a row has columns {sorted(row)}, not {sorted(names)}")
+
+        def flush() -> None:
             writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
-            count += len(batch)
-    return count
+            batch.clear()
+
+        def add(row: dict[str, Any]) -> None:
+            if row.keys() != names:
+                raise ValueError(f"{path}: a row has columns {sorted(row)}, not {sorted(names)}")
+            batch.append(row)
+            if len(batch) == ROW_GROUP:
+                flush()
+
+        yield add
+        if batch:
+            flush()
 
 
 def write_json(path: Path, value: Any) -> None:

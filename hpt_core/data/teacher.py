@@ -1,10 +1,11 @@
-"""Verified samples of a teacher policy -> trajectories, one per prompt."""
+"""Verified samples of a teacher -> rows to keep them in -> trajectories, one per prompt."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hpt_core.config import Sampling
 from hpt_core.data.experts import Admission, Candidate, Ingested, judge, report
@@ -26,6 +27,9 @@ class Teacher:
     license: str
     sampling: Sampling
     seed: int
+    chat_template: str
+    """Which one the problem was put in: its hash, or that it is the server's own."""
+    system_prompt: str | None = None
 
 
 def from_samples(
@@ -71,16 +75,56 @@ def _take(
     record = {"prompt_id": prompt.prompt_id, "sample": sample, "response": completion.response}
     values = {"problem": prompt.problem, "response": completion.response}
     row = Row(teacher.name, f"teacher:{teacher.author}", 0, values, record)
+    if completion.error is not None:
+        return row.reject("no_response", completion.error)
     if trouble := judge(row, prompt, verdict):
         return trouble
     if completion.finish_reason == "length":
-        return row.reject("truncated", f"cut at max_new_tokens {teacher.sampling.max_new_tokens}")
+        limit = teacher.sampling.max_new_tokens
+        return row.reject("truncated", f"cut after {completion.n_tokens} tokens; max_new_tokens is {limit}")
     sampling = {
         "temperature": teacher.sampling.temperature,
         "top_p": teacher.sampling.top_p,
         "max_new_tokens": teacher.sampling.max_new_tokens,
         "seed": teacher.seed,
         "sample": sample,
+        "chat_template": teacher.chat_template,
+        "system_prompt": teacher.system_prompt,
     }
     text = json.dumps(sampling, sort_keys=True)
     return admission.admit(row, prompt, "teacher", teacher.author, teacher.license, text)
+
+
+def as_rows(given: Responses) -> list[dict[str, Any]]:
+    """As rows of `tables.TEACHING`."""
+    return [
+        {
+            "prompt_id": given.prompt.prompt_id,
+            "sample": sample,
+            "response": completion.response,
+            "finish_reason": completion.finish_reason,
+            "n_tokens": completion.n_tokens,
+            "extracted": verdict.extracted,
+            "correct": verdict.correct,
+            "no_response": completion.error,
+            "no_verdict": verdict.error,
+        }
+        for sample, (completion, verdict) in enumerate(zip(given.completions, given.verdicts, strict=True))
+    ]
+
+
+def from_rows(prompt: Prompt, rows: Sequence[Mapping[str, Any]]) -> Responses:
+    """What `as_rows` was given, less the tokens themselves."""
+    completions = [
+        Completion(
+            row["response"],
+            token_ids=(),
+            logprobs=(),
+            finish_reason=row["finish_reason"],
+            billed=row["n_tokens"],
+            error=row["no_response"],
+        )
+        for row in rows
+    ]
+    verdicts = [Verdict(row["correct"], row["extracted"], row["no_verdict"]) for row in rows]
+    return Responses(prompt, completions, verdicts)

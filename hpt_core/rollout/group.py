@@ -136,4 +136,5 @@ def gate_row(group: Group, step: int, route: Route) -> dict[str, Any]:
         "route": route,
         "trajectory_id": expert.trajectory_id if expert else None,
         "kind": expert.kind if expert else None,
+        "source": expert.source if expert else None,
     }

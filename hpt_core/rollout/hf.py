@@ -17,13 +17,11 @@ from hpt_core.config import Sampling
 from hpt_core.errors import TrainingError
 from hpt_core.model import LoadedPolicy, stop_tokens, weights_hash, whole_weights
 from hpt_core.rollout.attention import fast_decoding
+from hpt_core.rollout.draw import draw, uniforms
 from hpt_core.types import Completion, FinishReason
 
 # Rows are dropped from the batch once this share of it has finished: dropping copies the cache.
 COMPACT_AT = 0.25
-# Tokens among which the nucleus is looked for first: sorting a vocabulary of 49,000 takes longer than
-# the model's forward, and a few hundred tokens hold the mass.
-HEAD = 512
 
 
 class HFEngine:
@@ -49,13 +47,16 @@ class HFEngine:
         self.policy = weights_hash(policy.model)
 
     @torch.no_grad()
-    def load_weights(self, model: PreTrainedModel) -> None:
+    def load_weights(self, model: PreTrainedModel, policy: str) -> None:
         """Of a sharded model every rank takes over the whole."""
         if model is not self.model:
             own = dict(self.model.named_parameters())
             for name, weight in whole_weights(model):
                 own[name].copy_(weight)  # casts to the sampler's type
-        self.policy = weights_hash(model)
+        self.policy = policy
+
+    def rest(self) -> None:
+        """It holds nothing between calls."""
 
     @torch.no_grad()
     def generate(
@@ -81,12 +82,12 @@ class HFEngine:
         tokens, logprobs = new.long(), new
         lengths = torch.full((len(prompts),), limit, device=self.device)
         stopped = torch.zeros(len(prompts), dtype=torch.bool, device=self.device)
-        uniforms = _uniforms(seeds, limit).to(self.device)
+        uniform = uniforms(seeds, limit).to(self.device)
 
         logits, cache, attention = self._prefill(prompts)
         live = torch.arange(len(prompts), device=self.device)  # the rows still in the batch
         for t in range(limit):
-            token, logprob = draw(logits.float(), uniforms[live, t], sampling)
+            token, logprob = draw(logits.float(), uniform[live, t], sampling)
             if logprob.isnan().any():
                 raise TrainingError(self._why_nan())
             tokens[live, t], logprobs[live, t] = token, logprob
@@ -155,59 +156,3 @@ class HFEngine:
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
         assert isinstance(text, str), "one sequence decodes to one text"
         return Completion(text, tuple(ids), tuple(logprobs.tolist()), reason)
-
-
-def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
-    """Tokens [B] by inverse transform of `uniform` [B] in [0, 1), and their log-probabilities [B].
-
-    The log-probability is that of the tempered distribution, before top-p cuts its tail: the
-    one that the loss means. Temperature 0 takes the likeliest token. Of NaN logits it is NaN.
-    """
-    if sampling.temperature == 0:
-        logprobs = logits.log_softmax(-1)
-        token = logits.argmax(-1)
-    else:
-        logprobs = (logits / sampling.temperature).log_softmax(-1)
-        cdf = _nucleus(logprobs.double().exp(), sampling.top_p).cumsum(-1)
-        # A uniform of almost 1 may round up to the total, one past the last token of any mass.
-        target = (uniform[:, None] * cdf[:, -1:]).minimum(
-            torch.nextafter(cdf[:, -1:], torch.zeros_like(cdf[:, -1:]))
-        )
-        token = torch.searchsorted(cdf, target, right=True).squeeze(1)
-        token = token.clamp(max=logits.shape[-1] - 1)  # NaN is looked for past the end
-    return token, logprobs.gather(1, token[:, None]).squeeze(1)
-
-
-def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
-    """Zero all but the smallest set of tokens that holds `top_p` of the mass (Holtzman et al. 2020)."""
-    if top_p == 1.0:
-        return probabilities
-    if probabilities.shape[-1] <= HEAD:
-        return _cut(probabilities, *_sorted(probabilities), top_p)
-    ordered, index = probabilities.topk(HEAD, dim=-1)
-    kept = _cut(probabilities, ordered, index, top_p)
-    flat = ordered.sum(-1) < top_p
-    if flat.any():
-        kept[flat] = _cut(probabilities[flat], *_sorted(probabilities[flat]), top_p)
-    return kept
-
-
-def _sorted(probabilities: Tensor) -> tuple[Tensor, Tensor]:
-    ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
-    return ordered, index
-
-
-def _cut(probabilities: Tensor, ordered: Tensor, index: Tensor, top_p: float) -> Tensor:
-    """`probabilities` [B, V] where they are among the first of `ordered` [B, K] up to `top_p`, else 0."""
-    before = ordered.cumsum(-1) - ordered
-    return torch.zeros_like(probabilities).scatter(1, index, ordered * (before < top_p))
-
-
-def _uniforms(seeds: list[int], count: int) -> Tensor:
-    """[B, count] in [0, 1), each row from its own seed."""
-    return torch.stack(
-        [
-            torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-            for seed in seeds
-        ]
-    )

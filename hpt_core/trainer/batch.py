@@ -20,13 +20,17 @@ class Row:
     prompt: Sequence[int]
     response: Sequence[int]
     logp_old: Sequence[float]
-    """The sampler's log-probabilities; of a demonstration the policy's before the step, where asked for."""
+    """Under the policy before the step: of a rollout what the sampler said, or as `recall` has it."""
     reward: float
     group: int
     kind: str | None
     """The expert's kind; None for a rollout."""
+    source: str = ""
+    """The expert's."""
     value: Sequence[float] = ()
     """V before each token of a rollout, where the method asks for it."""
+    logp_sampled: Sequence[float] = ()
+    """What the sampler said of a rollout."""
 
     @property
     def length(self) -> int:
@@ -50,6 +54,8 @@ class Padded:
     """[B, T] float32."""
     recorded: Tensor
     """[B] bool, logp_old is known."""
+    logp_sampled: Tensor
+    """[B, T] float32, 0 for demonstrations."""
 
     @property
     def tokens(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,14 +81,18 @@ def rows_of(groups: Sequence[Group], *, demonstrations: bool = True) -> list[Row
 
 def demonstration(task: Task, number: int) -> Row:
     """The row to imitate: the expert's response to the prompt, or the hint that was shown of it."""
-    assert task.expert is not None
-    return Row(task.prompt.prompt_id, task.question, task.demonstration, (), 1.0, number, task.expert.kind)
+    expert = task.expert
+    assert expert is not None
+    return Row(
+        task.prompt.prompt_id, task.question, task.demonstration, (), 1.0, number, expert.kind, expert.source
+    )
 
 
 def _rollout(rollout: Rollout, task: Task, number: int) -> Row:
     done, reward = rollout.completion, rollout.reward
     assert reward is not None
-    return Row(rollout.prompt_id, task.tokens, done.token_ids, done.logprobs, reward, number, None)
+    said = done.logprobs
+    return Row(rollout.prompt_id, task.tokens, done.token_ids, said, reward, number, None, logp_sampled=said)
 
 
 def facts(rows: Sequence[Row], device: torch.device) -> Rows:
@@ -122,11 +132,12 @@ def pad(rows: Sequence[Row], token: int, device: torch.device) -> Padded:
     """The rows as tensors; `token` fills the gaps."""
     longest = max(len(row.response) for row in rows)
     input_ids = torch.full((len(rows), max(row.length for row in rows)), token)
-    logp_old = torch.zeros((len(rows), longest))
+    logp_old, logp_sampled = (torch.zeros((len(rows), longest)) for _ in range(2))
     for i, row in enumerate(rows):
         input_ids[i, : row.length] = torch.tensor([*row.prompt, *row.response])
         logp_old[i, : len(row.logp_old)] = torch.tensor(row.logp_old)
+        logp_sampled[i, : len(row.logp_sampled)] = torch.tensor(row.logp_sampled)
     start = torch.tensor([len(row.prompt) for row in rows])
     mask = torch.arange(longest) < torch.tensor([len(row.response) for row in rows])[:, None]
     recorded = torch.tensor([len(row.logp_old) > 0 for row in rows])
-    return Padded(*(part.to(device) for part in (input_ids, start, mask, logp_old, recorded)))
+    return Padded(*(part.to(device) for part in (input_ids, start, mask, logp_old, recorded, logp_sampled)))

@@ -15,7 +15,8 @@ from hpt_core.trainer.metrics import Speed, Spent, step_metrics
 from hpt_core.trainer.optim import rate_factor, scale_rates
 from hpt_core.trainer.records import Records
 from hpt_core.trainer.run import Run
-from hpt_core.trainer.sampling import greedy_accuracy, sample_groups
+from hpt_core.trainer.sampling import greedy_accuracy, push, sample_groups
+from hpt_core.trainer.staleness import Versions
 from hpt_core.trainer.trainee import Trainee
 
 
@@ -29,7 +30,8 @@ def train(run: Run, checkpoints: Checkpoints, sink: MetricSink) -> dict[str, flo
     trainee = Trainee.of(run)
     start = trainee.resume(checkpoints)
     spent, speed = Spent.until(checkpoints.metrics(start)), Speed.of(run)
-    run.engine.load_weights(run.policy.model)
+    versions = Versions(config.max_staleness)
+    push(run, versions)
     for step in range(start + 1, config.steps + 1):
         clock.last.clear()
         torch.manual_seed(derive(run.seed, "step", step, run.ranks.index))
@@ -39,16 +41,25 @@ def train(run: Run, checkpoints: Checkpoints, sink: MetricSink) -> dict[str, flo
         groups = [group for group in sampled if group.decidable]
         if not groups:
             raise TrainingError(f"step {step}: no prompt has two judged rollouts; see the warnings above")
+        stale = versions.age(groups)
         routes = [route(group, config) for group in groups]
+        run.engine.rest()
+        with clock.phase("compare"):
+            measured = trainee.compare(groups)
+            if step == 1:
+                measured |= trainee.demonstrations("nll_before")
         with clock.phase("update"):
             totals = trainee.learn(groups, step)
-        run.engine.load_weights(run.policy.model)
+        with clock.phase("push"):
+            push(run, versions)
 
         generated = sum(len(r.completion.token_ids) for group in sampled for r in group.rollouts)
         spent = spent.and_then(generated, totals)
         unjudged = sum(r.reward is None for group in sampled for r in group.rollouts)
         metrics = {
             **step_metrics(groups, routes, totals),
+            **measured,
+            "staleness": float(stale),
             **spent.metrics(),
             "verifier/unjudged": float(unjudged),
             "lr": config.optimizer.lr * factor,
@@ -56,6 +67,8 @@ def train(run: Run, checkpoints: Checkpoints, sink: MetricSink) -> dict[str, flo
         if step % config.dev_every == 0 or step == config.steps:
             with clock.phase("dev"):
                 metrics["dev/accuracy"] = greedy_accuracy(run)
+        if step == config.steps:
+            metrics |= trainee.demonstrations("nll_after")
         records.rollouts += [rollout_row(rollout) for group in sampled for rollout in group.rollouts]
         records.gate += [gate_row(group, step, to) for group, to in zip(groups, routes, strict=True)]
         records.metrics.append({"step": step, **metrics})

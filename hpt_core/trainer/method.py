@@ -26,6 +26,8 @@ def options_at(config: TrainConfig, rollout: RolloutConfig, step: int) -> dict[s
         "discount": config.value.discount,
         "gae_lambda": config.value.gae_lambda,
     }
+    if config.importance_cap is not None:
+        options["importance_cap"] = config.importance_cap
     if config.clip is not None:
         options["clip"] = (config.clip[0], config.clip[1])
     if config.sft_coefficient is not None:

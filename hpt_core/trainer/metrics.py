@@ -13,6 +13,7 @@ import torch
 from hpt_core.gate import Route
 from hpt_core.rollout.group import Group
 from hpt_core.trainer.flops import gemm_rate
+from hpt_core.trainer.provenance import IMITATED
 from hpt_core.trainer.run import Run
 from hpt_core.trainer.totals import Totals
 
@@ -28,13 +29,19 @@ def _of_groups(groups: Sequence[Group], routes: Sequence[Route]) -> dict[str, fl
     kinds = Counter(
         group.task.expert.kind
         for group, route in zip(groups, routes, strict=True)
-        if route in ("sft", "both") and group.task.expert
+        if route in IMITATED and group.task.expert
+    )
+    sources = Counter(
+        group.task.expert.source
+        for group, route in zip(groups, routes, strict=True)
+        if route in IMITATED and group.task.expert
     )
     hints = [group.task.hint for group in groups]
     return {
         **(_of_rollouts(groups) if any(group.rollouts for group in groups) else {}),
         **{f"gate/{route}": decisions[route] for route in get_args(Route)},
         **{f"gate/sft_{kind}": count for kind, count in sorted(kinds.items())},
+        **{f"source/{source}/sft": count for source, count in sorted(sources.items())},
         **({"hint/tokens": fmean(hints)} if any(hints) else {}),
     }
 
@@ -58,9 +65,8 @@ def _of_totals(totals: Totals) -> dict[str, float | None]:
     return {
         "offline_share": totals.mean("rows_expert", "rows_trained"),
         **{
-            name: totals.mean(name, f"tokens/{name.removeprefix('nll/')}")
-            for name in sorted(totals.sums)
-            if name.startswith("nll/")
+            _named(name): totals.mean(f"nll/{name}", f"tokens/{name}")
+            for name in sorted(key.removeprefix("nll/") for key in totals.sums if key.startswith("nll/"))
         },
         "ratio/mean": totals.mean("ratio", "tokens_rollout"),
         "ratio/clipped": totals.mean("tokens_clipped", "tokens_trained"),
@@ -72,6 +78,11 @@ def _of_totals(totals: Totals) -> dict[str, float | None]:
         "clipped": totals["updates_clipped"],
         "skipped": totals["updates_skipped"],
     }
+
+
+def _named(origin: str) -> str:
+    """nll/KIND, source/SOURCE/nll."""
+    return f"{origin}/nll" if origin.startswith("source/") else f"nll/{origin}"
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """What a method must know of the policy as it was before a step's first update.
 
-PPO asks for the values of its rollouts, PSFT and RL-PLUS for the log-probabilities of demonstrations. No
-other method costs a forward pass here: rollouts bring their sampler's log-probabilities with them.
+PPO asks for the values of its rollouts, PSFT and RL-PLUS for the log-probabilities of demonstrations, and
+truncated importance sampling for those of rollouts, beside what the sampler said. Nothing else costs a
+forward pass here: rollouts bring their sampler's log-probabilities with them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 
@@ -25,8 +27,11 @@ def recall(
     learner: Learner, rows: Sequence[Row], config: TrainConfig, temperature: float, ranks: Ranks
 ) -> list[Row]:
     """The rows of a whole step with `value` and `logp_old` where the method asks for them."""
-    values, experts = wanted(config)
-    asked = torch.tensor([experts if row.kind is not None else values for row in rows])
+    wanted = Wanted.of(config)
+    if config.importance_cap is not None:
+        # Where nobody recalls it, the step has one update and the policy is still the old one.
+        rows = [replace(row, logp_old=()) for row in rows]
+    asked = torch.tensor([wanted.experts if row.kind is not None else wanted.rollouts for row in rows])
     if not asked.any():
         return list(rows)
     learner.eval()
@@ -35,22 +40,34 @@ def recall(
         members = shortest(rows, asked) if chosen is None else [rows[i] for i in chosen]
         batch = pad(members, 0, learner.device)
         with autocast(learner.device, config.autocast):
-            said = learner(batch, temperature, values=values)
+            said = learner(batch, temperature, values=wanted.values)
         for position, i in enumerate(chosen or ()):
             row, length = rows[i], len(rows[i].response)
-            if row.kind is None:
+            if row.kind is None and wanted.values:
                 row = replace(row, value=said.value[position, :length].tolist())
-            else:
+            if row.kind is not None or wanted.old:
                 row = replace(row, logp_old=said.logp[position, :length].tolist())
             found.append((i, row))
     recalled = dict(ranks.gather(found))
     return [recalled.get(i, row) for i, row in enumerate(rows)]
 
 
-def wanted(config: TrainConfig) -> tuple[bool, bool]:
-    """Whether rollouts need values, and demonstrations old log-probabilities.
+class Wanted(NamedTuple):
+    """With one update in a step the policy before it is the policy itself, which nobody needs to ask."""
 
-    With one update in a step the policy before it is the policy itself, which nobody needs to ask.
-    """
-    needs = algorithm(config.algorithm).needs
-    return "value" in needs, "old_demonstrations" in needs and config.updates_per_step > 1
+    values: bool
+    """Of rollouts."""
+    old: bool
+    """Log-probabilities of rollouts."""
+    experts: bool
+    """Log-probabilities of demonstrations."""
+
+    @property
+    def rollouts(self) -> bool:
+        return self.values or self.old
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> Wanted:
+        needs, several = algorithm(config.algorithm).needs, config.updates_per_step > 1
+        old = several and config.importance_cap is not None
+        return cls("value" in needs, old, several and "old_demonstrations" in needs)

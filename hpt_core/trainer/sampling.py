@@ -9,11 +9,13 @@ import torch
 
 from hpt_core.config import Sampling
 from hpt_core.errors import VerifierError
+from hpt_core.model import weights_hash
 from hpt_core.rollout.group import Group, Task, sample, score
 from hpt_core.rollout.hint import hinted
 from hpt_core.seeds import derive
 from hpt_core.trainer.clock import Clock
 from hpt_core.trainer.run import Run
+from hpt_core.trainer.staleness import Versions
 from hpt_core.upge import algorithm
 
 
@@ -29,6 +31,13 @@ def sample_groups(run: Run, step: int, clock: Clock) -> list[Group]:
         judged = score(mine, completions, run.verifier, step, run.engine.policy)
         rollouts = run.ranks.gather([group.rollouts for group in judged])
     return [Group(task, its) for task, its in zip(tasks, rollouts, strict=True)]
+
+
+def push(run: Run, versions: Versions) -> None:
+    """Hand the policy's weights, and their name, to the engine. All ranks take part."""
+    name = weights_hash(run.policy.model)
+    run.engine.load_weights(run.policy.model, name)
+    versions.add(name)
 
 
 def prompts_of(run: Run, step: int) -> list[Task]:

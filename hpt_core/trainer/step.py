@@ -178,6 +178,7 @@ def _loss(
         expert=known.expert[part],
         entropy=said.entropy,
         value=None if known.value is None else known.value[part, :width],
+        logp_sampled=padded.logp_sampled.to(said.logp),
     )
     planned = batch.planned[part]
     loss = surrogate(batch.config.algorithm, tokens, planned, **options)

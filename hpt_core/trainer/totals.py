@@ -42,7 +42,8 @@ def observe(tokens: Tokens, members: Sequence[Row], clipped: Tensor, measured: M
         "tokens_rollout": int(rollout.sum()),
         "tokens_clipped": int(clipped.sum()),
         "ratio": float(log_ratio.exp().sum()),
-        "kl_old": float(k3(log_ratio).sum()),
+        # KL(pi_old || pi_theta): it was pi_old that drew the tokens.
+        "kl_old": float(k3(-log_ratio).sum()),
         "entropy": float(tokens.entropy[rollout].sum()),
     }
     if measured.logp_reference is not None:
@@ -55,5 +56,6 @@ def observe(tokens: Tokens, members: Sequence[Row], clipped: Tensor, measured: M
     nll = -(tokens.logp * tokens.mask).sum(1)
     for row, value in zip(members, nll.tolist(), strict=True):
         if row.kind is not None:
-            by_kind.add({f"nll/{row.kind}": value, f"tokens/{row.kind}": len(row.response)})
+            for name in (row.kind, f"source/{row.source}"):
+                by_kind.add({f"nll/{name}": value, f"tokens/{name}": len(row.response)})
     return {**sums, **by_kind.sums}

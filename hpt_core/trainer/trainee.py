@@ -12,10 +12,12 @@ from hpt_core.rollout.group import Group
 from hpt_core.trainer.batch import Row, demonstration, rows_of
 from hpt_core.trainer.buffer import Buffer
 from hpt_core.trainer.checkpoint import Checkpoints
+from hpt_core.trainer.compare import compare
 from hpt_core.trainer.learner import Learner
 from hpt_core.trainer.likelihood import checkpoint_layers
 from hpt_core.trainer.method import options_at
 from hpt_core.trainer.optim import build_optimizers
+from hpt_core.trainer.provenance import nll_by_source
 from hpt_core.trainer.recall import recall
 from hpt_core.trainer.reference import Reference
 from hpt_core.trainer.run import Run
@@ -55,6 +57,16 @@ class Trainee:
         if self.buffer is not None:
             self.buffer = Buffer.replay(self.buffer.size, checkpoints.rows("gate", step))
         return step
+
+    def compare(self, groups: Sequence[Group]) -> dict[str, float]:
+        """The policy against what the sampler said of these rollouts."""
+        rows = rows_of(groups, demonstrations=False)
+        return compare(self.learner, rows, self.run.config, self.run.rollout.temperature)
+
+    def demonstrations(self, name: str) -> dict[str, float]:
+        """source/SOURCE/NAME: what the policy makes of each source's demonstrations."""
+        nll = nll_by_source(self.learner, self.run.tasks, self.run.config, self.run.seed)
+        return {f"source/{source}/{name}": value for source, value in nll.items()}
 
     def learn(self, groups: Sequence[Group], step: int) -> Totals:
         """One optimizer step for each mini-batch of the groups, and one for a buffer that is full."""

@@ -151,14 +151,28 @@ def plan(algorithm: Algorithm, rows: Rows, options: Options) -> Plan:
 def weights(algorithm: Algorithm, tokens: Tokens, planned: Plan, options: Options) -> list[Tensor]:
     """w = 1_stable * (pi_theta / pi_ref) * A_hat of each token under each part, [B, T], detached.
 
-    0 where a token takes no part.
+    0 where a token takes no part. With `importance_cap` times min(pi_old / pi_sampler, cap) on rollouts.
     """
-    of_parts = []
+    of_parts, correction = [], importance(tokens, options)
     for (term, members, _), advantage in zip(algorithm.parts(tokens.expert), planned.advantages, strict=True):
         # where, not a product: logp_old of demonstrations and of padding may be anything.
         here = (members & planned.active)[:, None] & tokens.mask
-        of_parts.append(torch.where(here, term.weight(tokens, advantage, options), 0.0).detach())
+        weight = term.weight(tokens, advantage, options) * correction
+        of_parts.append(torch.where(here, weight, 0.0).detach())
     return of_parts
+
+
+def importance(tokens: Tokens, options: Options) -> Tensor:
+    """min(pi_old / pi_sampler, cap) of the tokens of rollouts, [B, T]; 1 elsewhere, and without a cap.
+
+    Truncated importance sampling (Ionides 2008, doi 10.1198/106186008X320456), here between the trainer and
+    a sampler that computes the same policy otherwise.
+    """
+    if options.importance_cap is None or tokens.logp_sampled is None:
+        return torch.ones_like(tokens.logp)
+    ratio = (tokens.logp_old - tokens.logp_sampled).clamp(*LOG_RATIO).exp()
+    rollout = tokens.mask & ~tokens.expert[:, None]
+    return torch.where(rollout, ratio.clamp(max=options.importance_cap), 1.0).detach()
 
 
 def clipped(algorithm: Algorithm, tokens: Tokens, planned: Plan, options: Options) -> Tensor:

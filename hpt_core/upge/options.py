@@ -22,6 +22,8 @@ class Options:
     """In place of the switch at gamma."""
     mu: float = 0.1
     """CHORD's share of the demonstrations, in [0, 1]; the trainer moves it along a schedule."""
+    importance_cap: float | None = None
+    """C of truncated importance sampling: pi_old / pi_sampler, at most C, weighs each token of a rollout."""
     discount: float = 1.0
     """PPO's gamma, for each token."""
     gae_lambda: float = 1.0

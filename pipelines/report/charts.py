@@ -57,7 +57,7 @@ def dot_whisker(title: str, estimates: Sequence[Estimate]) -> Markup:
     """A dot for each accuracy and a whisker for its 95% interval, on a common percent scale."""
     row, top, left, right = 38.0, 10.0, 96.0, WIDTH - 16
     bottom = top + row * len(estimates)
-    low, high = _percent_range([bound for estimate in estimates for bound in estimate.ci95])
+    low, high = percent_range([bound for estimate in estimates for bound in estimate.ci95])
     x = Scale(low, high, left, right)
     marks = [_percent_axis(x, top, bottom)]
     for index, estimate in enumerate(estimates):
@@ -117,16 +117,11 @@ def line_chart(
     smooth = [moving_mean(one.points) for one in series]
     for one, curve in zip(series, smooth, strict=True):
         marks.append(_curve(one, curve, x, y))
-    ends = spread([y(curve[-1][1]) for curve in smooth], 14, top, bottom)
-    for one, curve, end in zip(series, smooth, ends, strict=True):
-        marks += [
-            element(
-                "polyline",
-                points=points([(x(curve[-1][0]) + 3, y(curve[-1][1])), (right + 9, end)]),
-                class_=f"leader c{one.style % STYLES}",
-            ),
-            text(shorten(one.name, 12), right + 12, end + 4, class_=f"label strong c{one.style % STYLES}"),
-        ]
+    ends = [
+        (one.name, one.style, (x(curve[-1][0]), y(curve[-1][1])))
+        for one, curve in zip(series, smooth, strict=True)
+    ]
+    marks += name_ends(ends, right, top, bottom)
     said = "; ".join(
         f"{one.name} from {tick(curve[0][1])} to {tick(curve[-1][1])}"
         for one, curve in zip(series, smooth, strict=True)
@@ -166,6 +161,22 @@ def moving_mean(curve: Sequence[Point]) -> list[Point]:
     return means
 
 
+def name_ends(
+    ends: Sequence[tuple[str, int, Point]], right: float, top: float, bottom: float
+) -> list[Markup]:
+    """The name of each line (name, style, where it ends) to the right of `right`, with a leader to it."""
+    marks = []
+    places = spread([y for _, _, (_, y) in ends], 14, top, bottom)
+    for (name, style, (x, y)), place in zip(ends, places, strict=True):
+        colour = f"c{style % STYLES}"
+        leader = points([(x + 3, y), (right + 9, place)])
+        marks += [
+            element("polyline", points=leader, class_=f"leader {colour}"),
+            text(shorten(name, 12), right + 12, place + 4, class_=f"label strong {colour}"),
+        ]
+    return marks
+
+
 def swatch(style: int) -> Markup:
     """The marker and line of a policy, for a legend in HTML."""
     dash = DASHES[style % STYLES] or None
@@ -202,7 +213,7 @@ def _bins(count: int) -> list[int]:
     return [round(index * count / columns) for index in range(columns + 1)]
 
 
-def _percent_range(bounds: Sequence[float]) -> Point:
+def percent_range(bounds: Sequence[float]) -> Point:
     air = max(0.02, 0.08 * (max(bounds) - min(bounds)))
     return max(0.0, min(bounds) - air), min(1.0, max(bounds) + air)
 

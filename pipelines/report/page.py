@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipelines.report import charts, words
+from pipelines.report.attempts import PassCurve, pass_chart
 from pipelines.report.charts import Estimate, Series
 from pipelines.report.examples import choose
 from pipelines.report.results import Results, Row
@@ -72,6 +73,7 @@ def render(
         mixes=mixes,
         styles=styles,
         swatches={policy: charts.swatch(style) for policy, style in styles.items()},
+        pass_charts={name: chart for name in results.benchmarks if (chart := _passes(results, name))},
         accuracy_charts={name: _accuracy(results, name) for name in results.benchmarks},
         sources={name: natural(comparison["benchmarks"][name]["sources"]) for name in results.benchmarks},
         source_charts={name: _sources(results, comparison, name) for name in results.benchmarks},
@@ -100,6 +102,17 @@ def _accuracy(results: Results, benchmark: str) -> Markup:
         low, high = entry["ci95"]
         estimates.append(Estimate(policy, style, entry["avg_at_k"], (low, high)))
     return charts.dot_whisker(f"Accuracy on {benchmark}", estimates)
+
+
+def _passes(results: Results, benchmark: str) -> Markup | None:
+    """None where there is one response to each prompt: there is no curve then."""
+    curves = [
+        PassCurve(policy, style, results.metrics[policy][benchmark]["pass_curve"])
+        for style, policy in enumerate(results.policies)
+    ]
+    if len(curves[0].points) == 1:
+        return None
+    return pass_chart(f"pass@k on {benchmark}", curves)
 
 
 def _sources(results: Results, comparison: Mapping[str, Any], benchmark: str) -> Markup:

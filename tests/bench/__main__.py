@@ -12,7 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from transformers.utils import logging as transformers_logging
 
-from tests.bench import arithmetic, checkpoints, memory, step_time
+from tests.bench import arithmetic, checkpoints, engines, memory, step_time
 
 BENCHES: dict[str, Callable[[Path | None], None]] = {
     "silent": step_time.silent_groups,
@@ -20,6 +20,9 @@ BENCHES: dict[str, Callable[[Path | None], None]] = {
     "memory": memory.peak_memory,
     "arithmetic": arithmetic.forward_backward,
     "checkpoints": checkpoints.overhead,
+    "hf": engines.hf_engine,
+    "vllm": engines.vllm_engine,
+    "push": engines.weight_push,
 }
 
 

@@ -22,6 +22,7 @@ from hpt_core.evaluation import summarise
 from pipelines import compare, summary
 from pipelines.params import ArmConfig, Params
 from pipelines.report import words
+from pipelines.report.attempts import PassCurve, pass_chart
 from pipelines.report.charts import Series, gate_chart, line_chart
 
 ABILITY = {"base": 0.0, "program": 0.16, "teacher": 0.36, "mixed": 0.37}
@@ -125,6 +126,7 @@ def write_training(root: Path, arm: str, steps: int, text: pa.DataType, number: 
             gate.append(
                 {"step": step, "prompt_id": f"t{i}", "pass_rate": 0.0, "route": str(route)}
                 | {"trajectory_id": f"j{i}" if kind else None, "kind": kind}
+                | {"source": "worked solutions" if kind else None}
             )
         sft, rl = int((routes == "sft").sum()), int((routes == "rl").sum())
         line = {
@@ -144,7 +146,8 @@ def write_training(root: Path, arm: str, steps: int, text: pa.DataType, number: 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
     types = {"step": number, "prompt_id": text, "pass_rate": pa.float64(), "route": text}
-    write_table(root / f"data/rollouts/{arm}/gate.parquet", gate, **types, trajectory_id=text, kind=text)
+    types |= {"trajectory_id": text, "kind": text, "source": text}
+    write_table(root / f"data/rollouts/{arm}/gate.parquet", gate, **types)
 
 
 @pytest.fixture(scope="module")
@@ -309,6 +312,67 @@ def test_gate_shares_fill_the_chart() -> None:
     }
     assert heights["sft"] == pytest.approx(3 * heights["rl"])
     assert len(rects) == 2 * 60
+
+
+def test_pass_curves_are_drawn_with_their_bands(page: Page, found: dict[str, Any]) -> None:
+    accuracy = found["benchmarks"]["held_out"]["accuracy"]
+    [said] = [
+        label
+        for tag, a in page.tags
+        if tag == "svg" and (label := a.get("aria-label") or "").startswith("pass@k on held_out.")
+    ]
+    for policy in ABILITY:
+        first, _, last = accuracy[policy]["pass_curve"]
+        assert first["pass_at_k"] == pytest.approx(accuracy[policy]["avg_at_k"])
+        assert last["pass_at_k"] == pytest.approx(accuracy[policy]["pass_at_k"])
+        for one in (first, last):
+            value, interval = words.percent(one["pass_at_k"]), words.interval(one["ci95"])
+            assert f"{value} ({interval}) at k = {one['k']}" in said
+    assert sum("spread" in (a.get("class") or "") for _, a in page.tags) == len(ABILITY)
+
+
+def test_a_pass_curve_goes_through_its_numbers() -> None:
+    numbers = [
+        {"k": k, "pass_at_k": 0.2 + 0.1 * i, "ci95": [0.1 + 0.1 * i, 0.35 + 0.1 * i]}
+        for i, k in enumerate([1, 2, 4, 8, 12])
+    ]
+    tags = Page(pass_chart("p", [PassCurve("a <b>", 1, numbers)])).tags
+    line, band = (
+        [tuple(map(float, pair.split(","))) for pair in a["points"].split()]
+        for name in ("curve", "spread")
+        for _, a in tags
+        if name in (a.get("class") or "").split()
+    )
+    xs = [x for x, _ in line]
+    per_doubling = xs[1] - xs[0]
+    assert [(x - xs[0]) / per_doubling for x in xs] == pytest.approx([0, 1, 2, 3, math.log2(12)], abs=0.01)
+    tall = (line[0][1] - line[-1][1]) / 0.4
+    lows, highs = band[:5], band[:4:-1]
+    for at, (x, y), low, high in zip(numbers, line, lows, highs, strict=True):
+        assert low[0] == high[0] == x
+        assert (low[1] - y) / tall == pytest.approx(at["pass_at_k"] - at["ci95"][0], abs=0.002)
+        assert (y - high[1]) / tall == pytest.approx(at["ci95"][1] - at["pass_at_k"], abs=0.002)
+
+
+def test_one_response_to_a_prompt_gives_no_curve(tmp_path: Path) -> None:
+    write_run(tmp_path, prompts=40, steps=2)
+    prompts = pq.read_table(tmp_path / "data/prompts/benchmarks.parquet").to_pylist()
+    for policy in ABILITY:
+        write_responses(tmp_path, policy, prompts, samples=1)
+    page = Page(compare.run(params(), tmp_path)["page"].read_text(encoding="utf-8"))
+    assert page.open == [] and "More attempts" not in page.text
+    assert not any("pass@k" in (a.get("aria-label") or "") for _, a in page.tags)
+
+
+def test_what_was_cut_short_and_how_long_responses_are(page: Page, found: dict[str, Any]) -> None:
+    for policy, one in found["benchmarks"]["held_out"]["accuracy"].items():
+        lengths = one["lengths"]
+        row = [policy, words.percent(one["truncated"]), f"{one['mean_length']:.0f}"]
+        row.append(", ".join(str(lengths[name]) for name in ("p10", "p50", "p90", "max")))
+        cells = " ".join(page.text[page.text.index("Accuracy on held_out, with") :].split())
+        at = 0
+        for cell in row:
+            at = cells.index(cell, at)
 
 
 def test_one_arm_alone(tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ from typing import Any
 import pytest
 import torch
 from every_stage import run_stage
+from slow_grading import SECONDS, SLOW_GOLD, grade_slowly
 
+from hpt_core.config import PromptSource
 from hpt_core.data import tables
-from hpt_core.errors import TrainingError, VerifierError
+from hpt_core.errors import InputError, TrainingError, VerifierError
 from hpt_core.gate import Switch
 from hpt_core.model import load_policy, save_policy
 from hpt_core.rollout.hf import HFEngine
@@ -326,21 +328,112 @@ class Slow:
         return judged if self.calls < 3 else [Verdict(False, None, "slow") for _ in items]
 
 
-def test_evaluation_goes_on_with_a_longer_time_out(
-    project: Path, expected: dict[str, dict[str, str]], asked: list[int], monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def pools(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Time-outs of the verifiers that evaluation builds; all take SECONDS over answers to one prompt."""
+    built: list[float] = []
+
+    def build(params: Params) -> VerifierPool:
+        built.append(params.verifier.timeout_s)
+        return VerifierPool(1, params.verifier.timeout_s, grade_slowly)
+
+    monkeypatch.setattr(evaluate, "build_verifier", build)
+    return built
+
+
+def with_timeout(seconds: float) -> Params:
+    params = load_params()
+    verifier = params.verifier.model_copy(update={"timeout_s": seconds})
+    return params.model_copy(update={"verifier": verifier})
+
+
+def test_a_response_over_time_is_judged_again_with_ten_times_as_much(
+    project: Path, expected: dict[str, dict[str, str]], asked: list[int], pools: list[float]
 ) -> None:
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(VerifierError, match=r"benchmark two, prompt .*: slow"),
-    ):
-        slow = Slow()
-        patch.setattr(evaluate, "build_verifier", lambda params: slow)
-        run_stage(load_params(), "evaluate_base")
+    assert again("evaluate_base", with_timeout(SECONDS / 2)) == expected["evaluate_base"]
+    assert pools == [SECONDS / 2, SECONDS * 5]
+    assert len(asked) == 5
+
+
+def test_evaluation_ends_without_a_verdict_only_when_all_else_is_done(
+    project: Path, expected: dict[str, dict[str, str]], asked: list[int], pools: list[float]
+) -> None:
+    slow = [
+        (benchmark, prompt.prompt_id)
+        for benchmark, prompts in tables.read_benchmarks(evaluate.BENCHMARKS).items()
+        for prompt in prompts
+        if prompt.answer == SLOW_GOLD
+    ]
+    [(benchmark, prompt_id)] = slow
+    with pytest.raises(VerifierError) as caught:
+        run_stage(with_timeout(SECONDS / 20), "evaluate_base")
+    said = str(caught.value)
+    for sample in range(4):
+        place = f"benchmark {benchmark}, prompt {prompt_id}, sample {sample}: grading took over 1 s; raise"
+        assert place in said
+    assert "raise verifier.timeout_s" in said.lower() and "generates nothing" in said
+    assert len(shards("evaluate_base")) == len(asked) == 5
+    assert not Path("metrics/eval/base.json").exists() and not Path("data/eval/base.parquet").exists()
+    kept = [row for path in Path(KEPT["evaluate_base"]).glob("*/[0-9]*.parquet") for row in tables.read(path)]
+    assert len(kept) == 4 * 15 and all(row["response"] for row in kept)
+    silent = {(row["benchmark"], row["prompt_id"]) for row in kept if row["correct"] is None}
+    assert silent == {(benchmark, prompt_id)}
     asked.clear()
-    longer = load_params()
-    longer = longer.model_copy(update={"verifier": longer.verifier.model_copy(update={"timeout_s": 9.0})})
-    assert again("evaluate_base", longer) == expected["evaluate_base"]
-    assert len(asked) == 3, "what was judged stays judged"
+    assert again("evaluate_base", with_timeout(SECONDS * 2)) == expected["evaluate_base"]
+    assert asked == [], "nothing is generated anew"
+
+
+def test_more_failures_than_an_error_can_name(
+    project: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow()
+    monkeypatch.setattr(evaluate, "build_verifier", lambda params: slow)
+    with pytest.raises(
+        VerifierError, match=r"(?s)^36 of the responses .*benchmark two.*: slow\nand 31 more$"
+    ):
+        run_stage(load_params(), "evaluate_base")
+    assert len(asked) == 5
+
+
+def with_benchmarks(benchmarks: dict[str, str], samples: object) -> Params:
+    """Parameters whose benchmarks are copies of those of the registry, `benchmarks` is ours -> theirs."""
+    params = load_params()
+    sources = {
+        name: [PromptSource(name=name, benchmark=published, file=f"raw/data/{name}.jsonl")]
+        for name, published in benchmarks.items()
+    }
+    curate = params.curate.model_copy(update={"benchmarks": sources})
+    config = params.evaluate.model_copy(update={"samples": samples})
+    return params.model_copy(update={"curate": curate, "evaluate": config})
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"), [({"one": 3, "two": 1}, {"one": 3, "two": 1}), (None, {"one": 32, "two": 1})]
+)
+def test_each_benchmark_has_its_number_of_samples(
+    project: Path, caplog: pytest.LogCaptureFixture, samples: object, expected: dict[str, int]
+) -> None:
+    params = with_benchmarks({"one": "aime24", "two": "gsm8k"}, samples)
+    with caplog.at_level(logging.INFO):
+        run_stage(params, "evaluate_base")
+    metrics = json.loads(Path("metrics/eval/base.json").read_text())
+    rows = tables.read(Path("data/eval/base.parquet"), tables.EVALUATION)
+    assert {name: entry["k"] for name, entry in metrics.items()} == expected
+    for name, entry in metrics.items():
+        mine = [row for row in rows if row["benchmark"] == name]
+        assert len(mine) == entry["n_prompts"] * expected[name]
+        assert entry["pass_curve"][-1]["k"] == expected[name]
+    said = [record.getMessage() for record in caplog.records if "published results" in record.getMessage()]
+    ours = "one: samples, temperature, top_p are (3, 0.6, 0.95); "
+    assert said == ([ours + "published results on aime24 have (32, 0.6, 0.95)"] if samples else [])
+
+
+def test_benchmarks_of_another_curation_are_refused(project: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"benchmarks\.parquet has \['one', 'two'\], and .*\['one'\].*repro curate"
+    ):
+        run_stage(with_benchmarks({"one": "aime24"}, 4), "evaluate_base")
+    assert not Path(KEPT["evaluate_base"]).exists()
 
 
 def test_rollouts_without_a_verdict_are_judged_anew_with_a_longer_time_out(

@@ -5,15 +5,19 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from hpt_core.config import BENCHMARKS
+from hpt_core.data.sources import Row, read_rows
 from hpt_core.errors import InputError
 from pipelines import recipes
 from pipelines.params import Params, load_params
 
 REPO = Path(__file__).parents[2]
 GSM8K = ["gsm8k=/data/gsm8k", "model=/models/smollm2"]
-PAPER = ["data=/data/openr1.jsonl", "benchmarks=/data/benchmarks"]
+PAPER = ["data=/data/openr1.parquet"]
 INPUTS = {
     "embedded": [],
     "gsm8k": GSM8K,
@@ -66,7 +70,8 @@ def test_there_and_back(recipe: str, project: Path) -> None:
     [
         ("gsm8k", [], "needs gsm8k=...: a folder with GSM8K's train.jsonl"),
         ("gsm8k_smoke", ["model=/models/smollm2"], "needs gsm8k=...: a folder"),
-        ("paper_qwen_7b", ["benchmarks=/data"], "needs data=...: a JSONL file with problem"),
+        ("paper_qwen_7b", [], "needs data=...: openr1.parquet of the data set"),
+        ("paper_qwen_7b", [*PAPER, "suite=folder"], "needs benchmarks=...: a folder with AIME24, AIME25"),
     ],
 )
 def test_a_missing_input_is_named(recipe: str, given: list[str], said: str, project: Path) -> None:
@@ -130,6 +135,48 @@ def test_the_papers_settings(
     assert (train.steps, train.optimizer.lr, train.warmup_steps, train.cooldown_steps) == (500, 5e-6, 0, 0)
     assert (train.entropy_coefficient, train.clip_norm) == (0.001, 1.0)
     assert (params.evaluate.temperature, params.evaluate.top_p) == (0.6, 0.95)
+    assert params.samples == {
+        "aime24": 32,
+        "aime25": 32,
+        "amc23": 32,
+        "math500": 1,
+        "minerva": 1,
+        "olympiadbench": 1,
+    }
+    for name, [source] in params.curate.benchmarks.items():
+        assert source.hub == BENCHMARKS[name].origin["hub"] and source.revision
+
+
+def test_the_papers_benchmarks_from_a_folder(project: Path) -> None:
+    params = compose(project, "paper_qwen_7b", "suite=folder", "benchmarks=/data/b", "evaluate.samples=4")
+    files = {name: source.file for name, [source] in params.curate.benchmarks.items()}
+    assert files == {
+        "aime24": "/data/b/AIME24/test.json",
+        "aime25": "/data/b/AIME25/test.json",
+        "math500": "/data/b/MATH-500/test.json",
+        "minerva": "/data/b/Minerva/test.json",
+    }
+    assert set(params.samples.values()) == {4}
+
+
+def test_openr1_is_read_as_it_is_published(project: Path, tmp_path: Path) -> None:
+    params = compose(project, "paper_qwen_1_5b", f"data={tmp_path}/openr1.parquet")
+    row = {
+        "data_source": "Elliott/Openr1-Math-46k-8192",
+        "prompt": [
+            {"content": "Your task is to follow a systematic reasoning process.", "role": "system"},
+            {"content": "What is 6 times 7?", "role": "user"},
+        ],
+        "target": [{"content": "<think>Six sevens.</think> \\boxed{42}", "role": "assistant"}],
+        "ability": "math",
+        "reward_model": {"ground_truth": "42", "style": "rule"},
+        "extra_info": {"index": -1, "split": "default"},
+    }
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "openr1.parquet")
+    [prompt], [expert] = (list(read_rows(s)) for s in (params.curate.train[0], params.experts.sources[0]))
+    assert isinstance(prompt, Row) and prompt.values == {"problem": "What is 6 times 7?", "answer": "42"}
+    assert isinstance(expert, Row) and expert.values["problem"] == prompt.values["problem"]
+    assert expert.values["response"] == "<think>Six sevens.</think> \\boxed{42}"
 
 
 def test_the_chat_template_for_a_base_model_opens_the_assistants_turn(project: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections import Counter
@@ -214,6 +215,23 @@ def test_experts_account_for_every_row(project: Project) -> None:
     assert people[5]["reason"] in {"rejected_by_verifier", "unknown_prompt"}
     assert all(row["verified"] for row in project.rows("data/experts/experts.parquet"))
     assert kept["worked"] and kept["teacher"] and kept["people"]
+
+
+def test_a_teacher_s_trajectories_say_how_it_was_asked(project: Project) -> None:
+    teacher = load_policy(project.root / "models/teacher_policy")
+    template = hashlib.sha256(str(teacher.tokenizer.chat_template).encode()).hexdigest()
+    rows = [r for r in project.rows("data/experts/experts.parquet") if r["kind"] == "teacher"]
+    assert {row["author"] for row in rows} == {f"warm-start@{weights_hash(teacher.model)}"}
+    for told in (json.loads(row["sampling"]) for row in rows):
+        assert told.pop("sample") in (0, 1)
+        assert told == {
+            "temperature": 0.7,
+            "top_p": 1.0,
+            "max_new_tokens": 24,
+            "seed": 3,
+            "chat_template": f"sha256:{template}",
+            "system_prompt": None,
+        }
 
 
 @pytest.mark.parametrize("arm", ["human", "mixed"])

@@ -35,7 +35,7 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sizes() -> WarmStart:
     return SIZES
 

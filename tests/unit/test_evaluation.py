@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import combinations, product
+from fractions import Fraction
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from hpt_core.evaluation import (
     holm,
     paired_difference,
     pass_at_k,
+    pass_curve,
+    quantiles,
     sign_flip_p,
     summarise,
 )
@@ -36,6 +39,41 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_one(k: int) -> None:
     correct = np.array([[0, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 0, 1, 0, 0], [1, 1, 1, 1, 0]], dtype=bool)
     brute = [np.mean([any(draw) for draw in combinations(row, k)]) for row in correct]
     assert pass_at_k(correct, k) == pytest.approx(np.mean(brute), abs=1e-12)
+
+
+@pytest.mark.parametrize("n", range(1, 10))
+def test_the_curve_is_the_share_of_subsets_with_a_right_one(n: int) -> None:
+    correct = np.random.default_rng(n).random((7, n)) < np.linspace(0, 1, 7)[:, None]
+    curve = pass_curve(correct, seed=0, draws=50)
+    assert [one["k"] for one in curve] == [k for k in range(1, n + 1) if k in (1, 2, 4, 8, n)]
+    for one in curve:
+        subsets = list(combinations(range(n), one["k"]))
+        right = sum(any(row[list(subset)]) for row in correct for subset in subsets)
+        assert one["pass_at_k"] == pytest.approx(float(Fraction(right, 7 * len(subsets))), abs=1e-12)
+
+
+def test_the_curve_has_one_interval_for_each_k_over_the_same_prompts() -> None:
+    correct = np.random.default_rng(12).random((60, 8)) < np.random.default_rng(13).random((60, 1))
+    curve = pass_curve(correct, seed=5, draws=500)
+    assert curve[0]["pass_at_k"] == pytest.approx(avg_at_k(correct), abs=1e-12)
+    assert curve[0]["ci95"] == pytest.approx(bootstrap_interval(correct.mean(1), 5, 500), abs=1e-12)
+    anyone = correct.any(1).astype(float)
+    assert curve[-1]["pass_at_k"] == anyone.mean()
+    assert curve[-1]["ci95"] == list(bootstrap_interval(anyone, 5, 500))
+    for one, more in pairwise(curve):
+        assert one["ci95"][0] < one["pass_at_k"] < one["ci95"][1]
+        assert one["pass_at_k"] < more["pass_at_k"] and one["ci95"][0] < more["ci95"][0]
+
+
+def test_a_curve_at_certainty_claims_none() -> None:
+    for one in pass_curve(np.ones((30, 4), dtype=bool), 0, 100):
+        assert one["pass_at_k"] == 1 and one["ci95"][0] ** 30 == pytest.approx(0.025)
+
+
+def test_quantiles_are_lengths_that_there_are() -> None:
+    assert quantiles(range(1, 101)) == {"p10": 10, "p50": 50, "p90": 90, "max": 100}
+    assert quantiles([7]) == {"p10": 7, "p50": 7, "p90": 7, "max": 7}
+    assert quantiles([900, 1, 2, 3]) == {"p10": 1, "p50": 2, "p90": 900, "max": 900}
 
 
 def test_pass_at_1_is_avg() -> None:
@@ -146,7 +184,10 @@ def test_summarise_one_benchmark() -> None:
         _row("a", 1, True),
     ]
     entry = summarise(rows, k=2, seed=0, draws=100)
-    assert set(entry) == {"avg_at_k", "pass_at_k", "ci95", "k", "n_prompts", "truncated", "mean_length"}
+    contract = {"avg_at_k", "pass_at_k", "ci95", "k", "n_prompts", "truncated", "mean_length"}
+    assert set(entry) == contract | {"lengths", "pass_curve"}
+    assert entry["lengths"] == {"p10": 10, "p50": 10, "p90": 50, "max": 50}
+    assert [(one["k"], one["pass_at_k"]) for one in entry["pass_curve"]] == [(1, 0.75), (2, 1.0)]
     assert (entry["avg_at_k"], entry["pass_at_k"]) == (0.75, 1.0)
     assert (entry["k"], entry["n_prompts"], entry["truncated"], entry["mean_length"]) == (2, 2, 0.25, 25.0)
     assert entry["ci95"] == [0.5, 1.0]

@@ -168,6 +168,67 @@ def test_no_file_and_an_empty_file(tmp_path: Path) -> None:
     assert told(tmp_path, "").startswith("params.yaml:1: params: ")
 
 
+TWO = TEXT.replace(
+    "  benchmarks: {held: [{name: s, reasoning_gym: chain_sum, size: 1, seed: 2}]}",
+    """\
+  benchmarks:
+    aime: [{name: a, benchmark: aime24}, {name: b, benchmark: aime25, file: raw/aime25.json}]
+    math: [{name: c, benchmark: math500}]""",
+)
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        ("4", {"aime": 4, "math": 4}),
+        ("{math: 2, aime: 16}", {"aime": 16, "math": 2}),
+        ("null", {"aime": 32, "math": 1}),
+    ],
+)
+def test_samples_are_known_for_each_benchmark(tmp_path: Path, samples: str, expected: dict[str, int]) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TWO.replace("{samples: 2}", f"{{samples: {samples}}}"))
+    assert load_params(path).samples == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "samples", "expected"),
+    [
+        (TWO, "{aime: 4}", r"evaluate\.samples: no number for \['math'\]; add one for each, or give one"),
+        (
+            TWO,
+            "{aime: 4, math: 1, mat: 1}",
+            r"evaluate\.samples\.mat: no such benchmark: .*\['aime', 'math'\]",
+        ),
+        (
+            TWO,
+            "{aime: 0, math: 1}",
+            r"evaluate\.samples: .*give a whole number above 0, a map .*; got {'aime': 0",
+        ),
+        (TWO, "true", r"evaluate\.samples: .*give a whole number above 0"),
+        (TWO, "{}", r"evaluate\.samples: .*a map from benchmark to such numbers, or null for published"),
+        (TEXT, "null", r"evaluate\.samples: null stands for published numbers, and there is none for 'held'"),
+        (
+            TWO.replace("benchmark: aime25", "benchmark: math500"),
+            "null",
+            r"evaluate\.samples: .* none for 'aime': its sources name \['aime24', 'math500'\]",
+        ),
+    ],
+)
+def test_samples_that_do_not_fit_the_benchmarks(
+    tmp_path: Path, text: str, samples: str, expected: str
+) -> None:
+    given = text.replace("{samples: 2}", f"{{samples: {samples}}}")
+    line = 1 + given.splitlines().index(f"evaluate: {{samples: {samples}}}")
+    assert re.match(rf"params\.yaml:{line}: {expected}", told(tmp_path, given))
+
+
+def test_an_unknown_benchmark_lists_the_registry(tmp_path: Path) -> None:
+    said = told(tmp_path, TWO.replace("benchmark: math500", "benchmark: math_500"))
+    place = r"params\.yaml:14: curate\.benchmarks\.math\.0\.benchmark: "
+    assert re.match(place + r".*no such benchmark; there are aime24, .*gsm8k.*; got 'math_500'", said)
+
+
 def test_a_teacher_makes_its_kind_available(tmp_path: Path) -> None:
     tree = YAML(typ="safe").load(TEXT)
     tree["arms"]["both"] = {"mix": {"teacher": 1.0}}
@@ -190,3 +251,80 @@ def test_the_teacher_s_name_is_taken_where_there_is_one(tmp_path: Path) -> None:
     YAML().dump(tree, path)
     with pytest.raises(InputError, match=r"yaml:\d+: experts\.sources\.0\.name: 'teacher' is .*rename"):
         load_params(path)
+
+
+SERVED = TEXT.replace(
+    "teacher: null",
+    """\
+teacher:
+  license: mit
+  samples: 4
+  max_new_tokens: 100
+  budget_samples: 40
+  budget_tokens: 400
+  endpoint:
+    url: https://host.example/api/v1/
+    model: org/big
+    revision: r1
+    api_key_env: TEACHER_KEY""",
+)
+
+
+def test_a_served_teacher(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(SERVED)
+    teacher = load_params(path).teacher
+    assert teacher and teacher.endpoint and teacher.policy is None
+    assert teacher.endpoint.url == "https://host.example/api/v1", "the slash that would double goes"
+    assert teacher.sampling.model_dump() == {"temperature": 0.7, "top_p": 1.0, "max_new_tokens": 100}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "  endpoint:\n",
+            "  policy: {model: m}\n  endpoint:\n",
+            r"14: teacher: give exactly one of policy \(sampled here\) and endpoint \(a server\)$",
+        ),
+        ("budget_samples: 40", "budget_samples: 3", "18: teacher.budget_samples: 3 .* one prompt.* take 4"),
+        ("budget_tokens: 400", "budget_tokens: 399", "19: teacher.budget_tokens: 399 .* may take 400"),
+        ("    revision: r1\n", "", "20: teacher.endpoint.revision: missing"),
+        ("    model: org/big\n", "    key: sk-aBc\n    model: m\n", "22: teacher.endpoint.key: unknown key"),
+        ("TEACHER_KEY", "sk-aBc123", "24: teacher.endpoint.api_key_env: give the NAME of an environment var"),
+        (
+            "TEACHER_KEY",
+            "gsk_aBc123",
+            "24: teacher.endpoint.api_key_env: give the NAME of an environment var",
+        ),
+        (
+            "https://host",
+            "https://me:sk-aBc@host",
+            "21: teacher.endpoint.url: give the server's .* without us",
+        ),
+        ("api/v1/", "api/v1?key=sk-aBc", "21: teacher.endpoint.url: give the server's http.* key or query"),
+        ("https://host", "host", "21: teacher.endpoint.url: give the server's http"),
+        ("host.example", "host:port", "21: teacher.endpoint.url: give the server's http"),
+        ("api/v1/", "v1/chat/completions", "21: teacher.endpoint.url: give the address up to the version"),
+    ],
+)
+def test_a_served_teacher_that_is_none(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert SERVED.count(old) == 1
+    message = told(tmp_path, SERVED.replace(old, new))
+    assert re.match(rf"params\.yaml:{expected}", message), message
+    assert "aBc" not in message, "a key in the wrong place is not repeated"
+
+
+def test_vllm_samples_beside_one_training_process(tmp_path: Path) -> None:
+    served = TEXT.replace("  group_size: 4", "  engine: vllm\n  group_size: 4")
+    served = served.replace("  steps: 7", "  steps: 7\n  ranks: 2")
+    expected = r"params.yaml:26: train.ranks: vLLM samples beside one .*; set rollout.engine: hf, or ranks: 1"
+    assert re.match(expected, told(tmp_path, served))
+
+
+def test_a_sampler_that_cuts_the_distribution(tmp_path: Path) -> None:
+    cut = TEXT.replace("  group_size: 4", "  top_p: 0.95\n  group_size: 4")
+    message = told(tmp_path, cut)
+    assert re.match(r"params.yaml:15: rollout: .*top_p: the loss means the whole distribution", message), (
+        message
+    )

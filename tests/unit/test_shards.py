@@ -141,7 +141,8 @@ def test_what_decides_the_rows_decides_the_fingerprint(tmp_path: Path) -> None:
         path.write_text("one")
 
     def folder(seed: int = 1, weights: str = "w") -> str:
-        made_of = origin({"seed": seed}, weights, model, prompts, str(stage))
+        used = {"seed": seed, "rollout": {"engine": "hf"}}
+        made_of = origin(used, weights, model, prompts, str(stage))
         return Shards(tmp_path, made_of, tables.EVALUATION).folder.name
 
     seen = {folder()}

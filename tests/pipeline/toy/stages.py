@@ -26,8 +26,13 @@ def text(path, value):
 
 def curate():
     for name in ("train", "dev"):
-        table(f"data/prompts/{name}.parquet", [{"prompt_id": f"{name}{i}"} for i in range(4)])
+        rows = [{"prompt_id": f"{name}{i}", "source": "sums", "license": "MIT"} for i in range(4)]
+        table(f"data/prompts/{name}.parquet", rows)
     table("data/prompts/benchmarks.parquet", [{"prompt_id": f"b{i}", "benchmark": "easy"} for i in range(8)])
+    source = {"in": 5, "kept": 4, "dropped": {"in_benchmark": 1}}
+    found = {"benchmark_problems": {"easy": 8}, "found": {"easy": {"same_text": 1}}, "templates": []}
+    report = {"sources": {"train": {"sums": source}}, "contamination": found, "checks": {"disjoint": True}}
+    text("data/prompts/report.json", json.dumps(report))
 
 
 def base():
@@ -36,7 +41,12 @@ def base():
 
 def experts():
     kinds = {"program": "worked", "human": "people"}
-    rows = [{"prompt_id": f"train{i}", "kind": k, "source": s} for k, s in kinds.items() for i in range(4)]
+    rows = [
+        {"trajectory_id": f"{kind}{i}", "prompt_id": f"train{i}", "kind": kind, "source": source}
+        | {"author": f"author of {source}", "license": "MIT", "verified": True, "n_tokens": 5}
+        for kind, source in kinds.items()
+        for i in range(4)
+    ]
     table("data/experts/experts.parquet", rows)
 
 
@@ -52,6 +62,14 @@ def train(arm):
         lines.append(json.dumps({"step": step, **row}))
         if os.environ.get("TOY_STOP") == f"train@{arm}":
             sys.exit("stopped after one step")
+    # The gate asks for one demonstration less at every step.
+    gate = [
+        {"step": step, "prompt_id": f"train{i}", "pass_rate": 0.5, "kind": arm, "trajectory_id": f"{arm}{i}"}
+        | {"route": "sft" if i < 4 - step else "rl"}
+        for step in range(1, 4)
+        for i in range(4)
+    ]
+    table(f"data/rollouts/{arm}/gate.parquet", gate)
     text(f"metrics/train/{arm}.jsonl", "\n".join(lines) + "\n")
     text(f"models/{arm}/weights", arm)
 

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from hpt_core.config import PromptSource
+from hpt_core.config import CurateConfig, PromptSource
 from hpt_core.data import tables
 from hpt_core.data.problems import overlap_key
 from pipelines import curate
-from pipelines.params import CurateConfig
 
 
 @pytest.fixture

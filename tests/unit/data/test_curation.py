@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from curated_files import Curated, curated
 
-from hpt_core.config import PromptSource
-from hpt_core.data.curation import Curated, check_disjoint, curate, normalise, prompt_id
+from hpt_core.config import CurateConfig, PromptSource
+from hpt_core.data.curation import check_disjoint, curate, normalise, prompt_id
+from hpt_core.data.decontamination import Index
 from hpt_core.data.problems import final_number, overlap_key
 from hpt_core.errors import InputError
 from hpt_core.types import Prompt
@@ -20,11 +24,11 @@ FILLER = [(f"What is {n} plus 1?", str(n + 1)) for n in range(20)]
 
 
 def run(train: list[PromptSource], bench: list[PromptSource], **more: Any) -> Curated:
-    return curate(train, {"bench": bench}, **{"dev_size": 3, "max_problem_chars": 200, "seed": 0} | more)
+    return curated(train, {"bench": bench}, **{"max_problem_chars": 200} | more)
 
 
-def reasons(curated: Curated) -> list[tuple[int, str]]:
-    return [(reject.line, reject.reason) for reject in curated.quarantine]
+def reasons(result: Curated) -> list[tuple[int, str]]:
+    return [(row["line"], row["reason"]) for row in result.quarantine]
 
 
 def problems(prompts: list[Prompt]) -> set[str]:
@@ -97,18 +101,18 @@ def test_the_contract_of_a_row(jsonl: Callable[..., Path], bench: PromptSource) 
         b"{oops",
     )
     source = PromptSource(name="gsm", file=str(path), answer_kind="gsm8k", license="mit")
-    curated = run([source], [bench])
-    assert reasons(curated) == [
+    result = run([source], [bench])
+    assert reasons(result) == [
         (22, "empty_problem"),
         (23, "empty_answer"),
         (24, "problem_too_long"),
         (25, "unreadable_answer"),
         (26, "malformed_json"),
     ]
-    assert all(reject.file == str(path) and reject.detail and reject.row for reject in curated.quarantine)
-    (half,) = [p for p in curated.train + curated.dev if p.problem == "Half of 144?"]
+    assert all(row["file"] == str(path) and row["detail"] and row["row"] for row in result.quarantine)
+    (half,) = [p for p in result.kept if p.problem == "Half of 144?"]
     assert half == Prompt(prompt_id("Half of 144?"), "Half of 144?", "72", "gsm8k", "gsm", "mit")
-    counts = curated.report["sources"]["train"]["gsm"]
+    counts = result.report["sources"]["train"]["gsm"]
     assert (counts["in"], counts["kept"], sum(counts["dropped"].values())) == (26, 21, 5)
 
 
@@ -116,8 +120,8 @@ def test_a_gold_that_the_verifier_cannot_read_is_quarantined(prompts_of: Source,
     source = prompts_of(
         "mcq", ("Which?", "C"), ("Which one?", "none of them"), ("Which two?", "(B)"), kind="choice"
     )
-    curated = run([source], [bench], dev_size=1)
-    assert reasons(curated) == [(2, "unreadable_answer")]
+    result = run([source], [bench], dev_size=1)
+    assert reasons(result) == [(2, "unreadable_answer")]
 
 
 def test_an_unknown_kind_names_its_source(prompts_of: Source, bench: PromptSource) -> None:
@@ -128,22 +132,24 @@ def test_an_unknown_kind_names_its_source(prompts_of: Source, bench: PromptSourc
 def test_repeats_are_kept_once_and_contradictions_not_at_all(prompts_of: Source, bench: PromptSource) -> None:
     one = prompts_of("one", *FILLER, ("Twice?", "72"), ("Odd?", "1"), ("Twice? ", "72.0"))
     two = prompts_of("two", ("Odd?", "2"), ("Twice?", "72"), ("Odd?", "1"))
-    curated = run([one, two], [bench])
-    assert Counter(reject.reason for reject in curated.quarantine) == {
+    result = run([one, two], [bench])
+    assert Counter(row["reason"] for row in result.quarantine) == {
         "duplicate": 2,
         "conflicting_answers": 3,
     }
-    kept = [p for p in curated.train + curated.dev if p.problem in ("Twice?", "Odd?")]
+    kept = [p for p in result.kept if p.problem in ("Twice?", "Odd?")]
     assert [(p.problem, p.source) for p in kept] == [("Twice?", "one")]
-    assert f"{one.file}:21" in next(r.detail for r in curated.quarantine if r.reason == "duplicate")
-    assert "'1'" in (odd := next(r.detail for r in curated.quarantine if r.reason == "conflicting_answers"))
+    assert f"{one.file}:21" in next(r["detail"] for r in result.quarantine if r["reason"] == "duplicate")
+    assert "'1'" in (
+        odd := next(r["detail"] for r in result.quarantine if r["reason"] == "conflicting_answers")
+    )
     assert "'2'" in odd and f"{two.file}:1" in odd
 
 
 def test_case_makes_a_different_problem_not_a_contradiction(prompts_of: Source, bench: PromptSource) -> None:
     pair = [("Spell backward: Polish", "hsiloP"), ("Spell backward: polish", "hsilop")]
-    curated = run([prompts_of("words", *FILLER, *pair)], [bench], dev_size=1, seed=1)
-    assert problems(curated.train) >= {problem for problem, _ in pair}
+    result = run([prompts_of("words", *FILLER, *pair)], [bench], dev_size=1, seed=1)
+    assert problems(result.train) >= {problem for problem, _ in pair}
 
 
 def test_a_benchmark_problem_is_never_trained_on(jsonl: Callable[..., Path], prompts_of: Source) -> None:
@@ -152,15 +158,17 @@ def test_a_benchmark_problem_is_never_trained_on(jsonl: Callable[..., Path], pro
         "held", ("What is 3 plus 1?", "4"), ("WHAT IS 7 PLUS 1", "8"), (f"Long {'x' * 300}", "1")
     )
     train = prompts_of("train", *FILLER, (f"long {'x' * 300}", "1"), ("What is 3 plus 1?", "5"))
-    curated = run([train], [held], max_problem_chars=300)
-    assert reasons(curated)[:4] == [
-        (21, "problem_too_long"),
+    result = run([train], [held], max_problem_chars=300)
+    held_back, *ours = reasons(result)
+    assert held_back == (3, "problem_too_long")
+    assert sorted(ours) == [
         (4, "in_benchmark"),
         (8, "in_benchmark"),
+        (21, "problem_too_long"),
         (22, "in_benchmark"),
     ]
-    assert not problems(curated.train + curated.dev) & {"What is 3 plus 1?", "What is 7 plus 1?"}
-    assert len(curated.benchmarks["bench"]) == 2
+    assert not problems(result.kept) & {"What is 3 plus 1?", "What is 7 plus 1?"}
+    assert len(result.benchmarks["bench"]) == 2
     longer = run([train], [held], max_problem_chars=305)
     assert (21, "in_benchmark") in reasons(longer)
 
@@ -175,10 +183,10 @@ def test_dev_depends_on_the_seed_and_not_on_the_order(prompts_of: Source, bench:
 
 def test_a_near_repeat_of_a_dev_prompt_leaves_training(prompts_of: Source, bench: PromptSource) -> None:
     doubled = [pair for q, a in FILLER for pair in ((q, a), (q.upper(), a))]
-    curated = run([prompts_of("d", *doubled)], [bench], dev_size=5)
-    dev = {overlap_key(problem) for problem in problems(curated.dev)}
-    assert not dev & {overlap_key(problem) for problem in problems(curated.train)}
-    dropped = curated.report["sources"]["train"]["d"]["dropped"]
+    result = run([prompts_of("d", *doubled)], [bench], dev_size=5, near_duplicates=None)
+    dev = {overlap_key(problem) for problem in problems(result.dev)}
+    assert not dev & {overlap_key(problem) for problem in problems(result.train)}
+    dropped = result.report["sources"]["train"]["d"]["dropped"]
     assert dropped == {"in_dev": 2 * len(dev) - 5} and dropped["in_dev"] > 0
 
 
@@ -187,14 +195,14 @@ def test_every_row_is_kept_or_counted(prompts_of: Source, bench: PromptSource) -
         prompts_of("a", *FILLER, *FILLER[:4], ("Capital of France?", "Paris")),
         prompts_of("b", ("", "1")),
     ]
-    curated = run(train, [bench])
-    sources = curated.report["sources"]
+    result = run(train, [bench])
+    sources = result.report["sources"]
     for counts in (*sources["train"].values(), *sources["benchmark:bench"].values()):
         assert counts["in"] == counts["kept"] + sum(counts["dropped"].values())
     assert sources["train"]["a"] == {"in": 25, "kept": 20, "dropped": {"duplicate": 4, "in_benchmark": 1}}
-    assert len(curated.train) + len(curated.dev) == 20
-    assert len(curated.quarantine) == curated.report["sizes"]["quarantine"] == 6
-    assert curated.report["checks"] == {"disjoint": True}
+    assert len(result.train) + len(result.dev) == 20
+    assert len(result.quarantine) == result.report["sizes"]["quarantine"] == 6
+    assert result.report["checks"] == {"disjoint": True}
 
 
 def prompt(problem: str) -> Prompt:
@@ -220,7 +228,7 @@ def test_curate_runs_the_check(
     prompts_of: Source, bench: PromptSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # With the filter broken, the check is what stands between a leak and a result.
-    monkeypatch.setattr("hpt_core.data.curation._Batch.drop", lambda self, verdicts: None)
+    monkeypatch.setattr(Index, "match", lambda self, problems, wordings: [None] * len(problems))
     leak = prompts_of("leak", *FILLER, ("Capital of France?", "Paris"))
     with pytest.raises(InputError, match="Capital of France"):
         run([leak], [bench], dev_size=1)
@@ -246,6 +254,44 @@ def test_an_empty_benchmark_names_itself(prompts_of: Source) -> None:
 
 def test_a_task_whose_scorer_reads_metadata_keeps_it(bench: PromptSource) -> None:
     task = PromptSource(name="c", reasoning_gym="countdown", size=8, seed=1)
-    curated = run([task], [bench], dev_size=1, max_problem_chars=2000)
-    assert len(curated.train) == 7
-    assert all('"metadata"' in p.answer and p.answer_kind == "reasoning_gym:countdown" for p in curated.train)
+    result = run([task], [bench], dev_size=1, max_problem_chars=2000)
+    assert len(result.train) == 7
+    assert all('"metadata"' in p.answer and p.answer_kind == "reasoning_gym:countdown" for p in result.train)
+
+
+def test_a_source_that_changed_under_its_name_has_another_content(
+    prompts_of: Source, bench: PromptSource
+) -> None:
+    def content(*pairs: tuple[str, str]) -> str:
+        return str(run([prompts_of("t", *pairs)], [bench]).report["content"]["train"]["t"])
+
+    assert content(*FILLER) == content(*FILLER)
+    changed = [*FILLER[:-1], (FILLER[-1][0], "21")]
+    assert len({content(*FILLER), content(*changed), content(*reversed(FILLER))}) == 3
+
+
+def test_the_report_is_bounded_and_the_quarantine_is_not(prompts_of: Source) -> None:
+    pairs = [(f"The {n}th problem of the benchmark?", str(n)) for n in range(260)]
+    result = run([prompts_of("t", *FILLER, *pairs)], [prompts_of("held", *pairs)])
+    contamination = result.report["contamination"]
+    assert contamination["found"] == {"bench": {"same_text": 260}}
+    assert (len(contamination["pairs"]), contamination["pairs_left_out"]) == (200, 60)
+    assert len(result.quarantine) == 260
+
+
+def test_memory_does_not_grow_with_the_rows(jsonl: Callable[..., Path], bench: PromptSource) -> None:
+    """Beyond a hundred bytes of fingerprints a row; a row alone takes several hundred."""
+    peaks = {}
+    for rows in (5_000, 10_000):
+        lines = [{"problem": f"{n}: {'very ' * 8}long?", "answer": str(n)} for n in range(rows)]
+        source = PromptSource(name="t", file=str(jsonl("t.jsonl", *lines)), answer_kind="exact")
+        with tempfile.TemporaryDirectory() as folder:
+            config = CurateConfig(
+                train=[source], benchmarks={"b": [bench]}, dev_size=3, max_problem_chars=500
+            )
+            tracemalloc.start()
+            report = curate(config, 0, Path(folder))
+            peaks[rows] = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        assert report["sizes"]["train"] == rows - 3
+    assert (peaks[10_000] - peaks[5_000]) / 5_000 < 150, peaks

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hpt_core.config import ExpertSource, Sampling
 from hpt_core.data import tables
 from hpt_core.data.experts import Admission, Ingested, gsm8k_rewrite, ingest
 from hpt_core.data.problems import prompt_id
-from hpt_core.data.teacher import Teacher, from_samples
+from hpt_core.data.teacher import Teacher, as_rows, from_rows, from_samples
 from hpt_core.types import Completion, Prompt, Responses, Verdict
 
 
@@ -172,7 +173,9 @@ def test_trajectories_and_rejects_fit_their_tables(
     assert (back["stage"], back["line"], back["reason"]) == ("experts", 2, "not_utf8")
 
 
-TEACHER = Teacher("big", "org/model@abc", "mit", Sampling(temperature=0.7, max_new_tokens=64), seed=5)
+TEACHER = Teacher(
+    "big", "org/model@abc", "mit", Sampling(temperature=0.7, max_new_tokens=64), 5, "sha256:0", "Be brief."
+)
 
 
 def sampled(response: str, finish: Any = "stop") -> Completion:
@@ -210,7 +213,7 @@ def test_a_teacher_gives_its_shortest_correct_sample() -> None:
     assert (best.response, best.prompt_id, best.n_tokens) == ("a 72", PROMPTS[0].prompt_id, 3)
     assert (best.kind, best.source, best.author, best.verified) == ("teacher", "big", "org/model@abc", True)
     asked = {"temperature": 0.7, "top_p": 1.0, "max_new_tokens": 64, "seed": 5, "sample": 2}
-    assert json.loads(best.sampling) == asked
+    assert json.loads(best.sampling) == asked | {"chat_template": "sha256:0", "system_prompt": "Be brief."}
     dropped = {
         "rejected_by_verifier": 2,
         "verifier_error": 1,
@@ -229,6 +232,23 @@ def test_a_teacher_under_another_license_is_kept_out() -> None:
     asked = given(PROMPTS[:1], [[sampled("72")]], [[RIGHT]])
     result = from_samples(asked, 1, TEACHER, Admission(words, ["apache-2.0"], 20))
     assert result.report["dropped"] == {"license": 1}
+
+
+def test_no_response_is_no_wrong_response() -> None:
+    refused = replace(sampled(""), billed=0, error="HTTP 400: too long")
+    asked = given(PROMPTS[:1], [[refused, sampled("a 72")]], [[Verdict(False, None, refused.error), RIGHT]])
+    result = from_samples(asked, 1, TEACHER, Admission(words, ["mit"], 20))
+    assert [(r.reason, r.detail) for r in result.rejects] == [("no_response", "HTTP 400: too long")]
+    assert [t.response for t in result.trajectories] == ["a 72"] and result.report["in"] == 2
+
+
+def test_what_a_teacher_said_survives_its_table(tmp_path: Path) -> None:
+    completions = [sampled("a 72", "length"), replace(sampled(""), billed=3, error="refused"), sampled("b")]
+    (asked,) = given(PROMPTS[:1], [completions], [[RIGHT, Verdict(False, None, "refused"), BROKEN]])
+    tables.write(tmp_path / "asked.parquet", as_rows(asked), tables.TEACHING)
+    back = from_rows(PROMPTS[0], tables.read(tmp_path / "asked.parquet", tables.TEACHING))
+    less = [replace(c, token_ids=(), logprobs=(), billed=c.n_tokens) for c in completions]
+    assert back == replace(asked, completions=less)
 
 
 def test_a_missing_verdict_is_an_error_not_a_drop() -> None:

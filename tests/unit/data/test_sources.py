@@ -78,6 +78,25 @@ def test_columns_reach_into_objects(jsonl: Callable[..., Path]) -> None:
     assert isinstance(untyped, Reject) and (untyped.reason, untyped.line) == ("wrong_type", 3)
 
 
+def test_columns_reach_into_lists(jsonl: Callable[..., Path]) -> None:
+    turns = [{"role": "system", "content": "Think."}, {"role": "user", "content": "1+1"}]
+    path = jsonl(
+        "turns.jsonl",
+        {"prompt": turns, "reward_model": {"ground_truth": "2"}},
+        {"prompt": [], "reward_model": {"ground_truth": "2"}},
+        {"prompt": "1+1", "reward_model": {"ground_truth": "2"}},
+    )
+    for place, said in (("-1", "1+1"), ("0", "Think."), ("1", "1+1"), ("-2", "Think.")):
+        columns = {"problem": f"prompt.{place}.content", "answer": "reward_model.ground_truth"}
+        good, empty, flat = read(prompts(path, columns=columns))
+        assert isinstance(good, Row) and good.values == {"problem": said, "answer": "2"}
+        for bad in (empty, flat):
+            assert isinstance(bad, Reject) and bad.reason == "missing_column"
+    for beyond in ("2", "-3", "+1", "1_0", ""):
+        first = read(prompts(path, columns={"problem": f"prompt.{beyond}.content"}))[0]
+        assert isinstance(first, Reject) and first.reason == "missing_column"
+
+
 def test_limit_counts_rows_from_the_top_rejected_ones_included(jsonl: Callable[..., Path]) -> None:
     rows = read(prompts(jsonl("rows.jsonl", GOOD, b"{", GOOD, GOOD), limit=3))
     assert [type(row) for row in rows] == [Row, Reject, Row]
@@ -95,6 +114,20 @@ def test_json_array_tells_the_line_on_which_an_item_begins(tmp_path: Path) -> No
         read(prompts(path))
 
 
+def test_csv(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b'\xef\xbb\xbfproblem,answer\n"two\nlines, one comma",2\n1+1\n3,4,5\n')
+    good, short, long = read(prompts(path))
+    assert isinstance(good, Row) and (good.line, good.values["problem"]) == (3, "two\nlines, one comma")
+    assert isinstance(short, Reject) and (short.line, short.reason) == (4, "missing_column")
+    assert isinstance(long, Reject) and (long.line, long.reason) == (5, "malformed_csv")
+    assert "['5']" in long.detail
+    for data, said in ((b"problem,answer\ncaf\xe9,2\n", "utf-8"), (b'problem,answer\n"a"b,2\n', "expected")):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=rf"rows\.csv: not readable as CSV.*{said}.*'mine'"):
+            read(prompts(path))
+
+
 def test_parquet(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"problem": ["a", None], "answer": [1, 2]}), path)
@@ -106,9 +139,9 @@ def test_parquet(tmp_path: Path) -> None:
         read(prompts(path))
 
 
-@pytest.mark.parametrize("name", ["absent.jsonl", "rows.csv", "."])
+@pytest.mark.parametrize("name", ["absent.jsonl", "rows.txt", "."])
 def test_an_unusable_file_names_itself_and_the_key(tmp_path: Path, name: str) -> None:
-    (tmp_path / "rows.csv").write_text("problem,answer\n")
+    (tmp_path / "rows.txt").write_text("problem,answer\n")
     with pytest.raises(InputError) as raised:
         read(prompts(tmp_path / name))
     for part in (str(tmp_path / name), "`file` of source 'mine'", "params.yaml"):

@@ -9,7 +9,7 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 from hpt_core.rollout import attention
 from hpt_core.rollout.attention import NAME, fast_decoding
-from hpt_core.rollout.hf import HEAD, _nucleus
+from hpt_core.rollout.draw import HEAD, _nucleus
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from torch.testing import assert_close
 
 from hpt_core.config import Sampling
 from hpt_core.model import LoadedPolicy, weights_hash
-from hpt_core.rollout.hf import HFEngine, draw
+from hpt_core.rollout.draw import draw
+from hpt_core.rollout.hf import HFEngine
 from hpt_core.types import Completion
 
 GREEDY = Sampling(temperature=0.0, max_new_tokens=20)
@@ -160,7 +161,7 @@ def test_a_copy_of_another_type_leaves_the_policy_alone(
     before = weights_hash(policy.model)
     engine = HFEngine(policy, dtype=torch.bfloat16)
     engine.generate(prompt_tokens, range(5), WARM)
-    engine.load_weights(policy.model)
+    engine.load_weights(policy.model, weights_hash(policy.model))
     assert policy.model.dtype == torch.float32 and weights_hash(policy.model) == before
     assert engine.model.dtype == torch.bfloat16
     assert engine.policy == before, "the name is that of the policy, whatever the sampler's type"
@@ -175,7 +176,7 @@ def test_new_weights_change_the_output_and_the_name(
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.mul_(1.2)
-    engine.load_weights(policy.model)
+    engine.load_weights(policy.model, weights_hash(policy.model))
     new = engine.generate(prompt_tokens, range(5), WARM)
     assert engine.policy == weights_hash(policy.model) != name
     assert _told(new) != _told(old)

@@ -1,0 +1,54 @@
+"""Which prompts are kept."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from hpt_core.config.base import Config, Fraction, Positive
+from hpt_core.config.data import PromptSource
+
+Script = Literal[
+    "Arabic", "Bengali", "Cyrillic", "Devanagari", "Greek", "Han", "Hangul", "Hebrew", "Hiragana", "Katakana",
+    "Latin", "Tamil", "Telugu", "Thai",
+]  # fmt: skip
+
+
+class DecontaminationConfig(Config):
+    """When a training prompt is a benchmark problem, numbers aside (`hpt_core.data.decontamination`)."""
+
+    gram: Positive = 8
+    """Words of a gram."""
+    overlap: Annotated[Fraction, Field(gt=0)] = 0.6
+    """Share of the shorter text's grams that the other has."""
+    min_words: Positive = 8
+    """Different words that the shared grams must have: fewer are a turn of phrase. Half as many
+    do for texts that are the same but for their numbers, and for the beginning of a problem."""
+    max_problems: Positive = 5
+    """A gram of more benchmark problems than this is the wording of a task and counts for none."""
+
+
+class CurateConfig(Config):
+    """Prompts to train on, a share of them held back for dev, and the benchmarks."""
+
+    train: Annotated[list[PromptSource], Field(min_length=1)]
+    dev_size: Positive
+    min_problem_chars: Positive = 1
+    max_problem_chars: Positive
+    scripts: Annotated[list[Script], Field(min_length=1)] | None = None
+    """Scripts that the letters of a training problem are in; null: any."""
+    near_duplicates: Annotated[Fraction, Field(gt=0)] | None = 0.8
+    """Jaccard similarity from which only one is kept of two prompts with the same figures and answer; null:
+    both are."""
+    decontamination: DecontaminationConfig = DecontaminationConfig()
+    benchmarks: Annotated[dict[str, list[PromptSource]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _range(self) -> CurateConfig:
+        if self.min_problem_chars > self.max_problem_chars:
+            raise ValueError(
+                f"min_problem_chars {self.min_problem_chars} is above max_problem_chars "
+                f"{self.max_problem_chars}; lower the one or raise the other"
+            )
+        return self

@@ -1,0 +1,68 @@
+"""What a problem says, in words: the text that near duplicates and benchmark leaks are looked for in."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from decimal import Decimal, InvalidOperation
+
+from hpt_core.data.problems import normalise
+
+NUMBER = "#"
+"""Stands for a number, or for several in a row (2 1/2, 3,5,7)."""
+
+_SPELLED = """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+    seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand
+    million billion dozen half twice thrice double triple
+"""
+_NUMBER_WORDS = frozenset(_SPELLED.split())
+# Scripts without spaces have a word a character.
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_\u3040-\u30ff\u3400-\u9fff]+|\d+(?:[.,]\d+)*")
+# A hyphen between letters joins words; elsewhere it is a sign.
+_FIGURE = re.compile(
+    r"\d+(?:[.,]\d+)*|(?<![^\W\d_])-|-(?![^\W\d_])"
+    r"|[+*/^=<>%\u00b1\u00b7\u00d7\u00f7\u2212\u2260-\u2265]"
+)
+
+
+def wording(problem: str) -> str:
+    """The words of `problem` in lower case, one space apart, without punctuation; numbers as NUMBER.
+
+    "Tom's 2 1/2 hens lay twelve eggs!" is "tom s # hens lay # eggs".
+    """
+    words: list[str] = []
+    for word in _WORD.findall(normalise(problem).casefold()):
+        if word[0].isdigit() or word in _NUMBER_WORDS:
+            if words and words[-1] == NUMBER:
+                continue
+            word = NUMBER
+        words.append(word)
+    return " ".join(words)
+
+
+def telling(words: set[str]) -> int:
+    """How many of `words` tell problems apart: no numbers, no variables of one letter."""
+    return sum(len(word) > 1 or not word.isascii() for word in words)
+
+
+def figures(problem: str) -> list[str]:
+    """Numbers, number words and operators in their order: what makes another problem of the same words."""
+    text = normalise(problem).casefold()
+    spelled = [word for word in _WORD.findall(text) if word in _NUMBER_WORDS]
+    return [figure.replace(",", "") for figure in _FIGURE.findall(text)] + spelled
+
+
+def answer_key(answer: str) -> str:
+    """Equal for answers that `problems.same_answer` calls the same."""
+    try:
+        value = Decimal(answer.replace(",", ""))
+    except InvalidOperation:
+        return normalise(answer)
+    return str(value.normalize() + 0) if value.is_finite() else normalise(answer)
+
+
+def twin_key(problem: str, answer: str) -> int:
+    """64 bits, equal for problems with the same figures and the same answer."""
+    text = "\0".join((*figures(problem), answer_key(answer)))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

@@ -1,0 +1,103 @@
+"""What became of each source's demonstrations: how often they were taken, and what the policy made of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from hpt_core.config import TrainConfig
+from hpt_core.rollout.group import Task
+from hpt_core.seeds import derive
+from hpt_core.trainer.batch import demonstration, micro_batches, pad
+from hpt_core.trainer.learner import Learner
+from hpt_core.trainer.likelihood import autocast
+
+IMITATED = ("sft", "both")
+"""Routes on which a demonstration is trained on."""
+SAMPLE = 16
+"""Demonstrations of a source whose NLL is taken."""
+
+
+def summarise(
+    gate: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[str, float]]
+) -> dict[str, dict[str, Any]]:
+    """source -> what the gate's decisions (rows of `data.tables.GATE`, in order) say of it.
+
+    Of the prompts whose expert is of the source: prompts; decisions; sft, those that took the demonstration;
+    sft_share, of the SFT of all sources; sft_first and sft_last, the share of a prompt's first and last
+    decision that took it; solved_first and solved_last, its pass rate then (null without rollouts).
+    nll_before and nll_after are of the `metrics` of the first and the last step.
+    """
+    of_source: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in gate:
+        if row["source"] is not None:
+            of_source[row["source"]].append(row)
+    imitations = sum(row["route"] in IMITATED for rows in of_source.values() for row in rows)
+    return {
+        source: {
+            "kind": rows[0]["kind"],
+            **_decisions(rows, imitations),
+            "nll_before": metrics[0].get(f"source/{source}/nll_before"),
+            "nll_after": metrics[-1].get(f"source/{source}/nll_after"),
+        }
+        for source, rows in sorted(of_source.items())
+    }
+
+
+def _decisions(rows: Sequence[Mapping[str, Any]], imitations: int) -> dict[str, Any]:
+    last = {row["prompt_id"]: row for row in rows}
+    first = {row["prompt_id"]: row for row in reversed(rows)}
+    taken = sum(row["route"] in IMITATED for row in rows)
+    return {
+        "prompts": len(first),
+        "decisions": len(rows),
+        "sft": taken,
+        "sft_share": taken / imitations if imitations else None,
+        "sft_first": _share(first.values()),
+        "sft_last": _share(last.values()),
+        "solved_first": _solved(first.values()),
+        "solved_last": _solved(last.values()),
+    }
+
+
+def _share(rows: Iterable[Mapping[str, Any]]) -> float:
+    return fmean(row["route"] in IMITATED for row in rows)
+
+
+def _solved(rows: Iterable[Mapping[str, Any]]) -> float | None:
+    rates = [row["pass_rate"] for row in rows if row["pass_rate"] is not None]
+    return fmean(rates) if rates else None
+
+
+@torch.no_grad()
+def nll_by_source(
+    learner: Learner, tasks: Sequence[Task], config: TrainConfig, seed: int
+) -> dict[str, float]:
+    """source -> nats per token of its demonstrations, of at most SAMPLE of them, the same for every policy.
+
+    Every rank of a sharded policy calls this with all tasks.
+    """
+    learner.eval()
+    found: dict[str, float] = {}
+    for source, given in sorted(_by_source(tasks).items()):
+        drawn = sorted(given, key=lambda task: derive(seed, "nll", task.prompt.prompt_id))[:SAMPLE]
+        rows = [demonstration(task, number) for number, task in enumerate(drawn)]
+        total = 0.0
+        for chosen in micro_batches(rows, torch.ones(len(rows)), config.microbatch_tokens):
+            batch = pad([rows[i] for i in chosen], 0, learner.device)
+            with autocast(learner.device, config.autocast):
+                total -= float(learner(batch, 1.0).logp[batch.mask].double().sum())
+        found[source] = total / sum(len(row.response) for row in rows)
+    return found
+
+
+def _by_source(tasks: Sequence[Task]) -> dict[str, list[Task]]:
+    of_source: defaultdict[str, list[Task]] = defaultdict(list)
+    for task in tasks:
+        if task.expert is not None:
+            of_source[task.expert.source].append(task)
+    return of_source

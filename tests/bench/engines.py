@@ -1,0 +1,161 @@
+"""How fast the engines sample, beside the library that each of them stands on."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from hpt_core.chat import Chat
+from hpt_core.config import Sampling
+from hpt_core.data import tables
+from hpt_core.model import LoadedPolicy, load_policy, stop_tokens, weights_hash
+from hpt_core.rollout.hf import HFEngine
+from pipelines import base, curate, recipes
+from pipelines.params import load_params
+from tests.bench.given import load_model
+from tests.bench.table import REPETITIONS, seconds, show
+
+ROOT = Path(__file__).parents[2]
+QUESTIONS, SAMPLES, LONGEST = 8, 4, 64
+Prompts = Sequence[Sequence[int]]
+
+
+def vllm_engine(folder: Path | None) -> None:
+    """Tokens per second of VLLMEngine.generate against LLM.generate, by turns on one engine."""
+    from vllm import SamplingParams
+
+    from hpt_core.rollout.vllm import VLLMEngine
+
+    policy = _policy(folder)
+    prompts, seeds = _questions(policy)
+    engine = VLLMEngine(policy, slots=len(prompts), dtype=torch.bfloat16)
+    sampling = Sampling(temperature=1.0, max_new_tokens=LONGEST)
+
+    def ours() -> int:
+        return sum(len(done.token_ids) for done in engine.generate(prompts, seeds, sampling))
+
+    def theirs() -> int:
+        asked = [
+            SamplingParams(
+                temperature=1.0, max_tokens=LONGEST, seed=seed, logprobs=0, stop_token_ids=engine.stops
+            )
+            for seed in seeds
+        ]
+        given = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
+        answers = engine.llm.generate(given, asked, use_tqdm=False)
+        return sum(len(answer.outputs[0].token_ids) for answer in answers)
+
+    # What a call before has left in the prefix cache would be a head start.
+    rates = _by_turns(theirs, ours, between=engine.llm.reset_prefix_cache)
+    _show(f"vLLM, bfloat16, {len(prompts)} requests", ("LLM.generate", "VLLMEngine"), rates, asked="0.97")
+
+
+def weight_push(folder: Path | None) -> None:
+    """Seconds of a push into vLLM, the hash of the weights included."""
+    from hpt_core.rollout.vllm import VLLMEngine
+
+    policy = _policy(folder)
+    engine, timings = VLLMEngine(policy, slots=8, dtype=torch.bfloat16), []
+    for _ in range(1 + REPETITIONS):
+        start = time.perf_counter()
+        engine.load_weights(policy.model, weights_hash(policy.model))
+        timings.append(time.perf_counter() - start)
+    count = sum(parameter.numel() for parameter in policy.model.parameters())
+    show(
+        f"Weights into vLLM in memory, {count / 1e6:.0f}M parameters",
+        ["", "a push", "asked"],
+        [["VLLMEngine.load_weights", seconds(timings[1:]), "1 s"]],
+    )
+
+
+def hf_engine(_: Path | None) -> None:
+    """Tokens per second against transformers' generate on a static batch: the embedded recipe's policy."""
+    with tempfile.TemporaryDirectory() as folder:
+        policy, problems = _embedded(Path(folder))
+    torch.set_num_threads(1)
+    chat = Chat(policy.tokenizer)
+    prompts = [chat.prompt(problem) for problem in problems[:32] for _ in range(8)]
+    engine = HFEngine(policy)
+    sampling = Sampling(temperature=1.0, max_new_tokens=LONGEST)
+
+    def ours() -> int:
+        return sum(len(done.token_ids) for done in engine.generate(prompts, range(len(prompts)), sampling))
+
+    rates = _by_turns(lambda: _static_batch(policy, prompts), ours)
+    title = f"The embedded recipe's policy, float32, {len(prompts)} rows, one thread"
+    _show(title, ("transformers generate", "HFEngine"), rates, asked="2")
+
+
+@torch.no_grad()
+def _static_batch(policy: LoadedPolicy, prompts: Prompts) -> int:
+    """Every row until the last is done; the tokens up to the end of each turn."""
+    width, pad = max(map(len, prompts)), policy.tokenizer.pad_token_id
+    ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    torch.manual_seed(1)
+    done: Any = policy.model.generate(
+        ids, attention_mask=mask, do_sample=True, top_k=0, max_new_tokens=LONGEST, pad_token_id=pad
+    )
+    stops = torch.tensor(sorted(stop_tokens(policy)))
+    ended = torch.isin(done[:, width:], stops)
+    first = torch.where(ended.any(1), ended.int().argmax(1) + 1, ended.shape[1])
+    return int(first.sum())
+
+
+def _by_turns(
+    theirs: Callable[[], int], ours: Callable[[], int], between: Callable[[], Any] = lambda: None
+) -> tuple[list[float], list[float]]:
+    """Tokens per second of each, after a turn that does not count."""
+    rates: tuple[list[float], list[float]] = ([], [])
+    for turn in range(1 + REPETITIONS):
+        for mine, sample in zip(rates, (theirs, ours), strict=True):
+            between()
+            start = time.perf_counter()
+            tokens = sample()
+            if turn:
+                mine.append(tokens / (time.perf_counter() - start))
+    return rates
+
+
+def _show(title: str, names: tuple[str, str], rates: tuple[list[float], list[float]], asked: str) -> None:
+    ratio = median(rates[1]) / median(rates[0])
+    told = [f"{median(each):,.0f} ({min(each):,.0f} to {max(each):,.0f})" for each in rates]
+    show(
+        title,
+        ["sampler", "tokens/s", "ratio", "asked"],
+        [[names[0], told[0], "", ""], [names[1], told[1], f"{ratio:.2f}", asked]],
+    )
+
+
+def _policy(folder: Path | None) -> LoadedPolicy:
+    """SmolLM2-135M, or random weights of its shape with the embedded tokenizer's bytes."""
+    if folder is not None:
+        return load_policy(folder)
+    with tempfile.TemporaryDirectory() as made:
+        tokenizer = _embedded(Path(made))[0].tokenizer
+    return LoadedPolicy(load_model(None), tokenizer)
+
+
+def _questions(policy: LoadedPolicy) -> tuple[Prompts, list[int]]:
+    chat = Chat(policy.tokenizer)
+    asked = [chat.prompt(f"What is {i} + {7 * i}? Explain each step.") for i in range(1, QUESTIONS + 1)]
+    prompts = [prompt for prompt in asked for _ in range(SAMPLES)]
+    return prompts, list(range(len(prompts)))
+
+
+def _embedded(root: Path) -> tuple[LoadedPolicy, list[str]]:
+    """The starting policy of the embedded recipe and its training problems."""
+    shutil.copytree(ROOT / "conf", root / "conf")
+    recipes.write(root, "embedded", ["teacher=null", "~arms.teacher", "~arms.mixed"])
+    params = load_params(root / "params.yaml")
+    curate.run(params, root / "prompts")
+    base.run(params, "base", root / "base", root / "prompts")
+    problems = [prompt.problem for prompt in tables.read_prompts(root / "prompts/train.parquet")]
+    return load_policy(root / "base"), problems

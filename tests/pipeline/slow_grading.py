@@ -1,0 +1,17 @@
+"""A grader that takes its time over one answer; a module of its own, for the grading processes to import."""
+
+from __future__ import annotations
+
+import time
+
+from hpt_core.types import Verdict
+from hpt_core.verifier.grading import grade
+
+SLOW_GOLD = "6"
+SECONDS = 2.0
+
+
+def grade_slowly(response: str, gold: str, kind: str) -> Verdict:
+    if gold == SLOW_GOLD:
+        time.sleep(SECONDS)
+    return grade(response, gold, kind)
