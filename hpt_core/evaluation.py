@@ -116,23 +116,25 @@ def quantiles(lengths: Sequence[int]) -> dict[str, int]:
     return dict(zip(shares, map(int, found), strict=True))
 
 
-def bootstrap_interval(values: Reals, seed: int, draws: int, bounds: Interval = (0.0, 1.0)) -> Interval:
-    """95% interval of the mean of values [P]: percentiles of `draws` resamples of the P prompts.
+def bootstrap_interval(
+    values: Reals, seed: int, draws: int, bounds: Interval = (0.0, 1.0), tail: float = TAIL
+) -> Interval:
+    """Interval of the mean of values [P], 95% by default: percentiles of `draws` resamples of the P prompts.
 
     Where all values are the same, resampling would claim certainty. The interval then reaches as far as
-    a share q of prompts with another value, up to `bounds`, could hide: (1 - q)^P = 0.025, which for a
+    a share q of prompts with another value, up to `bounds`, could hide: (1 - q)^P = tail, which for a
     policy that is always wrong or always right is the exact binomial (Clopper-Pearson) interval.
     """
     low, high = bounds
     if np.ptp(values) == 0:
-        hidden, value = 1 - TAIL ** (1 / len(values)), float(values[0])
+        hidden, value = 1 - tail ** (1 / len(values)), float(values[0])
         return value - hidden * (value - low), value + hidden * (high - value)
     rng = np.random.default_rng(seed)
     means = [
         values[rng.integers(len(values), size=(size, len(values)))].mean(1)
         for size in _blocks(draws, len(values))
     ]
-    lower, upper = np.quantile(np.concatenate(means), [TAIL, 1 - TAIL])
+    lower, upper = np.quantile(np.concatenate(means), [tail, 1 - tail])
     return float(lower), float(upper)
 
 

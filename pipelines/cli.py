@@ -29,6 +29,8 @@ examples:
   hpt serve                                 run on the schedule of params.yaml
   hpt ui                                    open MLflow on the results
   hpt publish                               send results to MLflow after a bare `dvc repro`
+  hpt lineage 3                             what version 3 of the model was made from
+  hpt lineage --trajectory ID               the runs and models that trained on a trajectory
   hpt rollback --reason "too long answers"  the champion before this one reigns again
   hpt verify answers.jsonl > verdicts.jsonl judge responses
   hpt verify --gold-check MATH-500.json     does the verifier accept a data set's own answers?
@@ -96,6 +98,10 @@ def parser() -> argparse.ArgumentParser:
     back = add("rollback", roll_back, "make the version that reigned before the champion again")
     back.add_argument("--to", type=_version, metavar="VERSION", help="of those that were champion")
     back.add_argument("--reason", default="", metavar="TEXT", help="kept with the version that goes")
+    line = add("lineage", show_lineage, "what a model was made from, or which models a trajectory made")
+    asked = line.add_mutually_exclusive_group(required=True)
+    asked.add_argument("version", type=_version, nargs="?", metavar="VERSION", help="of the registered model")
+    asked.add_argument("--trajectory", metavar="ID", help="of data/experts/experts.parquet")
     ui = add("ui", open_ui, "start MLflow's UI on the results")
     ui.add_argument("--port", type=_port, default=5000)
     verify = add("verify", verify_file, 'judge JSONL lines {"response", "gold", "kind"}, verdicts to stdout')
@@ -211,15 +217,31 @@ def roll_back(options: argparse.Namespace) -> int:
     return _in_mlflow(lambda: print(register.rollback(ROOT, options.to, options.reason)))
 
 
-def _in_mlflow(act: Callable[[], None]) -> int:
-    """Exit status of what needs MLflow to be there."""
-    from pipelines.store import tracking_uri
-    from pipelines.tracking import UNREACHABLE
+def show_lineage(options: argparse.Namespace) -> int:
+    from rich.console import Console
 
+    from pipelines import ancestry
+
+    def act() -> None:
+        if options.trajectory:
+            ancestry.print_trajectory(Console(), ROOT, options.trajectory)
+        else:
+            ancestry.print_version(Console(), ROOT, int(options.version))
+
+    return _in_mlflow(act)
+
+
+def _in_mlflow(act: Callable[[], None]) -> int:
+    """Exit status of what may need MLflow to be there."""
     try:
         act()
-    except UNREACHABLE as error:
-        print(f"hpt: MLflow at {tracking_uri(ROOT)} failed: {error}", file=sys.stderr)
+    except Exception as error:
+        # Not before: what gets by without mlflow is not to wait for its import.
+        from pipelines.tracking import UNREACHABLE
+
+        if not isinstance(error, UNREACHABLE):
+            raise
+        print(f"hpt: MLflow at {environment.tracking_uri(ROOT)} failed: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -239,10 +261,8 @@ def open_ui(options: argparse.Namespace) -> int:
     if uri and uri.startswith("http"):
         print(f"MLflow runs at {uri}/{page}")
         return 0
-    from pipelines.store import tracking_uri
-
     print(f"http://127.0.0.1:{options.port}/{page}", flush=True)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri(ROOT)]
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", environment.tracking_uri(ROOT)]
     return subprocess.run([*command, "--host", "127.0.0.1", "--port", str(options.port)]).returncode
 
 

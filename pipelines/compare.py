@@ -18,6 +18,7 @@ from hpt_core.evaluation import Reals, correct_matrix, holm, paired_difference
 from hpt_core.seeds import derive
 from pipelines.params import Params
 from pipelines.report import page, words
+from pipelines.report.gate import IMITATED
 from pipelines.report.results import BASE, PROMPTS, Results, Row, metrics_file, read_results, responses_file
 from pipelines.stage import launch
 
@@ -52,15 +53,18 @@ def compare(results: Results, seed: int, draws: int, root: Path) -> dict[str, An
     return {
         "arms": list(results.arms),
         "benchmarks": benchmarks,
-        "training": {arm: training(results.training[arm], results.gates[arm]) for arm in results.arms},
+        "training": {
+            arm: training(results.training[arm], results.gates[arm], results.sources[arm])
+            for arm in results.arms
+        },
         "verdicts": verdicts,
     }
 
 
-def training(steps: Sequence[Row], gate: Sequence[Row]) -> dict[str, Any]:
-    """What an arm's training amounted to: totals of its log and its gate decisions."""
+def training(steps: Sequence[Row], gate: Sequence[Row], sources: Mapping[str, Row]) -> dict[str, Any]:
+    """What an arm's training amounted to: its log and its gate decisions in total, and source by source."""
     shares = [row["offline_share"] for row in steps if row.get("offline_share") is not None]
-    demonstrations = Counter(row["kind"] for row in gate if row["route"] in ("sft", "both"))
+    demonstrations = Counter(row["kind"] for row in gate if row["route"] in IMITATED)
     return {
         "steps": len(steps),
         "offline_share": math.fsum(shares) / len(shares) if shares else 0.0,
@@ -68,8 +72,22 @@ def training(steps: Sequence[Row], gate: Sequence[Row]) -> dict[str, Any]:
         "tokens_trained": steps[-1]["tokens/trained"],
         "demonstrations": dict(sorted(demonstrations.items())),
         "routes": dict(sorted(Counter(row["route"] for row in gate).items())),
+        "revisited": _revisited(gate),
+        "sources": dict(sources),
         "skipped": sum(row.get("skipped") or 0 for row in steps),
     }
+
+
+def _revisited(gate: Sequence[Row]) -> dict[str, dict[str, int]]:
+    """First route -> last route -> prompts, of the prompts that came up more than once."""
+    routes: dict[str, list[str]] = {}
+    for row in gate:
+        routes.setdefault(row["prompt_id"], []).append(row["route"])
+    ends: dict[str, Counter[str]] = {}
+    for its in routes.values():
+        if len(its) > 1:
+            ends.setdefault(its[0], Counter())[its[-1]] += 1
+    return {first: dict(sorted(ends[first].items())) for first in sorted(ends)}
 
 
 def _benchmark(results: Results, name: str, seed: int, draws: int, root: Path) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from hpt_core.errors import InputError
+from pipelines.environment import tracking_uri
 from pipelines.graph import Stage, load_stages, remove_strangers
 from pipelines.params import ScheduleConfig, load_params
 from pipelines.process import CommandError, ProcessGroups
@@ -218,8 +219,6 @@ def register(root: Path) -> State[Any]:
 
 
 def _unpublished(root: Path, error: Exception) -> str:
-    from pipelines.store import tracking_uri
-
     reason = (str(error) or repr(error)).splitlines()[0][:300]
     return (
         f"MLflow at {tracking_uri(root)} failed: {reason}\n"

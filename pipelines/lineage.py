@@ -90,7 +90,7 @@ class Training:
     """Registered models, such as "hpt-policy v3"."""
 
 
-def trained_on(gate: Sequence[Mapping[str, Any]], buffer: int | None = None) -> Counter[str]:
+def trained_on(gate: Sequence[dict[str, Any]], buffer: int | None = None) -> Counter[str]:
     """trajectory_id -> times that a step trained on it, from the rows of an arm's gate.parquet, in order.
 
     buffer: of ReLIFT, `train.sft_buffer`. There no route says so: failed prompts wait in the buffer, and
@@ -113,9 +113,12 @@ def shares(
     experts: Sequence[Mapping[str, Any]], mix: Mapping[str, float], times: Mapping[str, int]
 ) -> list[Share]:
     """By origin, for the kinds of a mix, from the rows of experts.parquet."""
-    origin = itemgetter("kind", "source", "author", "license")
-    rows = sorted((row for row in experts if mix.get(row["kind"], 0) > 0), key=origin)
+
+    def origin(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+        return row["kind"], row["source"], row["author"], row["license"]
+
     found = []
+    rows = sorted((row for row in experts if mix.get(row["kind"], 0) > 0), key=origin)
     for names, group in groupby(rows, key=origin):
         counts = [times.get(row["trajectory_id"], 0) for row in group]
         found.append(Share(*names, len(counts), sum(count > 0 for count in counts), sum(counts)))

@@ -126,7 +126,7 @@ class PromotionConfig(Config):
     """By how much: the whole interval of the paired difference lies above it."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     """Of that interval, which has two sides."""
-    out_of_distribution: list[str] = []
+    out_of_distribution: list[str] = Field(default_factory=list)
     """Benchmarks unlike the training prompts, where it must not have become worse."""
     tolerance: Fraction = 0.02
     """By more than this, measured there."""

@@ -134,7 +134,6 @@ def _experts(root: Path) -> Clause:
 
 
 def _column(root: Path, path: str, stage: str, column: str) -> list[Any]:
-    values: list[Any] = pq.read_table(records.present(root, path, stage), columns=[column])[
-        column
-    ].to_pylist()
+    table = pq.read_table(records.present(root, path, stage), columns=[column])
+    values: list[Any] = table[column].to_pylist()
     return values

@@ -106,9 +106,8 @@ def made_from(
     Raises InputError where a table that says so is missing.
     """
     stage = f"train@{record.arm}"
-    entries = [
-        entry for name, entry in lock.items() if name == stage or "@" not in name and name not in AFTER
-    ]
+    before = [name for name in lock if "@" not in name and name not in AFTER]
+    entries = [lock[name] for name in (*before, stage)]
     parts = [part for entry in entries for part in (*entry.get("deps", []), *entry.get("outs", []))]
     train = lock[stage]["params"]["params.yaml"]["train"]
     gate = pq.read_table(present(root, f"data/rollouts/{record.arm}/gate.parquet", stage)).to_pylist()

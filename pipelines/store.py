@@ -97,11 +97,8 @@ class Store:
     def tagged(self, **tags: str) -> list[Run]:
         """Runs with all of these tags, the oldest first."""
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        order = ["attributes.start_time ASC"]
-        search = partial(
-            self.client.search_runs, [self.experiment], query, ViewType.ACTIVE_ONLY, order_by=order
-        )
-        return list(self.pages(search))
+        search = partial(self.client.search_runs, [self.experiment], query, ViewType.ACTIVE_ONLY)
+        return list(self.pages(partial(search, order_by=["attributes.start_time ASC"])))
 
     @staticmethod
     def pages(search: Callable[..., PagedList[Found]]) -> Iterator[Found]:

@@ -108,7 +108,7 @@ def line_chart(
     steps = [x for one in series for x, _ in one.points]
     y = Scale(*(y_range or extent([v for one in series for _, v in one.points], 0.0)), bottom, top)
     x = Scale(min(steps), max(max(steps), min(steps) + 1), left, right)
-    marks = [_step_axis(x, top, bottom, int(min(steps)), int(max(steps)))]
+    marks = [step_axis(x, bottom, int(min(steps)), int(max(steps)))]
     for value in ticks(y.low, y.high):
         marks += [
             line(left, y(value), right, y(value), "grid"),
@@ -132,7 +132,7 @@ def line_chart(
 def gate_chart(title: str, routes: Mapping[str, Sequence[float]], steps: Sequence[int]) -> Markup:
     """Stacked shares of a step's prompts by route (route -> share of 1 at each of `steps`)."""
     top, bottom, left, right = 10.0, 130.0, 46.0, WIDTH - 12
-    edges = _bins(len(steps))
+    edges = cuts(len(steps), min(len(steps), BINS))
     x, y = Scale(0, len(edges) - 1, left, right), Scale(0.0, 1.0, bottom, top)
     marks = []
     base = [0.0] * (len(edges) - 1)
@@ -145,7 +145,7 @@ def gate_chart(title: str, routes: Mapping[str, Sequence[float]], steps: Sequenc
     marks += [text(words.percent(v)[:-3] + "%", left - 7, y(v) + 4, "end", "tick") for v in (0.0, 0.5, 1.0)]
     first, last = steps[0], steps[-1]
     axis = Scale(first - 0.5, last + 0.5, left, right)
-    marks.append(_step_axis(axis, bottom, bottom, first, last))
+    marks.append(step_axis(axis, bottom, first, last))
     totals = {route: math.fsum(shares) / len(shares) for route, shares in routes.items()}
     said = "Mean share of prompts: " + ", ".join(f"{r} {words.percent(s)}" for r, s in totals.items())
     return drawing(WIDTH, bottom + 38, title, said, *marks)
@@ -208,8 +208,8 @@ def _cell(x1: float, x2: float, y1: float, y2: float, route: str) -> Markup:
     return element("rect", x=x1, y=y2, width=x2 - x1 + 0.5, height=y1 - y2, class_=f"route r-{route}")
 
 
-def _bins(count: int) -> list[int]:
-    columns = min(count, BINS)
+def cuts(count: int, columns: int) -> list[int]:
+    """Where `count` things are cut into `columns` about equal runs: columns + 1 of them."""
     return [round(index * count / columns) for index in range(columns + 1)]
 
 
@@ -229,7 +229,7 @@ def _percent_axis(x: Scale, top: float, bottom: float) -> Markup:
     return group(*marks)
 
 
-def _step_axis(x: Scale, top: float, bottom: float, first: int, last: int) -> Markup:
+def step_axis(x: Scale, bottom: float, first: int, last: int) -> Markup:
     marks = [line(x.start, bottom, x.end, bottom, "axis")]
     for value in whole_ticks(first, last):
         marks += [

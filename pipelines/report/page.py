@@ -6,25 +6,20 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipelines.report import charts, words
+from pipelines.report import charts, gate, words
 from pipelines.report.attempts import PassCurve, pass_chart
 from pipelines.report.charts import Estimate, Series
 from pipelines.report.examples import choose
+from pipelines.report.ledger import APART, Ledger, asked, heat_map, ledger
 from pipelines.report.results import Results, Row
 
-ROUTES = {
-    "sft": "trained on the demonstration",
-    "both": "trained on the demonstration and on its own rollouts",
-    "rl": "trained on its own rollouts",
-    "equal": "all rollouts earned the same: nothing to learn",
-    "no_expert": "a demonstration was wanted, none exists",
-}
 CURVES: dict[str, tuple[str, bool]] = {
     "reward/mean": ("Mean reward of the rollouts", True),
     "dev/accuracy": ("Accuracy on the dev prompts", True),
@@ -64,8 +59,9 @@ def render(
         keep_trailing_newline=True,
     )
     environment.filters |= {name: getattr(words, name) for name in ("percent", "signed", "interval", "count")}
-    environment.filters["p_value"] = words.p_value
+    environment.filters |= {"p_value": words.p_value, "asked": asked}
     styles = {policy: style for style, policy in enumerate(results.policies)}
+    colours = gate.palette([row for rows in results.gates.values() for row in rows])
     return environment.get_template("provenance.html.j2").render(
         comparison=comparison,
         policies=results.policies,
@@ -78,8 +74,12 @@ def render(
         sources={name: natural(comparison["benchmarks"][name]["sources"]) for name in results.benchmarks},
         source_charts={name: _sources(results, comparison, name) for name in results.benchmarks},
         curves=_curves(results, styles),
-        gates={arm: _gate(arm, results.gates[arm]) for arm in results.arms if results.gates[arm]},
-        routes=_routes([row for rows in results.gates.values() for row in rows]),
+        trained_on={arm: _by_kind(comparison["training"][arm]["sources"]) for arm in results.arms},
+        revisited={arm: of for arm in results.arms if (of := comparison["training"][arm]["revisited"])},
+        routes=gate.ROUTES,
+        colours=colours,
+        apart=APART,
+        gates={arm: _gate(results, arm, colours) for arm in results.arms},
         examples={name: choose(results, name, seed) for name in results.benchmarks},
         experts=results.experts or {},
     )
@@ -146,21 +146,32 @@ def _points(steps: Sequence[Row], key: str) -> tuple[tuple[float, float], ...]:
     return tuple((step, float(value)) for step, value in values if value is not None and math.isfinite(value))
 
 
-def _routes(rows: Sequence[Row]) -> dict[str, str]:
-    """Route -> meaning; "both" only where some prompt was: a soft gate, or a method without a gate."""
-    taken = {row["route"] for row in rows}
-    return {route: meaning for route, meaning in ROUTES.items() if route != "both" or route in taken}
+def _by_kind(sources: Mapping[str, Row]) -> list[tuple[str, Row]]:
+    """Sources with their entries, kind by kind."""
+    return sorted(natural(sources).items(), key=lambda item: str(item[1]["kind"]))
 
 
-def _gate(arm: str, rows: Sequence[Row]) -> Markup:
-    steps = sorted({row["step"] for row in rows})
-    totals = dict.fromkeys(steps, 0)
-    counts = {route: dict.fromkeys(steps, 0) for route in _routes(rows)}
-    for row in rows:
-        totals[row["step"]] += 1
-        counts[row["route"]][row["step"]] += 1
-    shares = {route: [of[step] / totals[step] for step in steps] for route, of in counts.items()}
-    return charts.gate_chart(f"Gate decisions of {arm}", shares, steps)
+@dataclass(frozen=True)
+class Decisions:
+    """An arm's gate decisions."""
+
+    counts: dict[str, int]
+    """colour -> decisions"""
+    prompts: int
+    shares: Markup
+    """The chart by step."""
+    ledger: Markup
+    """The chart by prompt and step."""
+    thirds: Ledger
+    """The ledger as numbers."""
+
+
+def _gate(results: Results, arm: str, colours: Mapping[str, gate.Colour]) -> Decisions:
+    rows, rates = results.gates[arm], results.base_rates
+    thirds = ledger(rows, rates, colours, apart=0, columns=3)
+    drawn = heat_map(f"Ledger of {arm}", ledger(rows, rates, colours), thirds)
+    prompts = sum(len(band.prompts) for band in thirds.bands)
+    return Decisions(gate.count(rows, colours), prompts, gate.shares(arm, rows, colours), drawn, thirds)
 
 
 def _percent_tick(value: float) -> str:

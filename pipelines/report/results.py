@@ -30,6 +30,10 @@ class Results:
     """arm -> lines of metrics/train/ARM.jsonl"""
     gates: dict[str, list[Row]]
     """arm -> rows of data/rollouts/ARM/gate.parquet"""
+    sources: dict[str, dict[str, Row]]
+    """arm -> source of demonstrations -> entry of data/rollouts/ARM/provenance.json"""
+    base_rates: dict[str, float]
+    """training prompt -> pass rate of the base policy; without those of which no rollout was judged"""
     prompts: dict[str, dict[str, Prompt]]
     """benchmark -> prompt_id -> prompt"""
     experts: dict[str, Any] | None
@@ -77,7 +81,12 @@ def read_results(arms: Sequence[str], root: Path) -> Results:
         metrics=metrics,
         responses={policy: _responses(root, policy, metrics[policy]) for policy in policies},
         training={arm: read_steps(root / f"metrics/train/{arm}.jsonl", f"train@{arm}") for arm in arms},
-        gates={arm: tables.read(root / f"data/rollouts/{arm}/gate.parquet", tables.GATE) for arm in arms},
+        gates={arm: tables.read(_trained(root, arm, "gate.parquet"), tables.GATE) for arm in arms},
+        sources={arm: read_json(_trained(root, arm, "provenance.json"), f"train@{arm}") for arm in arms},
+        base_rates={
+            row["prompt_id"]: row["pass_rate"]
+            for row in tables.read(_trained(root, BASE, "pass_rates.parquet"), tables.PASS_RATES)
+        },
         prompts={
             benchmark: {prompt.prompt_id: prompt for prompt in prompts}
             for benchmark, prompts in tables.read_benchmarks(root / PROMPTS).items()
@@ -117,6 +126,10 @@ def read_steps(path: Path, stage: str) -> list[Row]:
     if not rows:
         raise InputError(f"{path}: no steps; remove it and run `dvc repro {stage}`")
     return rows
+
+
+def _trained(root: Path, policy: str, name: str) -> Path:
+    return root / "data/rollouts" / policy / name
 
 
 def _responses(root: Path, policy: str, metrics: dict[str, Row]) -> dict[str, list[Row]]:
