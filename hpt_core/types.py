@@ -44,6 +44,10 @@ class Trajectory:
     n_tokens: int
     """Length under the tokenizer of the starting policy, end-of-turn token included."""
     sha256: str
+    weight: float = 1.0
+    """Of its source, where an arm draws at random."""
+    base_logp: float | None = None
+    """Mean nats per token under the starting policy, end-of-turn token included; None where no one asked."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ examples:
   hpt recipe embedded                       write params.yaml from conf/recipe/embedded.yaml
   hpt status                                which stages are out of date
   hpt serve                                 run on the schedule of params.yaml
+  hpt compare                               the arms by provenance, over all seeds that were published
   hpt ui                                    open MLflow on the results
   hpt publish                               send results to MLflow after a bare `dvc repro`
   hpt lineage 3                             what version 3 of the model was made from
@@ -95,6 +96,11 @@ def parser() -> argparse.ArgumentParser:
         )
     add("publish", publish, "send to MLflow what it lacks, from files")
     add("summary", summary, "print the table of results")
+    versus = add(
+        "compare", show_comparison, "print the arms against each other, by provenance, over all seeds"
+    )
+    versus.add_argument("--open", action="store_true", help="open MLflow's view of it in a browser")
+    versus.add_argument("--port", type=_port, default=5000, help="of `hpt ui` (default 5000)")
     back = add("rollback", roll_back, "make the version that reigned before the champion again")
     back.add_argument("--to", type=_version, metavar="VERSION", help="of those that were champion")
     back.add_argument("--reason", default="", metavar="TEXT", help="kept with the version that goes")
@@ -209,6 +215,22 @@ def publish(options: argparse.Namespace) -> int:
         print(register.register(ROOT))
 
     return _in_mlflow(act)
+
+
+def show_comparison(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from pipelines import standings
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    address = standings.print_comparison(Console(), ROOT, options.port)
+    if address is not None:
+        print(f"In MLflow, grouped by provenance (with hpt ui): {address}")
+        if options.open:
+            import webbrowser
+
+            webbrowser.open(address)
+    return 0
 
 
 def roll_back(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from ruamel.yaml import YAML
 from hpt_core.errors import InputError
 
 LOCK = "dvc.lock"
+AFTER = ("evaluate_base", "compare")
+"""Stages of no arm that no arm is made from."""
 
 
 def read_lock(root: Path) -> dict[str, Any]:
@@ -38,6 +40,35 @@ def digest(entry: Mapping[str, Any]) -> str:
     }
     text = json.dumps(made_from, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def but_seed(lock: Mapping[str, Any], stage: str, entry: Mapping[str, Any]) -> str:
+    """One hash for the runs of a train stage that differ in the seed alone.
+
+    Over parameters, code and raw data of the stage and of those before it; what these hand to each other
+    follows from the seed.
+    """
+    entries = {name: lock[name] for name in before(lock)} | {stage: entry}
+    made = [out["path"] for one in entries.values() for out in one.get("outs", [])]
+    parts = {}
+    for name, one in entries.items():
+        params = {key: value for key, value in _params(one).items() if key != "seed"}
+        given = [dep for dep in one.get("deps", []) if not _within(dep["path"], made)]
+        parts[name] = {"deps": given, "params": {"params.yaml": params}}
+    return hashlib.sha256("".join(digest(parts[name]) for name in sorted(parts)).encode()).hexdigest()
+
+
+def before(lock: Mapping[str, Any]) -> list[str]:
+    """The stages that arms are made from, which are those of no arm, less what comes after."""
+    return [name for name in lock if "@" not in name and name not in AFTER]
+
+
+def _params(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(entry.get("params", {}).get("params.yaml", {}))
+
+
+def _within(path: str, folders: Iterable[str]) -> bool:
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
 
 
 def locked(lock: Mapping[str, Any], stage: str) -> str | None:

@@ -22,8 +22,6 @@ from pipelines.params import MARK
 PROMPTS = "data/prompts/train.parquet"
 BENCHMARKS = "data/prompts/benchmarks.parquet"
 EXPERTS = "data/experts/experts.parquet"
-AFTER = ("evaluate_base", "compare")
-"""Stages that no arm is made from, beside those of other arms."""
 PARAM_LENGTH = 6000
 """MLflow takes no longer value of a parameter."""
 
@@ -50,6 +48,8 @@ class ArmRecord:
 
     arm: str
     content: str
+    but_seed: str
+    """The same for every seed: see `content.but_seed`."""
     mix: dict[str, float]
     params: dict[str, str]
     datasets: tuple[Dataset, ...]
@@ -91,6 +91,7 @@ def describe(root: Path, arm: str, entry: Mapping[str, Any], lock: Mapping[str, 
     return ArmRecord(
         arm=arm,
         content=content.digest(entry),
+        but_seed=content.but_seed(lock, f"train@{arm}", entry),
         mix=mix,
         params=flatten(params | {"base": base}) | {"provenance": arm},
         datasets=tuple(datasets),
@@ -106,8 +107,7 @@ def made_from(
     Raises InputError where a table that says so is missing.
     """
     stage = f"train@{record.arm}"
-    before = [name for name in lock if "@" not in name and name not in AFTER]
-    entries = [lock[name] for name in (*before, stage)]
+    entries = [lock[name] for name in (*content.before(lock), stage)]
     parts = [part for entry in entries for part in (*entry.get("deps", []), *entry.get("outs", []))]
     train = lock[stage]["params"]["params.yaml"]["train"]
     gate = pq.read_table(present(root, f"data/rollouts/{record.arm}/gate.parquet", stage)).to_pylist()

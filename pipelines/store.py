@@ -29,8 +29,10 @@ from mlflow.entities import (  # noqa: E402
     InputTag,
     LoggedModelOutput,
     Metric,
-    Run,
     ViewType,
+)
+from mlflow.entities import (  # noqa: E402
+    Run as Run,
 )
 from mlflow.models.model import MLMODEL_FILE_NAME  # noqa: E402
 from mlflow.models.utils import get_external_mlflow_model_spec  # noqa: E402
@@ -39,12 +41,21 @@ from mlflow.store.entities.paged_list import PagedList  # noqa: E402
 Found = TypeVar("Found")
 COMPLETE = "content.complete"
 """Tag of an arm's run once all of it is there."""
+BUT_SEED = "content.but_seed"
+"""Tag of an arm's run: the same for runs that differ in the seed alone."""
 LINEAGE = "content.lineage"
 """Tag of an arm's run once it says what the arm was made from, whether or not it is evaluated."""
 SCORES = "eval/scores.json"
 """Artifact of a run with an evaluation: `pipelines.records.Scores`."""
 SOURCES = {"s3": "s3", "http": "http", "https": "http"}
 """Scheme of a DVC remote -> MLflow's type of a dataset source."""
+BY_PROVENANCE = {
+    "groupBy": {
+        "aggregateFunction": "average",
+        "groupByKeys": [{"mode": "tag", "groupByData": "provenance"}],
+    }
+}
+"""State of MLflow's runs page, as its Share button keeps it."""
 BATCH = 1000
 """MLflow takes no more metrics in one call."""
 
@@ -135,6 +146,17 @@ class Store:
         """An artifact of a run."""
         with tempfile.TemporaryDirectory() as folder:
             return Path(self.client.download_artifacts(run_id, path, folder)).read_text("utf-8")
+
+    def view(self, port: int) -> str:
+        """Address of the page with the runs grouped by provenance, a view that is saved with the experiment.
+
+        port: of `hpt ui`, where no server was named.
+        """
+        saved = json.dumps(BY_PROVENANCE)
+        self.client.set_experiment_tag(self.experiment, "mlflow.sharedViewState.provenance", saved)
+        server = self.uri.rstrip("/") if self.uri.startswith("http") else f"http://127.0.0.1:{port}"
+        query = "workflowType=machine_learning&viewStateShareKey=provenance"
+        return f"{server}/#/experiments/{self.experiment}/runs?{query}"
 
     def create(self, name: str, tags: Mapping[str, str]) -> Run:
         return self.client.create_run(self.experiment, run_name=name, tags=dict(tags))

@@ -24,7 +24,7 @@ from pipelines import content, records
 from pipelines.lineage import MADE_FROM, TRAINED_ON
 from pipelines.params import load_params
 from pipelines.records import ArmRecord, Dataset, Evaluation
-from pipelines.store import COMPLETE, LINEAGE, SCORES, Store
+from pipelines.store import BUT_SEED, COMPLETE, LINEAGE, SCORES, Store
 
 logger = logging.getLogger(__name__)
 
@@ -173,6 +173,7 @@ def _child(store: Store, root: Path, record: ArmRecord, run: Run | None, parent:
         "git.commit": records.commit(root),
         "dvc.experts": record.experts,
         "content": record.content,
+        BUT_SEED: record.but_seed,
     }
     run = store.create(record.arm, tags)
     _log_params(store, run, record)
@@ -253,6 +254,7 @@ def _publish_parent(store: Store, root: Path, parent: Run, lock: Mapping[str, ob
             for name, value in results.items()
         ]
         store.log_datasets(parent, list(base.datasets.values()))
+        store.client.log_text(parent.info.run_id, json.dumps(base.scores), SCORES)
         store.client.log_batch(parent.info.run_id, metrics=metrics)
         store.client.set_tag(parent.info.run_id, EVALUATION, base.content)
     for path in existing(root, "reports/provenance.html", "metrics/compare.json"):

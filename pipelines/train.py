@@ -5,70 +5,39 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import logging
 import sys
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from hpt_core.adapter import with_lora
-from hpt_core.chat import Chat
 from hpt_core.data import tables
-from hpt_core.data.provenance import choose
-from hpt_core.errors import InputError
 from hpt_core.model import LoadedPolicy, load_policy, save_policy, weights_hash
 from hpt_core.protocols import MetricSink
-from hpt_core.rollout.group import Task
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.loop import train
 from hpt_core.trainer.origin import fingerprint
 from hpt_core.trainer.provenance import summarise
 from hpt_core.trainer.ranks import ALONE, Ranks, launched
 from hpt_core.trainer.run import Run
-from hpt_core.types import Prompt, Trajectory
-from hpt_core.upge import algorithm
 from pipelines import policy as policies
+from pipelines import tasks as tasks_of
 from pipelines.origin import code, file_hash, libraries, model_files
 from pipelines.params import Params
-from pipelines.policy import build_engine, build_verifier, fitting
+from pipelines.policy import build_engine, build_verifier
 from pipelines.progress import ProgressBar, StepProgress
 from pipelines.ranks import member, start
 from pipelines.stage import argument, check_name, launch
+from pipelines.tasks import HERE, Paths, check_room, load_tasks
 from pipelines.tracking import LiveSink
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Inputs and outputs under one root."""
-
-    root: Path = Path()
-
-    @property
-    def inputs(self) -> tuple[Path, Path, Path]:
-        """Training prompts, dev prompts, expert trajectories."""
-        prompts = self.root / "data/prompts"
-        return prompts / "train.parquet", prompts / "dev.parquet", self.root / "data/experts/experts.parquet"
-
-    @property
-    def base(self) -> Path:
-        return self.root / "models/base"
-
-    def checkpoints(self, arm: str) -> Path:
-        """Outside of the stage's outputs, which DVC removes before it runs the stage again."""
-        return self.root / "checkpoints" / arm
 
 
 def run(
     params: Params,
     arm: str,
-    paths: Paths = Paths(),
+    paths: Paths = HERE,
     sinks: Sequence[MetricSink] = (),
     ranks: Ranks = ALONE,
 ) -> Mapping[str, Any]:
@@ -78,7 +47,7 @@ def run(
     checkpoints = Checkpoints(paths.checkpoints(arm), fingerprint(made_of), made_of, ranks)
     tasks, dev, left_out = load_tasks(params, arm, policy, paths)
     steps = params.train.steps
-    _check_room(tasks, params, policy)
+    check_room(tasks, params, policy)
     engine = build_engine(params, _sampled(policy, params, ranks))
     if params.train.lora is not None:
         policy = with_lora(policy, params.train.lora, params.seed)
@@ -110,19 +79,6 @@ def run(
     return {"seconds": seconds, "result": hashlib.md5(metrics.encode()).hexdigest()}
 
 
-def _check_room(tasks: Sequence[Task], params: Params, policy: LoadedPolicy) -> None:
-    """Raises InputError where the model has no positions for a demonstration, or for what follows it."""
-    room: int = policy.model.config.max_position_embeddings
-    hinted = "hint" in algorithm(params.train.algorithm).needs
-    after = params.rollout.max_new_tokens if hinted else 0
-    longest = max(len(task.tokens) + len(task.demonstration) + after for task in tasks)
-    if longest > room:
-        raise InputError(
-            f"train: a prompt with its demonstration{' as a hint and a rollout' if hinted else ''} has "
-            f"{longest} tokens, and the model has {room} positions; lower experts.max_tokens in params.yaml"
-        )
-
-
 @contextmanager
 def _progress(arm: str, steps: int, ranks: Ranks) -> Iterator[list[MetricSink]]:
     """A bar, on the main rank."""
@@ -150,50 +106,17 @@ class Tee:
             sink.log(step, metrics)
 
 
-def load_tasks(
-    params: Params, arm: str, policy: LoadedPolicy, paths: Paths
-) -> tuple[list[Task], list[Task], list[dict[str, Any]]]:
-    """Training prompts with this arm's experts, dev prompts, and quarantine rows of those too long."""
-    train_path, dev_path, experts_path = paths.inputs
-    chat, prompts, dev = (
-        Chat(policy.tokenizer),
-        tables.read_prompts(train_path),
-        tables.read_prompts(dev_path),
-    )
-    by_prompt: defaultdict[str, list[Trajectory]] = defaultdict(list)
-    for trajectory in tables.read_experts(experts_path):
-        by_prompt[trajectory.prompt_id].append(trajectory)
-    tokens, too_long = fitting(chat, prompts, params, "train", train_path)
-    dev_tokens, dev_too_long = fitting(chat, dev, params, "train", dev_path)
-
-    def task(prompt: Prompt) -> Task:
-        expert = choose(by_prompt.get(prompt.prompt_id, []), params.arms[arm].mix, params.seed)
-        demonstration = chat.response(expert.response) if expert else []
-        return Task(prompt, tokens[prompt.prompt_id], expert, demonstration)
-
-    tasks = [task(prompt) for prompt in prompts if prompt.prompt_id in tokens]
-    with_expert = sum(t.expert is not None for t in tasks)
-    log.info(
-        "%s: %d prompts, %d with an expert, %d left to RL alone",
-        arm,
-        len(tasks),
-        with_expert,
-        len(tasks) - with_expert,
-    )
-    held_back = [Task(p, dev_tokens[p.prompt_id], None, []) for p in dev if p.prompt_id in dev_tokens]
-    return tasks, held_back, [*too_long, *dev_too_long]
-
-
 def origin(params: Params, arm: str, policy: LoadedPolicy, paths: Paths) -> dict[str, Any]:
     """All that decides the run, by name, code included; how many ranks share the work does not."""
+    data = paths.inputs if params.train.difficulty is None else (*paths.inputs, paths.pass_rates)
     used = params.model_dump(mode="json", include={"seed", "threads", "rollout", "train", "verifier"})
     del used["train"]["ranks"]
     return {
         **used,
         "arm": params.arms[arm].model_dump(mode="json"),
         "models/base": {"weights": weights_hash(policy.model), **model_files(paths.base)},
-        "data": {path.stem: file_hash(path) for path in paths.inputs},
-        "code": code(__file__, policies.__file__),
+        "data": {path.stem: file_hash(path) for path in data},
+        "code": code(__file__, policies.__file__, tasks_of.__file__),
         **libraries(params.rollout.engine),
     }
 

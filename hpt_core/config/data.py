@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hpt_core.config.base import Config, Positive
+from hpt_core.config.base import Config, Positive, PositiveFloat
 from hpt_core.config.benchmarks import BENCHMARKS
 
 
@@ -70,6 +70,10 @@ class PromptSource(Config):
         return self
 
 
+Choice = Literal["shortest", "preferred", "random", "likeliest"]
+"""How an arm chooses among several trajectories for a prompt (`hpt_core.data.provenance`)."""
+
+
 class ExpertSource(Config):
     """Where expert trajectories come from: a file, a hub data set, or code (`kind: program`)."""
 
@@ -83,10 +87,20 @@ class ExpertSource(Config):
     split: str = "train"
     revision: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
-    """Ours -> theirs: problem, response and, optionally, keep (a boolean: the file's own mark).
-    A dot reaches into an object or a list, as in a prompt source: `175b_verification.solution`."""
+    """Ours -> theirs: problem, response and, optionally, the source's own mark of a response: keep (a boolean,
+    what it calls false is dropped unverified) or score (a boolean, or a number that says right from 0.5; the verifier
+    decides, and where it disagrees is counted). A dot reaches into an object or a list, as in a prompt
+    source: `175b_verification.solution`.
+
+    The values say what they are: text; a chat ({role, content} each turn), of which the last turn of the
+    user is the problem and the assistant's after it the response; or, as response, a list of several, with a
+    mark for all or a list of marks."""
     rewrite: list[Literal["gsm8k"]] = Field(default_factory=list)
     """Named clean-ups of the response: gsm8k drops <<...>> and turns the answer line into a box."""
+    weight: PositiveFloat = 1.0
+    """Against the other sources of its kind, in an arm that chooses at random."""
+    content: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """What data/experts/report.json calls the content of the source: if it is another, the stage stops."""
 
     @model_validator(mode="after")
     def _origin(self) -> ExpertSource:

@@ -134,6 +134,8 @@ class TrainConfig(Config):
     """PPO."""
     kl: KLConfig = KLConfig()
     lora: LoraConfig | None = None
+    difficulty: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = None
+    """[low, high]: only prompts with such a pass rate under the starting policy."""
     steps: Positive
     prompts_per_step: Positive
     updates_per_step: Positive = 1

@@ -2,127 +2,64 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
+from itertools import islice
 
 from hpt_core.config import ExpertSource
+from hpt_core.data.admission import Admission, Candidate, Provenance, judge
 from hpt_core.data.problems import prompt_id
 from hpt_core.data.progress import watched
 from hpt_core.data.sources import Reject, Row, read_rows
+from hpt_core.data.tally import Ingested, Tally
 from hpt_core.data.worked import worked_solution
+from hpt_core.errors import InputError
 from hpt_core.protocols import Verifier
-from hpt_core.types import ExpertKind, Prompt, Trajectory, Verdict
+from hpt_core.types import Prompt, Verdict
 
-VERIFY_BATCH = 256
-"""Responses per call of the verifier: the step of the progress bar."""
-
-
-@dataclass(frozen=True)
-class Ingested:
-    """What a source gave: trajectories to train on, rows left out, and the counts that add up."""
-
-    trajectories: list[Trajectory]
-    rejects: list[Reject]
-    report: dict[str, Any]
-    """in = kept + the sum of dropped (reason -> count); prompts that got none: prompts_without."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A trajectory on its way in, and the row that it is turned away as."""
-
-    row: Row
-    prompt: Prompt
-    trajectory: Trajectory
-
-    @property
-    def accepted(self) -> Trajectory:
-        """The trajectory once the verifier has called it correct."""
-        return replace(self.trajectory, verified=True)
-
-
-@dataclass
-class Admission:
-    """What holds for every trajectory, whoever wrote it: license, length, no repeats."""
-
-    count_tokens: Callable[[str], int]
-    """Length under the policy's tokenizer, end-of-turn token included."""
-    licenses: Sequence[str]
-    max_tokens: int
-    seen: dict[tuple[str, str], str] = field(default_factory=dict)
-
-    def admit(
-        self, row: Row, prompt: Prompt, kind: ExpertKind, author: str, license: str, sampling: str = "{}"
-    ) -> Candidate | Reject:
-        """The row's response as an unverified trajectory, or why not."""
-        response = row.values["response"].strip()
-        if not response:
-            return row.reject("empty_response", "the response is empty")
-        if license not in self.licenses:
-            return row.reject("license", f"{license!r} is not in experts.licenses {list(self.licenses)}")
-        length = self.count_tokens(response)
-        if length > self.max_tokens:
-            return row.reject("too_long", f"{length} tokens; experts.max_tokens is {self.max_tokens}")
-        digest = hashlib.sha256(response.encode()).hexdigest()
-        if first := self.seen.get((prompt.prompt_id, digest)):
-            return row.reject("duplicate", f"the same response to the same prompt stands at {first}")
-        self.seen[prompt.prompt_id, digest] = row.where
-        trajectory = Trajectory(
-            trajectory_id=trajectory_id(prompt.prompt_id, kind, row.source, response),
-            prompt_id=prompt.prompt_id,
-            response=response,
-            kind=kind,
-            source=row.source,
-            author=author,
-            license=license,
-            sampling=sampling,
-            verified=False,
-            n_tokens=length,
-            sha256=digest,
-        )
-        return Candidate(row, prompt, trajectory)
-
-
-def trajectory_id(prompt: str, kind: str, source: str, response: str) -> str:
-    """First 16 hex digits of the sha256 of what makes a trajectory itself."""
-    return hashlib.sha256("\0".join((prompt, kind, source, response)).encode()).hexdigest()[:16]
+BATCH = 256
+"""Rows at a time: their responses are one call of the verifier."""
 
 
 def ingest(
-    source: ExpertSource,
-    prompts: Iterable[Prompt],
-    verifier: Verifier,
-    count_tokens: Callable[[str], int],
-    licenses: Sequence[str],
-    max_tokens: int,
+    source: ExpertSource, prompts: Iterable[Prompt], verifier: Verifier, admission: Admission
 ) -> Ingested:
     """The trajectories of `source` for `prompts`, each verified here.
 
-    `count_tokens` as in `Admission`. Raises InputError where the source itself cannot be read.
+    Raises InputError where the source cannot be read, has no row that can be used, or is not what its
+    `content` in params.yaml says.
     """
     known = {prompt.prompt_id: prompt for prompt in prompts}
     rows = _program_rows(source, known.values()) if source.kind == "program" else read_rows(source)
-    admission = Admission(count_tokens, licenses, max_tokens)
-    candidates: list[Candidate] = []
-    rejects: list[Reject] = []
-    for row in watched(rows, f"experts {source.name}"):
-        result = row if isinstance(row, Reject) else _take(row, source, known, admission)
-        if isinstance(result, Reject):
-            rejects.append(result)
-        else:
-            candidates.append(result)
-    read, kept = len(candidates) + len(rejects), []
-    for candidate, verdict in zip(candidates, _verify(candidates, verifier, source.name), strict=True):
-        if trouble := judge(candidate.row, candidate.prompt, verdict):
-            rejects.append(trouble)
-        else:
-            kept.append(candidate)
-    counts = report(read, kept, rejects, len(known))
-    return Ingested([candidate.accepted for candidate in kept], rejects, counts)
+    tally = Tally()
+    results = _taken(watched(rows, f"experts {source.name}"), source, known, admission, tally)
+    while batch := list(islice(results, BATCH)):
+        verdicts = _verdicts(batch, verifier)
+        for result in batch:
+            if isinstance(result, Reject):
+                tally.drop(result)
+                continue
+            verdict = next(verdicts)
+            tally.judged(result.row, verdict)
+            if trouble := judge(result.row, result.prompt, verdict):
+                tally.drop(trouble)
+            else:
+                tally.keep(result)
+    _check(source, tally)
+    return tally.close(len(known), marks=not source.columns.keys().isdisjoint(("keep", "score")))
+
+
+def _taken(
+    rows: Iterable[Row | Reject],
+    source: ExpertSource,
+    known: Mapping[str, Prompt],
+    admission: Admission,
+    tally: Tally,
+) -> Iterator[Candidate | Reject]:
+    for row in rows:
+        tally.see(row)
+        yield row if isinstance(row, Reject) else _take(row, source, known, admission)
 
 
 def _take(
@@ -137,7 +74,8 @@ def _take(
     for name in source.rewrite:
         response = REWRITES[name](response)
     row = replace(row, values=row.values | {"response": response})
-    return admission.admit(row, prompt, source.kind, source.author, source.license)
+    provenance = Provenance(source.kind, source.author, source.license, source.weight)
+    return admission.admit(row, prompt, provenance)
 
 
 def _program_rows(source: ExpertSource, prompts: Iterable[Prompt]) -> Iterator[Row | Reject]:
@@ -151,37 +89,34 @@ def _program_rows(source: ExpertSource, prompts: Iterable[Prompt]) -> Iterator[R
             yield replace(row, values=row.values | {"response": response})
 
 
-def _verify(candidates: Sequence[Candidate], verifier: Verifier, name: str) -> list[Verdict]:
-    items = [(c.trajectory.response, c.prompt.answer, c.prompt.answer_kind) for c in candidates]
-    starts = range(0, len(items), VERIFY_BATCH)
-    verdicts: list[Verdict] = []
-    for start in watched(starts, f"verify {name}"):
-        verdicts += verifier.verify(items[start : start + VERIFY_BATCH])
-    return verdicts
+def _verdicts(batch: Sequence[Candidate | Reject], verifier: Verifier) -> Iterator[Verdict]:
+    """One for each candidate, in their order."""
+    items = [
+        (result.trajectory.response, result.prompt.answer, result.prompt.answer_kind)
+        for result in batch
+        if isinstance(result, Candidate)
+    ]
+    verdicts = verifier.verify(items)
+    assert len(verdicts) == len(items), "a response went unjudged"
+    return iter(verdicts)
 
 
-def judge(row: Row, prompt: Prompt, verdict: Verdict) -> Reject | None:
-    """The row's reject where the verifier does not call its response correct."""
-    if verdict.error is not None:
-        return row.reject("verifier_error", verdict.error)
-    if not verdict.correct:
-        detail = f"its answer is {verdict.extracted!r}, the reference {prompt.answer!r}"
-        return row.reject("rejected_by_verifier", detail)
-    return None
-
-
-def report(read: int, kept: Sequence[Candidate], rejects: Sequence[Reject], prompts: int) -> dict[str, Any]:
-    """Counts of a source: rows read, kept and dropped by reason; prompts that got none."""
-    dropped = Counter(reject.reason for reject in rejects)
-    assert read == len(kept) + dropped.total(), "a trajectory went uncounted"
-    covered = {candidate.prompt.prompt_id for candidate in kept}
-    return {
-        "in": read,
-        "kept": len(kept),
-        "dropped": dict(sorted(dropped.items())),
-        "prompts": prompts,
-        "prompts_without": prompts - len(covered),
-    }
+def _check(source: ExpertSource, tally: Tally) -> None:
+    """Raises InputError for a source that cannot be what is meant."""
+    name = f"params.yaml: expert source {source.name!r}"
+    if source.kind != "program" and not tally.readable:
+        if not tally.read:
+            raise InputError(f"{name}: {source.file or source.hub} has no rows; correct `file` or `hub`")
+        bad = tally.rejects[0]
+        raise InputError(
+            f"{name}: {bad.file}:{bad.line}: {bad.reason}: {bad.detail}; none of {tally.read} rows is usable; "
+            "correct `file`, `hub` or `columns`"
+        )
+    if source.content not in (None, tally.content):
+        raise InputError(
+            f"{name}: it has changed under the same name: what was read hashes to {tally.content}, and "
+            f"`content` is {source.content}; restore it, or look at it and correct `content`"
+        )
 
 
 _CALCULATION = re.compile(r"<<[^<>]*>>")

@@ -34,6 +34,7 @@ TEXT, INT, REAL, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 PROMPTS = _schema(prompt_id=TEXT, problem=TEXT, answer=TEXT, answer_kind=TEXT, source=TEXT, license=TEXT)
 BENCHMARKS = PROMPTS.append(pa.field("benchmark", TEXT, nullable=False))
 EXPERTS = _schema(
+    nullable=("base_logp",),
     trajectory_id=TEXT,
     prompt_id=TEXT,
     response=TEXT,
@@ -45,6 +46,8 @@ EXPERTS = _schema(
     verified=FLAG,
     n_tokens=INT,
     sha256=TEXT,
+    weight=REAL,
+    base_logp=REAL,
 )
 ROLLOUTS = _schema(
     nullable=("reward",),

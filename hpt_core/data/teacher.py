@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpt_core.config import Sampling
-from hpt_core.data.experts import Admission, Candidate, Ingested, judge, report
+from hpt_core.data.admission import Admission, Candidate, Provenance, judge
 from hpt_core.data.sources import Reject, Row
+from hpt_core.data.tally import Ingested, Tally
 from hpt_core.types import Completion, Prompt, Responses, Verdict
 
 SELECTION = "shortest_correct"
@@ -40,31 +41,37 @@ def from_samples(
     A sample cut off by its length is not taken even when correct: it never learnt to stop. The
     report counts samples (in = kept + dropped) and the prompts that no sample solved.
     """
-    kept: list[Candidate] = []
-    rejects: list[Reject] = []
-    samples = 0
+    tally = Tally()
     for given in responses:
         correct: list[Candidate] = []
         for sample, (completion, verdict) in enumerate(zip(given.completions, given.verdicts, strict=True)):
-            samples += 1
-            result = _take(given.prompt, sample, completion, verdict, teacher, admission)
+            row = _row(given.prompt, sample, completion, teacher)
+            tally.see(row)
+            result = _take(row, given.prompt, sample, completion, verdict, teacher, admission)
             if isinstance(result, Reject):
-                rejects.append(result)
+                tally.drop(result)
             else:
                 correct.append(result)
         # min takes the first of equals: the lowest sample.
         best = min(correct, key=lambda c: c.trajectory.n_tokens, default=None)
-        kept += [best] if best else []
-        rejects += [
-            other.row.reject("not_shortest", f"{other.trajectory.n_tokens} tokens; a shorter one is correct")
-            for other in correct
-            if other is not best
-        ]
-    counts = report(samples, kept, rejects, asked) | {"selection": SELECTION}
-    return Ingested([candidate.accepted for candidate in kept], rejects, counts)
+        for one in correct:
+            if one is best:
+                tally.keep(one)
+            else:
+                detail = f"{one.trajectory.n_tokens} tokens; a shorter one is correct"
+                tally.drop(one.row.reject("not_shortest", detail))
+    ingested = tally.close(asked, marks=False)
+    return replace(ingested, report=ingested.report | {"selection": SELECTION})
+
+
+def _row(prompt: Prompt, sample: int, completion: Completion, teacher: Teacher) -> Row:
+    record = {"prompt_id": prompt.prompt_id, "sample": sample, "response": completion.response}
+    values = {"problem": prompt.problem, "response": completion.response}
+    return Row(teacher.name, f"teacher:{teacher.author}", 0, values, record)
 
 
 def _take(
+    row: Row,
     prompt: Prompt,
     sample: int,
     completion: Completion,
@@ -72,9 +79,6 @@ def _take(
     teacher: Teacher,
     admission: Admission,
 ) -> Candidate | Reject:
-    record = {"prompt_id": prompt.prompt_id, "sample": sample, "response": completion.response}
-    values = {"problem": prompt.problem, "response": completion.response}
-    row = Row(teacher.name, f"teacher:{teacher.author}", 0, values, record)
     if completion.error is not None:
         return row.reject("no_response", completion.error)
     if trouble := judge(row, prompt, verdict):
@@ -91,8 +95,8 @@ def _take(
         "chat_template": teacher.chat_template,
         "system_prompt": teacher.system_prompt,
     }
-    text = json.dumps(sampling, sort_keys=True)
-    return admission.admit(row, prompt, "teacher", teacher.author, teacher.license, text)
+    provenance = Provenance("teacher", teacher.author, teacher.license)
+    return admission.admit(row, prompt, provenance, json.dumps(sampling, sort_keys=True))
 
 
 def as_rows(given: Responses) -> list[dict[str, Any]]:

@@ -20,13 +20,14 @@ ROUTES = {
 }
 IMITATED = ("sft", "both")
 """Routes on which a demonstration is trained on."""
-WHOSE = {"human": "a person’s", "program": "a program’s", "teacher": "a teacher’s"}
+WHOSE = {"human": "a person's", "program": "a program's", "teacher": "a teacher's"}
 
 
 @dataclass(frozen=True)
 class Colour:
     """A line of the legend."""
 
+    route: str
     name: str
     meaning: str
 
@@ -43,11 +44,12 @@ def palette(rows: Sequence[Row]) -> dict[str, Colour]:
     for route, meaning in ROUTES.items():
         if route == "both" and route not in taken:
             continue
-        if route in IMITATED and len(kinds) > 1:
-            for kind in kinds:
-                colours[f"{route}-{kind}"] = Colour(f"{route}, {kind}", meaning.format(whose=WHOSE[kind]))
-        else:
-            colours[route] = Colour(route, meaning.format(whose="the"))
+        of_kind = kinds if route in IMITATED and len(kinds) > 1 else []
+        for kind in of_kind:
+            said = meaning.format(whose=WHOSE[kind])
+            colours[f"{route}-{kind}"] = Colour(route, f"{route}, {kind}", said)
+        if not of_kind:
+            colours[route] = Colour(route, route, meaning.format(whose="the"))
     return colours
 
 

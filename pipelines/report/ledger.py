@@ -35,11 +35,15 @@ class Band:
     """Colour -> decisions, in each column; colours in the order in which they are stacked."""
 
     @property
+    def decisions(self) -> int:
+        return sum(sum(cell.values()) for cell in self.cells)
+
+    @property
     def label(self) -> str:
         if self.rates is None:
             return "?"
-        low, high = (f"{100 * rate:.0f}" for rate in self.rates)
-        return f"{low}%" if low == high else f"{low}–{high}%"
+        low, high = (100 * rate for rate in self.rates)
+        return f"{low:.3g}%" if low == high else f"{low:.0f}\u2013{high:.0f}%"
 
 
 @dataclass(frozen=True)
@@ -61,13 +65,16 @@ def ledger(
     """The decisions `gate` of an arm by prompt and step; `rates` are the base policy's: prompt -> pass rate.
 
     The order of prompts is settled before training, so that no pattern comes of the sorting: by pass rate
-    of the base policy, then by id. Up to `apart` prompts are a row each. Without `columns` there are as many
-    as leave a decision to a cell, on average.
+    of the base policy, then by id. Up to `apart` prompts are a row each. Without `columns` there are as
+    many as leave a decision to a cell, on average.
     """
     groups = list(_groups(sorted({row["prompt_id"] for row in gate}), rates, apart))
     steps = sorted({row["step"] for row in gate})
-    width = columns or max(1, len(gate) // len(groups))
-    spans = [(steps[a], steps[b - 1]) for a, b in pairwise(cuts(len(steps), min(width, BINS, len(steps))))]
+    epoch = math.ceil(
+        len(groups) * len(steps) / len(gate)
+    )  # steps that bring each row a decision, on average
+    wanted = min(len(steps), columns or min(BINS, math.ceil(len(steps) / epoch)))
+    spans = [(steps[a], steps[b - 1]) for a, b in pairwise(cuts(len(steps), wanted))]
     row_of = {prompt: index for index, (_, prompts) in enumerate(groups) for prompt in prompts}
     column_of = {s: i for i, (first, last) in enumerate(spans) for s in steps if first <= s <= last}
     cells = [[Counter[str]() for _ in spans] for _ in groups]
@@ -161,11 +168,12 @@ def _rate_labels(
 
 
 def _said(thirds: Ledger) -> str:
-    sentences = []
+    (_, early), (late, _) = thirds.columns[0], thirds.columns[-1]
+    changes = []
     for band in thirds.bands:
-        known = [share for cell in band.cells if (share := asked(cell)) is not None]
-        sentences.append(
-            f"of {len(band.prompts)} prompts that base solves {band.label} of the time, the share decided for the "
-            f"demonstration went from {words.percent(known[0])} to {words.percent(known[-1])}"
-        )
-    return "From the first to the last part of training: " + "; ".join(sentences)
+        shares = [asked(band.cells[0]), asked(band.cells[-1])]
+        before, after = ("no decision" if share is None else words.percent(share) for share in shares)
+        solved = f"that base solves {band.label} of the time" if band.rates else "without a pass rate of base"
+        changes.append(f"{before} to {after} for {len(band.prompts)} prompts {solved}")
+    when = f"up to step {early} and from step {late} on"
+    return f"Share of decisions for the demonstration, {when}: {'; '.join(changes)}"

@@ -20,6 +20,7 @@ from pipelines.report.examples import choose
 from pipelines.report.ledger import APART, Ledger, asked, heat_map, ledger
 from pipelines.report.results import Results, Row
 
+NONE = "\u2013"
 CURVES: dict[str, tuple[str, bool]] = {
     "reward/mean": ("Mean reward of the rollouts", True),
     "dev/accuracy": ("Accuracy on the dev prompts", True),
@@ -59,9 +60,10 @@ def render(
         keep_trailing_newline=True,
     )
     environment.filters |= {name: getattr(words, name) for name in ("percent", "signed", "interval", "count")}
-    environment.filters |= {"p_value": words.p_value, "asked": asked}
+    environment.filters |= {"p_value": words.p_value, "share": _share, "nats": _nats, "asked": asked}
     styles = {policy: style for style, policy in enumerate(results.policies)}
     colours = gate.palette([row for rows in results.gates.values() for row in rows])
+    gates = {arm: _gate(results, arm, colours) for arm in results.arms}
     return environment.get_template("provenance.html.j2").render(
         comparison=comparison,
         policies=results.policies,
@@ -76,10 +78,11 @@ def render(
         curves=_curves(results, styles),
         trained_on={arm: _by_kind(comparison["training"][arm]["sources"]) for arm in results.arms},
         revisited={arm: of for arm in results.arms if (of := comparison["training"][arm]["revisited"])},
-        routes=gate.ROUTES,
+        routes=[route for route in gate.ROUTES if any(colour.route == route for colour in colours.values())],
         colours=colours,
+        gates=gates,
         apart=APART,
-        gates={arm: _gate(results, arm, colours) for arm in results.arms},
+        most=max(decided.prompts for decided in gates.values()),
         examples={name: choose(results, name, seed) for name in results.benchmarks},
         experts=results.experts or {},
     )
@@ -180,3 +183,11 @@ def _percent_tick(value: float) -> str:
 
 def _plain_tick(value: float) -> str:
     return f"{value:.3g}"
+
+
+def _share(share: float | None) -> str:
+    return NONE if share is None else words.percent(share)
+
+
+def _nats(nll: float | None) -> str:
+    return NONE if nll is None else f"{nll:.3f}"

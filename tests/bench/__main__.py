@@ -12,7 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from transformers.utils import logging as transformers_logging
 
-from tests.bench import arithmetic, checkpoints, engines, memory, step_time
+from tests.bench import arithmetic, checkpoints, engines, lineage, memory, step_time
 
 BENCHES: dict[str, Callable[[Path | None], None]] = {
     "silent": step_time.silent_groups,
@@ -23,6 +23,7 @@ BENCHES: dict[str, Callable[[Path | None], None]] = {
     "hf": engines.hf_engine,
     "vllm": engines.vllm_engine,
     "push": engines.weight_push,
+    "lineage": lineage.queries,
 }
 
 

@@ -51,4 +51,25 @@ def make_toy(services: Path) -> Callable[[Path], Path]:
     return make
 
 
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory: pytest.TempPathFactory, make_toy: Callable[[Path], Path]) -> Path:
+    """A toy project that a bare `dvc repro` brought up to date, with an empty MLflow database."""
+    root = make_toy(tmp_path_factory.mktemp("reproduced") / "toy")
+    # The folder with the migrations of a fresh database, which take longer than any test.
+    subprocess.run(["dvc", "repro", "-q"], cwd=root, check=True)
+    from pipelines.store import Store
+
+    Store(root, "toy")
+    return root
+
+
+@pytest.fixture
+def workspace(reproduced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, which is the current folder."""
+    root = tmp_path / "toy"
+    shutil.copytree(reproduced, root, symlinks=True)
+    monkeypatch.chdir(root)
+    return root
+
+
 IDENTITY = ["-c", "user.name=toy", "-c", "user.email=toy@example.org"]

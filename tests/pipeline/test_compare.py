@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from hashlib import md5
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,8 +18,10 @@ import pytest
 from rich.console import Console
 
 from hpt_core.config import EvaluateConfig
+from hpt_core.data import tables
 from hpt_core.errors import InputError
 from hpt_core.evaluation import summarise
+from hpt_core.trainer import provenance
 from pipelines import compare, summary
 from pipelines.params import ArmConfig, Params
 from pipelines.report import words
@@ -28,6 +31,7 @@ from pipelines.report.charts import Series, gate_chart, line_chart
 ABILITY = {"base": 0.0, "program": 0.16, "teacher": 0.36, "mixed": 0.37}
 """Policy -> what it adds to the share of right answers of the base policy."""
 ARMS = ("program", "teacher", "mixed")
+SHARES = ("sft_share", "sft_first", "sft_last", "solved_first", "solved_last")
 HOSTILE = (
     '<script src="https://evil.example/x.js">alert(1)</script><img src=x onerror=alert(2)>\x1b[31m & "q"'
 )
@@ -61,7 +65,6 @@ def write_run(
     root: Path, benchmarks: tuple[str, ...] = ("held_out",), prompts: int = 160, steps: int = 50
 ) -> None:
     """The files of a whole run under `root`."""
-    text, number = pa.string(), pa.int64()
     rows = [
         {"benchmark": name, "prompt_id": f"{name}-{i:03}", "problem": f"What is {i} + {i % 9}?"}
         | {
@@ -74,11 +77,17 @@ def write_run(
         for i in range(prompts)
     ]
     names = ("prompt_id", "problem", "answer", "answer_kind", "source", "license", "benchmark")
-    write_table(root / "data/prompts/benchmarks.parquet", rows, **dict.fromkeys(names, text))
+    write_table(root / "data/prompts/benchmarks.parquet", rows, **dict.fromkeys(names, pa.string()))
     for policy in ABILITY:
         write_responses(root, policy, rows)
     for arm in ARMS:
-        write_training(root, arm, steps, text, number)
+        write_training(root, arm, steps)
+    rates = [
+        {"prompt_id": f"t{number:03}", "samples": 8, "solved": number % 9, "pass_rate": number % 9 / 8}
+        for number in range(150)
+        if number != 7  # none of its rollouts was judged
+    ]
+    tables.write(root / "data/rollouts/base/pass_rates.parquet", rates, tables.PASS_RATES)
     counts = {"in": 300, "kept": 280, "dropped": {"too_long": 20}, "prompts": 300, "prompts_without": 20}
     write_json(root / "data/experts/report.json", {"worked solutions": counts})
     result = md5((root / "metrics/train/teacher.jsonl").read_bytes()).hexdigest()
@@ -114,21 +123,25 @@ def write_responses(root: Path, policy: str, prompts: list[dict[str, Any]], samp
     write_json(root / f"metrics/eval/{policy}.json", entries)
 
 
-def write_training(root: Path, arm: str, steps: int, text: pa.DataType, number: pa.DataType) -> None:
+def write_training(root: Path, arm: str, steps: int, prompts: int = 150) -> None:
+    """An arm's files of training: the gate asks less for the expert with time, and at easier prompts."""
     rng, lines, gate = np.random.default_rng(len(arm)), [], []
     kinds = {"program": ["program"], "teacher": ["teacher"], "mixed": ["program", "teacher"]}[arm]
     for step in range(1, steps + 1):
         learned = 1 - math.exp(-step / 18)
-        chances = [0.55 - 0.45 * learned, 0.3 + 0.1 * learned, 0.1 + 0.35 * learned, 0.05]
-        routes = rng.choice(["sft", "rl", "equal", "no_expert"], size=32, p=np.array(chances) / sum(chances))
-        for i, route in enumerate(routes):
-            kind = str(rng.choice(kinds)) if route == "sft" else None
+        routes = []
+        for i in range(32):
+            number = ((step - 1) * 32 + i) % prompts
+            solved = int(rng.binomial(8, min(1.0, number % 9 / 10 + 0.5 * learned)))
+            kind = kinds[number % len(kinds)] if number % 10 else None
+            wanted = solved <= 2
+            routes.append(("sft" if kind else "no_expert") if wanted else "equal" if solved == 8 else "rl")
             gate.append(
-                {"step": step, "prompt_id": f"t{i}", "pass_rate": 0.0, "route": str(route)}
-                | {"trajectory_id": f"j{i}" if kind else None, "kind": kind}
-                | {"source": "worked solutions" if kind else None}
+                {"step": step, "prompt_id": f"t{number:03}", "pass_rate": solved / 8, "route": routes[-1]}
+                | {"trajectory_id": f"j{number}" if kind else None, "kind": kind}
+                | {"source": f"worked by {kind} <b>" if kind else None}
             )
-        sft, rl = int((routes == "sft").sum()), int((routes == "rl").sum())
+        sft, rl = routes.count("sft"), routes.count("rl")
         line = {
             "step": step,
             "reward/mean": 0.3 + 0.35 * learned * (1 + ABILITY[arm]) + rng.normal(0, 0.03),
@@ -139,15 +152,16 @@ def write_training(root: Path, arm: str, steps: int, text: pa.DataType, number: 
             "tokens/trained": 4321 * step,
         }
         line |= {f"nll/{kind}": 1.2 - 0.8 * learned + rng.normal(0, 0.03) for kind in kinds}
+        line |= {f"source/worked by {kind} <b>/nll_before": 1.25 for kind in kinds if step == 1}
+        line |= {f"source/worked by {kind} <b>/nll_after": 0.375 for kind in kinds if step == steps}
         if step % 10 == 0:
             line["dev/accuracy"] = 0.35 + 0.3 * learned
-        lines.append(json.dumps(line))
+        lines.append(line)
     path = root / f"metrics/train/{arm}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
-    types = {"step": number, "prompt_id": text, "pass_rate": pa.float64(), "route": text}
-    types |= {"trajectory_id": text, "kind": text, "source": text}
-    write_table(root / f"data/rollouts/{arm}/gate.parquet", gate, **types)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    tables.write(root / f"data/rollouts/{arm}/gate.parquet", gate, tables.GATE)
+    write_json(root / f"data/rollouts/{arm}/provenance.json", provenance.summarise(gate, lines))
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +178,7 @@ def found(root: Path) -> dict[str, Any]:
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, and the text outside <style>."""
+    """Tags with their attributes, and the text outside <style>, cells of a table apart."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -173,6 +187,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        self.text += " " * (tag == "td")
         if tag not in ("meta", "link"):
             self.open.append(tag)
 
@@ -234,8 +249,74 @@ def test_training_is_summed_from_log_and_gate(root: Path, found: dict[str, Any])
     mixed = found["training"]["mixed"]
     assert mixed["offline_share"] == pytest.approx(np.mean([line["offline_share"] for line in lines]))
     assert (mixed["tokens_generated"], mixed["tokens_trained"]) == (9100 * 50, 4321 * 50)
-    assert mixed["demonstrations"]["teacher"] == sum(row["kind"] == "teacher" for row in gate)
+    of_teacher = [row for row in gate if row["kind"] == "teacher"]
+    assert mixed["demonstrations"]["teacher"] == sum(row["route"] == "sft" for row in of_teacher)
     assert sum(mixed["routes"].values()) == len(gate)
+
+
+def test_what_the_gate_said_of_prompts_that_came_up_again_is_counted(
+    root: Path, found: dict[str, Any]
+) -> None:
+    ends: dict[str, list[str]] = {}
+    for row in pq.read_table(root / "data/rollouts/teacher/gate.parquet").to_pylist():
+        ends[row["prompt_id"]] = [*ends.get(row["prompt_id"], [])[:1], row["route"]]
+    revisited = found["training"]["teacher"]["revisited"]
+    assert sum(sum(last.values()) for last in revisited.values()) == len(ends) == 150
+    assert 0 < revisited["sft"]["sft"] < revisited["sft"]["rl"]
+    for first, last in revisited.items():
+        assert last == dict(sorted(Counter(b for a, b in ends.values() if a == first).items()))
+
+
+def test_a_prompt_that_came_up_once_is_none_that_came_up_again(tmp_path: Path) -> None:
+    write_run(tmp_path, prompts=16, steps=5)
+    report = compare.run(params(), tmp_path)
+    again = report["comparison"]["training"]["mixed"]["revisited"].values()
+    assert sum(sum(last.values()) for last in again) == 5 * 32 - 150
+
+
+def test_sources_are_told_as_training_left_them(root: Path, found: dict[str, Any], page: Page) -> None:
+    for arm in ARMS:
+        told = json.loads((root / f"data/rollouts/{arm}/provenance.json").read_text())
+        assert found["training"][arm]["sources"] == told
+    cells = " ".join(page.text[page.text.index("By who wrote the demonstration") :].split())
+    at = 0
+    for arm, kind in [("program",) * 2, ("teacher",) * 2, ("mixed", "program"), ("mixed", "teacher")]:
+        one = found["training"][arm]["sources"][f"worked by {kind} <b>"]
+        assert 0 < one["sft_last"] < one["sft_first"] < 1 and one["solved_first"] < one["solved_last"]
+        shares = [words.percent(one[key]) for key in SHARES]
+        row = [arm, kind, f"worked by {kind} <b>", str(one["prompts"]), *shares, "1.250", "0.375"]
+        at = cells.index(" ".join(row), at) + 1
+
+
+def test_without_rollouts_or_demonstrations_there_is_nothing_to_tell(tmp_path: Path) -> None:
+    write_run(tmp_path, prompts=16, steps=2)
+    path = tmp_path / "data/rollouts/program/provenance.json"
+    told = json.loads(path.read_text())
+    told["worked by program <b>"] |= dict.fromkeys(["solved_first", "solved_last", "nll_before"])
+    write_json(path, told)
+    write_json(tmp_path / "data/rollouts/teacher/provenance.json", {})
+    text = Page(compare.run(params(), tmp_path)["page"].read_text(encoding="utf-8")).text
+    cells = " ".join(text[text.index("By who wrote the demonstration") :].split())
+    assert "\u2013 \u2013 \u2013 0.375" in cells
+    assert "teacher no prompt with a demonstration came up mixed" in cells
+
+
+def test_the_ledger_is_there_as_a_picture_and_as_numbers(root: Path, page: Page) -> None:
+    rates = pq.read_table(root / "data/rollouts/base/pass_rates.parquet").to_pylist()
+    hardest = {row["prompt_id"] for row in rates if row["pass_rate"] == 0}
+    labels = [a.get("aria-label") or "" for tag, a in page.tags if tag == "svg"]
+    numbers = " ".join(page.text[page.text.index("The ledger as numbers") :].split())
+    for arm in ARMS:
+        gate = pq.read_table(root / f"data/rollouts/{arm}/gate.parquet").to_pylist()
+        rows = [row for row in gate if row["prompt_id"] in hardest]
+        thirds = [
+            words.percent(np.mean([row["route"] == "sft" for row in rows if first < row["step"] <= last]))
+            for first, last in [(0, 17), (17, 33), (33, 50)]
+        ]
+        assert f"{arm} 0% {len(hardest)} {len(rows)} {' '.join(thirds)}" in numbers
+        [said] = [label for label in labels if label.startswith(f"Ledger of {arm}. ")]
+        assert f"{thirds[0]} to {thirds[2]} for {len(hardest)} prompts that base solves 0% of" in said
+    assert "mixed ? 1 " in numbers  # the one that no rollout of base was judged of
 
 
 def test_the_page_asks_for_nothing_from_outside(page: Page) -> None:
@@ -420,12 +501,25 @@ def test_metrics_of_another_run_are_refused(tmp_path: Path) -> None:
 def test_a_missing_or_torn_file_is_named(tmp_path: Path) -> None:
     write_run(tmp_path, prompts=16, steps=2)
     log = tmp_path / "metrics/train/mixed.jsonl"
-    log.write_text(log.read_text()[:-30])
+    whole = log.read_text()
+    log.write_text(whole[:-30])
     with pytest.raises(InputError, match=r"mixed\.jsonl:2: .*dvc repro train@mixed"):
         compare.run(params(), tmp_path)
-    log.unlink()
-    with pytest.raises(InputError, match=r"mixed\.jsonl: not found; run `dvc repro train@mixed`"):
+    log.write_text(whole)
+    torn = tmp_path / "data/rollouts/mixed/provenance.json"
+    torn.write_text(torn.read_text()[:-30])
+    with pytest.raises(InputError, match=r"provenance\.json: not JSON .*dvc repro train@mixed"):
         compare.run(params(), tmp_path)
+    write_run(tmp_path, prompts=16, steps=2)
+    for missing, stage in {
+        "metrics/train/mixed.jsonl": "train@mixed",
+        "data/rollouts/teacher/provenance.json": "train@teacher",
+        "data/rollouts/base/pass_rates.parquet": "rollouts",
+    }.items():
+        (tmp_path / missing).rename(tmp_path / "aside")
+        with pytest.raises(InputError, match=rf"{missing}: not found; run `dvc repro {stage}`"):
+            compare.run(params(), tmp_path)
+        (tmp_path / "aside").rename(tmp_path / missing)
 
 
 def test_seconds_are_those_of_the_present_result(tmp_path: Path) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +13,10 @@ import pytest
 
 from pipelines import content
 
-REPO = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def repro(tmp_path_factory: pytest.TempPathFactory, make_toy: Callable[[Path], Path]) -> Path:
-    root = make_toy(tmp_path_factory.mktemp("tracking") / "toy")
-    # The folder with the migrations of a fresh database, which take longer than any test.
-    subprocess.run(["dvc", "repro", "-q"], cwd=root, check=True)
-    from pipelines.store import Store
-
-    Store(root, "toy")
-    return root
-
 
 @pytest.fixture
-def toy(repro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    root = tmp_path / "toy"
-    shutil.copytree(repro, root, symlinks=True)
-    monkeypatch.chdir(root)
-    yield root
+def toy(workspace: Path) -> Path:
+    return workspace
 
 
 def runs(root: Path, **tags: str) -> list[Any]:

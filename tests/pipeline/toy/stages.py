@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 SKILL = {"base": 1, "program": 7, "human": 4}
-"""Right answers out of 8 on each benchmark prompt of 8."""
+"""Right answers out of 8 on each benchmark prompt."""
+BENCHMARK = 32
+"""Its prompts."""
 
 
 def table(path, rows):
@@ -28,9 +30,10 @@ def curate():
     for name in ("train", "dev"):
         rows = [{"prompt_id": f"{name}{i}", "source": "sums", "license": "MIT"} for i in range(4)]
         table(f"data/prompts/{name}.parquet", rows)
-    table("data/prompts/benchmarks.parquet", [{"prompt_id": f"b{i}", "benchmark": "easy"} for i in range(8)])
+    rows = [{"prompt_id": f"b{i}", "benchmark": "easy"} for i in range(BENCHMARK)]
+    table("data/prompts/benchmarks.parquet", rows)
     source = {"in": 5, "kept": 4, "dropped": {"in_benchmark": 1}}
-    found = {"benchmark_problems": {"easy": 8}, "found": {"easy": {"same_text": 1}}, "templates": []}
+    found = {"benchmark_problems": {"easy": BENCHMARK}, "found": {"easy": {"same_text": 1}}, "templates": []}
     report = {"sources": {"train": {"sums": source}}, "contamination": found, "checks": {"disjoint": True}}
     text("data/prompts/report.json", json.dumps(report))
 
@@ -71,10 +74,19 @@ def train(arm):
     ]
     table(f"data/rollouts/{arm}/gate.parquet", gate)
     text(f"metrics/train/{arm}.jsonl", "\n".join(lines) + "\n")
-    text(f"models/{arm}/weights", arm)
+    # Seeds after the first make the program's arm worse, one answer in 8 each.
+    luck = seed() - 7 if arm == "program" else 0
+    text(f"models/{arm}/weights", str(SKILL[arm] - luck))
+
+
+def seed():
+    import yaml
+
+    return yaml.safe_load(Path("params.yaml").read_text())["seed"]
 
 
 def evaluate(arm):
+    skill = SKILL[arm] if arm == "base" else int(Path(f"models/{arm}/weights").read_text())
     rows = [
         {
             "benchmark": "easy",
@@ -83,17 +95,17 @@ def evaluate(arm):
             "sample": k,
             "response": "2",
             "extracted": "2",
-            "correct": (i + k) % 8 < SKILL[arm],
+            "correct": (i + k) % 8 < skill,
             "finish_reason": "stop",
             "n_tokens": 3,
         }
-        for i in range(8)
+        for i in range(BENCHMARK)
         for k in range(8)
     ]
     table(f"data/eval/{arm}.parquet", rows)
-    accuracy = SKILL[arm] / 8
+    accuracy = skill / 8
     result = {"avg_at_k": accuracy, "pass_at_k": 1.0, "ci95": [accuracy - 0.1, accuracy + 0.1], "k": 8}
-    result |= {"n_prompts": 8, "truncated": 0.0, "mean_length": 3.0}
+    result |= {"n_prompts": BENCHMARK, "truncated": 0.0, "mean_length": 3.0}
     text(f"metrics/eval/{arm}.json", json.dumps({"easy": result}))
 
 

@@ -1,0 +1,153 @@
+"""Lineage of what is published: real DVC, real MLflow, the index beside it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from hpt_core.errors import InputError
+from pipelines import ancestry, cli, content
+from pipelines.lineage import Index, trained_on
+
+
+def rows(*steps: dict[str, tuple[str, float]]) -> list[dict[str, Any]]:
+    """Gate rows; a step is prompt -> (route, pass rate). The trajectory of p1 is t1."""
+    return [
+        {"step": number, "prompt_id": prompt, "route": route, "pass_rate": rate}
+        | {"trajectory_id": None if route == "no_expert" else f"t{prompt[1:]}"}
+        for number, step in enumerate(steps, 1)
+        for prompt, (route, rate) in step.items()
+    ]
+
+
+def test_only_routes_that_imitate_count() -> None:
+    first = {"p1": ("sft", 0.0), "p2": ("both", 0.5), "p3": ("rl", 0.5), "p4": ("equal", 1.0)}
+    second = {"p1": ("sft", 0.0), "p2": ("rl", 0.5), "p5": ("no_expert", 0.0)}
+    assert trained_on(rows(first, second)) == Counter({"t1": 2, "t2": 1})
+
+
+def test_relift_trains_on_what_leaves_its_buffer() -> None:
+    # Two failed prompts leave together; p3 is still waiting when training ends.
+    gate = rows({"p1": ("equal", 0.0), "p4": ("rl", 0.5)}, {"p2": ("equal", 0.0), "p3": ("equal", 0.0)})
+    assert trained_on(gate, buffer=2) == Counter({"t1": 1, "t2": 1})
+    assert trained_on(gate) == Counter()
+
+
+@pytest.fixture
+def published(workspace: Path) -> Path:
+    from pipelines.register import register
+    from pipelines.tracking import publish
+
+    publish(workspace)
+    register(workspace)
+    return workspace
+
+
+def said(print_: Any, *arguments: Any) -> str:
+    console = Console(width=120)
+    with console.capture() as captured:
+        print_(console, Path(), *arguments)
+    return captured.get()
+
+
+def test_version_leads_to_all_that_it_was_made_from(published: Path) -> None:
+    lock = content.read_lock(published)
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=published, capture_output=True, text=True
+    ).stdout
+    text = said(ancestry.print_version, 2)
+    assert text.startswith("toy v2  arm human, recipe toy\n")
+    assert f"commit  {commit.strip()}" in text
+    for path in ("data/prompts", "data/experts/experts.parquet", "models/base", "data/rollouts/human"):
+        assert f"  {path}  {content.output_hash(lock, path)}\n" in text
+    assert "models/program" not in text, "another arm's"
+    # 3 + 2 + 1 demonstrations over three steps, of 3 prompts among 4.
+    assert " ".join("people author of people MIT 4 3 6".split()) in " ".join(text.split())
+    assert "sums MIT 4" in " ".join(text.split())
+    assert "  train.steps  3\n" in text
+
+
+def test_trajectory_leads_to_the_models_that_trained_on_it(published: Path) -> None:
+    text = " ".join(said(ancestry.print_trajectory, "human0").split())
+    assert "human0: 1 of 2 published runs trained on it; registered models: toy v2" in text
+    # Offered, and never asked for.
+    assert "human3: 0 of 2 published runs trained on it; registered models: none" in said(
+        ancestry.print_trajectory, "human3"
+    )
+
+
+def test_a_second_run_on_the_same_trajectory_is_found_too(published: Path) -> None:
+    from pipelines.register import register
+    from pipelines.tracking import publish
+
+    path = published / "params.yaml"
+    path.write_text(path.read_text().replace("seed: 7", "seed: 8"))
+    subprocess.run(["dvc", "repro", "-q"], cwd=published, check=True)
+    publish(published)
+    assert "registered models: toy v1\n" in said(ancestry.print_trajectory, "program1")
+    register(published)
+    assert "2 of 4 published runs trained on it; registered models: toy v1, toy v3" in said(
+        ancestry.print_trajectory, "program1"
+    )
+
+
+def test_lost_index_is_made_again_from_what_is_published(published: Path) -> None:
+    index = Index(published, "toy")
+    before = {name: said(ancestry.print_trajectory, name) for name in ("human0", "human2", "program3")}
+    version = said(ancestry.print_version, 1)
+    index.path.unlink()
+    assert {name: said(ancestry.print_trajectory, name) for name in before} == before
+    assert said(ancestry.print_version, 1) == version
+
+
+def test_lost_index_is_whole_again_after_the_next_publication(published: Path) -> None:
+    from pipelines.tracking import publish
+
+    before = said(ancestry.print_trajectory, "human0")
+    Index(published, "toy").path.unlink()
+    assert not publish(published).changed
+    assert Index(published, "toy").present
+    assert said(ancestry.print_trajectory, "human0") == before
+
+
+def test_what_others_publish_to_a_named_server_is_found(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{published}/mlflow.db")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "params.yaml").write_text((published / "params.yaml").read_text())
+    monkeypatch.chdir(elsewhere)
+    assert "registered models: toy v2" in said(ancestry.print_trajectory, "human0")
+
+
+def test_training_that_was_never_evaluated_counts(workspace: Path) -> None:
+    from pipelines.tracking import publish
+
+    (workspace / "metrics/eval/human.json").unlink()
+    publish(workspace)
+    assert "1 of 2 published runs trained on it" in said(ancestry.print_trajectory, "human0")
+
+
+def test_questions_that_have_no_answer(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match="toy: no version 9; it has v1, v2"):
+        ancestry.print_version(Console(), published, 9)
+    assert cli.main(["lineage", "9"]) == 2
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["lineage"])
+    assert ended.value.code == 2
+    assert "one of the arguments" in capsys.readouterr().err
+
+
+def test_an_answer_does_not_wait_for_mlflow(published: Path) -> None:
+    """Its import takes longer than all the rest."""
+    code = "import sys; from pipelines import cli; cli.main(sys.argv[1:]); assert 'mlflow' not in sys.modules"
+    for question in (["lineage", "1"], ["lineage", "--trajectory", "human0"]):
+        result = subprocess.run([sys.executable, "-c", code, *question], capture_output=True, text=True)
+        assert (result.returncode, result.stderr) == (0, "")

@@ -1,0 +1,256 @@
+"""Who becomes champion, why, and who comes back: the gate on its own, then with the real registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hpt_core.config import EvaluateConfig
+from hpt_core.errors import InputError
+from pipelines import cli
+from pipelines.params import CurateConfig, Params, PromotionConfig, load_params
+from pipelines.promotion import Clause, data_clauses, decide
+from pipelines.records import Scores
+
+CLEAN = [Clause(True, "the data are clean")]
+
+
+def params(**promotion: Any) -> Params:
+    return Params.model_construct(
+        seed=7,
+        curate=CurateConfig.model_construct(benchmarks={"sums": [], "words": [], "far": []}),
+        evaluate=EvaluateConfig(samples=4, bootstrap=2000),
+        promotion=PromotionConfig(**{"out_of_distribution": ["far"]} | promotion),
+    )
+
+
+def scores(gain: float = 0.0, prompts: int = 100, **gains: float) -> Scores:
+    """Of a policy that is `gain` better than 0.4 on every benchmark, or as `gains` say for one."""
+    noise = np.random.default_rng(1).uniform(-0.2, 0.2, prompts)
+    noise -= noise.mean()
+    return {
+        name: {f"{name}-{i}": 0.4 + gains.get(name, gain) + noise[i] for i in range(prompts)}
+        for name in ("sums", "words", "far")
+    }
+
+
+def spread(table: Scores, seed: int = 2) -> Scores:
+    """The same means, other prompts right: differences vary from prompt to prompt."""
+    rng = np.random.default_rng(seed)
+    moved = {}
+    for name, of_prompts in table.items():
+        shift = rng.uniform(-0.3, 0.3, len(of_prompts))
+        shift -= shift.mean()
+        moved[name] = {p: s + d for (p, s), d in zip(of_prompts.items(), shift, strict=True)}
+    return moved
+
+
+def test_better_everywhere_is_promoted_with_numbers() -> None:
+    decision = decide(spread(scores(0.1)), scores(), "champion v1", CLEAN, params())
+    assert decision.promoted
+    assert decision.reason.startswith("promoted: against champion v1, on sums +10.0 points (95% ")
+    assert "on far +10.0 points" in decision.reason and decision.reason.endswith("the data are clean")
+
+
+@pytest.mark.parametrize(("margin", "promoted"), [(0.0, True), (0.05, True), (0.1, False)])
+def test_the_whole_interval_clears_the_margin(margin: float, promoted: bool) -> None:
+    # sd 0.17 over 100 prompts: the interval reaches 0.034 to either side of 0.1.
+    assert decide(spread(scores(0.1)), scores(), "v1", CLEAN, params(margin=margin)).promoted is promoted
+
+
+def test_more_confidence_asks_for_more() -> None:
+    ours = spread(scores(0.04))
+    assert decide(ours, scores(), "v1", CLEAN, params(confidence=0.9)).promoted
+    refused = decide(ours, scores(), "v1", CLEAN, params(confidence=0.999))
+    assert not refused.promoted
+    assert "(99.9% " in refused.reason and "not wholly above the margin of 0.0" in refused.reason
+
+
+def test_one_benchmark_that_is_no_better_is_enough_to_refuse() -> None:
+    ours = spread(scores(0.1, words=0.0))
+    refused = decide(ours, scores(), "champion v1", CLEAN, params())
+    assert not refused.promoted
+    assert refused.reason.startswith("refused: against champion v1, on words ")
+    assert decide(ours, scores(), "champion v1", CLEAN, params(benchmarks=["sums"])).promoted
+
+
+@pytest.mark.parametrize(("loss", "promoted"), [(0.01, True), (0.02, True), (0.03, False)])
+def test_out_of_distribution_may_fall_by_the_tolerance(loss: float, promoted: bool) -> None:
+    decision = decide(spread(scores(0.1, far=-loss)), scores(), "v1", CLEAN, params(tolerance=0.02))
+    assert decision.promoted is promoted
+    assert "a loss of 2.0 is tolerated" in decision.reason
+
+
+def test_data_that_are_not_clean_are_refused_whatever_the_scores() -> None:
+    faults = [Clause(False, "2 of 9 expert trajectories are not verified")]
+    refused = decide(spread(scores(0.3)), scores(), "v1", faults, params())
+    assert not refused.promoted
+    assert refused.reason.startswith("refused: against v1, 2 of 9 expert trajectories are not verified; ")
+
+
+@pytest.mark.parametrize("theirs", [None, {}, scores(prompts=99)])
+def test_nothing_to_compare_with_is_refused(theirs: Scores | None) -> None:
+    assert not decide(spread(scores(0.3)), theirs, "v1", CLEAN, params()).promoted
+
+
+def change_report(root: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = root / "data/prompts/report.json"
+    report = json.loads(path.read_text())
+    change(report)
+    path.unlink()  # DVC's cache may share the file
+    path.write_text(json.dumps(report))
+
+
+def change_table(root: Path, path: str, **columns: Any) -> None:
+    rows = pq.read_table(root / path).to_pylist()
+    (root / path).unlink()
+    pq.write_table(pa.Table.from_pylist([rows[0] | columns, *rows[1:]]), root / path)
+
+
+def clauses(root: Path) -> list[str]:
+    return [clause.words for clause in data_clauses(root, ["easy"]) if not clause.met]
+
+
+def test_data_clauses_are_read_from_the_files(workspace: Path) -> None:
+    assert clauses(workspace) == []
+    assert [clause.words for clause in data_clauses(workspace, ["easy"])] == [
+        "no benchmark problem among the training prompts (1 were left out)",
+        "all 8 expert trajectories are verified",
+    ]
+    assert [c.met for c in data_clauses(workspace, ["easy", "hard"])] == [False, True]
+
+
+def test_contamination_and_unverified_experts_are_found(workspace: Path) -> None:
+    change_table(workspace, "data/experts/experts.parquet", verified=False)
+    change_table(workspace, "data/prompts/train.parquet", prompt_id="b3")
+    assert clauses(workspace) == [
+        "1 training prompts are benchmark problems, such as b3",
+        "1 of 8 expert trajectories are not verified",
+    ]
+
+
+def test_a_report_that_does_not_add_up_is_found(workspace: Path) -> None:
+    change_report(workspace, lambda report: report["contamination"]["found"]["easy"].update(inside=2))
+    assert clauses(workspace) == [
+        "3 training prompts matched a benchmark and 1 were left out: see data/prompts/report.json"
+    ]
+    change_report(workspace, lambda report: report["checks"].update(disjoint=False))
+    assert clauses(workspace) == ["data/prompts/report.json says that ['disjoint'] failed"]
+
+
+@pytest.fixture
+def reigned(workspace: Path) -> Path:
+    """v2, champion by hand, was followed by v1 through the gate."""
+    from pipelines.register import register
+    from pipelines.tracking import publish
+
+    publish(workspace)
+    register(workspace)
+    client = registry(workspace)
+    # As if a person had chosen the other arm before there was a gate.
+    client.delete_registered_model_tag("toy", "champion.history")
+    client.set_registered_model_alias("toy", "champion", "2")
+    assert register(workspace).promoted
+    assert champion(workspace) == 1
+    return workspace
+
+
+def registry(root: Path) -> Any:
+    from pipelines.store import Store
+
+    return Store(root, "toy").client
+
+
+def champion(root: Path) -> int:
+    return int(registry(root).get_model_version_by_alias("toy", "champion").version)
+
+
+def tags(root: Path, version: int) -> dict[str, str]:
+    return dict(registry(root).get_model_version("toy", str(version)).tags)
+
+
+def test_rollback_to_the_one_before_and_it_stays(reigned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from pipelines.register import register
+
+    assert cli.main(["rollback", "--reason", "answers too long"]) == 0
+    assert capsys.readouterr().out.startswith("champion is v2; v1 rolled back to v2 on ")
+    assert champion(reigned) == 2
+    assert tags(reigned, 1)["rollback"].endswith(": answers too long")
+    # The gate would take it again: the scores are the same.
+    done = register(reigned)
+    assert (done.promoted, champion(reigned)) == (False, 2)
+    assert "answers too long" in done.reason and "hpt rollback --to 1" in done.reason
+
+
+def test_rollback_twice_to_the_same_version_changes_nothing(
+    reigned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["rollback", "--to", "v2"]) == 0
+    before = tags(reigned, 1)
+    capsys.readouterr()
+    assert cli.main(["rollback", "--to", "2"]) == 0
+    assert capsys.readouterr().out == "v2 is the champion; nothing to do\n"
+    assert (champion(reigned), tags(reigned, 1)) == (2, before)
+
+
+def test_rolled_forward_again(reigned: Path) -> None:
+    from pipelines.register import register, rollback
+
+    rollback(reigned)
+    rollback(reigned, "1", "it was the data")
+    assert champion(reigned) == 1
+    assert "rollback" not in tags(reigned, 1)
+    assert tags(reigned, 1)["restored"].endswith("it was the data")
+    assert not register(reigned).changed
+    rollback(reigned)
+    assert champion(reigned) == 2
+
+
+def test_rollback_says_what_it_can_do(reigned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from pipelines.register import rollback
+
+    with pytest.raises(InputError, match=r"toy: v9 never was champion; v1, v2 did"):
+        rollback(reigned, "9")
+    rollback(reigned)
+    assert cli.main(["rollback"]) == 2
+    assert "v2 is the first champion" in capsys.readouterr().err
+    assert champion(reigned) == 2
+
+
+def test_no_champion_to_roll_back(workspace: Path) -> None:
+    from pipelines.register import rollback
+
+    with pytest.raises(InputError, match="there is no champion"):
+        rollback(workspace)
+
+
+def test_reason_is_kept_either_way(reigned: Path) -> None:
+    assert tags(reigned, 1)["promotion"].startswith("promoted: against champion v2, on easy +37.5 points")
+    assert registry(reigned).get_registered_model("toy").tags["champion.history"] == "2 1"
+
+
+@pytest.mark.parametrize(
+    ("promotion", "said"),
+    [
+        ("{benchmarks: [eazy]}", "promotion.benchmarks.0: no benchmark 'eazy'"),
+        (
+            "{out_of_distribution: [easy]}",
+            "promotion.out_of_distribution: no benchmark is left to be better on",
+        ),
+        ("{benchmarks: [easy], out_of_distribution: [easy]}", "promotion.benchmarks: ['easy'] is out of"),
+        ("{confidence: 1.0}", "promotion.confidence"),
+    ],
+)
+def test_promotion_keys_are_checked(promotion: str, said: str, workspace: Path) -> None:
+    path = workspace / "params.yaml"
+    path.write_text(f"{path.read_text()}promotion: {promotion}\n")
+    with pytest.raises(InputError, match=r"params.yaml:\d+: ") as caught:
+        load_params(path)
+    assert said in str(caught.value)

@@ -1,0 +1,70 @@
+"""Means over seeds and prompts: against the textbook, and by their coverage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from hpt_core.pooling import pool
+
+WHOLE = (-1e9, 1e9)
+
+
+def test_by_hand() -> None:
+    # Means of seeds 2 and 5, of prompts 2, 4 and 4.5; mean 3.5; rest -0.5, 0.5, 0 and its negative.
+    values = np.array([[0.0, 3.0, 3.0], [4.0, 5.0, 6.0]])
+    ms_seed, ms_prompt, ms_rest = 13.5, 3.5, 0.5
+    variance = (ms_seed + ms_prompt - ms_rest) / 6
+    freedom = (ms_seed + ms_prompt - ms_rest) ** 2 / (ms_seed**2 / 1 + ms_prompt**2 / 2 + ms_rest**2 / 2)
+    result = pool(values, WHOLE)
+    reach = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
+    assert result.mean == pytest.approx(3.5)
+    assert result.ci95 == pytest.approx((3.5 - reach, 3.5 + reach))
+    assert result.p == pytest.approx(2 * stats.t.sf(3.5 / np.sqrt(variance), freedom))
+
+
+def test_seeds_that_all_say_the_same_leave_the_t_test_of_the_prompts() -> None:
+    prompts = np.random.default_rng(0).normal(0.1, 0.3, 40)
+    expected = stats.ttest_1samp(prompts, 0.0)
+    result = pool(np.stack([prompts] * 3), WHOLE)
+    assert result.p == pytest.approx(expected.pvalue)
+    assert result.ci95 == pytest.approx(tuple(expected.confidence_interval(0.95)))
+
+
+def test_seeds_that_differ_are_not_outvoted_by_many_prompts() -> None:
+    # Two seeds, far apart on every one of 1,000 prompts: the prompts cannot say what a third would give.
+    noise = np.random.default_rng(1).normal(0, 0.01, (2, 1000))
+    result = pool(np.array([[0.0], [0.2]]) + noise, (-1.0, 1.0))
+    assert result.ci95[0] < 0 < result.ci95[1] and result.p > 0.2
+
+
+@pytest.mark.parametrize(("seeds", "of_seed", "of_prompt"), [(3, 0.05, 0.3), (5, 0.1, 0.1), (2, 0.0, 0.3)])
+def test_interval_covers_the_mean_as_often_as_it_says(seeds: int, of_seed: float, of_prompt: float) -> None:
+    rng, trials, covered = np.random.default_rng(2), 3000, 0
+    for _ in range(trials):
+        shape = seeds, 40
+        values = rng.normal(0, of_seed, (seeds, 1)) + rng.normal(0, of_prompt, 40) + rng.normal(0, 0.3, shape)
+        low, high = pool(values, WHOLE).ci95
+        covered += low <= 0 <= high
+    # 0.95 to within three standard errors of the simulation; Satterthwaite may err to the wide side.
+    assert covered / trials > 0.938
+
+
+def test_the_other_way_round_is_the_same_with_the_sign_turned() -> None:
+    values = np.random.default_rng(3).uniform(-0.2, 0.5, (4, 30))
+    one, other = pool(values, (-1.0, 1.0)), pool(-values, (-1.0, 1.0))
+    assert (one.mean, one.p) == pytest.approx((-other.mean, other.p))
+    assert one.ci95 == pytest.approx((-other.ci95[1], -other.ci95[0]))
+
+
+def test_always_right_is_not_certain() -> None:
+    result = pool(np.ones((3, 20)), (0.0, 1.0))
+    assert result.ci95 == pytest.approx((0.025 ** (1 / 20), 1.0))
+    assert pool(np.zeros((3, 20)), (-1.0, 1.0)).p == 1.0
+
+
+@pytest.mark.parametrize("shape", [(1, 20), (3, 1)])
+def test_one_seed_or_one_prompt_cannot_be_pooled(shape: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="two of each"):
+        pool(np.zeros(shape), WHOLE)
