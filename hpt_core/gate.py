@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from hpt_core.config import GateConfig
 
 Route = Literal["sft", "rl", "both", "equal", "no_expert"]
+IMITATED: tuple[Route, ...] = ("sft", "both")
+"""Routes on which the demonstration is trained on."""
 Rate = TypeVar("Rate", float, "Tensor")
 
 

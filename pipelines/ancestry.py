@@ -58,8 +58,8 @@ def print_trajectory(console: Console, root: Path, trajectory: str) -> None:
             f"registered models: {', '.join(versions) or 'none'}"
         )
     )
-    if found:
-        console.print(_trainings(found))
+    for line in _trainings(found) if found else []:
+        console.print(Text(line.rstrip()), soft_wrap=True)
 
 
 def _index(root: Path) -> tuple[TrackingConfig, Index]:
@@ -92,15 +92,19 @@ def _prompts(made: MadeFrom) -> Table:
     return table
 
 
-def _trainings(found: Sequence[Training]) -> Table:
-    table = _table(None, ("run", "arm", "recipe", "commit", "registered"), ("times",))
+def _trainings(found: Sequence[Training]) -> list[str]:
+    """Aligned lines, which a narrow terminal does not break and `grep` can read."""
+    rows = [("run", "arm", "recipe", "commit", "times", "registered")]
     for training in found:
-        names = (training.run, training.arm, training.recipe, training.commit[:12])
-        table.add_row(*map(Text, names), ", ".join(training.versions) or NONE, str(training.times))
-    return table
+        registered = ", ".join(training.versions) or NONE
+        rows.append(
+            (training.run, training.arm, training.recipe, training.commit, str(training.times), registered)
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 
 
-def _table(title: str | None, names: Sequence[str], numbers: Sequence[str]) -> Table:
+def _table(title: str, names: Sequence[str], numbers: Sequence[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left")
     for name in names:
         table.add_column(name, overflow="fold")

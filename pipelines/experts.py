@@ -9,10 +9,12 @@ from typing import Any
 
 from hpt_core.chat import Chat
 from hpt_core.data import tables
-from hpt_core.data.experts import Admission, ingest
+from hpt_core.data.admission import Admission
+from hpt_core.data.experts import check, ingest
 from hpt_core.data.teacher import from_samples
 from hpt_core.model import load_policy
 from pipelines import raw
+from pipelines.likelihood import with_base_logp
 from pipelines.params import Params
 from pipelines.policy import build_verifier
 from pipelines.stage import launch
@@ -30,26 +32,27 @@ def run(params: Params, inputs: Inputs = INPUTS, out: Path = OUT) -> Mapping[str
     What the teacher says is kept until all of it stands, and a server's responses for good: of the project's
     own `out` in KEPT and beside it, else within `out`.
     """
+    config = params.experts
+    check(config.sources)
     prompts = tables.read_prompts(inputs.train)
     chat = Chat(load_policy(inputs.base).tokenizer)
 
     def count_tokens(text: str) -> int:
         return len(chat.response(text))
 
-    config = params.experts
     raw.warn_outside(raw.DATA, (source.file for source in config.sources))
+    admission = Admission(count_tokens, config.licenses, config.max_tokens, config.scripts)
     asked: Asked | None = None
     with build_verifier(params) as verifier:
-        ingested = {
-            source.name: ingest(source, prompts, verifier, count_tokens, config.licenses, config.max_tokens)
-            for source in config.sources
-        }
+        ingested = {source.name: ingest(source, prompts, verifier, admission) for source in config.sources}
         if params.teacher:
             kept = KEPT if out == OUT else out / ".teacher"
             asked = ask_teacher(params, params.teacher, inputs, kept, verifier)
-            admission = Admission(count_tokens, config.licenses, config.max_tokens)
             ingested["teacher"] = from_samples(asked.responses, len(prompts), asked.teacher, admission)
-    trajectories = [tables.as_row(t) for part in ingested.values() for t in part.trajectories]
+    accepted = [trajectory for part in ingested.values() for trajectory in part.trajectories]
+    if config.base_logp:
+        accepted = with_base_logp(load_policy(inputs.base), accepted, prompts)
+    trajectories = [tables.as_row(trajectory) for trajectory in accepted]
     rejects = [reject.quarantine("experts") for part in ingested.values() for reject in part.rejects]
     tables.write(out / "experts.parquet", trajectories, tables.EXPERTS)
     too_long = asked.too_long if asked else []

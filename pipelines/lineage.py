@@ -46,7 +46,7 @@ class Share:
     author: str
     license: str
     offered: int
-    """Verified trajectories of the kinds in its mix."""
+    """Trajectories that its mix has a place for."""
     trained: int
     """Different ones among them that some step trained on."""
     times: int
@@ -109,17 +109,14 @@ def trained_on(gate: Sequence[dict[str, Any]], buffer: int | None = None) -> Cou
     return counts
 
 
-def shares(
-    experts: Sequence[Mapping[str, Any]], mix: Mapping[str, float], times: Mapping[str, int]
-) -> list[Share]:
-    """By origin, for the kinds of a mix, from the rows of experts.parquet."""
+def shares(experts: Sequence[Mapping[str, Any]], times: Mapping[str, int]) -> list[Share]:
+    """By origin, of the trajectories that an arm was offered: rows of experts.parquet."""
 
     def origin(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
         return row["kind"], row["source"], row["author"], row["license"]
 
     found = []
-    rows = sorted((row for row in experts if mix.get(row["kind"], 0) > 0), key=origin)
-    for names, group in groupby(rows, key=origin):
+    for names, group in groupby(sorted(experts, key=origin), key=origin):
         counts = [times.get(row["trajectory_id"], 0) for row in group]
         found.append(Share(*names, len(counts), sum(count > 0 for count in counts), sum(counts)))
     return found

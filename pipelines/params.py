@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -15,6 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from hpt_core.config import (
     BENCHMARKS,
+    Choice,
     Config,
     CurateConfig,
     EndpointConfig,
@@ -25,9 +26,11 @@ from hpt_core.config import (
     Positive,
     RolloutConfig,
     Sampling,
+    Script,
     TrainConfig,
     VerifierConfig,
 )
+from hpt_core.data.provenance import SOURCE
 from hpt_core.errors import InputError
 
 MARK = "# recipe:"
@@ -64,6 +67,8 @@ class TeacherConfig(Config):
     temperature: Annotated[float, Field(gt=0)] = 0.7
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_new_tokens: Positive
+    keep: Literal["shortest", "all"] = "shortest"
+    """Which correct responses to a prompt become trajectories; of all, each arm chooses its own."""
     budget_samples: Positive | None = None
     """At most this many responses, for the prompts that the starting policy solves least."""
     budget_tokens: Positive | None = None
@@ -94,6 +99,10 @@ class ExpertsConfig(Config):
     licenses: list[str]
     """Licenses that may be trained on; others are quarantined."""
     max_tokens: Positive
+    scripts: Annotated[list[Script], Field(min_length=1)] | None = None
+    """Scripts that the letters of a response are in; null: any."""
+    base_logp: bool = False
+    """Compute how likely each trajectory is under the starting policy, for arms that choose by it."""
 
     @model_validator(mode="after")
     def _sources_have_names_of_their_own(self) -> ExpertsConfig:
@@ -107,9 +116,22 @@ class ExpertsConfig(Config):
 
 
 class ArmConfig(Config):
-    """A provenance mix: expert kind -> weight. Where a prompt has several, a seeded draw."""
+    """A provenance mix, and the choice among several trajectories for a prompt."""
 
     mix: Annotated[dict[str, Fraction], Field(min_length=1)]
+    """Expert kind, or source/NAME, -> weight."""
+    choose: Choice = "shortest"
+
+    @model_validator(mode="after")
+    def _weights_mean_something(self) -> ArmConfig:
+        used = sorted(weight for weight in self.mix.values() if weight > 0)
+        if not used:
+            raise _at(("mix",), "every weight is 0, so it has no demonstrations; raise one")
+        if self.choose == "preferred" and len(set(used)) < len(used):
+            raise _at(
+                ("mix",), f"choose: preferred goes by weight, and of {used} some are equal; tell them apart"
+            )
+        return self
 
 
 class TrackingConfig(Config):
@@ -256,13 +278,26 @@ class Params(Config):
 
     @model_validator(mode="after")
     def _arms_have_sources(self) -> Params:
-        kinds = {source.kind for source in self.experts.sources} | ({"teacher"} if self.teacher else set())
+        given = [(source.kind, source.name) for source in self.experts.sources]
+        given += [("teacher", "teacher")] if self.teacher else []
+        known = sorted({name for kind, source in given for name in (kind, f"{SOURCE}{source}")})
         for name, arm in self.arms.items():
-            if missing := sorted(set(arm.mix) - kinds):
+            if missing := sorted(set(arm.mix) - set(known)):
                 raise _at(
                     ("arms", name, "mix", missing[0]),
-                    f"nothing gives {missing}: experts.sources and teacher give {sorted(kinds)}; add a "
-                    "source, or drop the kind from the mix",
+                    f"nothing gives {missing}: experts.sources and teacher give {known}; add a source, or "
+                    "drop the entry from the mix",
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _arms_have_what_they_choose_by(self) -> Params:
+        for name, arm in self.arms.items():
+            if arm.choose == "likeliest" and not self.experts.base_logp:
+                raise _at(
+                    ("arms", name, "choose"),
+                    "likeliest goes by log-probabilities that the stage experts computes if told to; set "
+                    "experts.base_logp: true",
                 )
         return self
 

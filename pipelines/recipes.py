@@ -6,7 +6,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,6 @@ def override(root: Path, overrides: list[str]) -> None:
     path = root / "params.yaml"
     load_params(path)
     text = path.read_text(encoding="utf-8")
-    mark = text.partition("\n")[0].removeprefix(MARK) if text.startswith(MARK) else "custom"
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "params.yaml"
         copy.write_text(_unmarked(text), encoding="utf-8")
@@ -60,7 +59,23 @@ def override(root: Path, overrides: list[str]) -> None:
             reason = " ".join(str(error.__cause__ or error).split())
             raise InputError(f"{path} with {overrides}: {reason}") from error
         changed = copy.read_text(encoding="utf-8")
-    _replace(path, [*mark.split(), *overrides], changed)
+    _replace(path, [*_mark(text), *overrides], changed)
+
+
+def amend(root: Path, change: Callable[[CommentedMap], None], told: str) -> None:
+    """`change` the tree of params.yaml, where all else stays as it is; its first line then says `told`.
+
+    Raises InputError as `write` does.
+    """
+    path = root / "params.yaml"
+    load_params(path)
+    text = path.read_text(encoding="utf-8")
+    yaml, buffer = _yaml(), io.StringIO()
+    tree = yaml.load(_unmarked(text))
+    change(tree)
+    yaml.dump(tree, buffer)
+    changed = buffer.getvalue()
+    _replace(path, [*_mark(text), told], _set_apart(changed) if "\n\n" in text else changed)
 
 
 def _replace(path: Path, mark: list[str], text: str) -> None:
@@ -76,6 +91,11 @@ def _replace(path: Path, mark: list[str], text: str) -> None:
         raise InputError(f"params.yaml is left as it was: {reason}") from None
     finally:
         new.unlink(missing_ok=True)
+
+
+def _mark(text: str) -> list[str]:
+    """What wrote a params.yaml."""
+    return text.partition("\n")[0].removeprefix(MARK).split() if text.startswith(MARK) else ["custom"]
 
 
 def _unmarked(text: str) -> str:

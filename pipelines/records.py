@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from hpt_core.data.provenance import entry_of
 from hpt_core.errors import InputError
 from hpt_core.evaluation import correct_matrix
 from pipelines import content
@@ -76,8 +78,8 @@ def describe(root: Path, arm: str, entry: Mapping[str, Any], lock: Mapping[str, 
     Raises InputError where a table that it was made from is missing.
     """
     params = dict(entry["params"]["params.yaml"])
-    mix = params.pop(f"arms.{arm}")["mix"]
-    params["mix"] = mix
+    params |= params.pop(f"arms.{arm}")
+    mix = params["mix"]
     base = lock["base"]["params"]["params.yaml"]["base"]
     hashes = {dep["path"]: dep["md5"] for dep in entry["deps"]}
     datasets = [
@@ -85,9 +87,10 @@ def describe(root: Path, arm: str, entry: Mapping[str, Any], lock: Mapping[str, 
     ]
     experts = present(root, EXPERTS, "experts")
     table = pq.read_table(experts, columns=["kind", "source"]).to_pylist()
-    for kind, source in sorted({(row["kind"], row["source"]) for row in table if row["kind"] in mix}):
-        rows = sum(row["kind"] == kind and row["source"] == source for row in table)
-        datasets.append(Dataset(f"{kind}: {source}", EXPERTS, hashes[EXPERTS], "demonstrations", rows))
+    counts = Counter((row["kind"], row["source"]) for row in table)
+    for (kind, source), rows in sorted(counts.items()):
+        if entry_of(mix, kind, source) is not None:
+            datasets.append(Dataset(f"{kind}: {source}", EXPERTS, hashes[EXPERTS], "demonstrations", rows))
     return ArmRecord(
         arm=arm,
         content=content.digest(entry),
@@ -113,7 +116,11 @@ def made_from(
     gate = pq.read_table(present(root, f"data/rollouts/{record.arm}/gate.parquet", stage)).to_pylist()
     times = trained_on(gate, train.get("sft_buffer", 64) if train.get("algorithm") == "relift" else None)
     columns = ["trajectory_id", "kind", "source", "author", "license"]
-    experts = pq.read_table(present(root, EXPERTS, "experts"), columns=columns).to_pylist()
+    experts = [
+        row
+        for row in pq.read_table(present(root, EXPERTS, "experts"), columns=columns).to_pylist()
+        if entry_of(record.mix, row["kind"], row["source"]) is not None
+    ]
     prompts = pq.read_table(present(root, PROMPTS, "curate"), columns=["source", "license"]).to_pylist()
     counts = Counter((row["source"], row["license"]) for row in prompts)
     made = MadeFrom(
@@ -124,7 +131,7 @@ def made_from(
         params=record.params,
         dvc={part["path"]: part["md5"] for part in parts},
         prompts=[{"source": s, "license": li, "prompts": n} for (s, li), n in sorted(counts.items())],
-        trajectories=shares(experts, record.mix, times),
+        trajectories=shares(experts, times),
     )
     return made, times
 
@@ -136,8 +143,22 @@ def trained_arms(root: Path, lock: Mapping[str, Any]) -> list[str]:
 
 
 def read_steps(root: Path, arm: str) -> list[dict[str, float]]:
-    """metrics/train/ARM.jsonl, one dict a step."""
-    text = (root / f"metrics/train/{arm}.jsonl").read_text(encoding="utf-8")
+    """metrics/train/ARM.jsonl, one dict a step, with speed and machine where they were kept with it."""
+    rows = _lines((root / f"metrics/train/{arm}.jsonl").read_text(encoding="utf-8"))
+    path = step_log(root, arm)
+    # The last line may have been cut short.
+    whole = path.read_text(encoding="utf-8").rpartition("\n")[0] if path.is_file() else ""
+    kept = {row["step"]: row for row in _lines(whole)}
+    # What was kept of another run, or of a step that was taken again after a crash, is of no use here.
+    return [kept[row["step"]] if row.items() <= kept.get(row["step"], {}).items() else row for row in rows]
+
+
+def step_log(root: Path, arm: str) -> Path:
+    """Where training keeps what belongs to the run and not to the result; DVC does not see it."""
+    return root / f"logs/steps/{arm}.jsonl"
+
+
+def _lines(text: str) -> list[dict[str, float]]:
     return [json.loads(line) for line in text.splitlines() if line]
 
 
@@ -165,13 +186,13 @@ def read_evaluation(root: Path, name: str, lock: Mapping[str, Any]) -> Evaluatio
             for benchmark, result in results.items()
         },
         path=root / path,
-        samples=read_samples(responses),
+        samples=read_samples(responses, present(root, BENCHMARKS, "curate")),
         scores=read_scores(responses),
     )
 
 
-def read_samples(path: Path, per_benchmark: int = 20) -> dict[str, list[Any]]:
-    """The first sample of the first prompts of each benchmark, column by column."""
+def read_samples(path: Path, problems: Path, per_benchmark: int = 20) -> dict[str, list[Any]]:
+    """The first sample of the first prompts of each benchmark, column by column, with the problem."""
     columns = ["benchmark", "prompt_id", "source", "response", "extracted", "correct", "n_tokens"]
     rows = pq.read_table(path, columns=columns, filters=[("sample", "=", 0)]).to_pylist()
     taken: dict[str, list[dict[str, Any]]] = {}
@@ -179,7 +200,32 @@ def read_samples(path: Path, per_benchmark: int = 20) -> dict[str, list[Any]]:
         if len(taken.setdefault(row["benchmark"], [])) < per_benchmark:
             taken[row["benchmark"]].append(row)
     chosen = [row for group in taken.values() for row in group]
-    return {column: [row[column] for row in chosen] for column in columns}
+    asked = pq.read_table(problems, columns=["benchmark", "prompt_id", "problem", "answer"]).to_pylist()
+    known = {(row["benchmark"], row["prompt_id"]): row for row in asked}
+    whole = [known[row["benchmark"], row["prompt_id"]] | row for row in chosen]
+    return {
+        column: [row[column] for row in whole] for column in (*columns[:3], "problem", "answer", *columns[3:])
+    }
+
+
+def side_by_side(samples: Mapping[str, Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
+    """Policy -> its `read_samples`, as one table: a row for each prompt, two columns for each policy."""
+    shared = ("benchmark", "prompt_id", "source", "problem", "answer")
+    first = next(iter(samples.values()))
+    prompts = list(zip(first["benchmark"], first["prompt_id"], strict=True))
+    table = {name: list(first[name]) for name in shared}
+    for policy, columns in samples.items():
+        place = {key: i for i, key in enumerate(zip(columns["benchmark"], columns["prompt_id"], strict=True))}
+        for name in ("correct", "response"):
+            values = columns[name]
+            table[f"{policy}: {name}"] = [values[place[key]] if key in place else None for key in prompts]
+    return table
+
+
+def read_verdicts(root: Path) -> list[str]:
+    """The sentences of metrics/compare.json; none before there is one."""
+    path = root / "metrics/compare.json"
+    return list(json.loads(path.read_text(encoding="utf-8"))["verdicts"]) if path.exists() else []
 
 
 def read_scores(path: Path) -> Scores:
@@ -211,9 +257,10 @@ def commit(root: Path) -> str:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested keys joined by dots; lists and nulls as JSON."""
+    """Nested keys joined by dots, without what MLflow takes in no name; lists and nulls as JSON."""
     flat: dict[str, str] = {}
-    for key, value in tree.items():
+    for given, value in tree.items():
+        key = re.sub(r"[^\w\-. /:]", "_", given)
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")
         else:

@@ -147,8 +147,8 @@ def _accuracy(
     first = next(iter(entry["accuracy"].values()))
     over = f"seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]} alone"
     table = _table(f"{name}: {first['n_prompts']} prompts, {over}")
-    for heading in ("provenance", "mix"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("provenance", no_wrap=True)
+    table.add_column("mix", overflow="fold")
     for heading in ("accuracy", "95% interval", "gain", "95% interval", "p"):
         table.add_column(heading, justify="right", no_wrap=True)
     for policy, one in entry["accuracy"].items():

@@ -70,7 +70,8 @@ def load_tasks(
     wanted, out_of_window = in_window(prompts, params.train.difficulty, paths.pass_rates)
 
     def task(prompt: Prompt) -> Task:
-        expert = choose(by_prompt.get(prompt.prompt_id, []), params.arms[arm].mix, params.seed)
+        given = by_prompt.get(prompt.prompt_id, [])
+        expert = choose(given, params.arms[arm].mix, params.seed, params.arms[arm].choose)
         demonstration = chat.response(expert.response) if expert else []
         return Task(prompt, tokens[prompt.prompt_id], expert, demonstration)
 

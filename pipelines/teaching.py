@@ -178,6 +178,7 @@ def _ask(
             seed=params.seed,
             chat_template=who.chat_template,
             system_prompt=who.system_prompt,
+            keep=config.keep,
         ),
         who.too_long,
         unasked=len(order) - len(by_prompt),
@@ -209,5 +210,6 @@ def _used(params: Params) -> dict[str, Any]:
     return params.model_dump(
         mode="json",
         include={"seed": True, "threads": True, "rollout": True, "teacher": True, "verifier": {"timeout_s"}},
-        exclude={"teacher": {"endpoint": HOW}},
+        # What is kept of the responses is decided afterwards.
+        exclude={"teacher": {"endpoint": HOW, "keep": True}},
     )

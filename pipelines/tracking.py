@@ -1,4 +1,4 @@
-"""MLflow as a view of what DVC holds: training logs live, publishing fills in the rest from files.
+"""MLflow as a view of what DVC holds: `live` logs training, publishing fills in the rest from files.
 
 One parent run per flow run, one child per arm, found again by its `content` (see `pipelines.content`).
 Nothing is published twice: a run that is whole is left alone, one that is not is completed.
@@ -7,26 +7,21 @@ Nothing is published twice: a run that is whole is left alone, one that is not i
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dvc.exceptions import DvcException
 from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import OperationalError
 
-from hpt_core.errors import InputError
 from pipelines import content, records
 from pipelines.lineage import MADE_FROM, TRAINED_ON
 from pipelines.params import load_params
 from pipelines.records import ArmRecord, Dataset, Evaluation
 from pipelines.store import BUT_SEED, COMPLETE, LINEAGE, SCORES, Store
-
-logger = logging.getLogger(__name__)
 
 FLOW_RUN = "HPT_FLOW_RUN"
 """Set by the flow for its stages: the id of the flow run, which keys the parent run."""
@@ -34,6 +29,8 @@ FLOW_RUN_NAME = "HPT_FLOW_RUN_NAME"
 UNREACHABLE = (MlflowException, OperationalError, ConnectionError, TimeoutError)
 """OperationalError: of a database, before MLflow wraps it. A file missing here is no fault of MLflow's."""
 EVALUATION = "content.evaluation"
+NOTE, NOTE_LENGTH = "mlflow.note.content", 8000
+"""The tag that holds a run's description, and how long a tag may be."""
 
 
 @dataclass
@@ -57,56 +54,6 @@ class Published:
         return "; ".join(parts) or "nothing to publish"
 
 
-class LiveSink:
-    """Sends the metrics of each training step to the arm's run, as `hpt_core.protocols.MetricSink`.
-
-    Outside a flow run it sends nothing: `hpt publish` does. Where the run cannot be opened, or MLflow be
-    reached, it says so once and training goes on; publishing completes the run from the files.
-    """
-
-    def __init__(self, arm: str, root: Path = Path(".")) -> None:
-        self._run: Run | None = None
-        self._last = -1
-        if FLOW_RUN not in os.environ:
-            logger.info("not in a flow run: `hpt publish` sends the metrics to MLflow afterwards")
-            return
-        try:
-            self._open(arm, root)
-        # Opening reads dvc.lock and tables too, and none of that is worth a training run.
-        except (*UNREACHABLE, DvcException, InputError, OSError) as error:
-            self._give_up(error)
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        if self._run is None or step <= self._last:
-            return
-        try:
-            self._store.log_steps(self._run, [{"step": step, **metrics}])
-        except UNREACHABLE as error:
-            self._give_up(error)
-
-    def _open(self, arm: str, root: Path) -> None:
-        entry = content.live_entry(root, f"train@{arm}")
-        record = records.describe(root, arm, entry, content.read_lock(root))
-        self._store = Store(root, load_params(root / "params.yaml").tracking.experiment)
-        with self._store.exclusive():
-            run = self._store.find(content=record.content)
-            if run is not None and COMPLETE in run.data.tags:
-                return  # the same arm was trained elsewhere and is published whole
-            parent = Parent(self._store, root, os.environ[FLOW_RUN], os.environ.get(FLOW_RUN_NAME))
-            self._run = _child(self._store, root, record, run, parent.run)
-        self._last = self._store.last_step(self._run)
-
-    def _give_up(self, error: Exception) -> None:
-        self._run = None
-        reached = not isinstance(error, UNREACHABLE)
-        logger.warning(
-            "%s (%s). Training goes on and its metrics are kept in files; `hpt publish` sends them %s.",
-            "The metrics of this run cannot be sent live" if reached else "MLflow cannot be reached",
-            (str(error) or repr(error)).splitlines()[0][:200],
-            "once that is mended" if reached else "once the server is back",
-        )
-
-
 def publish(
     root: Path, flow_run: str | None = None, name: str | None = None, status: str = "FINISHED"
 ) -> Published:
@@ -122,13 +69,14 @@ def publish(
     parent = Parent(store, root, flow_run or f"publish-{os.urandom(4).hex()}", name)
     with store.exclusive():
         trained = records.trained_arms(root, lock)
-        for arm in [arm for arm in params.arms if arm in trained]:
+        arms = [arm for arm in params.arms if arm in trained]
+        evaluations = {name: records.read_evaluation(root, name, lock) for name in ("base", *arms)}
+        for arm in arms:
             record = records.describe(root, arm, lock[f"train@{arm}"], lock)
-            evaluation = records.read_evaluation(root, arm, lock)
-            getattr(done, _publish_arm(store, root, parent, record, evaluation, lock)).append(arm)
+            getattr(done, _publish_arm(store, root, parent, record, evaluations[arm], lock)).append(arm)
         store.index()  # where it was lost, nothing need be new
         if done.changed:
-            _publish_parent(store, root, parent.run, lock)
+            _publish_parent(store, root, parent.run, evaluations)
         parent.close(status)
     return done
 
@@ -160,7 +108,7 @@ class Parent:
         self._store.end(run, status)
 
 
-def _child(store: Store, root: Path, record: ArmRecord, run: Run | None, parent: Run) -> Run:
+def child(store: Store, root: Path, record: ArmRecord, run: Run | None, parent: Run) -> Run:
     """The run of an arm under its flow's parent: new, or an unfinished one of the same content."""
     if run is not None:
         store.adopt(run, parent)
@@ -202,7 +150,7 @@ def _publish_arm(
         return "unchanged"
     outcome = "evaluated" if whole else "completed" if run else "created"
     # Something is to be published, so the flow run gets its parent even where no child is new.
-    run = run or _child(store, root, record, None, parent.run)
+    run = run or child(store, root, record, None, parent.run)
     steps = records.read_steps(root, record.arm)
     if not whole:
         _log_params(store, run, record)
@@ -244,9 +192,11 @@ def _log_evaluation(store: Store, run: Run, evaluation: Evaluation, step: int, r
     store.client.set_tag(run.info.run_id, EVALUATION, evaluation.content)
 
 
-def _publish_parent(store: Store, root: Path, parent: Run, lock: Mapping[str, object]) -> None:
-    """The starting policy's evaluation and the report, which compares all arms."""
-    base = records.read_evaluation(root, "base", lock)
+def _publish_parent(
+    store: Store, root: Path, parent: Run, evaluations: Mapping[str, Evaluation | None]
+) -> None:
+    """The starting policy's evaluation, and what compares all arms: samples, report, verdict."""
+    base = evaluations["base"]
     if base is not None and EVALUATION not in parent.data.tags:
         metrics = [
             _metric(f"base/{benchmark}/{name}", value, 0, base.datasets[benchmark])
@@ -257,8 +207,15 @@ def _publish_parent(store: Store, root: Path, parent: Run, lock: Mapping[str, ob
         store.client.log_text(parent.info.run_id, json.dumps(base.scores), SCORES)
         store.client.log_batch(parent.info.run_id, metrics=metrics)
         store.client.set_tag(parent.info.run_id, EVALUATION, base.content)
+    if samples := {name: found.samples for name, found in evaluations.items() if found is not None}:
+        store.log_table(parent, "samples.json", records.side_by_side(samples))
     for path in existing(root, "reports/provenance.html", "metrics/compare.json"):
         store.client.log_artifact(parent.info.run_id, str(path), "report")
+    if verdicts := records.read_verdicts(root):
+        # MLflow shows it, as Markdown, on top of the run's page.
+        store.client.set_tag(
+            parent.info.run_id, NOTE, "\n".join(f"- {line}" for line in verdicts)[:NOTE_LENGTH]
+        )
 
 
 def existing(root: Path, *paths: str) -> Iterator[Path]:

@@ -24,6 +24,7 @@ from hpt_core.trainer.ranks import ALONE, Ranks, launched
 from hpt_core.trainer.run import Run
 from pipelines import policy as policies
 from pipelines import tasks as tasks_of
+from pipelines.live import LiveSink
 from pipelines.origin import code, file_hash, libraries, model_files
 from pipelines.params import Params
 from pipelines.policy import build_engine, build_verifier
@@ -31,7 +32,6 @@ from pipelines.progress import ProgressBar, StepProgress
 from pipelines.ranks import member, start
 from pipelines.stage import argument, check_name, launch
 from pipelines.tasks import HERE, Paths, check_room, load_tasks
-from pipelines.tracking import LiveSink
 
 
 def run(

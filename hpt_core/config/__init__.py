@@ -2,7 +2,7 @@
 
 from hpt_core.config.base import Config, Fraction, Positive, PositiveFloat
 from hpt_core.config.benchmarks import BENCHMARKS, Benchmark
-from hpt_core.config.curation import CurateConfig, DecontaminationConfig
+from hpt_core.config.curation import CurateConfig, DecontaminationConfig, Script
 from hpt_core.config.data import Choice, ExpertSource, PromptSource
 from hpt_core.config.endpoint import EndpointConfig
 from hpt_core.config.policy import (
@@ -50,6 +50,7 @@ __all__ = [
     "PromptSource",
     "RolloutConfig",
     "Sampling",
+    "Script",
     "TrainConfig",
     "VLLMConfig",
     "ValueConfig",

@@ -87,10 +87,10 @@ class ExpertSource(Config):
     split: str = "train"
     revision: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
-    """Ours -> theirs: problem, response and, optionally, the source's own mark of a response: keep (a boolean,
-    what it calls false is dropped unverified) or score (a boolean, or a number that says right from 0.5; the verifier
-    decides, and where it disagrees is counted). A dot reaches into an object or a list, as in a prompt
-    source: `175b_verification.solution`.
+    """Ours -> theirs: problem, response and, optionally, the source's own mark of a response: keep (a
+    boolean; what it calls false is dropped unverified) or score (a boolean, or a number that says right from
+    0.5; the verifier decides, and where it disagrees is counted). A dot reaches into an object or a list, as
+    in a prompt source: `175b_verification.solution`.
 
     The values say what they are: text; a chat ({role, content} each turn), of which the last turn of the
     user is the problem and the assistant's after it the response; or, as response, a list of several, with a

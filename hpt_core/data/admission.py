@@ -1,4 +1,4 @@
-"""What holds for every trajectory, whoever wrote it: license, script, length, no repeats, the verifier's word."""
+"""What holds for every trajectory, whoever wrote it: license, script, length, no repeats, verified."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from hpt_core.data.filters import SCRIPT_SHARE, script_of
-from hpt_core.data.sources import Reject, Row
+from hpt_core.data.rows import Reject, Row
 from hpt_core.types import ExpertKind, Prompt, Trajectory, Verdict
 
 
@@ -37,7 +37,7 @@ class Candidate:
 
 @dataclass
 class Admission:
-    """One for all sources, in the order of params.yaml: of two that repeat each other the first keeps its own.
+    """One for all sources, in the order of params.yaml: what an earlier one has said is not taken again.
 
     Only within a kind. What a program and a teacher say alike is an answer of both, and an arm of one kind
     must not lose it to the other's.

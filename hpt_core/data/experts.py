@@ -9,6 +9,7 @@ from itertools import islice
 
 from hpt_core.config import ExpertSource
 from hpt_core.data.admission import Admission, Candidate, Provenance, judge
+from hpt_core.data.columns import MARKS
 from hpt_core.data.problems import prompt_id
 from hpt_core.data.progress import watched
 from hpt_core.data.sources import Reject, Row, read_rows
@@ -22,13 +23,36 @@ BATCH = 256
 """Rows at a time: their responses are one call of the verifier."""
 
 
+FIRST = 100
+"""Rows of a source of which one has to be usable."""
+
+
+def check(sources: Iterable[ExpertSource]) -> None:
+    """Before anything is spent: raises InputError, a line for each source of which no row is usable."""
+    told = {source.name: _unusable(source) for source in sources if source.kind != "program"}
+    troubles = [f"expert source {name!r}: {trouble}" for name, trouble in told.items() if trouble]
+    if troubles:
+        raise InputError("params.yaml: " + "\n".join(troubles))
+
+
+def _unusable(source: ExpertSource) -> str | None:
+    rows = list(islice(read_rows(source), FIRST))
+    if not rows:
+        return f"{source.file or source.hub} has no rows; correct `file` or `hub`"
+    bad = [row for row in rows if isinstance(row, Reject)]
+    if len(bad) < len(rows):
+        return None
+    first = f"{bad[0].file}:{bad[0].line}: {bad[0].reason}: {bad[0].detail}"
+    rest = f"; none of the first {len(rows)} rows is usable" if len(rows) > 1 else ""
+    return f"{first}{rest}; correct `file`, `hub` or `columns`"
+
+
 def ingest(
     source: ExpertSource, prompts: Iterable[Prompt], verifier: Verifier, admission: Admission
 ) -> Ingested:
     """The trajectories of `source` for `prompts`, each verified here.
 
-    Raises InputError where the source cannot be read, has no row that can be used, or is not what its
-    `content` in params.yaml says.
+    Raises InputError where the source cannot be read, or is not what its `content` in params.yaml says.
     """
     known = {prompt.prompt_id: prompt for prompt in prompts}
     rows = _program_rows(source, known.values()) if source.kind == "program" else read_rows(source)
@@ -46,8 +70,12 @@ def ingest(
                 tally.drop(trouble)
             else:
                 tally.keep(result)
-    _check(source, tally)
-    return tally.close(len(known), marks=not source.columns.keys().isdisjoint(("keep", "score")))
+    if source.content not in (None, tally.content):
+        raise InputError(
+            f"params.yaml: expert source {source.name!r} has changed under the same name: its rows hash to "
+            f"{tally.content}, and `content` is {source.content}; restore the source, or correct `content`"
+        )
+    return tally.close(len(known), marks=not source.columns.keys().isdisjoint(MARKS))
 
 
 def _taken(
@@ -99,24 +127,6 @@ def _verdicts(batch: Sequence[Candidate | Reject], verifier: Verifier) -> Iterat
     verdicts = verifier.verify(items)
     assert len(verdicts) == len(items), "a response went unjudged"
     return iter(verdicts)
-
-
-def _check(source: ExpertSource, tally: Tally) -> None:
-    """Raises InputError for a source that cannot be what is meant."""
-    name = f"params.yaml: expert source {source.name!r}"
-    if source.kind != "program" and not tally.readable:
-        if not tally.read:
-            raise InputError(f"{name}: {source.file or source.hub} has no rows; correct `file` or `hub`")
-        bad = tally.rejects[0]
-        raise InputError(
-            f"{name}: {bad.file}:{bad.line}: {bad.reason}: {bad.detail}; none of {tally.read} rows is usable; "
-            "correct `file`, `hub` or `columns`"
-        )
-    if source.content not in (None, tally.content):
-        raise InputError(
-            f"{name}: it has changed under the same name: what was read hashes to {tally.content}, and "
-            f"`content` is {source.content}; restore it, or look at it and correct `content`"
-        )
 
 
 _CALCULATION = re.compile(r"<<[^<>]*>>")

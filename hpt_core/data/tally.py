@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpt_core.data.admission import Candidate, mark
-from hpt_core.data.sources import Reject, Row
+from hpt_core.data.rows import Reject, Row
 from hpt_core.types import Trajectory, Verdict
 
 
@@ -29,7 +29,6 @@ class Tally:
 
     def __init__(self) -> None:
         self.read = 0
-        self.readable = 0
         self._content = hashlib.sha256()
         self._kept: list[Trajectory] = []
         self._rejects: list[Reject] = []
@@ -38,7 +37,6 @@ class Tally:
     def see(self, row: Row | Reject) -> None:
         """A row as it was read, before anything is decided."""
         self.read += 1
-        self.readable += isinstance(row, Row)
         told = sorted(row.values.items()) if isinstance(row, Row) else (row.reason, row.row)
         self._content.update(repr(told).encode())
 
@@ -55,10 +53,6 @@ class Tally:
     @property
     def content(self) -> str:
         return self._content.hexdigest()
-
-    @property
-    def rejects(self) -> list[Reject]:
-        return self._rejects
 
     def close(self, prompts: int, *, marks: bool) -> Ingested:
         """`prompts`: how many there were to write for; `marks`: the source judges its own responses."""

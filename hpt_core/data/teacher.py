@@ -1,20 +1,21 @@
-"""Verified samples of a teacher -> rows to keep them in -> trajectories, one per prompt."""
+"""Verified samples of a teacher -> rows to keep them in -> trajectories."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from hpt_core.config import Sampling
 from hpt_core.data.admission import Admission, Candidate, Provenance, judge
-from hpt_core.data.sources import Reject, Row
+from hpt_core.data.rows import Reject, Row
 from hpt_core.data.tally import Ingested, Tally
 from hpt_core.types import Completion, Prompt, Responses, Verdict
 
-SELECTION = "shortest_correct"
-"""How one of several correct samples is chosen: the fewest tokens, then the first sample."""
+Keep = Literal["shortest", "all"]
+"""Which correct samples of a prompt become trajectories: the one of the fewest tokens, of equals the first;
+or each, for arms to choose from."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,13 @@ class Teacher:
     chat_template: str
     """Which one the problem was put in: its hash, or that it is the server's own."""
     system_prompt: str | None = None
+    keep: Keep = "shortest"
 
 
 def from_samples(
     responses: Sequence[Responses], asked: int, teacher: Teacher, admission: Admission
 ) -> Ingested:
-    """The shortest correct sample of each prompt; `asked` is how many prompts there were.
+    """The correct samples that `teacher.keep` says; `asked` is how many prompts there were.
 
     A sample cut off by its length is not taken even when correct: it never learnt to stop. The
     report counts samples (in = kept + dropped) and the prompts that no sample solved.
@@ -47,33 +49,42 @@ def from_samples(
         for sample, (completion, verdict) in enumerate(zip(given.completions, given.verdicts, strict=True)):
             row = _row(given.prompt, sample, completion, teacher)
             tally.see(row)
-            result = _take(row, given.prompt, sample, completion, verdict, teacher, admission)
+            result = _take(row, given.prompt, completion, verdict, teacher, admission)
             if isinstance(result, Reject):
                 tally.drop(result)
             else:
                 correct.append(result)
-        # min takes the first of equals: the lowest sample.
-        best = min(correct, key=lambda c: c.trajectory.n_tokens, default=None)
+        kept = KEPT[teacher.keep](correct)
         for one in correct:
-            if one is best:
+            if one in kept:
                 tally.keep(one)
             else:
                 detail = f"{one.trajectory.n_tokens} tokens; a shorter one is correct"
                 tally.drop(one.row.reject("not_shortest", detail))
     ingested = tally.close(asked, marks=False)
-    return replace(ingested, report=ingested.report | {"selection": SELECTION})
+    return replace(ingested, report=ingested.report | {"selection": f"{teacher.keep}_correct"})
+
+
+def _shortest(correct: Sequence[Candidate]) -> Sequence[Candidate]:
+    # sorted() is stable: of equals the lowest sample.
+    return sorted(correct, key=lambda one: one.trajectory.n_tokens)[:1]
+
+
+KEPT: dict[Keep, Callable[[Sequence[Candidate]], Sequence[Candidate]]] = {
+    "shortest": _shortest,
+    "all": lambda correct: correct,
+}
 
 
 def _row(prompt: Prompt, sample: int, completion: Completion, teacher: Teacher) -> Row:
     record = {"prompt_id": prompt.prompt_id, "sample": sample, "response": completion.response}
     values = {"problem": prompt.problem, "response": completion.response}
-    return Row(teacher.name, f"teacher:{teacher.author}", 0, values, record)
+    return Row(teacher.name, f"teacher:{teacher.author}", 0, values, record, sample)
 
 
 def _take(
     row: Row,
     prompt: Prompt,
-    sample: int,
     completion: Completion,
     verdict: Verdict,
     teacher: Teacher,
@@ -91,7 +102,7 @@ def _take(
         "top_p": teacher.sampling.top_p,
         "max_new_tokens": teacher.sampling.max_new_tokens,
         "seed": teacher.seed,
-        "sample": sample,
+        "sample": row.sample,
         "chat_template": teacher.chat_template,
         "system_prompt": teacher.system_prompt,
     }

@@ -13,9 +13,8 @@ import json
 import logging
 import os
 import random
-import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,8 @@ from hpt_core.config import Sampling
 from hpt_core.config.endpoint import EndpointConfig
 from hpt_core.errors import EngineError, InputError
 from hpt_core.rollout.journal import Answer, Journal
-from hpt_core.rollout.reply import FILTERED, Failed, Hopeless, Refused, Reply, read_reply
+from hpt_core.rollout.pace import Pace
+from hpt_core.rollout.reply import Failed, Hopeless, Refused, Reply, as_completion, read_reply
 from hpt_core.types import Completion
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,6 @@ BACKOFF = (1.0, 60.0)
 """Seconds before the second attempt, doubled for each one after it, and the most of them."""
 LONGEST_WAIT = 600.0
 """Seconds: a server that asks for more is come back to by a person."""
-FINISHED = ("stop", "length", FILTERED)
-"""Ends that the same request would come to again; others are not kept."""
 LOAD = (
     "See that the server is up and its address right; {section}.timeout_s, {section}.retries, "
     "{section}.concurrency and {section}.requests_per_minute give it more time or less to do"
@@ -71,13 +69,16 @@ class Endpoint:
         self.pace = Pace(config.requests_per_minute)
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
-        """Raises EngineError where the server cannot be brought to answer."""
+        """A completion whose tokens the server does not count is billed with max_new_tokens.
+
+        Raises EngineError where the server cannot be brought to answer.
+        """
         bodies = [self._body(prompt, seed, sampling) for prompt, seed in zip(prompts, seeds, strict=True)]
         keys = [self._key(body) for body in bodies]
         known = self.journal.answers
         todo = {key: body for key, body in zip(keys, bodies, strict=True) if key not in known}
         replies: dict[str, Answer | Refused] = asyncio.run(self._ask_all(todo)) if todo else {}
-        return [_completion(known[key] if key in known else replies[key]) for key in keys]
+        return [as_completion(known.get(key) or replies[key], sampling.max_new_tokens) for key in keys]
 
     def _body(self, prompt: str, seed: int, sampling: Sampling) -> Body:
         system = self.config.system_prompt
@@ -132,7 +133,7 @@ class Endpoint:
             await self.pace.turn()
             reply = self._clean(await self._attempt(client, body))
             if isinstance(reply, Answer | Refused):
-                if isinstance(reply, Answer) and reply.finish_reason in FINISHED:
+                if isinstance(reply, Answer):
                     self.journal.add(key, reply)
                 return reply
             if isinstance(reply, Hopeless):
@@ -171,44 +172,6 @@ class Endpoint:
             f"{self.url}: {reason}. Nothing is lost: {len(self.journal.answers)} responses are kept in "
             f"{self.journal.path}. {remedy.format(key=key, section=self.section)}; then run the stage again"
         )
-
-
-class Pace:
-    """When the next request may start: so many a minute, and none while the server asks to wait."""
-
-    def __init__(
-        self,
-        per_minute: float | None,
-        now: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self.gap = 60 / per_minute if per_minute else 0.0
-        self.now, self.sleep = now, sleep
-        self.next = now()
-
-    async def turn(self) -> None:
-        """Return when a request may start."""
-        while (left := self.next - self.now()) > 0:
-            await self.sleep(left)
-        self.next = self.now() + self.gap
-
-    def pause(self, seconds: float) -> None:
-        """No request starts for so long."""
-        self.next = max(self.next, self.now() + seconds)
-
-
-def _completion(reply: Answer | Refused) -> Completion:
-    if isinstance(reply, Refused):
-        return Completion("", (), (), "stop", billed=0, error=reply.reason)
-    trouble = None
-    if any("\ud800" <= c <= "\udfff" for c in reply.content):
-        trouble = "the response holds half a surrogate pair"
-    match reply.finish_reason:
-        case "stop" | "length" as reason if trouble is None:
-            return Completion(reply.content, (), (), reason, billed=reply.tokens)
-        case other:
-            trouble = trouble or f"the server ended it with finish_reason {other!r}"
-            return Completion("", (), (), "stop", billed=reply.tokens, error=trouble)
 
 
 def _secret(name: str | None, section: str) -> str:

@@ -38,13 +38,22 @@ class Journal:
             self._load()
 
     def add(self, key: str, answer: Answer) -> None:
-        """Keep the answer: it is on the disk when this returns."""
+        """Keep the answer: it is on the disk when this returns.
+
+        Raises OSError where it cannot be written; the file is then as it was.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"key": key, **asdict(answer)}, sort_keys=True) + "\n"
-        with self.path.open("ab") as file:
-            file.write(line.encode("ascii"))
-            file.flush()
-            os.fsync(file.fileno())
+        left = line.encode("ascii")
+        with self.path.open("ab", buffering=0) as file:
+            length = file.tell()
+            try:
+                while left:
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(length)  # the next line must not be glued to half of this one
+                raise
         self.answers[key] = answer
 
     def _load(self) -> None:

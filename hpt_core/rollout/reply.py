@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hpt_core.rollout.journal import Answer
+from hpt_core.types import Completion
 
 RETRIED = {408, 409, 425, 429}
 """And every error of the server's own: 500 and above."""
-TOO_LONG = (
+REFUSALS = (
+    "content_filter",
     "context_length_exceeded",
     "context length",
     "context window",
@@ -23,8 +25,7 @@ TOO_LONG = (
     "prompt is too long",
     "input is too long",
 )
-"""How servers say that a prompt does not fit: OpenAI's code, the words of OpenAI, vLLM, SGLang and others."""
-FILTERED = "content_filter"
+"""How servers refuse one prompt, mostly as too long: codes of OpenAI, words of it, vLLM, SGLang and others."""
 REMEDIES = {
     401: "Set {key} to a key that this server takes",
     402: "Top up the account",
@@ -38,6 +39,8 @@ class Refused:
     """This prompt cannot be answered; others may be."""
 
     reason: str
+    tokens: int | None = 0
+    """Generated all the same, as the server counts them; None where it does not."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         return Failed(reason, retry_after(headers.get("retry-after")))
     if status in (400, 413, 422):
         words = f"{code} {said}".lower()
-        if status == 413 or FILTERED in words or any(phrase in words for phrase in TOO_LONG):
+        if status == 413 or any(phrase in words for phrase in REFUSALS):
             return Refused(reason)
         return Hopeless(reason, "Change what the server does not take")
     return Hopeless(reason, REMEDIES.get(status, "Correct {section}.url"))
@@ -92,7 +95,23 @@ def retry_after(value: str | None) -> float:
     return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
 
 
-def _answer(body: bytes) -> Answer | Failed:
+def as_completion(reply: Answer | Refused, most: int) -> Completion:
+    """`most` are the tokens that it may have taken, and is taken to have where the server counts none."""
+    tokens = most if reply.tokens is None else reply.tokens
+    if isinstance(reply, Refused):
+        return Completion("", (), (), "stop", billed=tokens, error=reply.reason)
+    trouble = None
+    if any("\ud800" <= c <= "\udfff" for c in reply.content):
+        trouble = "the response holds half a surrogate pair"
+    match reply.finish_reason:
+        case "stop" | "length" as reason if trouble is None:
+            return Completion(reply.content, (), (), reason, billed=tokens)
+        case other:
+            trouble = trouble or f"the server ended it with finish_reason {other!r}"
+            return Completion("", (), (), "stop", billed=tokens, error=trouble)
+
+
+def _answer(body: bytes) -> Answer | Refused | Failed:
     try:
         reply = json.loads(body)
         choice = reply["choices"][0]
@@ -104,8 +123,16 @@ def _answer(body: bytes) -> Answer | Failed:
         return Failed(f"not a chat completion: its content is no text: {_text(body)}")
     usage = reply.get("usage")
     tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    counted = isinstance(tokens, int) and 0 < tokens < 2**63
-    return Answer(content or "", str(reason), tokens if counted else None)
+    counted = tokens if isinstance(tokens, int) and 0 < tokens < 2**63 else None
+    match reason:
+        # Ends that the same request would come to again.
+        case "stop" | "length" | "content_filter":
+            return Answer(content or "", reason, counted)
+        case "tool_calls" | "function_call":
+            return Refused(f"the model called a tool ({reason}), and none was offered", counted)
+        # A server that shuts down or is short of memory aborts what it is at.
+        case _:
+            return Failed(f"the server ended the response with finish_reason {reason!r}")
 
 
 def _error(body: bytes) -> tuple[str, str]:

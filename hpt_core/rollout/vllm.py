@@ -26,13 +26,15 @@ REMEDY = (
     "rollout.vllm.memory (a GPU's share) or rollout.vllm.cpu_cache_gib"
 )
 FINISHED = {"stop", "length"}
+FORWARD = 4096
+"""Tokens of a forward pass at least, on a CPU."""
 
 
 class VLLMEngine:
     """Implements `RolloutEngine`. On a GPU it sleeps while the policy trains.
 
-    Its log-probabilities are those of the tempered distribution, which the loss means; with top-p vLLM would
-    give those of what is left after the cut, and there are none.
+    Its log-probabilities are those of the tempered distribution, which the loss means; with top-p there are
+    none, since vLLM's would be of what the cut left.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class VLLMEngine:
         from vllm import SamplingParams
 
         assert self.awake, "load_weights comes after rest"
+        self._check_room(prompts, sampling)
         asked = [
             SamplingParams(
                 temperature=sampling.temperature,
@@ -86,7 +89,7 @@ class VLLMEngine:
                 max_tokens=sampling.max_new_tokens,
                 seed=seed,
                 stop_token_ids=self.stops,
-                logprobs=0 if sampling.top_p == 1 else None,
+                logprobs=0,
                 detokenize=False,
             )
             for seed in seeds
@@ -102,15 +105,23 @@ class VLLMEngine:
             raise EngineError(
                 f"vLLM stopped over {len(prompts)} responses ({_told(error)}); {REMEDY}"
             ) from error
-        return [self._completion(answer.outputs[0]) for answer in answers]
+        return [self._completion(answer.outputs[0], whole=sampling.top_p == 1) for answer in answers]
 
-    def _completion(self, answer: Any) -> Completion:
+    def _check_room(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> None:
+        """vLLM takes fewer positions than the model has where its cache is small, and would cut responses."""
+        room = self.llm.llm_engine.model_config.max_model_len
+        longest = max(map(len, prompts), default=0) + sampling.max_new_tokens
+        if longest > room:
+            raise EngineError(
+                f"a prompt and its response may have {longest} tokens, and vLLM has room for {room}; raise "
+                "rollout.vllm.cpu_cache_gib (rollout.vllm.memory on a GPU), or lower the most new tokens"
+            )
+
+    def _completion(self, answer: Any, *, whole: bool) -> Completion:
         ids = tuple(answer.token_ids)
         if answer.finish_reason not in FINISHED:
             raise EngineError(f"vLLM broke off a response ({answer.finish_reason}); {REMEDY}")
-        logprobs = tuple(
-            entry[token].logprob for entry, token in zip(answer.logprobs or (), ids, strict=False)
-        )
+        logprobs = tuple(entry[token].logprob for entry, token in zip(answer.logprobs, ids, strict=True))
         if any(map(math.isnan, logprobs)):
             raise TrainingError(
                 "the policy's logits are NaN in vLLM; if `rollout.engine: hf` says so as well, the policy is "
@@ -118,7 +129,7 @@ class VLLMEngine:
             )
         text = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         assert isinstance(text, str), "one sequence decodes to one text"
-        return Completion(text, ids, logprobs, answer.finish_reason)
+        return Completion(text, ids, logprobs if whole else (), answer.finish_reason)
 
 
 def _start(policy: LoadedPolicy, slots: int, dtype: torch.dtype, config: VLLMConfig) -> Any:
@@ -148,6 +159,7 @@ def _start(policy: LoadedPolicy, slots: int, dtype: torch.dtype, config: VLLMCon
                 dtype=str(dtype).removeprefix("torch."),
                 max_model_len=-1,  # what the model has positions for, or the cache room
                 max_num_seqs=slots,
+                **({} if gpu else _whole_prompts(policy, slots)),
                 enforce_eager=config.eager or not gpu,
                 gpu_memory_utilization=config.memory if gpu else 0.9,
                 enable_sleep_mode=gpu,
@@ -161,6 +173,15 @@ def _start(policy: LoadedPolicy, slots: int, dtype: torch.dtype, config: VLLMCon
             raise EngineError(
                 f"vLLM did not start ({_told(error)}); {REMEDY}, or set rollout.engine: hf"
             ) from error
+
+
+def _whole_prompts(policy: LoadedPolicy, slots: int) -> dict[str, Any]:
+    """Settings by which no prompt is cut in two.
+
+    After a part of one vLLM 0.32 turns the request's random generator back, which a CPU's cannot.
+    """
+    positions: int = policy.model.config.max_position_embeddings
+    return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(positions, slots, FORWARD)}
 
 
 def _told(error: Exception) -> str:

@@ -37,6 +37,12 @@ class Learner(nn.Module):
         return self.model.device
 
     @property
+    def drops_out(self) -> bool:
+        """Whether a training forward pass draws random numbers."""
+        dropped = any(isinstance(module, nn.Dropout) and module.p > 0 for module in self.modules())
+        return dropped or getattr(self.model.config, "attention_dropout", 0.0) > 0
+
+    @property
     def layers(self) -> frozenset[str]:
         """Class names of the decoder layers, as transformers declares them: what is sharded in one piece."""
         return frozenset(self.model._no_split_modules or ())

@@ -18,6 +18,7 @@ from hpt_core.trainer.run import Run
 from hpt_core.trainer.sampling import greedy_accuracy, push, sample_groups
 from hpt_core.trainer.staleness import Versions
 from hpt_core.trainer.trainee import Trainee
+from hpt_core.upge import algorithm
 
 
 def train(run: Run, checkpoints: Checkpoints, sink: MetricSink) -> dict[str, float]:
@@ -31,7 +32,8 @@ def train(run: Run, checkpoints: Checkpoints, sink: MetricSink) -> dict[str, flo
     start = trainee.resume(checkpoints)
     spent, speed = Spent.until(checkpoints.metrics(start)), Speed.of(run)
     versions = Versions(config.max_staleness)
-    push(run, versions)
+    if rolls := algorithm(config.algorithm).rollouts is not None:
+        push(run, versions)
     for step in range(start + 1, config.steps + 1):
         clock.last.clear()
         torch.manual_seed(derive(run.seed, "step", step, run.ranks.index))
@@ -46,12 +48,15 @@ def train(run: Run, checkpoints: Checkpoints, sink: MetricSink) -> dict[str, flo
         run.engine.rest()
         with clock.phase("compare"):
             measured = trainee.compare(groups)
-            if step == 1:
+        if step == 1:
+            with clock.phase("nll"):
                 measured |= trainee.demonstrations("nll_before")
         with clock.phase("update"):
             totals = trainee.learn(groups, step)
-        with clock.phase("push"):
-            push(run, versions)
+        watched = step % config.dev_every == 0 or step == config.steps
+        if rolls or watched:
+            with clock.phase("push"):
+                push(run, versions)
 
         generated = sum(len(r.completion.token_ids) for group in sampled for r in group.rollouts)
         spent = spent.and_then(generated, totals)
@@ -64,11 +69,12 @@ def train(run: Run, checkpoints: Checkpoints, sink: MetricSink) -> dict[str, flo
             "verifier/unjudged": float(unjudged),
             "lr": config.optimizer.lr * factor,
         }
-        if step % config.dev_every == 0 or step == config.steps:
+        if watched:
             with clock.phase("dev"):
                 metrics["dev/accuracy"] = greedy_accuracy(run)
         if step == config.steps:
-            metrics |= trainee.demonstrations("nll_after")
+            with clock.phase("nll"):
+                metrics |= trainee.demonstrations("nll_after")
         records.rollouts += [rollout_row(rollout) for group in sampled for rollout in group.rollouts]
         records.gate += [gate_row(group, step, to) for group, to in zip(groups, routes, strict=True)]
         records.metrics.append({"step": step, **metrics})

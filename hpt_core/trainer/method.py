@@ -39,8 +39,11 @@ def options_at(config: TrainConfig, rollout: RolloutConfig, step: int) -> dict[s
 
 
 def route(group: Group, config: TrainConfig) -> Route:
-    """What the method does with a prompt: only one with a gate asks the gate."""
-    method, has_expert = algorithm(config.algorithm), group.task.expert is not None
+    """What the method does with a prompt: only one with a gate asks the gate.
+
+    With hints the demonstration is the hint, and there is none once the hints have ended.
+    """
+    method, has_expert = algorithm(config.algorithm), bool(group.task.demonstration)
     if method.gated:
         return group.route(gate_of(config.gate))
     if method.rollouts is None:

@@ -10,10 +10,9 @@ from typing import get_args
 
 import torch
 
-from hpt_core.gate import Route
+from hpt_core.gate import IMITATED, Route
 from hpt_core.rollout.group import Group
 from hpt_core.trainer.flops import gemm_rate
-from hpt_core.trainer.provenance import IMITATED
 from hpt_core.trainer.run import Run
 from hpt_core.trainer.totals import Totals
 
@@ -31,17 +30,11 @@ def _of_groups(groups: Sequence[Group], routes: Sequence[Route]) -> dict[str, fl
         for group, route in zip(groups, routes, strict=True)
         if route in IMITATED and group.task.expert
     )
-    sources = Counter(
-        group.task.expert.source
-        for group, route in zip(groups, routes, strict=True)
-        if route in IMITATED and group.task.expert
-    )
     hints = [group.task.hint for group in groups]
     return {
         **(_of_rollouts(groups) if any(group.rollouts for group in groups) else {}),
         **{f"gate/{route}": decisions[route] for route in get_args(Route)},
         **{f"gate/sft_{kind}": count for kind, count in sorted(kinds.items())},
-        **{f"source/{source}/sft": count for source, count in sorted(sources.items())},
         **({"hint/tokens": fmean(hints)} if any(hints) else {}),
     }
 
@@ -64,10 +57,7 @@ def _of_rollouts(groups: Sequence[Group]) -> dict[str, float]:
 def _of_totals(totals: Totals) -> dict[str, float | None]:
     return {
         "offline_share": totals.mean("rows_expert", "rows_trained"),
-        **{
-            _named(name): totals.mean(f"nll/{name}", f"tokens/{name}")
-            for name in sorted(key.removeprefix("nll/") for key in totals.sums if key.startswith("nll/"))
-        },
+        **_of_demonstrations(totals),
         "ratio/mean": totals.mean("ratio", "tokens_rollout"),
         "ratio/clipped": totals.mean("tokens_clipped", "tokens_trained"),
         "kl/old": totals.mean("kl_old", "tokens_rollout"),
@@ -80,9 +70,16 @@ def _of_totals(totals: Totals) -> dict[str, float | None]:
     }
 
 
-def _named(origin: str) -> str:
-    """nll/KIND, source/SOURCE/nll."""
-    return f"{origin}/nll" if origin.startswith("source/") else f"nll/{origin}"
+def _of_demonstrations(totals: Totals) -> dict[str, float | None]:
+    """nll/KIND, and for each source how many of its demonstrations were trained on and their NLL."""
+    found: dict[str, float | None] = {}
+    for name in sorted(key.removeprefix("nll/") for key in totals.sums if key.startswith("nll/")):
+        nll = totals.mean(f"nll/{name}", f"tokens/{name}")
+        if name.startswith("source/"):
+            found |= {f"{name}/sft": totals[f"rows/{name}"], f"{name}/nll": nll}
+        else:
+            found[f"nll/{name}"] = nll
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What became of each source's demonstrations: how often they were taken, and what the policy made of them."""
+"""What became of each source's demonstrations: how often taken, and what the policy made of them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any
 import torch
 
 from hpt_core.config import TrainConfig
+from hpt_core.gate import IMITATED
 from hpt_core.rollout.group import Task
 from hpt_core.seeds import derive
 from hpt_core.trainer.batch import demonstration, micro_batches, pad
 from hpt_core.trainer.learner import Learner
 from hpt_core.trainer.likelihood import autocast
 
-IMITATED = ("sft", "both")
-"""Routes on which a demonstration is trained on."""
 SAMPLE = 16
 """Demonstrations of a source whose NLL is taken."""
 
@@ -27,20 +26,23 @@ def summarise(
 ) -> dict[str, dict[str, Any]]:
     """source -> what the gate's decisions (rows of `data.tables.GATE`, in order) say of it.
 
-    Of the prompts whose expert is of the source: prompts; decisions; sft, those that took the demonstration;
-    sft_share, of the SFT of all sources; sft_first and sft_last, the share of a prompt's first and last
-    decision that took it; solved_first and solved_last, its pass rate then (null without rollouts).
+    Of the prompts whose expert is of the source: prompts; decisions; sft, how often a demonstration was
+    trained on; sft_share, of all sources'; sft_first and sft_last, the share of a prompt's first and last
+    decisions that took it (a buffer, as ReLIFT's, takes it later); solved_first and solved_last, its pass
+    rate then (null without rollouts).
     nll_before and nll_after are of the `metrics` of the first and the last step.
     """
     of_source: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in gate:
         if row["source"] is not None:
             of_source[row["source"]].append(row)
-    imitations = sum(row["route"] in IMITATED for rows in of_source.values() for row in rows)
+    sft = {source: sum(row.get(f"source/{source}/sft", 0.0) for row in metrics) for source in of_source}
     return {
         source: {
             "kind": rows[0]["kind"],
-            **_decisions(rows, imitations),
+            "sft": round(sft[source]),
+            "sft_share": sft[source] / total if (total := sum(sft.values())) else None,
+            **_decisions(rows),
             "nll_before": metrics[0].get(f"source/{source}/nll_before"),
             "nll_after": metrics[-1].get(f"source/{source}/nll_after"),
         }
@@ -48,15 +50,12 @@ def summarise(
     }
 
 
-def _decisions(rows: Sequence[Mapping[str, Any]], imitations: int) -> dict[str, Any]:
+def _decisions(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     last = {row["prompt_id"]: row for row in rows}
     first = {row["prompt_id"]: row for row in reversed(rows)}
-    taken = sum(row["route"] in IMITATED for row in rows)
     return {
         "prompts": len(first),
         "decisions": len(rows),
-        "sft": taken,
-        "sft_share": taken / imitations if imitations else None,
         "sft_first": _share(first.values()),
         "sft_last": _share(last.values()),
         "solved_first": _solved(first.values()),

@@ -27,7 +27,7 @@ def recall(
     learner: Learner, rows: Sequence[Row], config: TrainConfig, temperature: float, ranks: Ranks
 ) -> list[Row]:
     """The rows of a whole step with `value` and `logp_old` where the method asks for them."""
-    wanted = Wanted.of(config)
+    wanted = Wanted.of(config, dropout=learner.drops_out)
     if config.importance_cap is not None:
         # Where nobody recalls it, the step has one update and the policy is still the old one.
         rows = [replace(row, logp_old=()) for row in rows]
@@ -67,7 +67,8 @@ class Wanted(NamedTuple):
         return self.values or self.old
 
     @classmethod
-    def of(cls, config: TrainConfig) -> Wanted:
+    def of(cls, config: TrainConfig, *, dropout: bool) -> Wanted:
+        """With `dropout` what a training forward pass says is not what the policy says."""
         needs, several = algorithm(config.algorithm).needs, config.updates_per_step > 1
-        old = several and config.importance_cap is not None
+        old = config.importance_cap is not None and (several or dropout)
         return cls("value" in needs, old, several and "old_demonstrations" in needs)

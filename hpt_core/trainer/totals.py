@@ -57,5 +57,5 @@ def observe(tokens: Tokens, members: Sequence[Row], clipped: Tensor, measured: M
     for row, value in zip(members, nll.tolist(), strict=True):
         if row.kind is not None:
             for name in (row.kind, f"source/{row.source}"):
-                by_kind.add({f"nll/{name}": value, f"tokens/{name}": len(row.response)})
+                by_kind.add({f"nll/{name}": value, f"tokens/{name}": len(row.response), f"rows/{name}": 1})
     return {**sums, **by_kind.sums}

@@ -166,10 +166,12 @@ def importance(tokens: Tokens, options: Options) -> Tensor:
     """min(pi_old / pi_sampler, cap) of the tokens of rollouts, [B, T]; 1 elsewhere, and without a cap.
 
     Truncated importance sampling (Ionides 2008, doi 10.1198/106186008X320456), here between the trainer and
-    a sampler that computes the same policy otherwise.
+    a sampler that computes the same policy otherwise. Raises ValueError where nobody knows pi_sampler.
     """
-    if options.importance_cap is None or tokens.logp_sampled is None:
+    if options.importance_cap is None or tokens.expert.all():
         return torch.ones_like(tokens.logp)
+    if tokens.logp_sampled is None:
+        raise ValueError("importance_cap weighs by pi_sampler; give the sampler's word as logp_sampled")
     ratio = (tokens.logp_old - tokens.logp_sampled).clamp(*LOG_RATIO).exp()
     rollout = tokens.mask & ~tokens.expert[:, None]
     return torch.where(rollout, ratio.clamp(max=options.importance_cap), 1.0).detach()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from hpt_core.gate import IMITATED
 from pipelines.report.charts import gate_chart
 from pipelines.report.results import Row
 
@@ -18,8 +19,6 @@ ROUTES = {
     "equal": "all rollouts earned the same: nothing to learn",
     "no_expert": "a demonstration was wanted, none exists",
 }
-IMITATED = ("sft", "both")
-"""Routes on which a demonstration is trained on."""
 WHOSE = {"human": "a person's", "program": "a program's", "teacher": "a teacher's"}
 
 

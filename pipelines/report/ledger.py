@@ -10,9 +10,10 @@ from itertools import accumulate, groupby, pairwise
 
 from markupsafe import Markup
 
+from hpt_core.gate import IMITATED
 from pipelines.report import words
 from pipelines.report.charts import BINS, WIDTH, cuts, step_axis
-from pipelines.report.gate import IMITATED, Colour, colour_of
+from pipelines.report.gate import Colour, colour_of
 from pipelines.report.results import Row
 from pipelines.report.svg import Scale, drawing, element, spread, text
 
@@ -20,8 +21,8 @@ APART = 60
 """Prompts that get a row each; of more, those that the base policy solves equally often share one."""
 LEVELS = 11
 """Pass rates that are told apart; of more, those in the same tenth are one."""
-THINNEST = 0.03
-"""Of the height, for the row of few prompts among rows of many."""
+LABEL = 13.0
+"""Pixels that a row has at least, if there is room for as many: the height of its label."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,10 @@ def asked(cell: Mapping[str, int]) -> float | None:
 def heat_map(title: str, found: Ledger, thirds: Ledger) -> Markup:
     """A row for each band, a column for some steps; a cell is filled by the shares of its decisions.
 
-    Rows are as high as they have prompts, down to a thinnest one. `thirds`, of three columns, are told to
-    a screen reader.
+    The more prompts, the higher the row. `thirds`, of three columns, are told to a screen reader.
     """
     top, bottom, left, right = 22.0, 262.0, 46.0, WIDTH - 12
-    total = sum(len(band.prompts) for band in found.bands)
-    weights = [max(len(band.prompts) / total, THINNEST) for band in found.bands]
-    edges = [top + (bottom - top) * at / math.fsum(weights) for at in accumulate(weights, initial=0.0)]
+    edges = _edges(found, top, bottom)
     x = Scale(0, len(found.columns), left, right)
     first, last = found.columns[0][0], found.columns[-1][1]
     marks = [
@@ -132,6 +130,14 @@ def heat_map(title: str, found: Ledger, thirds: Ledger) -> Markup:
         step_axis(Scale(first - 0.5, last + 0.5, left, right), bottom, first, last),
     ]
     return drawing(WIDTH, bottom + 38, title, _said(thirds), *marks)
+
+
+def _edges(found: Ledger, top: float, bottom: float) -> list[float]:
+    """Where rows begin and end: an equal part for each, and the rest of the height by its prompts."""
+    sizes = [len(band.prompts) for band in found.bands]
+    least = min(LABEL, (bottom - top) / len(sizes))
+    rest = (bottom - top - least * len(sizes)) / sum(sizes)
+    return list(accumulate((least + rest * size for size in sizes), initial=top))
 
 
 def _painted(found: Ledger, edges: Sequence[float], x: Scale) -> list[Markup]:

@@ -99,3 +99,16 @@ def test_demonstrations_are_never_corrected(name, ragged_for):
     assert_close(corrected[batch.expert], plain[batch.expert], rtol=0, atol=0)
     moved = (corrected != plain)[~batch.expert].any()
     assert moved == bool(plain[~batch.expert].any()), "rollouts with a gradient are"
+
+
+def test_a_cap_without_the_sampler_s_word_is_refused(ragged):
+    batch = ragged(6)
+    with pytest.raises(ValueError, match=r"importance_cap weighs by pi_sampler.*logp_sampled"):
+        upge.loss("grpo", batch, length=LENGTH, importance_cap=CAP)
+    assert upge.loss("sft", cut_to_experts(batch), importance_cap=CAP).isfinite()
+
+
+def cut_to_experts(batch: Tokens) -> Tokens:
+    rows = batch.expert.nonzero().squeeze(1)
+    parts = {name: None if value is None else value[rows] for name, value in vars(batch).items()}
+    return Tokens(**parts)

@@ -278,13 +278,21 @@ def test_sources_are_told_as_training_left_them(root: Path, found: dict[str, Any
     for arm in ARMS:
         told = json.loads((root / f"data/rollouts/{arm}/provenance.json").read_text())
         assert found["training"][arm]["sources"] == told
-    cells = " ".join(page.text[page.text.index("By who wrote the demonstration") :].split())
+    cells = " ".join(page.text[page.text.index("Training prompts by who wrote") :].split())
     at = 0
     for arm, kind in [("program",) * 2, ("teacher",) * 2, ("mixed", "program"), ("mixed", "teacher")]:
         one = found["training"][arm]["sources"][f"worked by {kind} <b>"]
         assert 0 < one["sft_last"] < one["sft_first"] < 1 and one["solved_first"] < one["solved_last"]
         shares = [words.percent(one[key]) for key in SHARES]
-        row = [arm, kind, f"worked by {kind} <b>", str(one["prompts"]), *shares, "1.250", "0.375"]
+        row = [
+            arm,
+            kind,
+            f"worked by {kind} <b>",
+            *(str(one[key]) for key in ("prompts", "decisions")),
+            *shares,
+            "1.250",
+            "0.375",
+        ]
         at = cells.index(" ".join(row), at) + 1
 
 
@@ -296,7 +304,7 @@ def test_without_rollouts_or_demonstrations_there_is_nothing_to_tell(tmp_path: P
     write_json(path, told)
     write_json(tmp_path / "data/rollouts/teacher/provenance.json", {})
     text = Page(compare.run(params(), tmp_path)["page"].read_text(encoding="utf-8")).text
-    cells = " ".join(text[text.index("By who wrote the demonstration") :].split())
+    cells = " ".join(text[text.index("Training prompts by who wrote") :].split())
     assert "\u2013 \u2013 \u2013 0.375" in cells
     assert "teacher no prompt with a demonstration came up mixed" in cells
 

@@ -68,7 +68,7 @@ def test_version_leads_to_all_that_it_was_made_from(published: Path) -> None:
         assert f"  {path}  {content.output_hash(lock, path)}\n" in text
     assert "models/program" not in text, "another arm's"
     # 3 + 2 + 1 demonstrations over three steps, of 3 prompts among 4.
-    assert " ".join("people author of people MIT 4 3 6".split()) in " ".join(text.split())
+    assert "people author of people MIT 4 3 6" in " ".join(text.split())
     assert "sums MIT 4" in " ".join(text.split())
     assert "  train.steps  3\n" in text
 

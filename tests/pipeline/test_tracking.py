@@ -122,7 +122,8 @@ def test_changed_evaluation_updates_the_same_run(toy: Path) -> None:
 def test_live_run_cut_short_is_completed_without_duplicates(
     toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines.tracking import LiveSink, publish
+    from pipelines.live import LiveSink
+    from pipelines.tracking import publish
 
     monkeypatch.setenv("HPT_FLOW_RUN", "first")
     LiveSink("program").log(1, {"reward/mean": 0.1, "gate/sft": 3})
@@ -140,7 +141,8 @@ def test_live_run_cut_short_is_completed_without_duplicates(
 
 
 def test_arm_that_failed_in_training_ends_as_failed(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.tracking import LiveSink, publish
+    from pipelines.live import LiveSink
+    from pipelines.tracking import publish
 
     monkeypatch.setenv("HPT_FLOW_RUN", "broken")
     LiveSink("program").log(1, {"reward/mean": 0.1})
@@ -153,7 +155,8 @@ def test_arm_that_failed_in_training_ends_as_failed(toy: Path, monkeypatch: pyte
 def test_training_goes_on_without_mlflow_and_is_published_later(
     toy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from pipelines.tracking import LiveSink, publish
+    from pipelines.live import LiveSink
+    from pipelines.tracking import publish
 
     monkeypatch.setenv("HPT_FLOW_RUN", "down")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
@@ -162,13 +165,123 @@ def test_training_goes_on_without_mlflow_and_is_published_later(
         sink = LiveSink("program")
         for step in (1, 2, 3):
             sink.log(step, {"reward/mean": step / 10})
-    warnings = [record.getMessage() for record in caplog.records if record.name == "pipelines.tracking"]
+    warnings = [record.getMessage() for record in caplog.records if record.name == "pipelines.live"]
     assert len(warnings) == 1
     assert "MLflow cannot be reached" in warnings[0] and "hpt publish" in warnings[0]
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert publish(toy, "down").created == ["program", "human"]
     [run] = runs(toy, provenance="program")
     assert history(toy, run, "reward/mean") == [(1, 0.1), (2, 0.2), (3, 0.3)]
+
+
+def test_run_that_mlflow_missed_ends_up_like_one_that_it_saw(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With speed and machine, which are in no output of a stage."""
+    from pipelines.live import LiveSink
+    from pipelines.store import Store
+    from pipelines.tracking import publish
+
+    monkeypatch.setenv("HPT_FLOW_RUN", "night")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for arm in ("program", "human"):
+        rows = [json.loads(line) for line in (toy / f"metrics/train/{arm}.jsonl").read_text().splitlines()]
+        with monkeypatch.context() as down:
+            if arm == "human":
+                down.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+            sink = LiveSink(arm)
+            for row in rows:
+                sink.log(
+                    row["step"], {k: v for k, v in row.items() if k != "step"} | {"mfu": row["step"] / 4}
+                )
+    assert publish(toy, "night").completed == ["program"]
+    [seen], [missed] = runs(toy, provenance="program"), runs(toy, provenance="human")
+    assert seen.data.metrics.keys() == missed.data.metrics.keys()
+    assert {
+        "system/cpu_utilization_percentage",
+        "system/system_memory_usage_megabytes",
+    } <= seen.data.metrics.keys()
+    for run in (seen, missed):
+        assert history(toy, run, "mfu") == [(1, 0.25), (2, 0.5), (3, 0.75)]
+        assert [step for step, _ in history(toy, run, "system/cpu_utilization_percentage")] == [1, 2, 3]
+    files = [
+        {f.path for f in Store(toy, "toy").client.list_artifacts(run.info.run_id)} for run in (seen, missed)
+    ]
+    assert files[0] == files[1] == {"eval", "lineage", "samples.json"}
+
+
+def test_what_was_kept_of_another_run_is_not_published(toy: Path) -> None:
+    from pipelines.live import LiveSink
+    from pipelines.tracking import publish
+
+    sink = LiveSink("program")
+    for step in (1, 2, 3):
+        sink.log(step, {"reward/mean": step / 10 + 0.01, "gate/sft": 4 - step, "mfu": 0.5})
+    publish(toy)
+    [run] = runs(toy, provenance="program")
+    assert history(toy, run, "reward/mean") == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert "mfu" not in run.data.metrics
+
+
+def test_arms_are_side_by_side_in_the_flow_run(toy: Path) -> None:
+    from pipelines.store import Store
+    from pipelines.tracking import publish
+
+    publish(toy, "night")
+    [parent] = runs(toy, **{"hpt.flow_run": "night"})
+    store = Store(toy, "toy")
+    table = json.loads(store.read_text(parent.info.run_id, "samples.json"))
+    first = dict(zip(table["columns"], table["data"][0], strict=True))
+    assert first["problem"] == "0 - 0 + 2 = ?"
+    assert (first["base: correct"], first["program: correct"], first["human: correct"]) == (True, True, True)
+    last = dict(zip(table["columns"], table["data"][5], strict=True))
+    assert (last["base: correct"], last["program: correct"], last["human: correct"]) == (False, True, False)
+    assert parent.data.tags["mlflow.note.content"] == "- On easy, program beats human by 37.5 points."
+    report = {item.path for item in store.client.list_artifacts(parent.info.run_id, "report")}
+    assert report == {"report/provenance.html", "report/compare.json"}
+
+
+@pytest.mark.parametrize(
+    ("remote", "expected"),
+    [
+        ("https://data.example.org/hpt", ("http", "url", "https://data.example.org/hpt/files/md5/")),
+        ("s3://bucket/hpt", ("s3", "uri", "s3://bucket/hpt/files/md5/")),
+        (".remote", ("local", "uri", "{root}/.remote/files/md5/")),
+    ],
+)
+def test_source_of_a_dataset_is_of_a_type_that_mlflow_knows(
+    remote: str, expected: tuple[str, str, str], toy: Path
+) -> None:
+    """Its drawer reads `url` of HTTP, and `uri` of S3 and of a local path."""
+    from mlflow.data.dataset_source_registry import get_dataset_source_from_json
+
+    from pipelines.tracking import publish
+
+    command = ["dvc", "remote", "add", "-q", "--local", "-d", "--force", "store", remote]
+    subprocess.run(command, cwd=toy, check=True)
+    publish(toy)
+    [run] = runs(toy, provenance="human")
+    [people] = [item.dataset for item in run.inputs.dataset_inputs if item.dataset.name == "human: people"]
+    kind, key, place = expected
+    assert people.source_type == kind
+    assert json.loads(people.source)[key].startswith(place.format(root=toy))
+    assert get_dataset_source_from_json(people.source, kind).to_dict()[key] == json.loads(people.source)[key]
+
+
+def test_arm_of_one_source_and_names_that_mlflow_would_not_take(toy: Path) -> None:
+    from pipelines import records
+    from pipelines.tracking import publish
+
+    path = toy / "params.yaml"
+    path.write_text(
+        path.read_text().replace("human: {mix: {human: 1.0}}", 'human: {mix: {"source:people": 0.5}}')
+    )
+    subprocess.run(["dvc", "repro", "-q"], cwd=toy, check=True)
+    publish(toy)
+    [run] = runs(toy, provenance="human")
+    assert "human: people" in {item.dataset.name for item in run.inputs.dataset_inputs}
+    assert run.data.params["mix.source:people"] == "0.5"
+    assert records.flatten({"mix": {"source:a=b, (c)": 1.0}}) == {"mix.source:a_b_ _c_": "1.0"}
 
 
 def damage(root: Path, fault: str) -> Path:
@@ -184,13 +297,14 @@ def damage(root: Path, fault: str) -> Path:
 def test_training_goes_on_where_the_run_cannot_be_opened(
     fault: str, toy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from pipelines.tracking import LiveSink, publish
+    from pipelines.live import LiveSink
+    from pipelines.tracking import publish
 
     monkeypatch.setenv("HPT_FLOW_RUN", "damaged")
     path = damage(toy, fault)
     with caplog.at_level(logging.WARNING):
         LiveSink("program").log(1, {"reward/mean": 0.1})
-    [warning] = [record.getMessage() for record in caplog.records if record.name == "pipelines.tracking"]
+    [warning] = [record.getMessage() for record in caplog.records if record.name == "pipelines.live"]
     assert Path(fault).name in warning and "hpt publish" in warning
     assert "MLflow cannot be reached" not in warning
     path.with_name("elsewhere").replace(path)
@@ -218,7 +332,7 @@ def test_missing_file_is_not_blamed_on_mlflow(
 
 
 def test_nothing_goes_to_mlflow_outside_a_flow_run(toy: Path) -> None:
-    from pipelines.tracking import LiveSink
+    from pipelines.live import LiveSink
 
     assert "HPT_FLOW_RUN" not in os.environ
     LiveSink("program").log(1, {"reward/mean": 0.1})

@@ -117,6 +117,48 @@ def test_the_project_s_own_parameters_load() -> None:
             "mix: {program: 1.5}",
             "params.yaml:22: arms.program.mix.program: .*less than",
         ),
+        (
+            "mix: {program: 1.0}",
+            "mix: {program: 0.5, source/people: 0.5}",
+            r"params.yaml:22: arms.program.mix.source/people: nothing gives \['source/people'\]: "
+            r"experts.sources and teacher give \['program', 'source/worked'\]; add a source, or drop the",
+        ),
+        (
+            "mix: {program: 1.0}",
+            "mix: {program: 0}",
+            "params.yaml:22: arms.program.mix: every weight is 0, so it has no demonstrations; raise one",
+        ),
+        (
+            "mix: {program: 1.0}",
+            "mix: {program: 0.5, source/worked: 0.5}\n    choose: preferred",
+            r"params.yaml:22: arms.program.mix: choose: preferred goes by weight, and of \[0.5, 0.5\] some",
+        ),
+        (
+            "mix: {program: 1.0}",
+            "mix: {program: 1.0}\n    choose: likeliest",
+            r"params.yaml:23: arms.program.choose: likeliest .*; set experts.base_logp: true",
+        ),
+        (
+            "mix: {program: 1.0}",
+            "mix: {program: 1.0}\n    choose: longest",
+            r"params.yaml:23: arms.program.choose: .*'shortest', 'preferred', 'random' or 'likeliest'; got",
+        ),
+        # sources
+        (
+            "{name: worked, kind: program}",
+            "{name: worked, kind: program, weight: 0}",
+            r"params.yaml:19: experts.sources.0.weight: .*greater than 0; got 0",
+        ),
+        (
+            "{name: worked, kind: program}",
+            "{name: worked, kind: program, content: abc}",
+            r"params.yaml:19: experts.sources.0.content: .*pattern.*; got 'abc'",
+        ),
+        (
+            "licenses: [mit]",
+            "licenses: [mit], scripts: [Klingon]",
+            r"params.yaml:19: experts.scripts.0: Input should be .*'Latin'.*; got 'Klingon'",
+        ),
         # names of sources
         (
             "sources: [{name: worked, kind: program}]",
@@ -239,6 +281,17 @@ def test_a_teacher_makes_its_kind_available(tmp_path: Path) -> None:
     tree["teacher"] = {"policy": {"model": "m"}, "license": "mit", "samples": 1, "max_new_tokens": 8}
     YAML().dump(tree, path)
     assert load_params(path).arms["both"].mix == {"teacher": 1.0}
+
+
+def test_a_mix_of_sources_and_a_choice(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    text = TEXT.replace("mix: {program: 1.0}", "mix: {source/worked: 0.7}\n    choose: likeliest")
+    path.write_text(text.replace("licenses: [mit]", "licenses: [mit], base_logp: true"))
+    params = load_params(path)
+    assert params.arms["program"].mix == {"source/worked": 0.7} and params.experts.base_logp
+    assert params.arms["program"].choose == "likeliest"
+    path.write_text(TEXT)
+    assert load_params(path).arms["program"].choose == "shortest", "as before there was a choice"
 
 
 def test_the_teacher_s_name_is_taken_where_there_is_one(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from curated_files import Curated
 from curated_files import curated as curate
 
 from hpt_core.config import ExpertSource, PromptSource
-from hpt_core.data.experts import Ingested, ingest
+from hpt_core.data.admission import Admission
+from hpt_core.data.experts import ingest
+from hpt_core.data.tally import Ingested
 from hpt_core.verifier import VerifierPool
 
 FOLDER = Path(os.environ.get("HPT_GSM8K", Path(__file__).resolve().parents[4] / "shared" / "data" / "gsm8k"))
@@ -51,7 +53,7 @@ def take(curated: Curated, **fields: object) -> Ingested:
     )
     prompts = curated.train + curated.dev
     with VerifierPool(workers=1, timeout_s=10.0) as verifier:
-        return ingest(source, prompts, verifier, lambda text: len(text.split()), ["mit"], 2000)
+        return ingest(source, prompts, verifier, Admission(lambda text: len(text.split()), ["mit"], 2000))
 
 
 def test_answers_are_the_numbers_that_the_solutions_end_in(curated: Curated) -> None:
@@ -84,3 +86,37 @@ def test_the_verifier_agrees_with_every_mark_of_the_teachers_file(curated: Curat
     wrong = [reject.line for reject in unmarked.rejects if reject.reason == "rejected_by_verifier"]
     assert wrong == [line for line, right in enumerate(claims, 1) if not right]
     assert unmarked.trajectories == marked.trajectories
+
+
+def test_wrong_solutions_that_a_file_marks_right_are_caught_and_counted(
+    curated: Curated, tmp_path: Path
+) -> None:
+    """Its own marks are all true, so lies are put in: each fifth wrong one called right, each ninth right
+    one called wrong, and, of the rest, each seventh right one given another last line."""
+    rows = [json.loads(line) for line in SOLUTIONS.open(encoding="utf-8")]
+    lies: dict[str, list[int]] = {"right": [], "wrong": [], "spoilt": []}
+    for line, row in enumerate(rows, 1):
+        model = row["175b_verification"]
+        if model["is_correct"] and line % 9 == 0:
+            model["is_correct"] = False
+            lies["wrong"].append(line)
+        elif model["is_correct"] and line % 7 == 0:
+            body, _, answer = model["solution"].rpartition("A: ")
+            model["solution"] = f"{body}A: {int(answer.replace(',', '')) + 1}"
+            lies["spoilt"].append(line)
+        elif not model["is_correct"] and line % 5 == 0:
+            model["is_correct"] = True
+            lies["right"].append(line)
+    assert min(map(len, lies.values())) > 50
+    path = tmp_path / "lying.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = QUESTION | {"response": "175b_verification.solution", "score": "175b_verification.is_correct"}
+    result = take(curated, kind="teacher", file=str(path), columns=columns)
+    caught = [r.line for r in result.rejects if r.detail.endswith("; marked right")]
+    assert caught == sorted(lies["right"] + lies["spoilt"])
+    assert result.report["contradicts"] == {
+        "marked_right_but_wrong": len(caught),
+        "marked_wrong_but_right": len(lies["wrong"]),
+    }
+    assert result.report["in"] == 1319 == result.report["kept"] + sum(result.report["dropped"].values())
+    assert result.report["kept"] == 742 - len(lies["spoilt"]), "called wrong and right all the same: kept"

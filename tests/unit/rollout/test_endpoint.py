@@ -18,7 +18,8 @@ import pytest
 from hpt_core.config import EndpointConfig, Sampling
 from hpt_core.errors import CheckpointError, EngineError, InputError
 from hpt_core.protocols import Sampler
-from hpt_core.rollout.endpoint import Endpoint, Pace
+from hpt_core.rollout.endpoint import Endpoint
+from hpt_core.rollout.pace import Pace
 from hpt_core.rollout.reply import retry_after
 from hpt_core.types import Completion
 
@@ -108,7 +109,17 @@ MADE = {
     "nested": lambda server, faults: faults.body(b"[" * 100_000),
     "error in a 200": lambda server, faults: faults.body(b'{"error": {"message": "upstream"}}'),
     "content of parts": lambda server, faults: faults.body(b'{"choices": [{"message": {"content": [1]}}]}'),
+    "aborted": lambda server, faults: faults.body(ended("abort")),
+    "no end": lambda server, faults: faults.body(ended(None)),
+    "an end of its own": lambda server, faults: faults.body(ended(["stop"])),
 }
+
+
+def ended(reason: Any) -> bytes:
+    choice = {"finish_reason": reason, "message": {"content": "4"}}
+    return json.dumps({"choices": [choice], "usage": {"completion_tokens": 2}}).encode()
+
+
 WORDS = {
     "500": "HTTP 500: boom",
     "502": "HTTP 502: .*<html>bad gateway</html>",
@@ -117,6 +128,8 @@ WORDS = {
     "429": "HTTP 429: Rate limit reached",
     "hangs": "no whole answer within 0.3 s",
     "error in a 200": "not a chat completion .*upstream",
+    "aborted": "ended the response with finish_reason 'abort'",
+    "no end": "ended the response with finish_reason None",
 }
 
 
@@ -256,9 +269,8 @@ def test_a_prompt_that_the_server_refuses_fails_alone(
         ("", "stop", Completion("", (), (), "stop", billed=1), 0),
         (None, "length", Completion("", (), (), "length", billed=1), 0),
         ("4", "content_filter", "'content_filter'", 0),
-        ("4", "tool_calls", "'tool_calls'", 1),
-        ("4", "abort", "'abort'", 1),
-        ("4", None, "'None'", 1),
+        (None, "tool_calls", "called a tool (tool_calls), and none was offered", 1),
+        ("4", "function_call", "called a tool (function_call), and none was offered", 1),
         ("\ud83d", "stop", "half a surrogate pair", 0),
     ],
 )
@@ -276,10 +288,14 @@ def test_how_a_response_ended(
         if isinstance(expected, Completion):
             assert done == expected
         else:
-            assert expected in str(done.error) and done.response == "" and done.n_tokens == 2
+            assert expected in str(done.error) and done.response == ""
+            assert done.n_tokens == (2 if content else 1), "it was generated, and is charged"
     assert len(server.requests) == 1 + asked_again
 
 
+@pytest.mark.parametrize(
+    ("reason", "error"), [("stop", False), ("content_filter", True), ("tool_calls", True)]
+)
 @pytest.mark.parametrize(
     "usage",
     [
@@ -290,13 +306,14 @@ def test_how_a_response_ended(
         {"usage": {"completion_tokens": 10**30}},
     ],
 )
-def test_a_server_that_counts_no_tokens(
-    server: Any, faults: Any, endpoint: Callable[..., Endpoint], usage: Any
+def test_a_server_that_counts_no_tokens_is_taken_to_have_used_all(
+    server: Any, faults: Any, endpoint: Callable[..., Endpoint], usage: Any, reason: str, error: bool
 ) -> None:
-    reply = {"choices": [{"finish_reason": "stop", "message": {"content": "4"}}], **usage}
+    reply = {"choices": [{"finish_reason": reason, "message": {"content": "4"}}], **usage}
     server.faults = {"2 + 2 =": [faults.body(json.dumps(reply).encode())]}
     (done,) = endpoint().generate(["2 + 2 ="], [1 << 32], SAMPLING)
-    assert done == Completion("4", (), (), "stop")
+    assert done.billed == done.n_tokens == SAMPLING.max_new_tokens
+    assert (done.response, done.error is not None) == ("" if error else "4", error)
 
 
 class Clock:

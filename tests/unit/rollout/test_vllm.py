@@ -70,7 +70,7 @@ def other(policy: LoadedPolicy) -> LoadedPolicy:
 @pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
 def served(request: pytest.FixtureRequest, sizes: WarmStart) -> tuple[LoadedPolicy, VLLMEngine]:
     policy = shaped(sizes, tied=request.param)
-    return policy, VLLMEngine(policy, slots=16, config=SMALL_CACHE)
+    return policy, VLLMEngine(policy, slots=64, config=SMALL_CACHE)
 
 
 @pytest.fixture
@@ -146,6 +146,17 @@ def test_logprobs_are_those_that_the_loss_means(fresh: tuple[LoadedPolicy, VLLME
         assert_close(torch.tensor(done.logprobs), tempered(policy, prompt, done, 0.7), rtol=0, atol=1e-4)
 
 
+def test_top_p_keeps_to_the_nucleus(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
+    policy, engine = fresh
+    prompt = prompts_for(policy)[3]
+    drawn = engine.generate([prompt] * 500, range(500), Sampling(top_p=0.5, max_new_tokens=1))
+    with torch.no_grad():
+        ordered = policy.model(torch.tensor([prompt])).logits[0, -1].softmax(-1).sort(descending=True)
+    nucleus = ordered.indices[: int((ordered.values.cumsum(0) < 0.5).sum()) + 1].tolist()
+    assert {c.token_ids[0] for c in drawn} == set(nucleus) and len(nucleus) > 1
+    assert all(c.logprobs == () for c in drawn), "of the cut distribution, which no loss means"
+
+
 def test_it_samples_the_whole_distribution(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
     policy, engine = fresh
     prompt, count = prompts_for(policy)[3], 4000
@@ -180,6 +191,15 @@ def test_the_same_seeds_give_the_same_rollouts(fresh: tuple[LoadedPolicy, VLLMEn
     others = engine.generate(prompts, [seed + 9 for seed in seeds], WARM)
     assert all(one.token_ids != two.token_ids for one, two in zip(first, others, strict=True))
     assert first[1].token_ids != first[5].token_ids, "one prompt, two seeds"
+
+
+def test_more_prompts_than_fit_one_forward_pass(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
+    """vLLM would cut one of them in two, and cannot do so on a CPU where requests have seeds."""
+    _, engine = fresh
+    prompts = [[7 + (i * j) % 200 for j in range(1, 108)] for i in range(64)]
+    done = engine.generate(prompts, range(64), WARM)
+    for i in (0, 37, 38, 63):
+        assert done[i].token_ids == engine.generate([prompts[i]], [i], WARM)[0].token_ids
 
 
 RESTARTED = """
@@ -246,11 +266,11 @@ class Sink:
         self.steps.append(metrics)
 
 
-def test_an_engine_that_dies_in_a_batch_says_what_to_do(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
+def test_what_it_cannot_do_is_an_error_and_kills_nothing(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
     policy, engine = fresh
-    with pytest.raises(EngineError, match=r"stopped over 1 responses .*what was sampled before is kept"):
-        engine.generate([[5] * 500], [0], GREEDY)
-    assert engine.generate(prompts_for(policy), [0] * 6, GREEDY), "a prompt it has no room for kills nothing"
+    with pytest.raises(EngineError, match=r"have 130 tokens, and vLLM has room for 128; raise rollout.vllm"):
+        engine.generate([[5] * 110], [0], GREEDY)
+    assert engine.generate(prompts_for(policy), [0] * 6, GREEDY)
     with pytest.raises(EngineError, match="did not take the weights w"):
         engine.load_weights(torch.nn.ModuleDict({"unheard_of": torch.nn.Linear(2, 2)}), "w")  # type: ignore[arg-type]
     assert engine.policy == "", "rollouts of half-loaded weights have no name, and the trainer refuses them"
@@ -263,8 +283,59 @@ def test_broken_weights_stop_the_run(fresh: tuple[LoadedPolicy, VLLMEngine]) -> 
     with torch.no_grad():
         next(iter(broken.parameters())).fill_(torch.nan)
     engine.load_weights(broken, "broken")
-    with pytest.raises(TrainingError, match="logits are NaN"):
-        engine.generate(prompts_for(policy), range(6), WARM)
+    for top_p in (1.0, 0.95):
+        sampling = Sampling(temperature=0.7, top_p=top_p, max_new_tokens=20)
+        with pytest.raises(TrainingError, match="logits are NaN"):
+            engine.generate(prompts_for(policy), range(6), sampling)
+
+
+class Recorded:
+    """Notes what vLLM is told, since no GPU is at hand to sleep on."""
+
+    def __init__(self, fault: str = "") -> None:
+        self.told: list[Any] = []
+        self.fault = fault
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*given: Any, **named: Any) -> None:
+            what = given[0] if given and isinstance(given[0], str) else ""
+            self.told.append((name, what or named.get("level") or named.get("tags")))
+            if what == self.fault != "":
+                raise RuntimeError("out of memory")
+
+        return call
+
+
+def asleep(policy: LoadedPolicy, llm: Recorded) -> VLLMEngine:
+    engine = VLLMEngine.__new__(VLLMEngine)
+    engine.policy, engine.sleeps, engine.awake, engine.llm = "old", True, True, llm
+    engine.rest()
+    return engine
+
+
+def test_on_a_gpu_it_sleeps_until_it_gets_weights(policy: LoadedPolicy) -> None:
+    llm = Recorded()
+    engine = asleep(policy, llm)
+    assert engine.policy == "", "its weights are gone"
+    engine.rest()
+    with pytest.raises(AssertionError, match="load_weights comes after rest"):
+        engine.generate([[1]], [0], GREEDY)
+    engine.load_weights(policy.model, "new")
+    assert llm.told == [
+        ("sleep", 2),
+        ("wake_up", ["weights"]),
+        ("collective_rpc", "reload_weights"),
+        ("collective_rpc", None),
+        ("wake_up", ["kv_cache"]),
+    ]
+    assert engine.policy == "new" and engine.awake
+
+
+def test_weights_that_it_wakes_up_without_have_no_name(policy: LoadedPolicy) -> None:
+    engine = asleep(policy, Recorded(fault="reload_weights"))
+    with pytest.raises(EngineError, match=r"did not take the weights new .*out of memory"):
+        engine.load_weights(policy.model, "new")
+    assert engine.policy == "" and not engine.awake
 
 
 def test_without_vllm_the_error_says_how_to_get_it(

@@ -97,7 +97,11 @@ def test_first_and_last_word_of_the_gate_on_each_prompt() -> None:
         row(3, "a", 1.0, "equal", "crowd"),
         row(3, "b", 0.0, "sft", "crowd"),
     ]
-    metrics = [{"source/crowd/nll_before": 2.0}, {}, {"source/crowd/nll_after": 0.5}]
+    metrics = [
+        {"source/crowd/sft": 2.0, "source/big/sft": 1.0, "source/crowd/nll_before": 2.0},
+        {},
+        {"source/crowd/sft": 1.0, "source/crowd/nll_after": 0.5},
+    ]
     found = summarise(iter(gate), metrics)
     assert found["crowd"] == {
         "kind": "human",

@@ -1,0 +1,50 @@
+"""How likely trajectories are under the starting policy, for arms that choose by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from hpt_core.chat import Chat
+from hpt_core.data.progress import watched
+from hpt_core.errors import InputError
+from hpt_core.model import LoadedPolicy
+from hpt_core.trainer.batch import Row, micro_batches, pad
+from hpt_core.trainer.likelihood import token_likelihood
+from hpt_core.types import Prompt, Trajectory
+
+MICROBATCH_TOKENS = 16384
+"""Bound on rows x padded length of one forward pass."""
+
+
+@torch.no_grad()
+def with_base_logp(
+    policy: LoadedPolicy, trajectories: Sequence[Trajectory], prompts: Sequence[Prompt]
+) -> list[Trajectory]:
+    """Each with `base_logp`, at temperature 1 and after the prompt as the policy is asked it.
+
+    Raises InputError where the model has no positions for one of them.
+    """
+    chat = Chat(policy.tokenizer)
+    asked = {prompt.prompt_id: prompt.problem for prompt in prompts}
+    tokens = {name: chat.prompt(asked[name]) for name in sorted({t.prompt_id for t in trajectories})}
+    rows = [
+        Row(t.prompt_id, tokens[t.prompt_id], chat.response(t.response), (), 1.0, number, t.kind)
+        for number, t in enumerate(trajectories)
+    ]
+    room: int = policy.model.config.max_position_embeddings
+    if (longest := max((row.length for row in rows), default=0)) > room:
+        raise InputError(
+            f"experts.base_logp: a prompt with its trajectory has {longest} tokens, and the model has {room} "
+            "positions; lower experts.max_tokens in params.yaml"
+        )
+    found = list(trajectories)
+    batches = micro_batches(rows, torch.ones(len(rows)), MICROBATCH_TOKENS)
+    for chosen in watched(batches, "log-probabilities"):
+        batch = pad([rows[i] for i in chosen], 0, policy.model.device)
+        logp = token_likelihood(policy.model, batch, 1.0).logp.double().sum(1)
+        for i, total in zip(chosen, logp.tolist(), strict=True):
+            found[i] = replace(found[i], base_logp=total / len(rows[i].response))
+    return found
