@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpt_core.data import tables
+from hpt_core.data.contract import groups
 from hpt_core.data.curation import curate
 from pipelines import raw
 from pipelines.params import Params
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 def run(params: Params, out: Path = Path("data/prompts")) -> dict[str, Any]:
     """Write the prompts of `params.curate` to `out` and return the report. Raises InputError."""
     config = params.curate
-    sources = [*config.train, *(source for many in config.benchmarks.values() for source in many)]
+    sources = [source for *_, group in groups(config) for source in group]
     raw.warn_outside(raw.DATA, (source.file for source in sources))
     for source in sources:
         if source.file and "://" in source.file:
@@ -37,6 +38,16 @@ def _log(report: dict[str, Any], out: Path) -> None:
             log.info("%s %s: in %d, kept %d, dropped %s", group, name, counts["in"], counts["kept"], dropped)
     sizes = report["sizes"]
     log.info("train %d, dev %d, benchmarks %s", sizes["train"], sizes["dev"], json.dumps(sizes["benchmarks"]))
+    for name, counts in report["benchmarks"].items():
+        if counts["left_out"]:
+            short, told = sum(counts["left_out"].values()), json.dumps(counts["left_out"])
+            log.warning("benchmark %s lacks %d of its %d rows: %s", name, short, counts["rows"], told)
+    for name, counts in report["sources"].get("against", {}).items():
+        if counts["dropped"]:
+            told = json.dumps(counts["dropped"])
+            log.warning(
+                "nothing was compared with %d rows of %s: %s", counts["in"] - counts["kept"], name, told
+            )
     contamination = report["contamination"]
     for name, rules in contamination["found"].items():
         log.info("training prompts that are problems of %s: %s", name, json.dumps(rules))

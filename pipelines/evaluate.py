@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from hpt_core.model import LoadedPolicy, load_policy
 from hpt_core.protocols import RolloutEngine, Verifier
 from hpt_core.seeds import derive
 from hpt_core.types import Prompt, Responses
+from pipelines.judging import judge_again, patience
 from pipelines.params import Params
 from pipelines.policy import Asking, answers, build_engine, build_verifier, cut, fitting
 from pipelines.shards import Part, Row, Shards, origin
@@ -26,8 +27,6 @@ from pipelines.stage import argument, check_name, launch
 log = logging.getLogger(__name__)
 
 BENCHMARKS = Path("data/prompts/benchmarks.parquet")
-PATIENCE = 10
-"""A response without a verdict is judged again with so many times verifier.timeout_s."""
 NAMED = 5
 """Responses without a verdict that an error names."""
 
@@ -46,7 +45,7 @@ def run(params: Params, name: str, root: Path = Path()) -> Mapping[str, Any]:
             f"{root / BENCHMARKS} has {sorted(benchmarks)}, and curate.benchmarks {sorted(samples)}; "
             "run `dvc repro curate`"
         )
-    _compare_with_published(params)
+    published = {benchmark: _as_published(params, benchmark) for benchmark in samples}
     tokens = {
         benchmark: _encoded(params, policy, benchmark, benchmarks[benchmark]) for benchmark in benchmarks
     }
@@ -62,8 +61,11 @@ def run(params: Params, name: str, root: Path = Path()) -> Mapping[str, Any]:
         shards.finish(parts, f"evaluate {name}", lambda row: int(row["n_tokens"]))
 
     every = range(len(parts))
-    _judge_again(params, shards, every, benchmarks)
-    tables.write(root / "data/eval" / f"{name}.parquet", shards.rows(every), tables.EVALUATION)
+    by_id = {(one, prompt.prompt_id): prompt for one, prompts in benchmarks.items() for prompt in prompts}
+    if silent := judge_again(params, shards, every, lambda row: by_id[row["benchmark"], row["prompt_id"]]):
+        raise _without_verdict(params, silent)
+    judged = ({column: row[column] for column in tables.EVALUATION.names} for row in shards.rows(every))
+    tables.write(root / "data/eval" / f"{name}.parquet", judged, tables.EVALUATION)
     metrics = {
         benchmark: summarise(
             list(rows),
@@ -71,6 +73,7 @@ def run(params: Params, name: str, root: Path = Path()) -> Mapping[str, Any]:
             derive(params.seed, "bootstrap", benchmark),
             params.evaluate.bootstrap,
         )
+        | published[benchmark]
         for benchmark, rows in groupby(shards.rows(every), lambda row: str(row["benchmark"]))
     }
     tables.write_json(root / "metrics/eval" / f"{name}.json", metrics)
@@ -89,21 +92,23 @@ def _used(params: Params) -> dict[str, Any]:
     ) | {"evaluate.samples": params.samples}
 
 
-def _compare_with_published(params: Params) -> None:
-    """Say of each benchmark of the registry whether it is evaluated otherwise than published."""
-    for name, sources in params.curate.benchmarks.items():
-        for known in sorted({source.benchmark for source in sources if source.benchmark}):
-            entry = PUBLISHED[known]
-            ours = params.samples[name], params.evaluate.temperature, params.evaluate.top_p
-            theirs = entry.samples, entry.temperature, entry.top_p
-            if ours != theirs:
-                log.info(
-                    "%s: samples, temperature, top_p are %s; published results on %s have %s",
-                    name,
-                    ours,
-                    entry.name,
-                    theirs,
-                )
+def _as_published(params: Params, benchmark: str) -> dict[str, Any]:
+    """Whether it is evaluated as published results are; of a benchmark outside of the registry, nothing."""
+    config, sources = params.evaluate, params.curate.benchmarks[benchmark]
+    ours = {"k": params.samples[benchmark], "temperature": config.temperature, "top_p": config.top_p}
+    published = {
+        name: {"k": entry.samples, "temperature": entry.temperature, "top_p": entry.top_p}
+        for name, entry in PUBLISHED.items()
+        if name in {source.benchmark for source in sources}
+    }
+    if not published:
+        return {}
+    for name, theirs in published.items():
+        if ours != theirs:
+            log.warning(
+                "%s is asked with %s, in published results on %s with %s", benchmark, ours, name, theirs
+            )
+    return {"published": published, "as_published": all(ours == theirs for theirs in published.values())}
 
 
 def _encoded(
@@ -157,48 +162,28 @@ def _rows(benchmark: str, given: Responses) -> list[Row]:
                 "sample": sample,
                 "response": completion.response,
                 "extracted": verdict.extracted,
-                "correct": None if verdict.error is not None else verdict.correct,
+                "correct": verdict.correct,
                 "finish_reason": completion.finish_reason,
                 "n_tokens": completion.n_tokens,
+                "no_verdict": verdict.error,
             }
         )
     return rows
 
 
-def _judge_again(
-    params: Params, shards: Shards, numbers: Iterable[int], benchmarks: Mapping[str, Sequence[Prompt]]
-) -> None:
-    """Judge the responses without a verdict one by one, with more time, and keep the verdicts.
-
-    Raises VerifierError that names those which still have none, after the last of them.
-    """
-    prompts = {(name, prompt.prompt_id): prompt for name, many in benchmarks.items() for prompt in many}
-    longer = params.verifier.model_copy(update={"timeout_s": PATIENCE * params.verifier.timeout_s})
-    failed: list[str] = []
-    with build_verifier(params.model_copy(update={"verifier": longer})) as verifier:
-        for number in numbers:
-            rows = list(shards.rows([number]))
-            unjudged = [row for row in rows if row["correct"] is None]
-            if unjudged:
-                log.info("judging %d responses again, %g s for each", len(unjudged), longer.timeout_s)
-            for row in unjudged:
-                prompt = prompts[row["benchmark"], row["prompt_id"]]
-                [verdict] = verifier.verify([(row["response"], prompt.answer, prompt.answer_kind)])
-                if verdict.error is None:
-                    row |= {"correct": verdict.correct, "extracted": verdict.extracted}
-                else:
-                    place = _place(row["benchmark"], row["prompt_id"], row["sample"])
-                    failed.append(f"{place}: {verdict.error}")
-            if unjudged:
-                shards.replace(number, rows)
-    if failed:
-        more = [f"and {len(failed) - NAMED} more"] if len(failed) > NAMED else []
-        lead = (
-            f"{len(failed)} of the responses have no verdict, not even with {longer.timeout_s:g} s for each. "
-            "All else is done and kept. Raise verifier.timeout_s, or mend what is said below, and run the "
-            "same command: it judges these again and generates nothing"
-        )
-        raise VerifierError("\n".join([lead, *failed[:NAMED], *more]))
+def _without_verdict(params: Params, rows: Sequence[Row]) -> VerifierError:
+    """Of the responses that could not be judged a second time either."""
+    named = [
+        f"{_place(row['benchmark'], row['prompt_id'], row['sample'])}: {row['no_verdict']}"
+        for row in rows[:NAMED]
+    ]
+    more = [f"and {len(rows) - NAMED} more"] if len(rows) > NAMED else []
+    lead = (
+        f"{len(rows)} of the responses have no verdict, not even with {patience(params):g} s for each. "
+        "All else is done and kept. Raise verifier.timeout_s, or mend what is said below, and run the "
+        "same command: it judges these again and generates nothing"
+    )
+    return VerifierError("\n".join([lead, *named, *more]))
 
 
 def _place(benchmark: str, prompt_id: str, sample: int) -> str:

@@ -47,7 +47,7 @@ def run(params: Params, inputs: Inputs = INPUTS, out: Path = OUT) -> Mapping[str
         ingested = {source.name: ingest(source, prompts, verifier, admission) for source in config.sources}
         if params.teacher:
             kept = KEPT if out == OUT else out / ".teacher"
-            asked = ask_teacher(params, params.teacher, inputs, kept, verifier)
+            asked = ask_teacher(params, params.teacher, inputs, chat, kept, verifier)
             ingested["teacher"] = from_samples(asked.responses, len(prompts), asked.teacher, admission)
     accepted = [trajectory for part in ingested.values() for trajectory in part.trajectories]
     if config.base_logp:
@@ -68,6 +68,9 @@ def run(params: Params, inputs: Inputs = INPUTS, out: Path = OUT) -> Mapping[str
         asked.shards.discard()
     for name, counts in report.items():
         log.info("%s: in %d, kept %d, dropped %s", name, counts["in"], counts["kept"], counts["dropped"])
+        if any(false := counts.get("contradicts", {}).values()):
+            told = "%s: by the verifier %d of its marks of right are wrong, and %d of wrong are right"
+            log.warning(told, name, *false)
     return {"report": report}
 
 

@@ -30,6 +30,7 @@ TABLES = """
 create table if not exists run (number integer primary key, id text unique, made_from text);
 create table if not exists version (model text, number integer, run text, primary key (model, number));
 create index if not exists version_of on version (run);
+create table if not exists synchronised (at integer);
 create table if not exists trajectory (number integer primary key, id text unique);
 create table if not exists trained (
     trajectory integer, run integer, times integer, primary key (trajectory, run)
@@ -150,6 +151,17 @@ class Index:
         with self._open() as db:
             rows = ((model, number, run) for number, run in versions.items())
             db.executemany("insert or replace into version values (?, ?, ?)", rows)
+
+    def synchronised(self) -> int:
+        """When it last was brought up to the server, in milliseconds since 1970; 0 for never."""
+        with self._open() as db:
+            [at] = db.execute("select coalesce(max(at), 0) from synchronised").fetchone()
+        return int(at)
+
+    def mark_synchronised(self, at: int) -> None:
+        with self._open() as db:
+            db.execute("delete from synchronised")
+            db.execute("insert into synchronised values (?)", (at,))
 
     def runs(self) -> set[str]:
         with self._open() as db:

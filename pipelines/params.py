@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -22,6 +22,7 @@ from hpt_core.config import (
     EvaluateConfig,
     ExpertSource,
     Fraction,
+    Keep,
     Policy,
     Positive,
     RolloutConfig,
@@ -67,12 +68,15 @@ class TeacherConfig(Config):
     temperature: Annotated[float, Field(gt=0)] = 0.7
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_new_tokens: Positive
-    keep: Literal["shortest", "all"] = "shortest"
+    keep: Keep = "shortest"
     """Which correct responses to a prompt become trajectories; of all, each arm chooses its own."""
     budget_samples: Positive | None = None
     """At most this many responses, for the prompts that the starting policy solves least."""
     budget_tokens: Positive | None = None
-    """At most this many generated tokens, likewise."""
+    """At most this many generated tokens, likewise; a response that a server does not count has all it may have.
+
+    What a host bills for attempts that failed or timed out comes on top.
+    """
 
     @property
     def sampling(self) -> Sampling:

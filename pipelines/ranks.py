@@ -17,11 +17,12 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from hpt_core.errors import CheckpointError, InputError, TrainingError, VerifierError
+from hpt_core.errors import CheckpointError, EngineError, InputError, TrainingError, VerifierError
 from hpt_core.trainer.ranks import Ranks, join, launched, leave
 
 log = logging.getLogger(__name__)
 
+TOLD = InputError | EngineError | TrainingError | VerifierError | CheckpointError
 GRACE = 5.0
 """Seconds in which a launcher ends the ranks that are left when one has failed."""
 
@@ -83,11 +84,11 @@ def member() -> Iterator[Ranks]:
     except Exception as error:
         # What the main rank has to tell a user is told at once. Anything else may be the echo of another
         # rank's end (a connection lost) or its double: only whoever failed first lives through the grace.
-        told = ranks.main and isinstance(error, InputError | TrainingError | VerifierError | CheckpointError)
+        told = ranks.main and isinstance(error, TOLD)
         if ranks.count > 1 and not told:
             time.sleep(GRACE)
         raise
-    leave()
+    leave(ranks)
 
 
 def _follow(launcher: int) -> None:

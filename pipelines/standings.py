@@ -50,7 +50,8 @@ def print_comparison(console: Console, root: Path, port: int) -> str | None:
     address, standings = None, None
     try:
         store = Store(root, params.tracking.experiment)
-        address, standings = store.view(port), pooled(root, params, store)
+        address = store.view(params.curate.benchmarks, port)
+        standings = pooled(root, params, store)
     except UNREACHABLE as error:
         log.warning("MLflow cannot be reached: one seed only (%s)", str(error).splitlines()[0][:200])
     if standings is None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,13 +50,10 @@ SCORES = "eval/scores.json"
 """Artifact of a run with an evaluation: `pipelines.records.Scores`."""
 SOURCES = {"s3": "s3", "http": "http", "https": "http"}
 """Scheme of a DVC remote -> MLflow's type of a dataset source."""
-BY_PROVENANCE = {
-    "groupBy": {
-        "aggregateFunction": "average",
-        "groupByKeys": [{"mode": "tag", "groupByData": "provenance"}],
-    }
-}
-"""State of MLflow's runs page, as its Share button keeps it."""
+SHARED_VIEW = "mlflow.sharedViewState"
+"""Tag of an experiment, before the key of the view."""
+SKEW = 600_000
+"""Milliseconds by which the clocks of publishers may differ."""
 BATCH = 1000
 """MLflow takes no more metrics in one call."""
 
@@ -107,7 +105,9 @@ class Store:
 
     def tagged(self, **tags: str) -> list[Run]:
         """Runs with all of these tags, the oldest first."""
-        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        return self._search(" and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items()))
+
+    def _search(self, query: str) -> list[Run]:
         search = partial(self.client.search_runs, [self.experiment], query, ViewType.ACTIVE_ONLY)
         return list(self.pages(partial(search, order_by=["attributes.start_time ASC"])))
 
@@ -130,30 +130,44 @@ class Store:
         return index
 
     def synchronise(self, index: Index) -> None:
-        """Add the runs that others have published, and the versions of registered models."""
+        """Add the runs and the registered versions that others have published since the last time."""
+        now, since = self.now(), index.synchronised() - SKEW
         known = index.runs()
-        for run in self.tagged(**{LINEAGE: "true"}):
+        for run in self._search(f"tags.`{LINEAGE}` = 'true' and attributes.end_time > {max(since, 0)}"):
             if run.info.run_id not in known:
                 made_from = self.read_text(run.info.run_id, MADE_FROM)
                 trained = json.loads(self.read_text(run.info.run_id, TRAINED_ON))
                 index.add(run.info.run_id, MadeFrom.from_json(made_from), trained)
-        ours = index.runs()
-        for version in self.pages(self.client.search_model_versions):
+        ours, latest = index.runs(), ["creation_timestamp DESC"]
+        newest_first = self.pages(
+            partial(self.client.search_model_versions, max_results=100, order_by=latest)
+        )
+        for version in takewhile(lambda version: version.creation_timestamp > since, newest_first):
             if version.run_id in ours:
                 index.register(version.name, {int(version.version): version.run_id})
+        index.mark_synchronised(now)
 
     def read_text(self, run_id: str, path: str) -> str:
         """An artifact of a run."""
         with tempfile.TemporaryDirectory() as folder:
             return Path(self.client.download_artifacts(run_id, path, folder)).read_text("utf-8")
 
-    def view(self, port: int) -> str:
+    def view(self, benchmarks: Iterable[str], port: int) -> str:
         """Address of the page with the runs grouped by provenance, a view that is saved with the experiment.
 
         port: of `hpt ui`, where no server was named.
         """
-        saved = json.dumps(BY_PROVENANCE)
-        self.client.set_experiment_tag(self.experiment, "mlflow.sharedViewState.provenance", saved)
+        columns = [f"metrics.`eval/{name}/avg_at_k`" for name in benchmarks]
+        state = {
+            "groupBy": {
+                "aggregateFunction": "average",
+                "groupByKeys": [{"mode": "tag", "groupByData": "provenance"}],
+            },
+            "selectedColumns": ["attributes.`Dataset`", *columns, "params.`seed`"],
+        }
+        # As the page's Share button keeps it.
+        tag = f"{SHARED_VIEW}.provenance"
+        self.client.set_experiment_tag(self.experiment, tag, json.dumps(state))
         server = self.uri.rstrip("/") if self.uri.startswith("http") else f"http://127.0.0.1:{port}"
         query = "workflowType=machine_learning&viewStateShareKey=provenance"
         return f"{server}/#/experiments/{self.experiment}/runs?{query}"

@@ -7,31 +7,31 @@ responses are in a journal beside them, which stays: what was paid for once is n
 from __future__ import annotations
 
 import hashlib
+import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, groupby
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from hpt_core.chat import Chat
-from hpt_core.config import EndpointConfig, Policy
 from hpt_core.data import tables
 from hpt_core.data.teacher import Teacher, as_rows, from_rows
-from hpt_core.errors import EngineError, InputError
-from hpt_core.model import load_policy
-from hpt_core.protocols import Sampler, Verifier
-from hpt_core.rollout.endpoint import Endpoint
+from hpt_core.errors import EngineError
+from hpt_core.protocols import Verifier
 from hpt_core.types import Prompt, Responses
+from pipelines import respondents
+from pipelines.judging import judge_again, patience
 from pipelines.origin import file_hash
 from pipelines.params import Params, TeacherConfig
-from pipelines.policy import Asking, answers, build_engine, fitting
+from pipelines.policy import Asking, answers, fitting
+from pipelines.respondents import Respondent
 from pipelines.shards import Part, Row, Shards, origin
 
+log = logging.getLogger(__name__)
 P = TypeVar("P")
-WAVES = 8
-"""Requests of a part for each that may be under way: at the end of a part some wait for its last."""
 HOW = {"url", "api_key_env", "requests_per_minute", "timeout_s", "retries"}
 """Of an endpoint: what decides no response."""
 
@@ -45,49 +45,50 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Respondent(Generic[P]):
-    """Who is asked, and what."""
-
-    sampler: Sampler[P]
-    prompts: Mapping[Prompt, P]
-    too_long: list[Row]
-    """Quarantine rows of the prompts that are not asked."""
-    at_once: int
-    """Responses of a part."""
-    author: str
-    chat_template: str
-    system_prompt: str | None
-
-
-@dataclass(frozen=True)
 class Asked:
     """What the teacher said, hardest prompt first."""
 
     responses: list[Responses]
     teacher: Teacher
     too_long: list[Row]
+    """Quarantine rows of the prompts that are not asked, in their order."""
     unasked: int
     """Prompts that the budget did not reach."""
     tokens: int
-    """All that were generated."""
+    """All that were generated: what the budget is charged with."""
     shards: Shards
     """To be discarded once the outputs stand."""
 
 
 def ask_teacher(
-    params: Params, config: TeacherConfig, inputs: Inputs, kept: Path, verifier: Verifier
+    params: Params, config: TeacherConfig, inputs: Inputs, chat: Chat, kept: Path, verifier: Verifier
 ) -> Asked:
     """Verified responses of the teacher; shards lie in `kept`, a server's journal beside it.
 
-    Raises EngineError where the teacher cannot be brought to answer, or answers none of the prompts,
-    InputError where it cannot be asked.
+    `chat` is the starting policy's: a prompt that is too long by it is in no arm, and is not asked. Raises
+    EngineError where the teacher cannot be brought to answer, or answers none of the prompts, InputError
+    where it cannot be asked.
     """
     prompts = tables.read_prompts(inputs.train)
+    trainable, too_long = fitting(chat, prompts, params, "experts", inputs.train)
     if config.endpoint:
-        return _ask(_served(config.endpoint, prompts, kept), params, config, inputs, kept, verifier)
+        server = respondents.served(config.endpoint, prompts, kept.with_name(f"{kept.name}.jsonl"))
+        return _ask(_only(server, trainable, too_long), params, config, inputs, kept, verifier)
     assert config.policy, "there is one of the two"
-    who = _local(params, config.policy, config.max_new_tokens, inputs, prompts)
-    return _ask(who, params, config, inputs, kept, verifier)
+    policy = respondents.local(
+        params, config.policy, config.max_new_tokens, inputs.teacher, prompts, inputs.train
+    )
+    return _ask(_only(policy, trainable, too_long), params, config, inputs, kept, verifier)
+
+
+def _only(who: Respondent[P], trainable: Collection[str], too_long: Sequence[Row]) -> Respondent[P]:
+    """For the prompts that can be trained on; the others have no pass rate, and would come first."""
+    by_line = {row["line"]: row for row in [*too_long, *who.too_long]}
+    return replace(
+        who,
+        prompts={prompt: asked for prompt, asked in who.prompts.items() if prompt.prompt_id in trainable},
+        too_long=[by_line[line] for line in sorted(by_line)],
+    )
 
 
 def hardest_first(prompts: Sequence[Prompt], pass_rates: Path) -> list[Prompt]:
@@ -96,52 +97,14 @@ def hardest_first(prompts: Sequence[Prompt], pass_rates: Path) -> list[Prompt]:
     return sorted(prompts, key=lambda prompt: (rates.get(prompt.prompt_id, 0.0), prompt.prompt_id))
 
 
-def _local(
-    params: Params, config: Policy, max_new_tokens: int, inputs: Inputs, prompts: Sequence[Prompt]
-) -> Respondent[Sequence[int]]:
-    teacher = load_policy(inputs.teacher)
-    longest = params.rollout.max_prompt_tokens + max_new_tokens
-    if longest > (room := teacher.model.config.max_position_embeddings):
-        raise InputError(
-            f"rollout.max_prompt_tokens + teacher.max_new_tokens is {longest}, and the teacher has {room} "
-            "positions; lower one of them in params.yaml"
-        )
-    engine = build_engine(params, teacher)
-    tokens, too_long = fitting(Chat(teacher.tokenizer), prompts, params, "experts", inputs.train)
-    # A folder's path is this machine's business; its name and the weights' hash say what it is.
-    name = Path(config.model).name if config.model and Path(config.model).is_dir() else config.model
-    template = hashlib.sha256(str(teacher.tokenizer.chat_template).encode()).hexdigest()
-    return Respondent(
-        engine,
-        {prompt: tokens[prompt.prompt_id] for prompt in prompts if prompt.prompt_id in tokens},
-        too_long,
-        at_once=params.rollout.slots,
-        author=f"{name or 'warm-start'}@{config.revision or engine.policy}",
-        chat_template=f"sha256:{template}",
-        system_prompt=config.system_prompt,
-    )
-
-
-def _served(config: EndpointConfig, prompts: Sequence[Prompt], kept: Path) -> Respondent[str]:
-    endpoint = Endpoint(config, kept.with_name(f"{kept.name}.jsonl"), "teacher.endpoint")
-    return Respondent(
-        endpoint,
-        {prompt: prompt.problem for prompt in prompts},
-        too_long=[],  # the server has the tokenizer, and says so itself
-        at_once=WAVES * config.concurrency,
-        author=endpoint.policy,
-        chat_template="the server's",
-        system_prompt=config.system_prompt,
-    )
-
-
 def _ask(
     who: Respondent[P], params: Params, config: TeacherConfig, inputs: Inputs, kept: Path, verifier: Verifier
 ) -> Asked:
     order = hardest_first(list(who.prompts), inputs.pass_rates)
     asking = Asking("teacher", config.samples, config.sampling, params.seed)
     made_of = origin(_used(params), who.sampler.policy, inputs.teacher, inputs.train, __file__)
-    made_of["pass_rates"] = file_hash(inputs.pass_rates)  # they decide the order
+    made_of["asked"] = hashlib.sha256("".join(prompt.prompt_id for prompt in order).encode()).hexdigest()
+    made_of["respondents"] = file_hash(Path(respondents.__file__))
     shards = Shards(kept, made_of, tables.TEACHING)
 
     def make(some: Sequence[Prompt]) -> list[Row]:
@@ -157,9 +120,17 @@ def _ask(
             if not some:
                 return
             yield Part(some, config.samples, partial(make, some))
-            spent += sum(_cost(row, config) for row in shards.rows([number]))
+            spent += sum(row["n_tokens"] for row in shards.rows([number]))
 
     made = shards.follow(parts(), len(order), "teacher", lambda row: int(row["n_tokens"]))
+    by_id = {prompt.prompt_id: prompt for prompt in order}
+    if silent := judge_again(params, shards, made, lambda row: by_id[row["prompt_id"]]):
+        log.warning(
+            "%d responses of the teacher have no verdict, not even with %g s for each (verifier_error in "
+            "quarantine.parquet); raise verifier.timeout_s",
+            len(silent),
+            patience(params),
+        )
     rows = list(shards.rows(made))
     if rows and all(row["no_response"] for row in rows):
         shards.discard()  # a server that is set right answers them
@@ -188,9 +159,10 @@ def _ask(
 
 
 def affordable(config: TeacherConfig, asked: int, spent: int) -> int:
-    """How many more prompts the budget pays for, however long their responses: it is never overdrawn.
+    """How many more prompts the budget pays for, however long their responses.
 
-    `asked` prompts and `spent` tokens are gone.
+    `asked` prompts and `spent` tokens are gone. No response overdraws it; what a host bills for attempts that
+    failed or timed out, of which it says nothing, does not count.
     """
     room = [sys.maxsize]
     if config.budget_samples is not None:
@@ -200,16 +172,14 @@ def affordable(config: TeacherConfig, asked: int, spent: int) -> int:
     return max(0, min(room))
 
 
-def _cost(row: Row, config: TeacherConfig) -> int:
-    """Tokens; all that it may have taken where the server did not say."""
-    return int(row["n_tokens"]) or (0 if row["no_response"] else config.max_new_tokens)
-
-
 def _used(params: Params) -> dict[str, Any]:
-    """The parameters that decide what is in a shard."""
+    """The parameters that decide what is in a shard.
+
+    The verifier's are not among them: what it gave no verdict on is judged again, with the time-out of then.
+    """
     return params.model_dump(
         mode="json",
-        include={"seed": True, "threads": True, "rollout": True, "teacher": True, "verifier": {"timeout_s"}},
+        include={"seed": True, "threads": True, "rollout": True, "teacher": True},
         # What is kept of the responses is decided afterwards.
         exclude={"teacher": {"endpoint": HOW, "keep": True}},
     )

@@ -3,7 +3,7 @@
 from hpt_core.config.base import Config, Fraction, Positive, PositiveFloat
 from hpt_core.config.benchmarks import BENCHMARKS, Benchmark
 from hpt_core.config.curation import CurateConfig, DecontaminationConfig, Script
-from hpt_core.config.data import Choice, ExpertSource, PromptSource
+from hpt_core.config.data import Choice, ExpertSource, Keep, PromptSource
 from hpt_core.config.endpoint import EndpointConfig
 from hpt_core.config.policy import (
     EvaluateConfig,
@@ -41,6 +41,7 @@ __all__ = [
     "GateConfig",
     "HintConfig",
     "KLConfig",
+    "Keep",
     "LoraConfig",
     "MixSchedule",
     "OptimizerConfig",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hpt_core.config.base import Config, Fraction, Positive
+from hpt_core.config.benchmarks import BENCHMARKS
 from hpt_core.config.data import PromptSource
 
 Script = Literal[
@@ -16,7 +17,8 @@ Script = Literal[
 
 
 class DecontaminationConfig(Config):
-    """When a training prompt is a benchmark problem, numbers aside (`hpt_core.data.decontamination`)."""
+    """When a training prompt is a problem of `curate.benchmarks`, numbers aside
+    (`hpt_core.data.decontamination`)."""
 
     gram: Positive = 8
     """Words of a gram."""
@@ -27,6 +29,23 @@ class DecontaminationConfig(Config):
     do for texts that are the same but for their numbers, and for the beginning of a problem."""
     max_problems: Positive = 5
     """A gram of more benchmark problems than this is the wording of a task and counts for none."""
+    against: list[PromptSource] = Field(default_factory=list)
+    """Problems to compare with beside those of `curate.benchmarks`, never to evaluate on: each a registered
+    benchmark by its name, a file with a column `problem` by its path, or a source (it needs no answers)."""
+
+    @field_validator("against", mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        return [_compared(entry) for entry in given] if isinstance(given, list) else given
+
+
+def _compared(given: Any) -> Any:
+    if isinstance(given, str):
+        given = {"name": given, "benchmark" if given in BENCHMARKS else "file": given}
+    if not isinstance(given, dict) or given.keys() & {"benchmark", "reasoning_gym"}:
+        return given
+    columns = {"problem": "problem"} | (given.get("columns") or {})
+    return {"answer_kind": "exact"} | given | {"columns": {"answer": columns["problem"]} | columns}
 
 
 class CurateConfig(Config):
@@ -37,12 +56,16 @@ class CurateConfig(Config):
     min_problem_chars: Positive = 1
     max_problem_chars: Positive
     scripts: Annotated[list[Script], Field(min_length=1)] | None = None
-    """Scripts that the letters of a training problem are in; null: any."""
+    """Scripts that the letters of a training problem are in; null: any. Languages of one script, such as
+    English and French, are not told apart."""
     near_duplicates: Annotated[Fraction, Field(gt=0)] | None = 0.8
     """Jaccard similarity from which only one is kept of two prompts with the same figures and answer; null:
     both are."""
     decontamination: DecontaminationConfig = DecontaminationConfig()
     benchmarks: Annotated[dict[str, list[PromptSource]], Field(min_length=1)]
+    incomplete: dict[str, Positive] = Field(default_factory=dict)
+    """Benchmark -> rows that it may be short of because they cannot be read or judged; the others, of
+    none."""
 
     @model_validator(mode="after")
     def _range(self) -> CurateConfig:
@@ -51,4 +74,13 @@ class CurateConfig(Config):
                 f"min_problem_chars {self.min_problem_chars} is above max_problem_chars "
                 f"{self.max_problem_chars}; lower the one or raise the other"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _names(self) -> CurateConfig:
+        if unknown := sorted(self.incomplete.keys() - self.benchmarks.keys()):
+            raise ValueError(f"incomplete names {unknown}; benchmarks has {list(self.benchmarks)}")
+        compared = [source.name for source in self.decontamination.against]
+        if twice := sorted(self.benchmarks.keys() & set(compared)):
+            raise ValueError(f"decontamination.against repeats {twice} of benchmarks; remove them there")
         return self

@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +30,13 @@ from hpt_core.types import Prompt
 BATCH = 256
 """Prompts whose fingerprints are computed together."""
 
-RULES: tuple[Rule, ...] = ("same_text", "same_wording", "beginning", "inside", "shared_grams")
+RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 @dataclass
 class Prompts:
-    """Prompts to train on, but for those that stand in a benchmark, and their fingerprints."""
+    """Prompts to train on, but for those that are a benchmark problem with its own numbers, and their
+    fingerprints."""
 
     spool: Spool
     bands: Bands
@@ -52,22 +54,22 @@ class Prompts:
 
 
 def gather(config: CurateConfig, index: Index, ledger: Ledger, found: Prompts) -> None:
-    """Read the training sources; what is in a benchmark as it stands goes at once."""
+    """Read the training sources; a benchmark problem with its own numbers goes at once."""
     rows = admitted("train", config.train, training_filters(config), ledger, lambda row: None)
     while batch := list(islice(rows, BATCH)):
         wordings = [wording(prompt.problem) for _, prompt in batch]
         matches = index.match([prompt.problem for _, prompt in batch], wordings)
-        left = [at for at, match in enumerate(matches) if match is None or match.rule != "same_text"]
-        for at, match in enumerate(matches):
-            if match is not None and match.rule == "same_text":
-                known, row = index.known[match.problem], batch[at][0]
-                ledger.drop("train", row.reject("in_benchmark", f"stands in benchmark {known.benchmark!r}"))
-                ledger.contaminated(known, match, row.source, row.where, row.values["problem"])
-        for at in left:
-            row, prompt = batch[at]
+        left = [at for at, match in enumerate(matches) if not (match and match.with_numbers)]
+        for (row, prompt), match in zip(batch, matches, strict=True):
+            if match and match.with_numbers:
+                known = index.known[match.problem]
+                reason = "in_benchmark" if match.rule == "same_text" else "near_benchmark"
+                ledger.drop("train", row.reject(reason, _told(match, known)))
+                ledger.contaminated(known, match, row.source, row.where, prompt.problem)
+                continue
             found.spool.add(row, prompt)
             found.ids.append(int(prompt.prompt_id, 16))
-            match = matches[at] or Match(-1, "same_text", 0.0)
+            match = match or Match(-1, "same_text", 0.0)
             found.match.append(match.problem)
             found.rule.append(RULES.index(match.rule))
             found.overlap.append(match.overlap)
@@ -77,14 +79,19 @@ def gather(config: CurateConfig, index: Index, ledger: Ledger, found: Prompts) -
             found.bands.add(band_keys(*words, np.array(twins, dtype=np.uint64)))
 
 
-def compare(config: CurateConfig, index: Index, ledger: Ledger, found: Prompts) -> Repeats:
-    """Decide on benchmark matches, then on repeats among what they leave."""
-    size = len(found.spool)
-    match = np.array(found.match, dtype=np.int32)
-    found.template = index.templates(match[match >= 0], size)
+def mark_templates(index: Index, ledger: Ledger, found: Prompts) -> None:
+    """Decide which benchmark problems are templates: copies of a leak make it none."""
+    _, first = np.unique(np.array(found.ids, dtype=np.uint64), return_index=True)
+    match = np.array(found.match, dtype=np.int32)[first]
+    found.template = index.templates(match[match >= 0], len(first))
     ledger.templates([index.known[at] for at in sorted(found.template)])
+
+
+def mark_repeats(config: CurateConfig, found: Prompts) -> Repeats:
+    """Decide on repeats among what benchmark matches leave."""
+    match = np.array(found.match, dtype=np.int32)
     alive: npt.NDArray[np.bool_] = (match < 0) | np.isin(match, sorted(found.template))
-    repeats = Repeats(size)
+    repeats = Repeats(len(found.spool))
     mark_exact(repeats, np.array(found.ids, dtype=np.uint64), alive, found.spool)
     if config.near_duplicates is not None:
         mark_near(repeats, found.bands, alive, found.spool, config.near_duplicates)
@@ -127,9 +134,10 @@ def kept(found: Prompts, repeats: Repeats, dev: set[int], index: Index, ledger: 
 
 def _told(match: Match, known: Known) -> str:
     what = {
+        "same_text": "is",
+        "inside": "holds",
         "same_wording": "the same but for its numbers as",
         "beginning": "the beginning of",
-        "inside": "holds",
         "shared_grams": f"shares {match.overlap:.0%} of the shorter one's word grams with",
     }[match.rule]
     return f"{what} prompt {known.prompt_id} of benchmark {known.benchmark!r}: {known.problem[:120]!r}"

@@ -56,6 +56,7 @@ def groups(config: CurateConfig) -> Iterator[tuple[str, str, Sequence[PromptSour
     yield "train", "curate.train", config.train
     for name, sources in config.benchmarks.items():
         yield f"benchmark:{name}", f"curate.benchmarks.{name}", sources
+    yield "against", "curate.decontamination.against", config.decontamination.against
 
 
 def answer_kind(source: PromptSource) -> str:

@@ -6,8 +6,8 @@ quarantine.parquet under the name of the filter, in this order:
 
     what cannot be read       see `sources` and `formats`
     of the row alone          see `filters`, and unreadable_answer
-    in_benchmark              a benchmark problem as it stands (`decontamination`)
-    near_benchmark            with other numbers, cut short, or inside a longer prompt
+    in_benchmark              a problem of `curate.benchmarks` or `decontamination.against` as it stands
+    near_benchmark            with other numbers, cut short, or inside a longer prompt (`decontamination`)
     conflicting_answers       one problem, several answers: none is kept (`duplicates`)
     duplicate                 all but the first
     near_duplicate            all but the first
@@ -17,25 +17,28 @@ quarantine.parquet under the name of the filter, in this order:
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from hpt_core.config import CurateConfig
 from hpt_core.data import contract, tables
-from hpt_core.data.candidates import Prompts, compare, draw_dev, gather, kept, repeated
-from hpt_core.data.decontamination import Index, Known
-from hpt_core.data.duplicates import Bands, Repeats, mark_exact
-from hpt_core.data.filters import benchmark_filters
-from hpt_core.data.intake import admitted
+from hpt_core.data.candidates import (
+    Prompts,
+    draw_dev,
+    gather,
+    kept,
+    mark_repeats,
+    mark_templates,
+)
+from hpt_core.data.decontamination import Index
+from hpt_core.data.duplicates import Bands
+from hpt_core.data.held_out import read_against, read_benchmarks
 from hpt_core.data.ledger import Ledger
 from hpt_core.data.problems import normalise, prompt_id
 from hpt_core.data.shingles import BANDS
-from hpt_core.data.sources import Row
 from hpt_core.data.splits import Splits, check_disjoint
 from hpt_core.data.spool import Spool
 from hpt_core.errors import InputError
@@ -48,21 +51,22 @@ def curate(config: CurateConfig, seed: int, out: Path) -> dict[str, Any]:
     """Write train, dev, benchmarks and quarantine.parquet to `out` and return the report.
 
     Memory does not grow with the rows but for their fingerprints; what is on its way lies in temporary
-    files in `out`. Raises InputError where a source cannot be read, too little is left, or the splits
-    overlap; then nothing is written.
+    files in `out`. Raises InputError where a source cannot be read, a benchmark lacks rows, too little is
+    left, or the splits overlap; then nothing is written.
     """
     unused = contract.check(config)
     with ExitStack() as stack:
         add = stack.enter_context(tables.writing(out / "quarantine.parquet", tables.QUARANTINE))
         ledger = Ledger(lambda reject: add(reject.quarantine("curate")))
         scratch = partial(_scratch, out)
-        benchmarks, known = _benchmarks(config, ledger, scratch)
-        index = Index(known, config.decontamination)
+        benchmarks, known = read_benchmarks(config, ledger, scratch)
+        index = Index(known + read_against(config, ledger), config.decontamination)
         ledger.checked(index)
         bands = [stack.enter_context(scratch()) for _ in range(BANDS)]
         found = Prompts(Spool(stack.enter_context(scratch())), Bands(bands))
         gather(config, index, ledger, found)
-        repeats = compare(config, index, ledger, found)
+        mark_templates(index, ledger, found)
+        repeats = mark_repeats(config, found)
         dev = draw_dev(found, repeats, config.dev_size, seed)
         splits = Splits()
         for prompt in (prompt for prompts in benchmarks.values() for prompt in prompts):
@@ -75,7 +79,12 @@ def curate(config: CurateConfig, seed: int, out: Path) -> dict[str, Any]:
             splits.check("train", prompt)
             keep(tables.as_row(prompt))
             trained += 1
-        _check_sizes(config, trained, benchmarks, ledger)
+        if not trained:
+            names = [source.name for source in config.train]
+            raise InputError(
+                f"no prompt is left to train on from {names} beside those for dev: "
+                f"{ledger.counts()['train']}; give more rows, or lower curate.dev_size"
+            )
         held_back = (tables.as_row(found.spool[at].prompt) for at in dev)
         tables.write(out / "dev.parquet", held_back, tables.PROMPTS)
         tables.write(out / "benchmarks.parquet", _rows(benchmarks), tables.BENCHMARKS)
@@ -87,6 +96,7 @@ def curate(config: CurateConfig, seed: int, out: Path) -> dict[str, Any]:
     }
     return {
         "sources": ledger.counts(),
+        "benchmarks": ledger.benchmarks(),
         "content": ledger.content(),
         "unused_columns": unused,
         "contamination": ledger.contamination(),
@@ -106,51 +116,3 @@ def _rows(benchmarks: Mapping[str, Sequence[Prompt]]) -> Iterator[dict[str, Any]
     for name, prompts in benchmarks.items():
         for prompt in prompts:
             yield tables.as_row(prompt) | {"benchmark": name}
-
-
-def _benchmarks(
-    config: CurateConfig, ledger: Ledger, scratch: Callable[[], AbstractContextManager[BinaryIO]]
-) -> tuple[dict[str, list[Prompt]], list[Known]]:
-    """The prompts of each benchmark, and every problem that was read, whatever became of its row."""
-    prompts: dict[str, list[Prompt]] = {}
-    known: list[Known] = []
-    for name, sources in config.benchmarks.items():
-
-        def seen(row: Row, name: str = name) -> None:
-            problem = row.values["problem"]
-            known.append(Known(name, prompt_id(problem), problem))
-
-        group = f"benchmark:{name}"
-        with scratch() as file:
-            spool = Spool(file)
-            for row, prompt in admitted(group, sources, benchmark_filters(config), ledger, seen):
-                spool.add(row, prompt)
-            ids = np.array([int(entry.prompt.prompt_id, 16) for entry in spool], dtype=np.uint64)
-            repeats = Repeats(len(spool))
-            mark_exact(repeats, ids, np.ones(len(spool), np.bool_), spool)
-            prompts[name] = []
-            for at, entry in enumerate(spool):
-                if repeats.reason[at]:
-                    ledger.drop(group, repeated(entry, at, repeats, spool))
-                else:
-                    ledger.keep(group, entry.prompt.source)
-                    prompts[name].append(entry.prompt)
-    return prompts, known
-
-
-def _check_sizes(
-    config: CurateConfig, trained: int, benchmarks: Mapping[str, Sequence[Prompt]], ledger: Ledger
-) -> None:
-    counts = ledger.counts()
-    if not trained:
-        names = [source.name for source in config.train]
-        raise InputError(
-            f"no prompt is left to train on from {names} beside those for dev: {counts['train']}; "
-            f"give more rows, or lower curate.dev_size"
-        )
-    for name, prompts in benchmarks.items():
-        if not prompts:
-            raise InputError(
-                f"benchmark {name!r} has no usable prompt: {counts[f'benchmark:{name}']}; correct "
-                f"curate.benchmarks.{name} in params.yaml"
-            )

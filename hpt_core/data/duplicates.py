@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpt_core.data.problems import same_answer
-from hpt_core.data.shingles import BANDS, Hashes, Rows, jaccard, shingle_set
+from hpt_core.data.shingles import BANDS, Hashes, Places, jaccard, shingle_set
 from hpt_core.data.spool import Spool
 from hpt_core.data.wording import wording
 
@@ -32,7 +32,7 @@ class Repeats:
     size: int
     reason: npt.NDArray[np.int8] = field(init=False)
     """0, or 1 + the place in REASONS."""
-    partner: Rows = field(init=False)
+    partner: Places = field(init=False)
     """The one that it repeats, or the first that has another answer."""
     similarity: npt.NDArray[np.float32] = field(init=False)
 
@@ -114,7 +114,7 @@ def mark_near(
                 refused[at] = other
 
 
-def _pairs(keys: Hashes, rows: Rows) -> Iterator[Sequence[int]]:
+def _pairs(keys: Hashes, rows: Places) -> Iterator[Sequence[int]]:
     """(row, first with its key, nearest before it with its key), in the order of rows."""
     order, same = _sorted(keys, rows)
     at = np.flatnonzero(same) + 1
@@ -124,7 +124,7 @@ def _pairs(keys: Hashes, rows: Rows) -> Iterator[Sequence[int]]:
         yield row.tolist()
 
 
-def _groups(keys: Hashes, rows: Rows) -> Iterator[Rows]:
+def _groups(keys: Hashes, rows: Places) -> Iterator[Places]:
     """The rows that share a key with another one, in their order, group by group."""
     order, same = _sorted(keys, rows)
     inside = np.concatenate(([False], same)) | np.concatenate((same, [False]))
@@ -136,7 +136,7 @@ def _groups(keys: Hashes, rows: Rows) -> Iterator[Rows]:
         yield order[begin:end]
 
 
-def _sorted(keys: Hashes, rows: Rows) -> tuple[Rows, npt.NDArray[np.bool_]]:
+def _sorted(keys: Hashes, rows: Places) -> tuple[Places, npt.NDArray[np.bool_]]:
     """`rows` by key and then by place; for each but the first, whether it has the key of the one before."""
     order = rows[np.argsort(keys[rows], kind="stable")]
     by_key = keys[order]

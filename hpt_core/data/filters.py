@@ -33,23 +33,27 @@ class Filter:
     """(problem, answer) -> what is wrong."""
 
 
-def benchmark_filters(config: CurateConfig) -> tuple[Filter, ...]:
-    """For problems to evaluate on."""
-    return (
-        Filter("empty_problem", lambda problem, _: None if problem else "the problem is empty"),
-        Filter("empty_answer", lambda _, answer: None if answer else "the answer is empty"),
-        Filter("problem_too_short", lambda problem, _: _too_short(problem, config.min_problem_chars)),
-        Filter("problem_too_long", lambda problem, _: _too_long(problem, config.max_problem_chars)),
-    )
+FILLED_IN = (
+    Filter("empty_problem", lambda problem, _: None if problem else "the problem is empty"),
+    Filter("empty_answer", lambda _, answer: None if answer else "the answer is empty"),
+)
+"""For problems to evaluate on, which are taken as they are."""
 
 
 def training_filters(config: CurateConfig) -> tuple[Filter, ...]:
-    """For problems to train on: those of a benchmark, and its script."""
+    """For problems to train on."""
+    lengths = (
+        Filter("problem_too_short", lambda problem, _: _too_short(problem, config.min_problem_chars)),
+        Filter("problem_too_long", lambda problem, _: _too_long(problem, config.max_problem_chars)),
+    )
     scripts = config.scripts
     if scripts is None:
-        return benchmark_filters(config)
-    wanted = Filter("other_script", lambda problem, _: _other_script(problem, scripts))
-    return (*benchmark_filters(config), wanted)
+        return FILLED_IN + lengths
+    return (
+        *FILLED_IN,
+        *lengths,
+        Filter("other_script", lambda problem, _: _other_script(problem, scripts)),
+    )
 
 
 def _too_short(problem: str, least: int) -> str | None:

@@ -14,6 +14,8 @@ PAIRS = 200
 """Matched pairs that the report shows; the quarantine has all of them."""
 SHOWN = 200
 """Characters of a problem in a pair."""
+EXAMPLES = 5
+"""Rejects of a group that an error shows."""
 
 
 class Ledger:
@@ -24,6 +26,7 @@ class Ledger:
         self._read: dict[str, Counter[str]] = {}
         self._kept: Counter[tuple[str, str]] = Counter()
         self._dropped: dict[tuple[str, str], Counter[str]] = {}
+        self._examples: dict[str, list[str]] = {}
         self._content: dict[tuple[str, str], hashlib._Hash] = {}
         self._found: dict[str, Counter[str]] = {}
         self._problems: dict[str, int] = {}
@@ -49,6 +52,9 @@ class Ledger:
         self._dropped[group, reject.source][reject.reason] += 1
         self.quarantined += 1
         self._quarantine(reject)
+        examples = self._examples.setdefault(group, [])
+        if reject.reason != "duplicate" and len(examples) < EXAMPLES:
+            examples.append(f"{reject.file}:{reject.line}: {reject.reason}: {reject.detail}")
 
     def checked(self, index: Index) -> None:
         """The benchmark problems that training prompts are compared with."""
@@ -82,6 +88,24 @@ class Ledger:
                 assert read == kept + dropped.total(), f"{group}, source {name}: a row went uncounted"
                 report[group][name] = {"in": read, "kept": kept, "dropped": dict(sorted(dropped.items()))}
         return report
+
+    def benchmarks(self) -> dict[str, Any]:
+        """By benchmark: rows read, kept, merged with an equal one, and left out, by reason."""
+        report: dict[str, Any] = {}
+        for group, sources in self.counts().items():
+            if (name := group.removeprefix("benchmark:")) != group:
+                left_out = Counter[str]()
+                for counts in sources.values():
+                    left_out.update(counts["dropped"])
+                merged = left_out.pop("duplicate", 0)
+                rows, kept = (sum(counts[key] for counts in sources.values()) for key in ("in", "kept"))
+                report[name] = {"rows": rows, "kept": kept, "merged": merged}
+                report[name]["left_out"] = dict(sorted(left_out.items()))
+        return report
+
+    def examples(self, group: str) -> list[str]:
+        """The first EXAMPLES rows of a group that were dropped, but for duplicates, and why."""
+        return self._examples.get(group, [])
 
     def content(self) -> dict[str, dict[str, str]]:
         """By group and source, a hash of the rows as they were read: another one under the same name is

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Hashes = npt.NDArray[np.uint64]
-Rows = npt.NDArray[np.int64]
+Places = npt.NDArray[np.int64]
 
 SHINGLE = 3
 """Words of a shingle, of which near duplicates share most."""
@@ -48,7 +48,7 @@ def _powers(base: int, capacity: int) -> Hashes:
     return np.multiply.accumulate(factors)
 
 
-def word_hashes(texts: Sequence[str]) -> tuple[Hashes, Rows]:
+def word_hashes(texts: Sequence[str]) -> tuple[Hashes, Places]:
     """[N] hashes of all words, and [D + 1] where each text's begin; `texts` as `wording` gives them."""
     lengths = np.array([text.count(" ") + 1 if text else 0 for text in texts], dtype=np.int64)
     data = np.frombuffer("".join(f"{text} " for text in texts if text).encode(), dtype=np.uint8)
@@ -63,7 +63,7 @@ def word_hashes(texts: Sequence[str]) -> tuple[Hashes, Rows]:
     return mix((sums[ends] - sums[starts]) * _powers(_INVERSE, capacity)[starts]), offsets
 
 
-def beginning_hashes(words: Hashes, offsets: Rows) -> Hashes:
+def beginning_hashes(words: Hashes, offsets: Places) -> Hashes:
     """[N] hashes: of the words of a text up to and including each one."""
     sums = np.zeros(len(words) + 1, dtype=np.uint64)
     capacity = 1 << len(sums).bit_length()
@@ -72,7 +72,7 @@ def beginning_hashes(words: Hashes, offsets: Rows) -> Hashes:
     return mix((sums[1:] - sums[starts]) * _powers(_INVERSE, capacity)[starts])
 
 
-def gram_hashes(words: Hashes, offsets: Rows, size: int) -> tuple[Hashes, Rows]:
+def gram_hashes(words: Hashes, offsets: Places, size: int) -> tuple[Hashes, Places]:
     """[M] hashes of the runs of `size` words in each text, and [D + 1] where each text's begin.
 
     A text of fewer words has one gram, the whole text; one without words has none.
@@ -91,7 +91,7 @@ def gram_hashes(words: Hashes, offsets: Rows, size: int) -> tuple[Hashes, Rows]:
     return mix(grams), begins
 
 
-def band_keys(words: Hashes, offsets: Rows, twins: Hashes) -> Hashes:
+def band_keys(words: Hashes, offsets: Places, twins: Hashes) -> Hashes:
     """[BANDS, D] keys; two texts that share one are candidates for near duplicates.
 
     `twins` [D] takes part in every key, so that texts which differ there never meet. A text without

@@ -97,8 +97,8 @@ EVALUATION = _schema(
     finish_reason=TEXT,
     n_tokens=INT,
 )
-JUDGING = EVALUATION.set(EVALUATION.get_field_index("correct"), pa.field("correct", FLAG, nullable=True))
-"""EVALUATION while it is being made; correct is null where there is no verdict yet."""
+JUDGING = EVALUATION.append(pa.field("no_verdict", TEXT))
+"""EVALUATION while it is being made; no_verdict says why there is none yet."""
 QUARANTINE = _schema(stage=TEXT, source=TEXT, file=TEXT, line=INT, reason=TEXT, detail=TEXT, row=TEXT)
 
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-from hpt_core.config import Sampling
+from hpt_core.config import Keep, Sampling
 from hpt_core.data.admission import Admission, Candidate, Provenance, judge
 from hpt_core.data.rows import Reject, Row
 from hpt_core.data.tally import Ingested, Tally
 from hpt_core.types import Completion, Prompt, Responses, Verdict
-
-Keep = Literal["shortest", "all"]
-"""Which correct samples of a prompt become trajectories: the one of the fewest tokens, of equals the first;
-or each, for arms to choose from."""
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,13 @@ _SPELLED = """
 """
 _NUMBER_WORDS = frozenset(_SPELLED.split())
 # Scripts without spaces have a word a character.
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_\u3040-\u30ff\u3400-\u9fff]+|\d+(?:[.,]\d+)*")
+_LETTER = r"[^\W\d_\u3040-\u30ff\u3400-\u9fff]"
+_WORD = re.compile(rf"[\u3040-\u30ff\u3400-\u9fff]|{_LETTER}+|\d+(?:[.,]\d+)*")
 # A hyphen between letters joins words; elsewhere it is a sign.
 _FIGURE = re.compile(
     r"\d+(?:[.,]\d+)*|(?<![^\W\d_])-|-(?![^\W\d_])"
     r"|[+*/^=<>%\u00b1\u00b7\u00d7\u00f7\u2212\u2260-\u2265]"
+    rf"|(?<!{_LETTER})(?:{'|'.join(_SPELLED.split())})(?!{_LETTER})"
 )
 
 
@@ -46,11 +48,14 @@ def telling(words: set[str]) -> int:
     return sum(len(word) > 1 or not word.isascii() for word in words)
 
 
+def numbers(text: str) -> set[str]:
+    """The different numbers in `text`, as digits."""
+    return {word for word in _WORD.findall(text) if word[0].isdigit()}
+
+
 def figures(problem: str) -> list[str]:
     """Numbers, number words and operators in their order: what makes another problem of the same words."""
-    text = normalise(problem).casefold()
-    spelled = [word for word in _WORD.findall(text) if word in _NUMBER_WORDS]
-    return [figure.replace(",", "") for figure in _FIGURE.findall(text)] + spelled
+    return [figure.replace(",", "") for figure in _FIGURE.findall(normalise(problem).casefold())]
 
 
 def answer_key(answer: str) -> str:

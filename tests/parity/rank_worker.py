@@ -181,7 +181,7 @@ def main(folder: Path) -> None:
     (folder / f"sums.{ranks.index}").write_text(json.dumps(sums))
     if ranks.main:
         save_file(results, folder / "gradients.safetensors")
-    leave()
+    leave(ranks)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from hpt_core.model import load_policy, save_policy
 from hpt_core.rollout.hf import HFEngine
 from hpt_core.types import Verdict
 from hpt_core.verifier import VerifierPool
-from pipelines import evaluate, rollouts
+from pipelines import evaluate, judging, rollouts
 from pipelines.params import Params, load_params
 
 REPO = Path(__file__).parents[2]
@@ -337,7 +337,8 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         built.append(params.verifier.timeout_s)
         return VerifierPool(1, params.verifier.timeout_s, grade_slowly)
 
-    monkeypatch.setattr(evaluate, "build_verifier", build)
+    for module in (evaluate, judging):
+        monkeypatch.setattr(module, "build_verifier", build)
     return built
 
 
@@ -376,7 +377,7 @@ def test_evaluation_ends_without_a_verdict_only_when_all_else_is_done(
     assert not Path("metrics/eval/base.json").exists() and not Path("data/eval/base.parquet").exists()
     kept = [row for path in Path(KEPT["evaluate_base"]).glob("*/[0-9]*.parquet") for row in tables.read(path)]
     assert len(kept) == 4 * 15 and all(row["response"] for row in kept)
-    silent = {(row["benchmark"], row["prompt_id"]) for row in kept if row["correct"] is None}
+    silent = {(row["benchmark"], row["prompt_id"]) for row in kept if row["no_verdict"]}
     assert silent == {(benchmark, prompt_id)}
     asked.clear()
     assert again("evaluate_base", with_timeout(SECONDS * 2)) == expected["evaluate_base"]
@@ -387,7 +388,8 @@ def test_more_failures_than_an_error_can_name(
     project: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = Slow()
-    monkeypatch.setattr(evaluate, "build_verifier", lambda params: slow)
+    for module in (evaluate, judging):
+        monkeypatch.setattr(module, "build_verifier", lambda params: slow)
     with pytest.raises(
         VerifierError, match=r"(?s)^36 of the responses .*benchmark two.*: slow\nand 31 more$"
     ):
@@ -423,9 +425,20 @@ def test_each_benchmark_has_its_number_of_samples(
         mine = [row for row in rows if row["benchmark"] == name]
         assert len(mine) == entry["n_prompts"] * expected[name]
         assert entry["pass_curve"][-1]["k"] == expected[name]
-    said = [record.getMessage() for record in caplog.records if "published results" in record.getMessage()]
-    ours = "one: samples, temperature, top_p are (3, 0.6, 0.95); "
-    assert said == ([ours + "published results on aime24 have (32, 0.6, 0.95)"] if samples else [])
+    theirs = {"k": 32, "temperature": 0.6, "top_p": 0.95}
+    assert metrics["one"]["published"] == {"aime24": theirs}
+    assert metrics["two"]["published"] == {"gsm8k": theirs | {"k": 1}}
+    assert (metrics["one"]["as_published"], metrics["two"]["as_published"]) == (samples is None, True)
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    ours = f"one is asked with {theirs | {'k': 3}}, in published results on aime24 with {theirs}"
+    assert said == ([ours] if samples else [])
+
+
+def test_a_benchmark_of_our_own_is_compared_with_nothing_published(project: Path) -> None:
+    run_stage(load_params(), "evaluate_base")
+    metrics = json.loads(Path("metrics/eval/base.json").read_text())
+    assert metrics.keys() == {"one", "two"}
+    assert not any("published" in key for entry in metrics.values() for key in entry)
 
 
 def test_benchmarks_of_another_curation_are_refused(project: Path) -> None:

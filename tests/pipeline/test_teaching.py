@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from every_stage import run_stage
+from slow_grading import SECONDS, SLOW_GOLD, grade_slowly
 
 from hpt_core.config import OptimizerConfig, PromptSource, WarmStart
 from hpt_core.data import tables
@@ -25,8 +27,9 @@ from hpt_core.model import save_policy
 from hpt_core.rollout.hf import HFEngine
 from hpt_core.seeds import derive
 from hpt_core.types import Prompt
+from hpt_core.verifier import VerifierPool
 from hpt_core.warm_start import build_policy
-from pipelines import experts
+from pipelines import experts, judging
 from pipelines.params import Params, load_params
 
 REPO = Path(__file__).parents[2]
@@ -243,6 +246,88 @@ def test_a_server_without_counts_is_taken_to_have_used_all(
     server.faults = {p.problem: [faults.body(json.dumps(reply).encode())] * SAMPLES for p in PROMPTS}
     run(project(budget_tokens=60))
     assert len(server.requests) == 2 * SAMPLES
+    assert report()["generated_tokens"] == 60, "what the budget was charged with"
+
+
+def test_what_is_no_response_is_charged_as_well_unless_it_was_refused(
+    project: Callable[..., Params], server: Any, faults: Any
+) -> None:
+    choices = [{"finish_reason": "content_filter", "message": {"content": "4"}}]
+    filtered = faults.body(json.dumps({"choices": choices}).encode())
+    too_long = faults.status(400, {"error": {"message": "maximum context length is 8 tokens"}})
+    server.faults = {HARDEST[0]: [too_long] * SAMPLES, HARDEST[1]: [filtered] * SAMPLES}
+    run(endpoint_with(project(budget_tokens=60), concurrency=1))
+    assert order(server)[:2] == HARDEST[:2]
+    spent = sum(
+        {HARDEST[0]: 0, HARDEST[1]: 10}.get(problem, len(answer(body)[0].split()) + 1)
+        for body in server.requests
+        for problem in [body["messages"][-1]["content"]]
+    )
+    counts = report()
+    assert counts["dropped"]["no_response"] == 2 * SAMPLES
+    assert 30 < counts["generated_tokens"] == spent <= 60
+
+
+def test_a_prompt_that_no_arm_can_train_on_is_not_asked(project: Callable[..., Params], server: Any) -> None:
+    params = project()
+    problem = "0 + 3 = " + "1 + " * 60 + "0 ="
+    long = Prompt(prompt_id(problem), problem, "63", "exact", "sums", "mit")
+    prompts = [*PROMPTS[:4], long, *PROMPTS[4:]]
+    tables.write(Path("data/prompts/train.parquet"), map(tables.as_row, prompts), tables.PROMPTS)
+    run(params)
+    assert sorted(order(server)) == sorted(HARDEST)
+    bad = tables.read(Path("data/experts/quarantine.parquet"))
+    told = [row for row in bad if row["reason"] == "prompt_too_long"]
+    assert [(row["stage"], row["line"], row["row"]) for row in told] == [("experts", 5, problem)]
+    assert "raise rollout.max_prompt_tokens (60)" in told[0]["detail"]
+    assert (report()["unasked"], report()["in"]) == (0, SAMPLES * N)
+
+
+@pytest.fixture
+def pools(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Time-outs of the verifiers that the stage builds; all take SECONDS over answers to one prompt."""
+    built: list[float] = []
+
+    def build(params: Params) -> VerifierPool:
+        built.append(params.verifier.timeout_s)
+        return VerifierPool(2, params.verifier.timeout_s, grade_slowly)
+
+    for module in (experts, judging):
+        monkeypatch.setattr(module, "build_verifier", build)
+    return built
+
+
+def with_timeout(params: Params, seconds: float) -> Params:
+    verifier = params.verifier.model_copy(update={"timeout_s": seconds})
+    return params.model_copy(update={"verifier": verifier})
+
+
+def test_what_was_paid_for_is_judged_again_with_ten_times_the_time(
+    project: Callable[..., Params],
+    server: Any,
+    pools: list[float],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    params = project()
+    expected = run(with_timeout(params, SECONDS * 5))
+    assert run(with_timeout(params, SECONDS / 2)) == expected
+    assert pools == [SECONDS * 5, SECONDS * 50, SECONDS / 2, SECONDS * 5]
+    assert not [record for record in caplog.records if record.levelno == logging.WARNING]
+
+    assert run(with_timeout(params, SECONDS / 20)) != expected
+    assert report()["dropped"]["verifier_error"] == SAMPLES, "and nothing is made of them"
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(said) == 1 and said[0].startswith(
+        "3 responses of the teacher have no verdict, not even with 1 s"
+    )
+    silent = [
+        json.loads(row["row"])["prompt_id"]
+        for row in tables.read(Path("data/experts/quarantine.parquet"))
+        if row["reason"] == "verifier_error"
+    ]
+    assert set(silent) == {prompt.prompt_id for prompt in PROMPTS if prompt.answer == SLOW_GOLD}
+    assert run(with_timeout(params, SECONDS * 5)) == expected
+    assert len(server.requests) == SAMPLES * N, "the server was asked once"
 
 
 def test_refused_prompts_are_quarantined_and_the_rest_goes_on(

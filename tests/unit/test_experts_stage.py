@@ -83,7 +83,7 @@ def project(policy: LoadedPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return tmp_path
 
 
-def test_every_row_is_accounted_for(project: Path) -> None:
+def test_every_row_is_accounted_for(project: Path, caplog: pytest.LogCaptureFixture) -> None:
     report = experts.run(load_params(), Inputs(), Path("data/experts"))["report"]
     rows = tables.read(Path("data/experts/experts.parquet"), tables.EXPERTS)
     quarantine = tables.read(Path("data/experts/quarantine.parquet"), tables.QUARANTINE)
@@ -96,6 +96,7 @@ def test_every_row_is_accounted_for(project: Path) -> None:
     # Five samples of five rows: the held-back prompt's, then what the crowd has said, and what is wrong.
     assert report["staff"]["dropped"] == {"unknown_prompt": 5, "duplicate": 4, "rejected_by_verifier": 4}
     assert report["staff"]["contradicts"] == {"marked_right_but_wrong": 1, "marked_wrong_but_right": 1}
+    assert "staff: by the verifier 1 of its marks of right are wrong, and 1 of wrong are right" in caplog.text
     assert report["shady"]["dropped"] == {"unknown_prompt": 1, "license": 4}
     assert len({counts["content"] for counts in report.values()}) == 3, "shady reads what the crowd wrote"
     [first] = [row for row in quarantine if row["reason"] == "duplicate" and row["line"] == 1]

@@ -153,24 +153,54 @@ def test_case_makes_a_different_problem_not_a_contradiction(prompts_of: Source, 
 
 
 def test_a_benchmark_problem_is_never_trained_on(jsonl: Callable[..., Path], prompts_of: Source) -> None:
-    # The third is too long for the benchmark itself, and still no problem to train on.
+    # The third is too long to train on, which a benchmark may be.
     held = prompts_of(
         "held", ("What is 3 plus 1?", "4"), ("WHAT IS 7 PLUS 1", "8"), (f"Long {'x' * 300}", "1")
     )
     train = prompts_of("train", *FILLER, (f"long {'x' * 300}", "1"), ("What is 3 plus 1?", "5"))
     result = run([train], [held], max_problem_chars=300)
-    held_back, *ours = reasons(result)
-    assert held_back == (3, "problem_too_long")
-    assert sorted(ours) == [
+    assert sorted(reasons(result)) == [
         (4, "in_benchmark"),
         (8, "in_benchmark"),
         (21, "problem_too_long"),
         (22, "in_benchmark"),
     ]
     assert not problems(result.kept) & {"What is 3 plus 1?", "What is 7 plus 1?"}
-    assert len(result.benchmarks["bench"]) == 2
+    assert len(result.benchmarks["bench"]) == 3
     longer = run([train], [held], max_problem_chars=305)
     assert (21, "in_benchmark") in reasons(longer)
+
+
+def test_a_benchmark_keeps_every_row(prompts_of: Source) -> None:
+    rows = [("1+1?", "2"), (f"Long {'x' * 300}", "1"), ("Сколько будет 2 + 2?", "4"), ("1+1?  ", "2")]
+    given = {"min_problem_chars": 10, "max_problem_chars": 40, "scripts": ["Latin"]}
+    result = run([prompts_of("t", *FILLER)], [prompts_of("held", *rows)], **given)
+    assert [prompt.problem for prompt in result.benchmarks["bench"]] == [problem for problem, _ in rows[:3]]
+    assert reasons(result) == [(4, "duplicate")]
+    assert result.report["benchmarks"] == {"bench": {"rows": 4, "kept": 3, "merged": 1, "left_out": {}}}
+
+
+def test_a_benchmark_that_lacks_rows_is_another_one(prompts_of: Source) -> None:
+    """It is refused unless its rows that cannot be used are counted in the parameters."""
+    whole = [(f"Half of {n}?", str(n)) for n in range(6)]
+    odd = [("Which?", " "), ("Odd?", "1"), ("Odd?", "2"), ("Half of 0?", "0")]
+    held, train = prompts_of("held", *whole, *odd), [prompts_of("t", *FILLER)]
+    with pytest.raises(InputError) as raised:
+        run(train, [held])
+    told = str(raised.value)
+    assert told.startswith("benchmark 'bench': 3 of 10 rows cannot be used")
+    assert "curate.incomplete: {bench: 3}" in told and f"{held.file}:7: empty_answer" in told
+    assert f"{held.file}:8: conflicting_answers" in told and "duplicate" not in told
+    with pytest.raises(InputError, match="3 of 10 rows"):
+        run(train, [held], incomplete={"bench": 2})
+    result = run(train, [held], incomplete={"bench": 3})
+    left_out = {"conflicting_answers": 2, "empty_answer": 1}
+    assert result.report["benchmarks"] == {
+        "bench": {"rows": 10, "kept": 6, "merged": 1, "left_out": left_out}
+    }
+    assert len(result.benchmarks["bench"]) == 6
+    with pytest.raises(ValueError, match=r"incomplete names \['bent'\]; benchmarks has \['bench'\]"):
+        run(train, [held], incomplete={"bent": 1})
 
 
 def test_dev_depends_on_the_seed_and_not_on_the_order(prompts_of: Source, bench: PromptSource) -> None:

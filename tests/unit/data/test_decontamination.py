@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 from curated_files import curated
 
-from hpt_core.config import DecontaminationConfig, PromptSource
+from hpt_core.config import CurateConfig, DecontaminationConfig, PromptSource
 from hpt_core.data.decontamination import Index, Known, Match
 from hpt_core.data.wording import wording
 
 Source = Callable[..., PromptSource]
-GSM8K = Path(os.environ.get("HPT_GSM8K", Path(__file__).resolve().parents[4] / "shared" / "data" / "gsm8k"))
+DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
+GSM8K = Path(os.environ.get("HPT_GSM8K", DATA / "gsm8k"))
+BENCHMARKS = Path(os.environ.get("HPT_BENCHMARKS", DATA / "benchmarks"))
 HENS = (
     "Marta keeps 12 hens behind the old mill. Each hen lays 5 eggs in a week, and Marta sells them to the "
     "village school for 2 francs apiece. How much does she earn in 3 weeks?"
@@ -43,7 +45,8 @@ def match(among: Index, problem: str) -> Match | None:
         (SHORT.replace("84", "360"), "same_wording"),
         (HENS[:80], "beginning"),
         (HENS[:83].replace("12", "9"), "beginning"),
-        (f"Solve this step by step.\n\n{HENS} Put the answer in a box.", "shared_grams"),
+        (f"Solve this step by step.\n\n{HENS} Put the answer in a box.", "inside"),
+        (f"Solve this.\n{HENS.replace('12', '15')}\nBox the answer.", "shared_grams"),
         (HENS[60:], "shared_grams"),
         (f"Solve this. {SHORT} Box the answer.", "inside"),
         (HENS.replace("old mill", "new barn").replace("12", "10"), "shared_grams"),
@@ -102,6 +105,107 @@ def test_spelling_and_sums_are_told_apart_whatever_the_benchmarks_size(prompts_o
     assert result.dropped("train") == {"in_benchmark": 2}
     templates = result.report["contamination"]["templates"]
     assert [t["problem"] for t in templates] == [sums[0][0]]
+
+
+LEAK = f"Solve this.\n{HENS}\nBox the answer."
+
+
+def sums(count: int) -> list[tuple[str, str]]:
+    return [(f"What is {n} plus 1?", str(n + 1)) for n in range(count)]
+
+
+@pytest.mark.parametrize("problem", [HENS, SHORT])
+@pytest.mark.parametrize(("leaks", "others"), [(12, 50), (201, 3000)])
+def test_a_problem_that_leaks_often_is_no_template(
+    prompts_of: Source, problem: str, leaks: int, others: int
+) -> None:
+    """As it stands in the prompt, whether the prompts around it are copies or differ."""
+    for asks in (["Box it."] * leaks, [f"Box it {n} times." for n in range(leaks)]):
+        rows = [(f"Solve this.\n{problem}\n{ask}", "360") for ask in asks]
+        result = curated(
+            [prompts_of("t", *sums(others), *rows)], {"bench": [prompts_of("held", (problem, "360"))]}
+        )
+        assert result.dropped("t") == {"near_benchmark": leaks}
+        assert result.report["contamination"]["found"] == {"bench": {"inside": leaks}}
+        assert result.report["contamination"]["templates"] == []
+
+
+def test_copies_of_a_changed_problem_make_no_template(prompts_of: Source) -> None:
+    changed = HENS.replace("old mill", "new barn")
+    held = {"bench": [prompts_of("held", (HENS, "360"))]}
+    result = curated([prompts_of("t", *sums(50), *[(changed, "360")] * 12)], held)
+    assert result.dropped("t") == {"near_benchmark": 12}
+    assert result.report["contamination"]["templates"] == []
+
+
+@pytest.mark.parametrize("ask", ["\nPlease reason step by step.", " Box the answer.", ""])
+@pytest.mark.parametrize("lead", ["", "Solve this.\n", "Question: "])
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "Find the roots of the cubic $(2x - 10)^3.$",
+        "Compute the sum\n\\[\\frac{1}{2} + \\frac{1}{4}.\\]",
+        "Express $555_{10}$ in base $5$.",
+        "$441+2(21)(19)+361=x$. Solve for $x$.",
+    ],
+)
+def test_an_instruction_hides_no_problem(problem: str, lead: str, ask: str) -> None:
+    found = match(index(problem), f"{lead}{problem}{ask}")
+    assert found is not None and found.rule == ("inside" if lead or ask else "same_text")
+
+
+def test_local_benchmarks_are_found_with_instructions() -> None:
+    """But for two, of three different words and numbers."""
+    files = sorted(BENCHMARKS.glob("*/test.json"))
+    if not files:
+        pytest.skip(f"no benchmarks at {BENCHMARKS}: set HPT_BENCHMARKS to a folder with NAME/test.json")
+    problems = [row["prompt"] for file in files for row in json.loads(file.read_text(encoding="utf-8"))]
+    among = index(*problems)
+    for before, after in (("", "\nPlease reason step by step."), ("Solve this.\n", ""), ("Q: ", "\nA:")):
+        asked = [f"{before}{problem}{after}" for problem in problems]
+        found = among.match(asked, [wording(problem) for problem in asked])
+        missed = [problem for problem, m in zip(problems, found, strict=True) if m is None]
+        assert missed == [r"Simplify $\sqrt{242}$.", r"Evaluate $\log_264$."]
+
+
+def test_problems_to_compare_with_only(prompts_of: Source, jsonl: Callable[..., Path]) -> None:
+    asked = jsonl("asked.jsonl", {"problem": HENS}, {"problem": " "})
+    told = jsonl("told.jsonl", {"question": SHORT})
+    against = [str(asked), {"name": "told", "file": str(told), "columns": {"problem": "question"}}]
+    train = prompts_of("t", *sums(50), (HENS, "360"), (f"{SHORT} Box it.", "224"), ("Half of 9?", "4.5"))
+    held = {"bench": [prompts_of("held", ("Half of 9?", "4.5"))]}
+    result = curated([train], held, decontamination={"against": against})
+    assert result.dropped("t") == {"in_benchmark": 2, "near_benchmark": 1}
+    assert set(result.benchmarks) == {"bench"}
+    contamination = result.report["contamination"]
+    assert contamination["benchmark_problems"] == {"bench": 1, str(asked): 1, "told": 1}
+    assert contamination["found"] == {
+        "bench": {"same_text": 1},
+        str(asked): {"same_text": 1},
+        "told": {"inside": 1},
+    }
+    compared = result.report["sources"]["against"]
+    assert compared[str(asked)] == {"in": 2, "kept": 1, "dropped": {"empty_problem": 1}}
+    assert curated([train], held).dropped("t") == {"in_benchmark": 1}
+
+
+def test_what_to_compare_with_is_named(prompts_of: Source) -> None:
+    train = [prompts_of("t", *sums(5))]
+
+    def config(against: object) -> CurateConfig:
+        rules = {"gram": 8, "against": against}
+        return CurateConfig(
+            train=train,
+            benchmarks={"bench": train},
+            dev_size=1,
+            max_problem_chars=9,
+            decontamination=DecontaminationConfig.model_validate(rules),
+        )
+
+    (aime,) = config(["aime24"]).decontamination.against
+    assert (aime.name, aime.hub, aime.columns) == ("aime24", "math-ai/aime24", {})
+    with pytest.raises(ValueError, match=r"repeats \['bench'\] of benchmarks"):
+        config([{"name": "bench", "file": "b.jsonl"}])
 
 
 def test_the_report_shows_the_pairs_and_the_quarantine_has_all(prompts_of: Source) -> None:
