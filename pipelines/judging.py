@@ -32,7 +32,8 @@ def judge_again(
     with build_verifier(params.model_copy(update={"verifier": longer})) as verifier:
         for number in numbers:
             rows = list(shards.rows([number]))
-            silent = [row for row in rows if row["no_verdict"] and not row.get("no_response")]
+            answered = [row for row in rows if row.get("no_response") is None]
+            silent = [row for row in answered if row["no_verdict"] is not None]
             if not silent:
                 continue
             log.info("judging %d responses again, %g s for each", len(silent), longer.timeout_s)
@@ -47,5 +48,5 @@ def judge_again(
                     "no_verdict": verdict.error,
                 }
             shards.replace(number, rows)
-            left += [row for row in silent if row["no_verdict"]]
+            left += [row for row in silent if row["no_verdict"] is not None]
     return left

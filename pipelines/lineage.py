@@ -12,7 +12,7 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -134,17 +134,22 @@ class Index:
     def present(self) -> bool:
         return self.path.exists()
 
-    def add(self, run: str, made_from: MadeFrom, trained: Mapping[str, int]) -> None:
-        """All or nothing. What a run trained on never changes, so that adding it again changes nothing."""
+    def add(self, published: Iterable[tuple[str, MadeFrom, Mapping[str, int]]]) -> None:
+        """Runs, with what they were made from and trained on; all or nothing.
+
+        What a run trained on never changes, so that adding it again changes nothing.
+        """
         with self._open() as db:
-            db.execute("insert or ignore into run (id) values (?)", (run,))
-            [number] = db.execute("select number from run where id = ?", (run,)).fetchone()
-            db.execute("update run set made_from = ? where number = ?", (made_from.to_json(), number))
-            db.executemany("insert or ignore into trajectory (id) values (?)", ((name,) for name in trained))
-            db.executemany(
-                "insert or replace into trained select number, ?, ? from trajectory where id = ?",
-                ((number, times, name) for name, times in trained.items()),
-            )
+            for run, made_from, trained in published:
+                db.execute("insert or ignore into run (id) values (?)", (run,))
+                [number] = db.execute("select number from run where id = ?", (run,)).fetchone()
+                db.execute("update run set made_from = ? where number = ?", (made_from.to_json(), number))
+                names = ((name,) for name in trained)
+                db.executemany("insert or ignore into trajectory (id) values (?)", names)
+                db.executemany(
+                    "insert or replace into trained select number, ?, ? from trajectory where id = ?",
+                    ((number, times, name) for name, times in trained.items()),
+                )
 
     def register(self, model: str, versions: Mapping[int, str]) -> None:
         """Version of a registered model -> run."""

@@ -73,7 +73,7 @@ class TeacherConfig(Config):
     budget_samples: Positive | None = None
     """At most this many responses, for the prompts that the starting policy solves least."""
     budget_tokens: Positive | None = None
-    """At most this many generated tokens, likewise; a response that a server does not count has all it may have.
+    """At most this many generated tokens, likewise; where a server does not count them, max_new_tokens.
 
     What a host bills for attempts that failed or timed out comes on top.
     """

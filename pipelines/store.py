@@ -133,11 +133,8 @@ class Store:
         """Add the runs and the registered versions that others have published since the last time."""
         now, since = self.now(), index.synchronised() - SKEW
         known = index.runs()
-        for run in self._search(f"tags.`{LINEAGE}` = 'true' and attributes.end_time > {max(since, 0)}"):
-            if run.info.run_id not in known:
-                made_from = self.read_text(run.info.run_id, MADE_FROM)
-                trained = json.loads(self.read_text(run.info.run_id, TRAINED_ON))
-                index.add(run.info.run_id, MadeFrom.from_json(made_from), trained)
+        found = self._search(f"tags.`{LINEAGE}` = 'true' and attributes.end_time > {max(since, 0)}")
+        index.add(self._lineage(run) for run in found if run.info.run_id not in known)
         ours, latest = index.runs(), ["creation_timestamp DESC"]
         newest_first = self.pages(
             partial(self.client.search_model_versions, max_results=100, order_by=latest)
@@ -146,6 +143,11 @@ class Store:
             if version.run_id in ours:
                 index.register(version.name, {int(version.version): version.run_id})
         index.mark_synchronised(now)
+
+    def _lineage(self, run: Run) -> tuple[str, MadeFrom, dict[str, int]]:
+        made_from = self.read_text(run.info.run_id, MADE_FROM)
+        trained = json.loads(self.read_text(run.info.run_id, TRAINED_ON))
+        return run.info.run_id, MadeFrom.from_json(made_from), trained
 
     def read_text(self, run_id: str, path: str) -> str:
         """An artifact of a run."""

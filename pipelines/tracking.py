@@ -173,7 +173,7 @@ def _log_lineage(store: Store, root: Path, run: Run, record: ArmRecord, lock: Ma
     store.client.log_text(run.info.run_id, made.to_json(), MADE_FROM)
     store.client.log_text(run.info.run_id, json.dumps(times, sort_keys=True), TRAINED_ON)
     store.client.set_tag(run.info.run_id, LINEAGE, "true")
-    store.index().add(run.info.run_id, made, times)
+    store.index().add([(run.info.run_id, made, times)])
 
 
 def _log_evaluation(store: Store, run: Run, evaluation: Evaluation, step: int, record: ArmRecord) -> None:

@@ -80,11 +80,7 @@ def curate(config: CurateConfig, seed: int, out: Path) -> dict[str, Any]:
             keep(tables.as_row(prompt))
             trained += 1
         if not trained:
-            names = [source.name for source in config.train]
-            raise InputError(
-                f"no prompt is left to train on from {names} beside those for dev: "
-                f"{ledger.counts()['train']}; give more rows, or lower curate.dev_size"
-            )
+            raise _nothing_left(config, ledger)
         held_back = (tables.as_row(found.spool[at].prompt) for at in dev)
         tables.write(out / "dev.parquet", held_back, tables.PROMPTS)
         tables.write(out / "benchmarks.parquet", _rows(benchmarks), tables.BENCHMARKS)
@@ -110,6 +106,14 @@ def _scratch(folder: Path) -> Iterator[BinaryIO]:
     """A file without a name in `folder`, gone when the block ends."""
     with tempfile.TemporaryFile(dir=folder) as file:
         yield file
+
+
+def _nothing_left(config: CurateConfig, ledger: Ledger) -> InputError:
+    names, counts = [source.name for source in config.train], ledger.counts()["train"]
+    return InputError(
+        f"no prompt is left to train on from {names} beside those for dev: {counts}; give more rows, or "
+        f"lower curate.dev_size"
+    )
 
 
 def _rows(benchmarks: Mapping[str, Sequence[Prompt]]) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ benchmark. Only its repeats are merged; a row that cannot be asked or judged sto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
@@ -46,7 +46,7 @@ def read_benchmarks(
 
         with scratch() as file:
             prompts[name] = _prompts(f"benchmark:{name}", sources, ledger, seen, Spool(file))
-    _check(config, prompts, ledger)
+    _check(config, ledger)
     return prompts, known
 
 
@@ -90,11 +90,11 @@ def _prompts(
     return prompts
 
 
-def _check(config: CurateConfig, benchmarks: Mapping[str, Sequence[Prompt]], ledger: Ledger) -> None:
+def _check(config: CurateConfig, ledger: Ledger) -> None:
     troubles = []
     for name, counts in ledger.benchmarks().items():
         reasons, short = counts["left_out"], sum(counts["left_out"].values())
-        if not benchmarks[name]:
+        if not counts["kept"]:
             raise InputError(
                 f"benchmark {name!r} has no usable prompt: {counts}; correct curate.benchmarks.{name} in "
                 f"params.yaml"

@@ -24,7 +24,7 @@ class Passage:
         at = self.key.find(known)
         while at >= 0:
             end = at + len(known)
-            closed = _ends(self.key[end : end + 2], known) or self._ends_line(end)
+            closed = _ends(self.key[end : end + 3], known) or self._ends_line(end)
             if closed and _begins(self.key[:at], known):
                 return True
             at = self.key.find(known, at + 1)
@@ -52,4 +52,6 @@ def _begins(before: str, known: str) -> bool:
 def _ends(after: str, known: str) -> bool:
     if not after or known.rstrip(_WRAPPING).endswith(_CLOSING):
         return not after[:1].isalnum()
-    return after[0] in _CLOSING and not after[1:].isalnum()
+    if after[0] == " " and after[1:2] != ":":  # in "3 : 4" it is an operator
+        after = after[1:]
+    return after.startswith(_CLOSING) and not after[1:2].isalnum()

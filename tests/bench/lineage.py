@@ -83,5 +83,5 @@ def _publish(root: Path) -> None:
         model = store.model(run, "human", 10, {"arm": "human"})
         store.client.create_model_version("hpt-policy", f"models:/{model}", run.info.run_id, model_id=model)
         store.end(run, "FINISHED")
-        store.index().add(run.info.run_id, made, times)
+        store.index().add([(run.info.run_id, made, times)])
         store.index().register("hpt-policy", {number + 1: run.info.run_id})

@@ -8,7 +8,7 @@ from hpt_core.types import Verdict
 from hpt_core.verifier.grading import grade
 
 SLOW_GOLD = "6"
-SECONDS = 2.0
+SECONDS = 4.0
 
 
 def grade_slowly(response: str, gold: str, kind: str) -> Verdict:

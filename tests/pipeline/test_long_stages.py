@@ -335,7 +335,7 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     def build(params: Params) -> VerifierPool:
         built.append(params.verifier.timeout_s)
-        return VerifierPool(1, params.verifier.timeout_s, grade_slowly)
+        return VerifierPool(2, params.verifier.timeout_s, grade_slowly)
 
     for module in (evaluate, judging):
         monkeypatch.setattr(module, "build_verifier", build)
@@ -370,7 +370,7 @@ def test_evaluation_ends_without_a_verdict_only_when_all_else_is_done(
         run_stage(with_timeout(SECONDS / 20), "evaluate_base")
     said = str(caught.value)
     for sample in range(4):
-        place = f"benchmark {benchmark}, prompt {prompt_id}, sample {sample}: grading took over 1 s; raise"
+        place = f"benchmark {benchmark}, prompt {prompt_id}, sample {sample}: grading took over 2 s; raise"
         assert place in said
     assert "raise verifier.timeout_s" in said.lower() and "generates nothing" in said
     assert len(shards("evaluate_base")) == len(asked) == 5

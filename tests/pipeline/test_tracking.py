@@ -269,19 +269,19 @@ def test_source_of_a_dataset_is_of_a_type_that_mlflow_knows(
 
 
 def test_arm_of_one_source_and_names_that_mlflow_would_not_take(toy: Path) -> None:
+    from hpt_core.data.provenance import SOURCE
     from pipelines import records
     from pipelines.tracking import publish
 
     path = toy / "params.yaml"
-    path.write_text(
-        path.read_text().replace("human: {mix: {human: 1.0}}", 'human: {mix: {"source:people": 0.5}}')
-    )
+    mix = f'human: {{mix: {{"{SOURCE}people": 0.5}}}}'
+    path.write_text(path.read_text().replace("human: {mix: {human: 1.0}}", mix))
     subprocess.run(["dvc", "repro", "-q"], cwd=toy, check=True)
     publish(toy)
     [run] = runs(toy, provenance="human")
     assert "human: people" in {item.dataset.name for item in run.inputs.dataset_inputs}
-    assert run.data.params["mix.source:people"] == "0.5"
-    assert records.flatten({"mix": {"source:a=b, (c)": 1.0}}) == {"mix.source:a_b_ _c_": "1.0"}
+    assert run.data.params[f"mix.{SOURCE}people"] == "0.5"
+    assert records.flatten({"mix": {"a=b, (c)": 1.0}}) == {"mix.a_b_ _c_": "1.0"}
 
 
 def damage(root: Path, fault: str) -> Path:

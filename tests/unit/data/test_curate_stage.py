@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hpt_core.config import CurateConfig, PromptSource
+from hpt_core.config import CurateConfig, DecontaminationConfig, PromptSource
 from hpt_core.data import tables
 from hpt_core.data.problems import overlap_key
 from pipelines import curate
@@ -57,6 +57,27 @@ def test_files_counts_and_disjointness(params: Any, tmp_path: Path) -> None:
     assert bad[0]["file"].endswith("own.jsonl")
     dropped = sum(sum(c["dropped"].values()) for group in report["sources"].values() for c in group.values())
     assert len(quarantine) == dropped
+
+
+def test_what_a_benchmark_lacks_is_a_warning(
+    params: Any, jsonl: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"problem": f"Half of {n}?", "answer": f"#### {n}"} for n in range(4)]
+    path = jsonl("held.jsonl", *rows, {"problem": "Half of it?", "answer": "#### many"})
+    held = {"halves": [PromptSource(name="held", file=str(path), answer_kind="gsm8k")]}
+    asked = jsonl("asked.jsonl", {"problem": "What is asked?"}, b"{")
+    config = params.curate.model_copy(
+        update={
+            "benchmarks": held,
+            "incomplete": {"halves": 1},
+            "decontamination": DecontaminationConfig.model_validate({"against": [str(asked)]}),
+        }
+    )
+    curate.run(SimpleNamespace(seed=0, curate=config), tmp_path / "prompts")
+    assert 'benchmark halves lacks 1 of its 5 rows: {"unreadable_answer": 1}' in caplog.text
+    assert f'nothing was compared with 1 rows of {asked}: {{"malformed_json": 1}}' in caplog.text
+    report = json.loads((tmp_path / "prompts" / "report.json").read_text())
+    assert report["benchmarks"]["halves"]["left_out"] == {"unreadable_answer": 1}
 
 
 def test_a_second_run_writes_the_same_bytes(params: Any, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from hpt_core.data.problems import overlap_key
         ("What is 3 + 4?", "What is 3 + 45?", False),
         ("3 + 4 = ?", "2 + 3 + 4 = ?", False),
         ("3 + 4 = ?", "Solve this. 3 + 4 = ?", True),
+        ("3 + 4 = ?", "Solve this. 3 + 4 = ? Box it.", True),
+        ("What is 3?", "What is 3 : 4?", False),
         ("Spell backward: cat", "Spell backward: cat fish", False),
         ("Spell backward: cat", "Spell backward: cat\nAnswer: tac", True),
         ("Spell backward: cat", "Spell backward: catfish", False),

@@ -38,6 +38,8 @@ def test_a_changed_number_is_the_same_wording_and_another_figure() -> None:
         ("x - 1", "x 1", False),
         ("1,000 hens", "1000 hens", True),
         ("two hens", "three hens", False),
+        ("two hens lay 3 eggs", "3 hens lay two eggs", False),
+        ("often x_two stones", "off x_two stones", True),
     ],
 )
 def test_figures_are_numbers_and_operators_in_their_order(one: str, two: str, same: bool) -> None:
