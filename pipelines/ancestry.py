@@ -13,7 +13,8 @@ from rich.text import Text
 
 from hpt_core.errors import InputError
 from pipelines.lineage import Index, MadeFrom, Training
-from pipelines.params import TrackingConfig, load_params
+from pipelines.params import load_params
+from pipelines.sections import TrackingConfig
 
 NONE = "\u2013"
 

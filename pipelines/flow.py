@@ -31,8 +31,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from hpt_core.errors import InputError
 from pipelines.environment import tracking_uri
 from pipelines.graph import Stage, load_stages, remove_strangers
-from pipelines.params import ScheduleConfig, load_params
+from pipelines.params import load_params
 from pipelines.process import CommandError, ProcessGroups
+from pipelines.sections import ScheduleConfig
 
 logger = logging.getLogger(__name__)
 

@@ -25,9 +25,10 @@ from hpt_core.types import Prompt, Responses
 from pipelines import respondents
 from pipelines.judging import judge_again, patience
 from pipelines.origin import file_hash
-from pipelines.params import Params, TeacherConfig
+from pipelines.params import Params
 from pipelines.policy import Asking, answers, fitting
 from pipelines.respondents import Respondent
+from pipelines.sections import TeacherConfig
 from pipelines.shards import Part, Row, Shards, origin
 
 log = logging.getLogger(__name__)

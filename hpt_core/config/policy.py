@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hpt_core.config.base import Config, Fraction, Positive, PositiveFloat
+from hpt_core.config.base import Config, Fraction, Positive, PositiveFloat, at
 from hpt_core.config.data import PromptSource
 
 
@@ -93,9 +93,10 @@ class RolloutConfig(Config):
     def _whole_distribution(cls, given: Any) -> Any:
         for name in ("top_p", "top_k", "min_p"):
             if isinstance(given, dict) and name in given:
-                raise ValueError(
-                    f"{name}: the loss means the whole distribution at rollout.temperature, and a sampler "
-                    "that cuts it would bias every ratio; remove it (evaluate.top_p is for evaluation)"
+                raise at(
+                    (name,),
+                    "the loss means the whole distribution at rollout.temperature, and a sampler that cuts "
+                    "it would bias every ratio; remove it (evaluate.top_p is for evaluation)",
                 )
         return given
 
