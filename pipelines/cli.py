@@ -25,6 +25,7 @@ examples:
   hpt run --recipe gsm8k train.steps=50     the same after writing params.yaml from a recipe
   hpt run seed=2                            the same after changing params.yaml
   hpt recipe embedded                       write params.yaml from conf/recipe/embedded.yaml
+  hpt arm crowd kind=human license=MIT file=raw/data/crowd.jsonl    an arm from a new source
   hpt status                                which stages are out of date
   hpt serve                                 run on the schedule of params.yaml
   hpt compare                               the arms by provenance, over all seeds that were published
@@ -81,6 +82,11 @@ def parser() -> argparse.ArgumentParser:
     recipe = add("recipe", write_recipe, "write params.yaml from a recipe")
     recipe.add_argument("name", metavar="NAME")
     recipe.add_argument("overrides", nargs="*", metavar="key=value")
+    arm = add("arm", add_arm, "an arm from a new source of trajectories, in params.yaml")
+    arm.add_argument("name", metavar="NAME")
+    arm.add_argument(
+        "source", nargs="+", metavar="key=value", help="of the source: kind=human license=MIT file=..."
+    )
     add("status", show_status, "list the stages and whether they are up to date")
     serve = add("serve", serve_flow, "run on the cron and timezone of params.yaml, one run at a time")
     serve.add_argument(
@@ -180,6 +186,14 @@ def _compose(recipe: str | None, overrides: list[str]) -> None:
         recipes.override(ROOT, overrides)
     else:
         recipes.write(ROOT, recipe, overrides)
+
+
+def add_arm(options: argparse.Namespace) -> int:
+    from pipelines import arms
+
+    arms.add(ROOT, options.name, arms.parse(options.source))
+    print("params.yaml written; next: hpt run")
+    return 0
 
 
 def show_status(options: argparse.Namespace) -> int:

@@ -271,7 +271,9 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
     low, high = result["ci95"]
     flat = {k: float(v) for k, v in result.items() if isinstance(v, int | float)}
-    return flat | {"ci95_low": float(low), "ci95_high": float(high)}
+    curve = {f"pass_at_{point['k']}": float(point["pass_at_k"]) for point in result.get("pass_curve", [])}
+    lengths = {f"length_{name}": float(value) for name, value in result.get("lengths", {}).items()}
+    return flat | curve | lengths | {"ci95_low": float(low), "ci95_high": float(high)}
 
 
 def _matches(root: Path, lock: Mapping[str, Any], path: str) -> bool:

@@ -172,3 +172,13 @@ def test_workers_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.parser().parse_args(["run", "--workers", "3"]).workers == 3
     monkeypatch.delenv("HPT_WORKERS")
     assert cli.parser().parse_args(["run"]).workers == 2
+
+
+def test_an_arm_from_a_new_source(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["arm", "crowd", "kind=human", "license=MIT", "file=raw/data/crowd.jsonl"]) == 0
+    assert "next: hpt run" in capsys.readouterr().out
+    written = yaml.safe_load((toy / "params.yaml").read_text())
+    assert written["experts"]["sources"][-1]["name"] == "crowd"
+    assert written["arms"]["crowd"] == {"mix": {"source/crowd": 1.0}}
+    assert cli.main(["arm", "crowd", "kind=human", "license=MIT", "file=raw/data/crowd.jsonl"]) == 2
+    assert "there is an arm 'crowd'" in capsys.readouterr().err

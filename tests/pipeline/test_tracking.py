@@ -66,7 +66,8 @@ def test_published_whole_from_files(toy: Path) -> None:
     lock = content.read_lock(toy)
     [run] = runs(toy, provenance="program")
     assert history(toy, run, "reward/mean") == [(1, 0.1), (2, 0.2), (3, 0.3)]
-    assert run.data.metrics["eval/easy/avg_at_k"] == 7 / 8
+    assert run.data.metrics["eval/easy/avg_at_k"] == run.data.metrics["eval/easy/pass_at_1"] == 7 / 8
+    assert run.data.metrics["eval/easy/pass_at_8"] == 1
     assert run.data.tags["content"] == content.locked(lock, "train@program")
     experts = content.output_hash(lock, "data/experts/experts.parquet")
     assert run.data.tags["dvc.experts"] == experts
