@@ -152,6 +152,8 @@ def write_training(root: Path, arm: str, steps: int, prompts: int = 150) -> None
             "tokens/trained": 4321 * step,
         }
         line |= {f"nll/{kind}": 1.2 - 0.8 * learned + rng.normal(0, 0.03) for kind in kinds}
+        here = Counter(row["kind"] for row in gate if row["step"] == step and row["route"] == "sft")
+        line |= {f"source/worked by {kind} <b>/sft": float(here[kind]) for kind in kinds}
         line |= {f"source/worked by {kind} <b>/nll_before": 1.25 for kind in kinds if step == 1}
         line |= {f"source/worked by {kind} <b>/nll_after": 0.375 for kind in kinds if step == steps}
         if step % 10 == 0:

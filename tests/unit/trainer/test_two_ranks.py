@@ -65,6 +65,13 @@ def metrics(project: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (project / OUTPUTS[-1]).read_text().splitlines()]
 
 
+def quiet(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Without how sampler and trainer differ: by rounding, and batches of other rows round otherwise."""
+    noise = [value for row in rows for name, value in row.items() if name.startswith("sampler/")]
+    assert len(noise) == 3 * len(rows) and max(noise) < 1e-5
+    return [{name: v for name, v in row.items() if not name.startswith("sampler/")} for row in rows]
+
+
 def rollouts(project: Path, step: int) -> list[dict[str, object]]:
     return [row for row in tables.read(project / OUTPUTS[2]) if row["step"] == step]
 
@@ -107,7 +114,7 @@ def test_the_run_of_two_ranks(
         # What is decoded beside a row rounds its log-probabilities and nothing else.
         assert two.pop("logprobs") == pytest.approx(one.pop("logprobs"), rel=1e-5)
         assert two == one, "who samples a prompt does not matter"
-    for one, two in zip(metrics(alone), metrics(two_ranks), strict=True):
+    for one, two in zip(quiet(metrics(alone)), quiet(metrics(two_ranks)), strict=True):
         assert two == pytest.approx(one, rel=2e-3), "float32, and Muon's bfloat16"
     assert all(0 < row["offline_share"] < 1 for row in metrics(alone)), "rollouts are trained on"
 
@@ -129,7 +136,7 @@ def test_the_run_of_two_ranks(
     train.run(load_params(), "program", sinks=[sink])
     assert sink.steps == [3, 4, 5], "the checkpoint of two ranks is one's as well"
     assert metrics(resumed_alone)[:2] == metrics(two_ranks)[:2]
-    assert metrics(resumed_alone)[-1] == pytest.approx(metrics(two_ranks)[-1], rel=2e-3)
+    assert quiet(metrics(resumed_alone))[-1] == pytest.approx(quiet(metrics(two_ranks))[-1], rel=2e-3)
 
 
 def test_a_rank_that_fails_ends_the_others(tmp_path: Path) -> None:
