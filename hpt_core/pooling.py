@@ -6,9 +6,10 @@ so that the S P numbers are not independent. With the mean squares of the analys
 
     Var(mean) = (MS_seed + MS_prompt - MS_rest) / (S P)
 
-where a mean square below MS_rest stands for no effect and drops out with it. Interval and p are Student's,
-with the degrees of freedom of Satterthwaite (1946, doi 10.2307/3002019). Two seeds say little where seeds
-differ: the interval is then as wide as it has to be.
+where a mean square counts as MS_rest at least, with its own degrees of freedom: two seeds that happen to
+agree do not prove that seeds do not matter. Interval and p are Student's, with the degrees of freedom of
+Satterthwaite (1946, doi 10.2307/3002019), at least 1. Where S is small that variance is often too low by
+chance, so the interval is never narrower, nor p lower, than Student's over the S means alone.
 """
 
 from __future__ import annotations
@@ -43,16 +44,21 @@ def pool(values: Reals, bounds: Interval) -> Pooled:
     if np.ptp(values) == 0:
         same = values[0]
         return Pooled(mean, bootstrap_interval(same, 0, 1, bounds), sign_flip_p(same, 0, FLIPS))
-    variance, freedom = _variance(values)
-    error = sqrt(variance)
-    reach = float(special.stdtrit(freedom, 1 - TAIL)) * error
-    p = 2 * float(special.stdtr(freedom, -abs(mean) / error))
+    estimates = [_crossed(values), _of_seeds(values)]
+    reach = max(float(special.stdtrit(freedom, 1 - TAIL)) * error for error, freedom in estimates)
+    p = max(2 * float(special.stdtr(freedom, -abs(mean) / error)) for error, freedom in estimates if error)
     low, high = bounds
     return Pooled(mean, (max(low, mean - reach), min(high, mean + reach)), p)
 
 
-def _variance(values: Reals) -> tuple[float, float]:
-    """Of the mean of values [S, P], and its degrees of freedom."""
+def _of_seeds(values: Reals) -> tuple[float, float]:
+    """Standard error of the mean from the S seeds' own means, and its degrees of freedom."""
+    seeds = len(values)
+    return float(values.mean(1).std(ddof=1)) / sqrt(seeds), seeds - 1
+
+
+def _crossed(values: Reals) -> tuple[float, float]:
+    """Standard error of the mean of values [S, P] by both effects, and its degrees of freedom."""
     seeds, prompts = values.shape
     mean, of_seed, of_prompt = values.mean(), values.mean(1), values.mean(0)
     rest = values - of_seed[:, None] - of_prompt + mean
@@ -60,14 +66,11 @@ def _variance(values: Reals) -> tuple[float, float]:
     ms_seed = prompts * float(((of_seed - mean) ** 2).sum()) / free_seed
     ms_prompt = seeds * float(((of_prompt - mean) ** 2).sum()) / free_prompt
     ms_rest = float((rest**2).sum()) / (free_seed * free_prompt)
-    if ms_seed <= ms_rest and ms_prompt <= ms_rest:
-        parts = [(ms_rest, free_seed * free_prompt)]
-    elif ms_seed <= ms_rest:
-        parts = [(ms_prompt, free_prompt)]
-    elif ms_prompt <= ms_rest:
-        parts = [(ms_seed, free_seed)]
-    else:
-        parts = [(ms_seed, free_seed), (ms_prompt, free_prompt), (-ms_rest, free_seed * free_prompt)]
+    parts = [
+        (max(ms_seed, ms_rest), free_seed),
+        (max(ms_prompt, ms_rest), free_prompt),
+        (-ms_rest, free_seed * free_prompt),
+    ]
     total = sum(square for square, _ in parts)
     freedom = total**2 / sum(square**2 / free for square, free in parts)
-    return total / values.size, max(1.0, freedom)
+    return sqrt(total / values.size), max(1.0, freedom)

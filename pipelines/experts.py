@@ -14,6 +14,7 @@ from hpt_core.data.experts import check, ingest
 from hpt_core.data.teacher import from_samples
 from hpt_core.model import load_policy
 from pipelines import raw
+from pipelines.judging import Patient
 from pipelines.likelihood import with_base_logp
 from pipelines.params import Params
 from pipelines.policy import build_verifier
@@ -44,7 +45,8 @@ def run(params: Params, inputs: Inputs = INPUTS, out: Path = OUT) -> Mapping[str
     admission = Admission(count_tokens, config.licenses, config.max_tokens, config.scripts)
     asked: Asked | None = None
     with build_verifier(params) as verifier:
-        ingested = {source.name: ingest(source, prompts, verifier, admission) for source in config.sources}
+        patient = Patient(params, verifier)
+        ingested = {source.name: ingest(source, prompts, patient, admission) for source in config.sources}
         if params.teacher:
             kept = KEPT if out == OUT else out / ".teacher"
             asked = ask_teacher(params, params.teacher, inputs, chat, kept, verifier)
@@ -62,7 +64,11 @@ def run(params: Params, inputs: Inputs = INPUTS, out: Path = OUT) -> Mapping[str
         for name, part in ingested.items()
     }
     if asked:
-        report["teacher"] |= {"unasked": asked.unasked, "generated_tokens": asked.tokens}
+        report["teacher"] |= {
+            "unasked": asked.unasked,
+            "prompts_too_long": len(asked.too_long),
+            "generated_tokens": asked.tokens,
+        }
     tables.write_json(out / "report.json", report)
     if asked:
         asked.shards.discard()

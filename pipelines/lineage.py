@@ -132,7 +132,8 @@ class Index:
 
     @property
     def present(self) -> bool:
-        return self.path.exists()
+        """Whether it was made whole: a rebuild that was cut short is begun anew."""
+        return self.path.exists() and self.synchronised() > 0
 
     def add(self, published: Iterable[tuple[str, MadeFrom, Mapping[str, int]]]) -> None:
         """Runs, with what they were made from and trained on; all or nothing.

@@ -5,7 +5,7 @@ Nothing here knows the registry: scores and files in, a decision out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from hpt_core.evaluation import Interval, bootstrap_interval
 from hpt_core.seeds import derive
-from pipelines import records
+from pipelines import content, records
 from pipelines.params import Params
 from pipelines.records import Scores
 from pipelines.report import words
@@ -95,6 +95,18 @@ def paired(
     draws = params.evaluate.bootstrap
     interval = bootstrap_interval(differences, derive(seed, "bootstrap"), draws, (-1.0, 1.0), tail)
     return float(differences.mean()), interval
+
+
+def outdated(lock: Mapping[str, Any], arm: str) -> Clause | None:
+    """That the arm was trained on other data than stand here now, so that these say nothing of it."""
+    changed = [
+        dep["path"]
+        for dep in lock[f"train@{arm}"].get("deps", [])
+        if content.output_hash(lock, dep["path"]) not in (None, dep["md5"])
+    ]
+    if not changed:
+        return None
+    return Clause(False, f"{', '.join(changed)} changed since {arm} was trained; run `hpt run` to the end")
 
 
 def data_clauses(root: Path, benchmarks: Sequence[str]) -> list[Clause]:

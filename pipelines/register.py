@@ -6,7 +6,7 @@ Benchmarks never choose the candidate. They only decide whether it replaces the 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from hpt_core.errors import InputError
 from pipelines import content, records
 from pipelines.params import Params, load_params
-from pipelines.promotion import data_clauses, decide
+from pipelines.promotion import Clause, data_clauses, decide, outdated
 from pipelines.records import Scores
 from pipelines.store import COMPLETE, SCORES, Store
 
@@ -66,7 +66,11 @@ def register(root: Path) -> Registration:
         best = max(accuracy, key=lambda arm: accuracy[arm])
         registry.alias("candidate", versions[best])
         base = records.read_evaluation(root, "base", lock)
-        promoted, reason = _gate(root, registry, versions[best], base.scores if base else None, params)
+        asked = [*params.promotion_benchmarks, *params.promotion.out_of_distribution]
+        stale = outdated(lock, best)
+        clauses = [stale] if stale else data_clauses(root, asked)
+        scores = base.scores if base else None
+        promoted, reason = _gate(registry, versions[best], scores, clauses, params)
     return Registration(numbers, best, promoted, registry.changed, reason)
 
 
@@ -77,7 +81,7 @@ def dev_accuracy(root: Path, arm: str) -> float | None:
 
 
 def _gate(
-    root: Path, registry: Registry, candidate: ModelVersion, base: Scores | None, params: Params
+    registry: Registry, candidate: ModelVersion, base: Scores | None, data: Sequence[Clause], params: Params
 ) -> tuple[bool, str]:
     """Whether the candidate became champion, and why; the reason is kept with the version."""
     champion = registry.aliased("champion")
@@ -88,8 +92,7 @@ def _gate(
         return False, f"refused: v{candidate.version} was {withdrawn}; {back}"
     opponent = f"champion v{champion.version}" if champion else "the starting policy"
     scores = registry.scores(champion) if champion else base
-    asked = [*params.promotion_benchmarks, *params.promotion.out_of_distribution]
-    decision = decide(registry.scores(candidate), scores, opponent, data_clauses(root, asked), params)
+    decision = decide(registry.scores(candidate), scores, opponent, data, params)
     registry.explain(candidate, decision.reason)
     if decision.promoted:
         registry.crown(candidate)
@@ -201,9 +204,10 @@ class Registry:
             withdrawn, reigned = reigned[before:], reigned[:before]
         else:
             withdrawn, reigned = [], [*reigned, target]
+        if ROLLBACK in self._client.get_model_version(self.name, target).tags:
             self._client.delete_model_version_tag(self.name, target, ROLLBACK)
         told = f"rolled back to v{target} on {_now()}: {reason}"
-        for number in withdrawn:
+        for number in set(withdrawn) - set(reigned):
             self._tag(number, ROLLBACK, told)
         self._tag(target, RESTORED, f"champion again on {_now()}: {reason}")
         self._remember(reigned)

@@ -107,8 +107,8 @@ class Store:
         """Runs with all of these tags, the oldest first."""
         return self._search(" and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items()))
 
-    def _search(self, query: str) -> list[Run]:
-        search = partial(self.client.search_runs, [self.experiment], query, ViewType.ACTIVE_ONLY)
+    def _search(self, query: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
+        search = partial(self.client.search_runs, [self.experiment], query, view)
         return list(self.pages(partial(search, order_by=["attributes.start_time ASC"])))
 
     @staticmethod
@@ -133,7 +133,8 @@ class Store:
         """Add the runs and the registered versions that others have published since the last time."""
         now, since = self.now(), index.synchronised() - SKEW
         known = index.runs()
-        found = self._search(f"tags.`{LINEAGE}` = 'true' and attributes.end_time > {max(since, 0)}")
+        query = f"tags.`{LINEAGE}` = 'true' and attributes.end_time > {max(since, 0)}"
+        found = self._search(query, ViewType.ALL)  # models of a deleted run may live on
         index.add(self._lineage(run) for run in found if run.info.run_id not in known)
         ours, latest = index.runs(), ["creation_timestamp DESC"]
         newest_first = self.pages(

