@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
+from torch import Tensor
 
 from hpt_core.chat import Chat
-from hpt_core.data.progress import watched
 from hpt_core.errors import InputError
 from hpt_core.model import LoadedPolicy
-from hpt_core.trainer.batch import Row, micro_batches, pad
+from hpt_core.trainer.batch import Padded, Row, row_logp
 from hpt_core.trainer.likelihood import token_likelihood
 from hpt_core.types import Prompt, Trajectory
 
@@ -19,7 +18,6 @@ MICROBATCH_TOKENS = 16384
 """Bound on rows x padded length of one forward pass."""
 
 
-@torch.no_grad()
 def with_base_logp(
     policy: LoadedPolicy, trajectories: Sequence[Trajectory], prompts: Sequence[Prompt]
 ) -> list[Trajectory]:
@@ -40,11 +38,12 @@ def with_base_logp(
             f"experts.base_logp: a prompt with its trajectory has {longest} tokens, and the model has {room} "
             "positions; lower experts.max_tokens in params.yaml"
         )
-    found = list(trajectories)
-    batches = micro_batches(rows, torch.ones(len(rows)), MICROBATCH_TOKENS)
-    for chosen in watched(batches, "log-probabilities"):
-        batch = pad([rows[i] for i in chosen], 0, policy.model.device)
-        logp = token_likelihood(policy.model, batch, 1.0).logp.double().sum(1)
-        for i, total in zip(chosen, logp.tolist(), strict=True):
-            found[i] = replace(found[i], base_logp=total / len(rows[i].response))
-    return found
+
+    def logp(batch: Padded) -> Tensor:
+        return token_likelihood(policy.model, batch, 1.0).logp
+
+    told = row_logp(rows, MICROBATCH_TOKENS, policy.model.device, logp)
+    return [
+        replace(trajectory, base_logp=total / len(row.response))
+        for trajectory, row, total in zip(trajectories, rows, told, strict=True)
+    ]

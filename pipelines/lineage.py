@@ -20,12 +20,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from hpt_core.gate import IMITATED
 from pipelines.environment import tracking_uri
 
 MADE_FROM, TRAINED_ON = "lineage/made_from.json", "lineage/trained_on.json"
 """Artifacts of an arm's run: a `MadeFrom`; trajectory_id -> times that a step trained on it."""
-TRAINS = ("sft", "both")
-"""Routes of the gate that train on the demonstration."""
 TABLES = """
 create table if not exists run (number integer primary key, id text unique, made_from text);
 create table if not exists version (model text, number integer, run text, primary key (model, number));
@@ -98,7 +97,7 @@ def trained_on(gate: Sequence[dict[str, Any]], buffer: int | None = None) -> Cou
     those that leave it are trained on.
     """
     if buffer is None:
-        rows = (row for row in gate if row["route"] in TRAINS and row["trajectory_id"])
+        rows = (row for row in gate if row["route"] in IMITATED and row["trajectory_id"])
         return Counter(row["trajectory_id"] for row in rows)
     from hpt_core.trainer.buffer import Buffer, failed
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from hpt_core.data.filters import SCRIPT_SHARE, script_of
+from hpt_core.data.filters import other_script
 from hpt_core.data.rows import Reject, Row
 from hpt_core.types import ExpertKind, Prompt, Trajectory, Verdict
 
@@ -63,7 +63,7 @@ class Admission:
             return row.reject(
                 "license", f"{provenance.license!r} is not in experts.licenses {list(self.licenses)}"
             )
-        if trouble := _other_script(response, self.scripts):
+        if self.scripts and (trouble := other_script(response, self.scripts, "experts.scripts")):
             return row.reject("other_script", trouble)
         length = self.count_tokens(response)
         if length > self.max_tokens:
@@ -125,14 +125,3 @@ def trajectory_id(prompt: str, kind: str, source: str, response: str) -> str:
 
 def _word(told: bool | None) -> str:
     return "right" if told else "wrong"
-
-
-def _other_script(response: str, scripts: Sequence[str] | None) -> str | None:
-    """Why `response` is not in `scripts`."""
-    if scripts is None or (response.isascii() and "Latin" in scripts):
-        return None
-    found = [script for letter in response if letter.isalpha() and (script := script_of(letter))]
-    share = sum(script in scripts for script in found) / len(found) if found else 1.0
-    if share >= SCRIPT_SHARE:
-        return None
-    return f"{share:.0%} of its letters are in experts.scripts {list(scripts)}; {SCRIPT_SHARE:.0%} have to be"

@@ -52,7 +52,7 @@ def training_filters(config: CurateConfig) -> tuple[Filter, ...]:
     return (
         *FILLED_IN,
         *lengths,
-        Filter("other_script", lambda problem, _: _other_script(problem, scripts)),
+        Filter("other_script", lambda problem, _: other_script(problem, scripts, "curate.scripts")),
     )
 
 
@@ -66,15 +66,16 @@ def _too_long(problem: str, most: int) -> str | None:
     return f"{len(problem)} characters; curate.max_problem_chars is {most}" if long else None
 
 
-def _other_script(problem: str, scripts: Sequence[str]) -> str | None:
-    letters = "".join(_LETTERS.findall(problem))
+def other_script(text: str, scripts: Sequence[str], key: str) -> str | None:
+    """Why `text` is not in `scripts`, which the parameter `key` names."""
+    letters = "".join(_LETTERS.findall(text))
     if letters.isascii() and "Latin" in scripts:
         return None
     found = [script for letter in letters if (script := script_of(letter))]
     share = sum(script in scripts for script in found) / len(found) if found else 1.0
     if share >= SCRIPT_SHARE:
         return None
-    return f"{share:.0%} of its letters are in curate.scripts {list(scripts)}; {SCRIPT_SHARE:.0%} have to be"
+    return f"{share:.0%} of its letters are in {key} {list(scripts)}; {SCRIPT_SHARE:.0%} have to be"
 
 
 @lru_cache(maxsize=65536)

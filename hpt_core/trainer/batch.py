@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -141,3 +141,19 @@ def pad(rows: Sequence[Row], token: int, device: torch.device) -> Padded:
     mask = torch.arange(longest) < torch.tensor([len(row.response) for row in rows])[:, None]
     recorded = torch.tensor([len(row.logp_old) > 0 for row in rows])
     return Padded(*(part.to(device) for part in (input_ids, start, mask, logp_old, recorded, logp_sampled)))
+
+
+@torch.no_grad()
+def row_logp(
+    rows: Sequence[Row], budget: int, device: torch.device, logp: Callable[[Padded], Tensor]
+) -> list[float]:
+    """log pi of each row's whole response, in nats; `budget` as in `micro_batches`.
+
+    `logp` maps a micro-batch to log pi of its tokens, [B, T], 0 past the end of a row.
+    """
+    found = [0.0] * len(rows)
+    for chosen in micro_batches(rows, torch.ones(len(rows)), budget):
+        batch = pad([rows[i] for i in chosen], 0, device)
+        for i, total in zip(chosen, logp(batch).double().sum(1).tolist(), strict=True):
+            found[i] = total
+    return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from hpt_core.errors import TrainingError
 from hpt_core.protocols import MetricSink
-from hpt_core.rollout.group import gate_row, rollout_row
+from hpt_core.rollout.group import Group, gate_row, rollout_row
 from hpt_core.seeds import derive
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.clock import Clock
@@ -46,11 +48,7 @@ def train(run: Run, checkpoints: Checkpoints, sink: MetricSink) -> dict[str, flo
         stale = versions.age(groups)
         routes = [route(group, config) for group in groups]
         run.engine.rest()
-        with clock.phase("compare"):
-            measured = trainee.compare(groups)
-        if step == 1:
-            with clock.phase("nll"):
-                measured |= trainee.demonstrations("nll_before")
+        measured = _before_update(trainee, groups, step, clock)
         with clock.phase("update"):
             totals = trainee.learn(groups, step)
         watched = step % config.dev_every == 0 or step == config.steps
@@ -68,13 +66,8 @@ def train(run: Run, checkpoints: Checkpoints, sink: MetricSink) -> dict[str, flo
             **spent.metrics(),
             "verifier/unjudged": float(unjudged),
             "lr": config.optimizer.lr * factor,
+            **(_after_update(trainee, step, clock) if watched else {}),
         }
-        if watched:
-            with clock.phase("dev"):
-                metrics["dev/accuracy"] = greedy_accuracy(run)
-        if step == config.steps:
-            with clock.phase("nll"):
-                metrics |= trainee.demonstrations("nll_after")
         records.rollouts += [rollout_row(rollout) for group in sampled for rollout in group.rollouts]
         records.gate += [gate_row(group, step, to) for group, to in zip(groups, routes, strict=True)]
         records.metrics.append({"step": step, **metrics})
@@ -84,3 +77,23 @@ def train(run: Run, checkpoints: Checkpoints, sink: MetricSink) -> dict[str, flo
             with clock.phase("checkpoint"):
                 checkpoints.save(step, trainee.learner, trainee.optimizers, records)
     return dict(clock.total)
+
+
+def _before_update(trainee: Trainee, groups: Sequence[Group], step: int, clock: Clock) -> dict[str, float]:
+    """The policy against its sampler; at the first step also what it makes of the demonstrations."""
+    with clock.phase("compare"):
+        measured = trainee.compare(groups)
+    if step == 1:
+        with clock.phase("nll"):
+            measured |= trainee.demonstrations("nll_before")
+    return measured
+
+
+def _after_update(trainee: Trainee, step: int, clock: Clock) -> dict[str, float]:
+    """The dev prompts; at the last step also what the policy makes of the demonstrations now."""
+    with clock.phase("dev"):
+        measured = {"dev/accuracy": greedy_accuracy(trainee.run)}
+    if step == trainee.run.config.steps:
+        with clock.phase("nll"):
+            measured |= trainee.demonstrations("nll_after")
+    return measured

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from hpt_core.config import TrainConfig
 from hpt_core.gate import IMITATED
 from hpt_core.rollout.group import Task
 from hpt_core.seeds import derive
-from hpt_core.trainer.batch import demonstration, micro_batches, pad
+from hpt_core.trainer.batch import Padded, demonstration, row_logp
 from hpt_core.trainer.learner import Learner
-from hpt_core.trainer.likelihood import autocast
+from hpt_core.trainer.likelihood import Likelihood, autocast
 
 SAMPLE = 16
 """Demonstrations of a source whose NLL is taken."""
@@ -72,7 +72,6 @@ def _solved(rows: Iterable[Mapping[str, Any]]) -> float | None:
     return fmean(rates) if rates else None
 
 
-@torch.no_grad()
 def nll_by_source(
     learner: Learner, tasks: Sequence[Task], config: TrainConfig, seed: int
 ) -> dict[str, float]:
@@ -81,16 +80,18 @@ def nll_by_source(
     Every rank of a sharded policy calls this with all tasks.
     """
     learner.eval()
+
+    def logp(batch: Padded) -> Tensor:
+        with autocast(learner.device, config.autocast):
+            said: Likelihood = learner(batch, 1.0)
+        return said.logp
+
     found: dict[str, float] = {}
     for source, given in sorted(_by_source(tasks).items()):
         drawn = sorted(given, key=lambda task: derive(seed, "nll", task.prompt.prompt_id))[:SAMPLE]
         rows = [demonstration(task, number) for number, task in enumerate(drawn)]
-        total = 0.0
-        for chosen in micro_batches(rows, torch.ones(len(rows)), config.microbatch_tokens):
-            batch = pad([rows[i] for i in chosen], 0, learner.device)
-            with autocast(learner.device, config.autocast):
-                total -= float(learner(batch, 1.0).logp[batch.mask].double().sum())
-        found[source] = total / sum(len(row.response) for row in rows)
+        told = row_logp(rows, config.microbatch_tokens, learner.device, logp)
+        found[source] = -sum(told) / sum(len(row.response) for row in rows)
     return found
 
 

