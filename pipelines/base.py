@@ -13,7 +13,8 @@ from hpt_core.chat import with_system_prompt
 from hpt_core.config import Policy, WarmStart
 from hpt_core.data import tables
 from hpt_core.data.problems import overlap_key, prompt_id
-from hpt_core.data.sources import Reject, read_rows
+from hpt_core.data.rows import Reject
+from hpt_core.data.sources import read_rows
 from hpt_core.data.worked import worked_solution
 from hpt_core.errors import InputError
 from hpt_core.model import LoadedPolicy, load_policy, save_policy

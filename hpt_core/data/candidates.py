@@ -20,8 +20,8 @@ from hpt_core.data.intake import admitted
 from hpt_core.data.ledger import Ledger
 from hpt_core.data.problems import overlap_key
 from hpt_core.data.progress import watched
+from hpt_core.data.rows import Reject
 from hpt_core.data.shingles import band_keys, word_hashes
-from hpt_core.data.sources import Reject
 from hpt_core.data.spool import Entry, Spool
 from hpt_core.data.wording import twin_key, wording
 from hpt_core.seeds import derive

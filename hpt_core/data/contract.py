@@ -12,7 +12,8 @@ from itertools import islice
 
 from hpt_core.config import CurateConfig, PromptSource
 from hpt_core.data.filters import reference
-from hpt_core.data.sources import Reject, Row, read_rows
+from hpt_core.data.rows import Reject, Row
+from hpt_core.data.sources import read_rows
 from hpt_core.errors import InputError
 from hpt_core.verifier import check_kind
 

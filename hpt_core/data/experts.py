@@ -12,7 +12,8 @@ from hpt_core.data.admission import Admission, Candidate, Provenance, judge
 from hpt_core.data.columns import MARKS
 from hpt_core.data.problems import prompt_id
 from hpt_core.data.progress import watched
-from hpt_core.data.sources import Reject, Row, read_rows
+from hpt_core.data.rows import Reject, Row
+from hpt_core.data.sources import read_rows
 from hpt_core.data.tally import Ingested, Tally
 from hpt_core.data.worked import worked_solution
 from hpt_core.errors import InputError

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from hpt_core.config import CurateConfig, PromptSource
 from hpt_core.data.problems import final_number
-from hpt_core.data.sources import Row
+from hpt_core.data.rows import Row
 from hpt_core.verifier import gold_problem
 from hpt_core.verifier.grading import grade_quickly
 

@@ -10,7 +10,8 @@ from hpt_core.data.filters import Filter, reference
 from hpt_core.data.ledger import Ledger
 from hpt_core.data.problems import prompt_id
 from hpt_core.data.progress import watched
-from hpt_core.data.sources import Reject, Row, read_rows
+from hpt_core.data.rows import Reject, Row
+from hpt_core.data.sources import read_rows
 from hpt_core.types import Prompt
 
 

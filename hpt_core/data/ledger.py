@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hpt_core.data.decontamination import Index, Known, Match
-from hpt_core.data.sources import Reject, Row
+from hpt_core.data.rows import Reject, Row
 
 PAIRS = 200
 """Matched pairs that the report shows; the quarantine has all of them."""

@@ -17,8 +17,6 @@ from hpt_core.data.remote import guarded, located
 from hpt_core.data.rows import Reject, Row
 from hpt_core.errors import InputError
 
-__all__ = ["Reject", "Row", "read_rows"]
-
 _REQUIRED = {PromptSource: ("problem", "answer"), ExpertSource: ("problem", "response")}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import BinaryIO
 
-from hpt_core.data.sources import Reject, Row
+from hpt_core.data.rows import Reject, Row
 from hpt_core.data.tables import ROW_TEXT
 from hpt_core.types import Prompt
 

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpt_core.config import BENCHMARKS
-from hpt_core.data.sources import Row, read_rows
+from hpt_core.data.rows import Row
+from hpt_core.data.sources import read_rows
 from hpt_core.errors import InputError
 from pipelines import recipes
 from pipelines.params import Params, load_params

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from hpt_core.config import BENCHMARKS, EvaluateConfig, PromptSource
 from hpt_core.data.benchmarks import PUBLISHED
-from hpt_core.data.sources import Reject, Row, read_rows
+from hpt_core.data.rows import Reject, Row
+from hpt_core.data.sources import read_rows
 from hpt_core.verifier import check_kind, gold_problem
 from hpt_core.verifier.grading import grade
 

@@ -9,7 +9,7 @@ from curated_files import curated
 
 from hpt_core.config import CurateConfig, PromptSource
 from hpt_core.data.filters import reference, script_of
-from hpt_core.data.sources import Row
+from hpt_core.data.rows import Row
 
 Source = Callable[..., PromptSource]
 FILLER = [(f"What is {n} plus 1?", str(n + 1)) for n in range(5)]

@@ -11,7 +11,8 @@ import pytest
 
 from hpt_core.config import PromptSource
 from hpt_core.data.lines import MAX_LINE, bounded_lines, first_byte
-from hpt_core.data.sources import Reject, Row, read_rows
+from hpt_core.data.rows import Reject, Row
+from hpt_core.data.sources import read_rows
 
 GOOD = {"problem": "1+1", "answer": "2"}
 

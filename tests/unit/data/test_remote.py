@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpt_core.config import PromptSource
-from hpt_core.data.sources import Reject, Row, read_rows
+from hpt_core.data.rows import Reject, Row
+from hpt_core.data.sources import read_rows
 from hpt_core.errors import InputError
 
 ROWS = [{"problem": f"{n} + 1", "answer": str(n + 1)} for n in range(3000)]

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpt_core.config import ExpertSource, PromptSource
-from hpt_core.data.sources import Reject, Row, read_rows
+from hpt_core.data.rows import Reject, Row
+from hpt_core.data.sources import read_rows
 from hpt_core.errors import InputError
 
 GOOD = {"problem": "1+1", "answer": "2"}

@@ -16,7 +16,8 @@ from hpt_core.config import ExpertSource
 from hpt_core.data.admission import Admission
 from hpt_core.data.experts import ingest
 from hpt_core.data.problems import prompt_id
-from hpt_core.data.sources import Reject, Row, read_rows
+from hpt_core.data.rows import Reject, Row
+from hpt_core.data.sources import read_rows
 from hpt_core.types import Prompt
 
 PROBLEM = "What is 6 times 7?"

@@ -9,7 +9,8 @@ import pytest
 
 from hpt_core.config import PromptSource
 from hpt_core.data.problems import prompt_id
-from hpt_core.data.sources import Row, read_rows
+from hpt_core.data.rows import Row
+from hpt_core.data.sources import read_rows
 from hpt_core.data.worked import worked_solution
 from hpt_core.types import Prompt
 from hpt_core.verifier import VerifierPool
