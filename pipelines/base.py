@@ -9,22 +9,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpt_core.chat import with_system_prompt
+from hpt_core import tables
 from hpt_core.config import Policy, WarmStart
-from hpt_core.data import tables
+from hpt_core.data.demonstrations.program_solutions import worked_solution
 from hpt_core.data.problems import overlap_key, prompt_id
-from hpt_core.data.rows import Reject
-from hpt_core.data.sources import read_rows
-from hpt_core.data.worked import worked_solution
+from hpt_core.data.reading.records import Reject
+from hpt_core.data.reading.sources import read_rows
 from hpt_core.errors import InputError
-from hpt_core.model import LoadedPolicy, load_policy, save_policy
+from hpt_core.policy.chat import with_system_prompt
+from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy
+from hpt_core.policy.warm_start import build_policy, teach
 from hpt_core.seeds import derive
 from hpt_core.types import Prompt
-from hpt_core.warm_start import build_policy, teach
-from pipelines import raw
 from pipelines.params import Params
-from pipelines.progress import ProgressBar
-from pipelines.stage import argument, check_name, launch
+from pipelines.stage import raw_files
+from pipelines.stage.launch import argument, check_name, launch
+from pipelines.stage.progress import ProgressBar
 
 PROMPTS = Path("data/prompts")
 
@@ -53,7 +53,7 @@ def run(params: Params, which: str, out: Path, prompts: Path = PROMPTS) -> Mappi
 
 def pretrained(config: Policy) -> LoadedPolicy:
     assert config.model is not None
-    raw.warn_outside(raw.MODELS, (config.model, config.chat_template))
+    raw_files.warn_outside(raw_files.MODELS, (config.model, config.chat_template))
     template = None
     if config.chat_template:
         try:

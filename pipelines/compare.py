@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hpt_core.data import tables
+from hpt_core import tables
 from hpt_core.errors import InputError
 from hpt_core.evaluation import Reals, correct_matrix, holm, paired_difference
 from hpt_core.gate import IMITATED
@@ -20,7 +20,7 @@ from hpt_core.seeds import derive
 from pipelines.params import Params
 from pipelines.report import page, words
 from pipelines.report.results import BASE, PROMPTS, Results, Row, metrics_file, read_results, responses_file
-from pipelines.stage import launch
+from pipelines.stage.launch import launch
 
 log = logging.getLogger(__name__)
 

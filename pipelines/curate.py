@@ -7,12 +7,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from hpt_core.data import tables
-from hpt_core.data.contract import groups
-from hpt_core.data.curation import curate
-from pipelines import raw
+from hpt_core import tables
+from hpt_core.data.curation.contract import groups
+from hpt_core.data.curation.pipeline import curate
 from pipelines.params import Params
-from pipelines.stage import launch
+from pipelines.stage import raw_files
+from pipelines.stage.launch import launch
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ def run(params: Params, out: Path = Path("data/prompts")) -> dict[str, Any]:
     """Write the prompts of `params.curate` to `out` and return the report. Raises InputError."""
     config = params.curate
     sources = [source for *_, group in groups(config) for source in group]
-    raw.warn_outside(raw.DATA, (source.file for source in sources))
+    raw_files.warn_outside(raw_files.DATA, (source.file for source in sources))
     for source in sources:
         if source.file and "://" in source.file:
             log.warning("%s: when it changes, run `dvc repro --force curate`; DVC cannot see it", source.file)

@@ -8,21 +8,21 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from hpt_core.chat import Chat
+from hpt_core import tables
 from hpt_core.config import BENCHMARKS as PUBLISHED
 from hpt_core.config import Sampling
-from hpt_core.data import tables
 from hpt_core.errors import EngineError, InputError, VerifierError
 from hpt_core.evaluation import summarise
-from hpt_core.model import LoadedPolicy, load_policy
+from hpt_core.policy.chat import Chat
+from hpt_core.policy.model import LoadedPolicy, load_policy
 from hpt_core.protocols import RolloutEngine, Verifier
 from hpt_core.seeds import derive
 from hpt_core.types import Prompt, Responses
-from pipelines.judging import judge_again, patience
 from pipelines.params import Params
-from pipelines.policy import Asking, answers, build_engine, build_verifier, cut, fitting
-from pipelines.shards import Part, Row, Shards, origin
-from pipelines.stage import argument, check_name, launch
+from pipelines.stage.generation import Asking, answers, build_engine, build_verifier, cut, fitting
+from pipelines.stage.launch import argument, check_name, launch
+from pipelines.stage.regrade import judge_again, patience
+from pipelines.stage.shards import Part, Row, Shards, origin
 
 log = logging.getLogger(__name__)
 

@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpt_core.chat import Chat
-from hpt_core.data import tables
-from hpt_core.data.admission import Admission
-from hpt_core.data.experts import check, ingest
-from hpt_core.data.teacher import from_samples
-from hpt_core.model import load_policy
-from pipelines import raw
-from pipelines.judging import Patient
-from pipelines.likelihood import with_base_logp
+from hpt_core import tables
+from hpt_core.data.demonstrations.eligibility import Admission
+from hpt_core.data.demonstrations.ingest import check, ingest
+from hpt_core.data.demonstrations.teacher import from_samples
+from hpt_core.policy.chat import Chat
+from hpt_core.policy.model import load_policy
 from pipelines.params import Params
-from pipelines.policy import build_verifier
-from pipelines.stage import launch
-from pipelines.teaching import Asked, Inputs, ask_teacher
+from pipelines.stage import raw_files
+from pipelines.stage.base_logp import with_base_logp
+from pipelines.stage.generation import build_verifier
+from pipelines.stage.launch import launch
+from pipelines.stage.regrade import Patient
+from pipelines.stage.teacher_sampling import Asked, Inputs, ask_teacher
 
 log = logging.getLogger(__name__)
 INPUTS, OUT = Inputs(), Path("data/experts")
@@ -41,7 +41,7 @@ def run(params: Params, inputs: Inputs = INPUTS, out: Path = OUT) -> Mapping[str
     def count_tokens(text: str) -> int:
         return len(chat.response(text))
 
-    raw.warn_outside(raw.DATA, (source.file for source in config.sources))
+    raw_files.warn_outside(raw_files.DATA, (source.file for source in config.sources))
     admission = Admission(count_tokens, config.licenses, config.max_tokens, config.scripts)
     asked: Asked | None = None
     with build_verifier(params) as verifier:

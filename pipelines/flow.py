@@ -30,10 +30,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from hpt_core.errors import InputError
 from pipelines.environment import tracking_uri
-from pipelines.graph import Stage, load_stages, remove_strangers
+from pipelines.orchestration.dag import Stage, load_stages, remove_strangers
+from pipelines.orchestration.process_group import CommandError, ProcessGroups
 from pipelines.params import load_params
-from pipelines.process import CommandError, ProcessGroups
-from pipelines.sections import ScheduleConfig
+from pipelines.params.sections import ScheduleConfig
 
 logger = logging.getLogger(__name__)
 
@@ -191,13 +191,13 @@ def _ended(future: PrefectFuture[Any]) -> State[Any]:
 def publish(root: Path, env: dict[str, str], status: str) -> State[Any]:
     """Bring MLflow up to the files. The files are whole whether or not it can be reached."""
     # mlflow takes seconds to import; `run` has begun on it while the Prefect server starts.
-    from pipelines import tracking
+    from pipelines.tracking import publish
 
     try:
-        done = tracking.publish(root, env["HPT_FLOW_RUN"], env["HPT_FLOW_RUN_NAME"], status)
+        done = publish.publish(root, env["HPT_FLOW_RUN"], env["HPT_FLOW_RUN_NAME"], status)
     except InputError as error:
         return Failed(message=str(error))
-    except tracking.UNREACHABLE as error:
+    except publish.UNREACHABLE as error:
         return Failed(message=_unpublished(root, error))
     get_run_logger().info(str(done))
     return Completed(message=str(done)) if done.changed else Completed(name="Unchanged", message=str(done))
@@ -206,14 +206,13 @@ def publish(root: Path, env: dict[str, str], status: str) -> State[Any]:
 @task(name="register", task_run_name="register", cache_policy=NO_CACHE, persist_result=False)
 def register(root: Path) -> State[Any]:
     """Versions and aliases in the model registry."""
-    from pipelines import register as registry
-    from pipelines import tracking
+    from pipelines.tracking import publish, registry
 
     try:
         done = registry.register(root)
     except InputError as error:
         return Failed(message=str(error))
-    except tracking.UNREACHABLE as error:
+    except publish.UNREACHABLE as error:
         return Failed(message=_unpublished(root, error))
     get_run_logger().info(str(done))
     return Completed(message=str(done)) if done.changed else Completed(name="Unchanged", message=str(done))
@@ -254,12 +253,12 @@ def run(root: Path, workers: int = 2, retries: int = 0) -> State[Any]:
 
 def _warm_up(root: Path) -> None:
     """Import mlflow and create its database while the Prefect server starts and the first stage runs."""
-    from pipelines import tracking
-    from pipelines.store import Store
+    from pipelines.tracking import publish
+    from pipelines.tracking.mlflow_store import Store
 
     try:
         Store(root, load_params(root / "params.yaml").tracking.experiment)
-    except tracking.UNREACHABLE as error:
+    except publish.UNREACHABLE as error:
         logger.warning("%s", _unpublished(root, error).splitlines()[0])
 
 

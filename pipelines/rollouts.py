@@ -9,18 +9,18 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from hpt_core.chat import Chat
-from hpt_core.data import tables
+from hpt_core import tables
 from hpt_core.errors import InputError
 from hpt_core.gate import Switch
-from hpt_core.model import load_policy
+from hpt_core.policy.chat import Chat
+from hpt_core.policy.model import load_policy
 from hpt_core.protocols import RolloutEngine, Verifier
 from hpt_core.rollout.group import Task, rollout_row, sample, score
 from hpt_core.types import Prompt
 from pipelines.params import Params
-from pipelines.policy import build_engine, build_verifier, cut, fitting
-from pipelines.shards import Part, Row, Shards, origin
-from pipelines.stage import launch
+from pipelines.stage.generation import build_engine, build_verifier, cut, fitting
+from pipelines.stage.launch import launch
+from pipelines.stage.shards import Part, Row, Shards, origin
 
 TRAIN, BASE, OUT = Path("data/prompts/train.parquet"), Path("models/base"), Path("data/rollouts/base")
 SHARDS = Path("checkpoints/rollouts@base")

@@ -12,26 +12,25 @@ from typing import Any
 
 import torch
 
-from hpt_core.adapter import with_lora
-from hpt_core.data import tables
-from hpt_core.model import LoadedPolicy, load_policy, save_policy, weights_hash
+from hpt_core import tables
+from hpt_core.fingerprint import code, file_hash, fingerprint, libraries, model_files
+from hpt_core.policy.lora import with_lora
+from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy, weights_hash
 from hpt_core.protocols import MetricSink
 from hpt_core.trainer.checkpoint import Checkpoints
+from hpt_core.trainer.context import Run
 from hpt_core.trainer.loop import train
-from hpt_core.trainer.origin import fingerprint
-from hpt_core.trainer.provenance import summarise
 from hpt_core.trainer.ranks import ALONE, Ranks, launched
-from hpt_core.trainer.run import Run
-from pipelines import policy as policies
-from pipelines import tasks as tasks_of
-from pipelines.live import LiveSink
-from pipelines.origin import code, file_hash, libraries, model_files
+from hpt_core.trainer.source_stats import summarise
 from pipelines.params import Params
-from pipelines.policy import build_engine, build_verifier
-from pipelines.progress import ProgressBar, StepProgress
-from pipelines.ranks import member, start
-from pipelines.stage import argument, check_name, launch
-from pipelines.tasks import HERE, Paths, check_room, load_tasks
+from pipelines.stage import generation as policies
+from pipelines.stage import training_data as tasks_of
+from pipelines.stage.generation import build_engine, build_verifier
+from pipelines.stage.launch import argument, check_name, launch
+from pipelines.stage.progress import ProgressBar, StepProgress
+from pipelines.stage.rank_processes import member, start
+from pipelines.stage.training_data import HERE, Paths, check_room, load_tasks
+from pipelines.tracking.live import LiveSink
 
 
 def run(

@@ -1,7 +1,7 @@
 """The registry: what the name of a published benchmark stands for, and how often HPT's authors ask it.
 
-`hpt_core.data.benchmarks` knows how its rows become problems. A revision is a commit of the hub's repository,
-a license what the card of the data set states.
+`hpt_core.data.reading.benchmarks` knows how its rows become problems. A revision is a commit of the hub's
+repository, a license what the card of the data set states.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ Script = Literal[
 
 class DecontaminationConfig(Config):
     """When a training prompt is a problem of `curate.benchmarks`, numbers aside
-    (`hpt_core.data.decontamination`)."""
+    (`hpt_core.data.curation.decontamination`)."""
 
     gram: Positive = 8
     """Words of a gram."""

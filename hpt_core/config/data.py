@@ -74,7 +74,7 @@ Keep = Literal["shortest", "all"]
 """Which correct samples of a teacher become trajectories: the one of the fewest tokens, of equals the first;
 or each, for arms to choose from."""
 Choice = Literal["shortest", "preferred", "random", "likeliest"]
-"""How an arm chooses among several trajectories for a prompt (`hpt_core.data.provenance`)."""
+"""How an arm chooses among several trajectories for a prompt (`hpt_core.data.demonstrations.selection`)."""
 
 
 class ExpertSource(Config):

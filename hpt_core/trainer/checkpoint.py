@@ -23,12 +23,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from hpt_core.data import tables
+from hpt_core import tables
 from hpt_core.errors import CheckpointError
-from hpt_core.trainer import records, state
-from hpt_core.trainer.origin import FILE, differences
+from hpt_core.fingerprint import FILE, differences
+from hpt_core.trainer import full_state, step_records
 from hpt_core.trainer.ranks import ALONE, Ranks
-from hpt_core.trainer.records import Records
+from hpt_core.trainer.step_records import Records
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,8 @@ class Checkpoints:
         try:
             contents = json.loads((weights / "contents.json").read_text())
             self._check(contents, optimizers)
-            state.load_weights(module, load_file(weights / "model.safetensors"))
-            state.load_moments(optimizers, load_file(weights / "optimizers.safetensors"))
+            full_state.load_weights(module, load_file(weights / "model.safetensors"))
+            full_state.load_moments(optimizers, load_file(weights / "optimizers.safetensors"))
         except (SafetensorError, OSError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{weights}: cannot be read ({error}); remove {self.folder} to train from the start"
@@ -82,13 +82,13 @@ class Checkpoints:
 
         Every rank calls this; the main one writes, and none goes on before it has.
         """
-        policy = self._collected(state.weights(module))
-        moments = self._collected(state.moments(optimizers))
+        policy = self._collected(full_state.weights(module))
+        moments = self._collected(full_state.moments(optimizers))
         if self.ranks.main:
             tables.write_json(self.folder / FILE, self.origin)
             with _placed(self._at("records", step)) as folder:
                 since.write(folder)
-                self._counts[self._at("records", step).name] = records.counts(folder)
+                self._counts[self._at("records", step).name] = step_records.counts(folder)
             with _placed(self._at("weights", step)) as folder:
                 save_file(policy, folder / "model.safetensors")
                 save_file(moments, folder / "optimizers.safetensors")
@@ -103,10 +103,10 @@ class Checkpoints:
     def rows(self, table: str, until: int) -> Iterator[dict[str, Any]]:
         """Rows of "rollouts" or "gate" of all steps up to checkpoint `until`, in order."""
         for folder in self._records(until):
-            yield from records.rows(folder, table)
+            yield from step_records.rows(folder, table)
 
     def metrics(self, until: int) -> list[dict[str, float]]:
-        return [row for folder in self._records(until) for row in records.metrics(folder)]
+        return [row for folder in self._records(until) for row in step_records.metrics(folder)]
 
     def discard(self) -> None:
         """Remove the checkpoints of this and of every other fingerprint: the run is complete."""
@@ -142,7 +142,7 @@ class Checkpoints:
             raise ValueError(f"its optimizers are {contents['optimizers']}, not {_names(optimizers)}")
         for name, expected in contents["records"].items():
             folder = self.folder / "records" / name
-            if (found := records.counts(folder)) != expected:
+            if (found := step_records.counts(folder)) != expected:
                 raise ValueError(f"{folder} has {found} rows of {expected}")
 
     def _collected(self, tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:

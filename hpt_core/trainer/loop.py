@@ -7,19 +7,19 @@ from collections.abc import Sequence
 import torch
 
 from hpt_core.errors import TrainingError
+from hpt_core.policy.optimizers import rate_factor, scale_rates
 from hpt_core.protocols import MetricSink
 from hpt_core.rollout.group import Group, gate_row, rollout_row
 from hpt_core.seeds import derive
+from hpt_core.trainer.algorithm_options import route
 from hpt_core.trainer.checkpoint import Checkpoints
-from hpt_core.trainer.clock import Clock
-from hpt_core.trainer.method import route
-from hpt_core.trainer.metrics import Speed, Spent, step_metrics
-from hpt_core.trainer.optim import rate_factor, scale_rates
-from hpt_core.trainer.records import Records
-from hpt_core.trainer.run import Run
+from hpt_core.trainer.context import Run
+from hpt_core.trainer.metrics import Spent, step_metrics
+from hpt_core.trainer.sampler_mismatch import Versions
 from hpt_core.trainer.sampling import greedy_accuracy, push, sample_groups
-from hpt_core.trainer.staleness import Versions
-from hpt_core.trainer.trainee import Trainee
+from hpt_core.trainer.step_records import Records
+from hpt_core.trainer.throughput import Clock, Speed
+from hpt_core.trainer.train_state import Trainee
 from hpt_core.upge import algorithm
 
 

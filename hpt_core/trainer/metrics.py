@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import get_args
 
 import torch
+from torch import Tensor
 
 from hpt_core.gate import IMITATED, Route
+from hpt_core.policy.batching import Row
 from hpt_core.rollout.group import Group
-from hpt_core.trainer.flops import gemm_rate
-from hpt_core.trainer.run import Run
-from hpt_core.trainer.totals import Totals
+from hpt_core.types import Tokens
+from hpt_core.upge.regularise import Measured, k3
 
 
 def step_metrics(groups: Sequence[Group], routes: Sequence[Route], totals: Totals) -> dict[str, float]:
@@ -103,22 +104,49 @@ class Spent:
         return {"tokens/generated": self.generated, "tokens/trained": self.trained}
 
 
-@dataclass(frozen=True)
-class Speed:
-    """Seconds, tokens per second and MFU of a step; they belong to the machine, not to the result."""
+class Totals:
+    """Named sums, of which every rank and mini-batch adds its own; 0 if never added."""
 
-    rate: float
-    """Floating-point operations per second that the ranks together can do: a large matrix product's."""
+    def __init__(self) -> None:
+        self.sums: defaultdict[str, float] = defaultdict(float)
 
-    @classmethod
-    def of(cls, run: Run) -> Speed:
-        dtype = getattr(torch, run.config.autocast)
-        return cls(gemm_rate(run.policy.model.device, dtype) * run.ranks.count)
+    def __getitem__(self, name: str) -> float:
+        return self.sums.get(name, 0.0)
 
-    def metrics(self, seconds: Mapping[str, float], generated: float, totals: Totals) -> dict[str, float]:
-        return {
-            **{f"seconds/{phase}": spent for phase, spent in seconds.items()},
-            **({"tokens_per_s/generate": generated / seconds["generate"]} if generated else {}),
-            "tokens_per_s/update": totals["tokens_trained"] / seconds["update"],
-            "mfu": totals["flops"] / seconds["update"] / self.rate,
-        }
+    def add(self, sums: Mapping[str, float]) -> None:
+        for name, value in sums.items():
+            self.sums[name] += value
+
+    def mean(self, name: str, over: str) -> float | None:
+        """The ratio of two sums; None over nothing."""
+        return self[name] / self[over] if self[over] else None
+
+
+@torch.no_grad()
+def observe(tokens: Tokens, members: Sequence[Row], clipped: Tensor, measured: Measured) -> dict[str, float]:
+    """The sums of one micro-batch of `members`; `clipped` [B, T] bool."""
+    assert tokens.entropy is not None
+    rollout = tokens.mask & ~tokens.expert[:, None]
+    log_ratio = (tokens.logp - tokens.logp_old)[rollout]
+    sums = {
+        "tokens_trained": int(tokens.mask.sum()),
+        "tokens_rollout": int(rollout.sum()),
+        "tokens_clipped": int(clipped.sum()),
+        "ratio": float(log_ratio.exp().sum()),
+        # KL(pi_old || pi_theta): it was pi_old that drew the tokens.
+        "kl_old": float(k3(-log_ratio).sum()),
+        "entropy": float(tokens.entropy[rollout].sum()),
+    }
+    if measured.logp_reference is not None:
+        sums["kl_reference"] = float(k3((tokens.logp - measured.logp_reference)[rollout]).sum())
+        sums["tokens_referred"] = sums["tokens_rollout"]
+    if measured.returns is not None:
+        sums["value_error"] = float(measured.value_error(clip=None)[rollout].sum())
+        sums["tokens_valued"] = sums["tokens_rollout"]
+    by_kind = Totals()
+    nll = -(tokens.logp * tokens.mask).sum(1)
+    for row, value in zip(members, nll.tolist(), strict=True):
+        if row.kind is not None:
+            for name in (row.kind, f"source/{row.source}"):
+                by_kind.add({f"nll/{name}": value, f"tokens/{name}": len(row.response), f"rows/{name}": 1})
+    return {**sums, **by_kind.sums}

@@ -17,7 +17,7 @@ import torch.distributed
 from accelerate import PartialState  # type: ignore[import-untyped]
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from hpt_core.trainer.learner import Learner
+from hpt_core.policy.module import Learner
 
 T = TypeVar("T")
 

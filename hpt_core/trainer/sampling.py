@@ -9,13 +9,13 @@ import torch
 
 from hpt_core.config import Sampling
 from hpt_core.errors import VerifierError
-from hpt_core.model import weights_hash
+from hpt_core.policy.model import weights_hash
 from hpt_core.rollout.group import Group, Task, sample, score
 from hpt_core.rollout.hint import hinted
 from hpt_core.seeds import derive
-from hpt_core.trainer.clock import Clock
-from hpt_core.trainer.run import Run
-from hpt_core.trainer.staleness import Versions
+from hpt_core.trainer.context import Run
+from hpt_core.trainer.sampler_mismatch import Versions
+from hpt_core.trainer.throughput import Clock
 from hpt_core.upge import algorithm
 
 

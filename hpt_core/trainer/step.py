@@ -12,16 +12,16 @@ from torch.optim import Optimizer
 
 from hpt_core.config import TrainConfig
 from hpt_core.errors import TrainingError
-from hpt_core.trainer.apply import clip_and_step
-from hpt_core.trainer.batch import Padded, Row, facts, pad
-from hpt_core.trainer.flops import flops
-from hpt_core.trainer.learner import Learner
-from hpt_core.trainer.likelihood import Likelihood, autocast
-from hpt_core.trainer.method import regularisers_of
+from hpt_core.policy.batching import Padded, Row, pad
+from hpt_core.policy.logprobs import Likelihood, autocast
+from hpt_core.policy.module import Learner
+from hpt_core.trainer.algorithm_options import regularisers_of
+from hpt_core.trainer.batch import facts, shortest, work
+from hpt_core.trainer.metrics import Totals, observe
+from hpt_core.trainer.optimizer_step import clip_and_step
 from hpt_core.trainer.ranks import ALONE, Ranks
-from hpt_core.trainer.reference import Reference
-from hpt_core.trainer.totals import Totals, observe
-from hpt_core.trainer.work import shortest, work
+from hpt_core.trainer.reference_policy import Reference
+from hpt_core.trainer.throughput import flops
 from hpt_core.types import Rows, Tokens
 from hpt_core.upge import Plan, clipped, plan, returns, surrogate
 from hpt_core.upge.regularise import Measured, Regularisers

@@ -11,8 +11,8 @@ from types import TracebackType
 
 from hpt_core.errors import InputError, VerifierError
 from hpt_core.types import Verdict
+from hpt_core.verifier.fork_server import Nursery
 from hpt_core.verifier.grading import grade, grade_quickly
-from hpt_core.verifier.nursery import Nursery
 from hpt_core.verifier.worker import Grade, Item
 
 BATCH = 64

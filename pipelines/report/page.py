@@ -13,11 +13,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipelines.report import charts, gate, words
+from pipelines.report import charts, gate_colours, words
 from pipelines.report.attempts import PassCurve, pass_chart
 from pipelines.report.charts import Estimate, Series
 from pipelines.report.examples import choose
-from pipelines.report.ledger import APART, Ledger, asked, heat_map, ledger
+from pipelines.report.gate_heatmap import APART, Ledger, asked, heat_map, ledger
 from pipelines.report.results import Results, Row
 
 NONE = "\u2013"
@@ -62,7 +62,7 @@ def render(
     environment.filters |= {name: getattr(words, name) for name in ("percent", "signed", "interval", "count")}
     environment.filters |= {"p_value": words.p_value, "share": _share, "nats": _nats, "asked": asked}
     styles = {policy: style for style, policy in enumerate(results.policies)}
-    colours = gate.palette([row for rows in results.gates.values() for row in rows])
+    colours = gate_colours.palette([row for rows in results.gates.values() for row in rows])
     gates = {arm: _gate(results, arm, colours) for arm in results.arms}
     return environment.get_template("provenance.html.j2").render(
         comparison=comparison,
@@ -78,7 +78,11 @@ def render(
         curves=_curves(results, styles),
         trained_on={arm: _by_kind(comparison["training"][arm]["sources"]) for arm in results.arms},
         revisited={arm: of for arm in results.arms if (of := comparison["training"][arm]["revisited"])},
-        routes=[route for route in gate.ROUTES if any(colour.route == route for colour in colours.values())],
+        routes=[
+            route
+            for route in gate_colours.ROUTES
+            if any(colour.route == route for colour in colours.values())
+        ],
         colours=colours,
         gates=gates,
         apart=APART,
@@ -169,12 +173,14 @@ class Decisions:
     """The ledger as numbers."""
 
 
-def _gate(results: Results, arm: str, colours: Mapping[str, gate.Colour]) -> Decisions:
+def _gate(results: Results, arm: str, colours: Mapping[str, gate_colours.Colour]) -> Decisions:
     rows, rates = results.gates[arm], results.base_rates
     thirds = ledger(rows, rates, colours, apart=0, columns=3)
     drawn = heat_map(f"Ledger of {arm}", ledger(rows, rates, colours), thirds)
     prompts = sum(len(band.prompts) for band in thirds.bands)
-    return Decisions(gate.count(rows, colours), prompts, gate.shares(arm, rows, colours), drawn, thirds)
+    return Decisions(
+        gate_colours.count(rows, colours), prompts, gate_colours.shares(arm, rows, colours), drawn, thirds
+    )
 
 
 def _percent_tick(value: float) -> str:

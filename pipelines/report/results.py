@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpt_core.data import tables
+from hpt_core import tables
 from hpt_core.errors import InputError
 from hpt_core.types import Prompt
 

@@ -9,10 +9,10 @@ from statistics import median
 
 import torch
 
-from hpt_core.trainer.batch import Row, pad
-from hpt_core.trainer.flops import flops
-from hpt_core.trainer.learner import Learner
-from hpt_core.trainer.likelihood import autocast
+from hpt_core.policy.batching import Row, pad
+from hpt_core.policy.logprobs import autocast
+from hpt_core.policy.module import Learner
+from hpt_core.trainer.throughput import flops
 from tests.bench.given import load_model
 from tests.bench.table import REPETITIONS, seconds, show
 

@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from pipelines import base, curate, experts, recipes, rollouts, train
-from pipelines.params import load_params
+from pipelines import base, curate, experts, rollouts, train
+from pipelines.params import load_params, recipes
 from tests.bench.table import show
 
 STEPS, EVERY = 30, 5

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpt_core.config import CurateConfig, PromptSource
-from hpt_core.data.curation import curate
+from hpt_core.data.curation.pipeline import curate
 from tests.bench.table import show
 
 ASKED = {46_000: "60 s, 1 GiB"}

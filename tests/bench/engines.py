@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from hpt_core.chat import Chat
+from hpt_core import tables
 from hpt_core.config import Sampling
-from hpt_core.data import tables
-from hpt_core.model import LoadedPolicy, load_policy, stop_tokens, weights_hash
-from hpt_core.rollout.hf import HFEngine
-from pipelines import base, curate, recipes
-from pipelines.params import load_params
+from hpt_core.policy.chat import Chat
+from hpt_core.policy.model import LoadedPolicy, load_policy, stop_tokens, weights_hash
+from hpt_core.rollout.engines.hf import HFEngine
+from pipelines import base, curate
+from pipelines.params import load_params, recipes
 from tests.bench.given import load_model
 from tests.bench.table import REPETITIONS, seconds, show
 
@@ -38,7 +38,7 @@ def vllm_engine(folder: Path | None) -> None:
         return
     from vllm import SamplingParams
 
-    from hpt_core.rollout.vllm import VLLMEngine
+    from hpt_core.rollout.engines.vllm import VLLMEngine
 
     policy = _policy(folder)
     prompts, seeds = _questions(policy)
@@ -69,7 +69,7 @@ def weight_push(folder: Path | None) -> None:
     if find_spec("vllm") is None:
         print(MISSING)
         return
-    from hpt_core.rollout.vllm import VLLMEngine
+    from hpt_core.rollout.engines.vllm import VLLMEngine
 
     policy = _policy(folder)
     engine, timings = VLLMEngine(policy, slots=8, dtype=torch.bfloat16), []

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from hpt_core.trainer.batch import Row
+from hpt_core.policy.batching import Row
 
 
 @dataclass(frozen=True)

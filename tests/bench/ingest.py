@@ -19,14 +19,14 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from hpt_core.chat import Chat
+from hpt_core import tables
 from hpt_core.config import ExpertSource, OptimizerConfig, PromptSource, WarmStart
-from hpt_core.data import tables
-from hpt_core.data.admission import Admission
-from hpt_core.data.experts import check, ingest
+from hpt_core.data.demonstrations.eligibility import Admission
+from hpt_core.data.demonstrations.ingest import check, ingest
 from hpt_core.data.problems import final_number, prompt_id
+from hpt_core.policy.chat import Chat
+from hpt_core.policy.warm_start import build_policy
 from hpt_core.types import Prompt, Verdict
-from hpt_core.warm_start import build_policy
 from tests.bench.table import show
 
 SAMPLES = 4

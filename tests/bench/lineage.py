@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipelines.lineage import MADE_FROM, TRAINED_ON, Index, MadeFrom, Share
+from pipelines.tracking.lineage_index import MADE_FROM, TRAINED_ON, Index, MadeFrom, Share
 from tests.bench.table import REPETITIONS, seconds, show
 
 RUNS, TRAJECTORIES, TRAINED = 1000, 4000, 2400
@@ -61,7 +61,7 @@ def _asked(root: Path, question: list[str], times: int = REPETITIONS) -> list[fl
 def _publish(root: Path) -> None:
     from mlflow.entities import Metric, Param
 
-    from pipelines.store import COMPLETE, LINEAGE, Store
+    from pipelines.tracking.mlflow_store import COMPLETE, LINEAGE, Store
 
     store, rng = Store(root, "hpt"), random.Random(0)
     store.client.create_registered_model("hpt-policy")

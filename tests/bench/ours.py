@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from transformers import PreTrainedModel
 
 from hpt_core.config import OptimizerConfig, TrainConfig
-from hpt_core.trainer.batch import Row
-from hpt_core.trainer.learner import Learner
-from hpt_core.trainer.optim import build_optimizers
+from hpt_core.policy.batching import Row
+from hpt_core.policy.module import Learner
+from hpt_core.policy.optimizers import build_optimizers
 from hpt_core.trainer.step import Totals, update
 
 LEARNING_RATE, BETAS = 1e-6, (0.9, 0.95)

@@ -21,7 +21,7 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from hpt_core.trainer.batch import Row
+from hpt_core.policy.batching import Row
 from tests.bench.given import Shape
 from tests.bench.ours import BETAS, LEARNING_RATE
 

@@ -16,16 +16,16 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from hpt_core.config import KLConfig, OptimizerConfig, TrainConfig
 from hpt_core.errors import TrainingError
-from hpt_core.model import whole, whole_weights
-from hpt_core.trainer import work
-from hpt_core.trainer.batch import Row
-from hpt_core.trainer.learner import Learner
-from hpt_core.trainer.optim import build_optimizers
+from hpt_core.policy.batching import Row
+from hpt_core.policy.model import whole, whole_weights
+from hpt_core.policy.module import Learner
+from hpt_core.policy.optimizers import build_optimizers
+from hpt_core.trainer import batch
+from hpt_core.trainer.metrics import Totals
+from hpt_core.trainer.old_logprobs import recall
 from hpt_core.trainer.ranks import Ranks, join, leave
-from hpt_core.trainer.recall import recall
-from hpt_core.trainer.reference import Reference
+from hpt_core.trainer.reference_policy import Reference
 from hpt_core.trainer.step import update
-from hpt_core.trainer.totals import Totals
 
 OPTIONS = {"gamma": 0.25, "sft_coefficient": 0.7, "length": 20}
 VOCABULARY = 37
@@ -155,7 +155,7 @@ def trained(ranks: Ranks) -> dict[str, Tensor]:
 
 def main(folder: Path) -> None:
     ranks = join()
-    dealt = work.deal
+    dealt = batch.deal
     results: dict[str, Tensor] = {}
     sums: dict[str, dict[str, float]] = {}
 
@@ -173,11 +173,11 @@ def main(folder: Path) -> None:
     results.update({f"trained/{name}": tensor for name, tensor in trained(ranks).items()})
     if ranks.count > 1:
         for rank in range(ranks.count):
-            work.deal = all_to(rank)
+            batch.deal = all_to(rank)
             keep(f"all on rank {rank}", True, ragged())
     # The last rank alone meets the NaN.
     (folder / f"nan.{ranks.index}").write_text(message_of_a_nan(ranks))
-    work.deal = dealt
+    batch.deal = dealt
     (folder / f"sums.{ranks.index}").write_text(json.dumps(sums))
     if ranks.main:
         save_file(results, folder / "gradients.safetensors")

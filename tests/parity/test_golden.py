@@ -23,9 +23,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from hpt_core.config import OptimizerConfig, TrainConfig
-from hpt_core.trainer.batch import Row
-from hpt_core.trainer.learner import Learner
-from hpt_core.trainer.optim import build_optimizers
+from hpt_core.policy.batching import Row
+from hpt_core.policy.module import Learner
+from hpt_core.policy.optimizers import build_optimizers
 from hpt_core.trainer.step import update
 from hpt_core.types import Tokens
 

@@ -14,9 +14,8 @@ from rank_worker import OPTIONS, ragged
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from hpt_core.trainer.batch import facts
+from hpt_core.trainer.batch import facts, work
 from hpt_core.trainer.ranks import Ranks, deal
-from hpt_core.trainer.work import work
 from hpt_core.upge import plan
 
 ROOT = Path(__file__).parents[2]

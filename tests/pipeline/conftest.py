@@ -57,7 +57,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory, make_toy: Callable[[Pat
     root = make_toy(tmp_path_factory.mktemp("reproduced") / "toy")
     # The folder with the migrations of a fresh database, which take longer than any test.
     subprocess.run(["dvc", "repro", "-q"], cwd=root, check=True)
-    from pipelines.store import Store
+    from pipelines.tracking.mlflow_store import Store
 
     Store(root, "toy")
     return root

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines import cli
+from pipelines.cli import main
 
 CONFIG = """
 defaults:
@@ -56,7 +56,7 @@ def test_unknown_params_key(command: str, toy: Path, capsys: pytest.CaptureFixtu
     path = toy / "params.yaml"
     path.write_text(path.read_text().replace("  steps: 3", "  learning_rate: 1\n  steps: 3"))
     line = path.read_text().splitlines().index("  learning_rate: 1") + 1
-    assert cli.main([command]) == 2
+    assert main.main([command]) == 2
     error = capsys.readouterr().err
     assert f"params.yaml:{line}: train.learning_rate: unknown key" in error
     assert error.count("\n") == 1
@@ -65,20 +65,20 @@ def test_unknown_params_key(command: str, toy: Path, capsys: pytest.CaptureFixtu
 def test_dvc_yaml_that_cannot_be_resolved(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = toy / "dvc.yaml"
     path.write_text(path.read_text().replace("${arms}", "${armies}", 1))
-    assert cli.main(["status"]) == 2
+    assert main.main(["status"]) == 2
     assert "armies" in capsys.readouterr().err
 
 
 def test_status_names_what_is_out_of_date(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     subprocess.run(["dvc", "repro", "-q", "base"], cwd=toy, check=True)
-    assert cli.main(["status"]) == 0
+    assert main.main(["status"]) == 0
     state = {line[13:].split()[0]: line[:13].strip() for line in capsys.readouterr().out.splitlines()}
     assert (state["curate"], state["base"]) == ("up to date", "up to date")
     assert (state["experts"], state["compare"]) == ("out of date", "out of date")
 
 
 def test_recipe_writes_values_and_keeps_comments(toy: Path) -> None:
-    assert cli.main(["recipe", "long", "seed=11"]) == 0
+    assert main.main(["recipe", "long", "seed=11"]) == 0
     text = (toy / "params.yaml").read_text()
     params = yaml.safe_load(text)
     assert (params["train"]["steps"], params["seed"]) == (30, 11)
@@ -87,7 +87,7 @@ def test_recipe_writes_values_and_keeps_comments(toy: Path) -> None:
 
 
 def test_recipe_twice_is_the_same_file(toy: Path) -> None:
-    assert cli.main(["recipe", "toy"]) == 0
+    assert main.main(["recipe", "toy"]) == 0
     assert (toy / "params.yaml").read_text() == (Path(__file__).parent / "toy" / "params.yaml").read_text()
 
 
@@ -105,14 +105,14 @@ def test_bad_recipe_leaves_params_alone(
     arguments: list[str], said: str, toy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (toy / "params.yaml").read_text()
-    assert cli.main(arguments) == 2
+    assert main.main(arguments) == 2
     assert said in capsys.readouterr().err
     assert (toy / "params.yaml").read_text() == before
     assert not list(toy.glob(".params*"))
 
 
 def test_override_keeps_hand_edits(toy: Path) -> None:
-    from pipelines import recipes
+    from pipelines.params import recipes
 
     path = toy / "params.yaml"
     path.write_text(path.read_text().replace('cron: "0 2 * * *"', 'cron: "0 3 * * *"'))
@@ -133,7 +133,7 @@ def test_verify_judges_lines_in_order(toy: Path) -> None:
 
 
 def test_verify_of_a_missing_file(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["verify", "nowhere.jsonl"]) == 2
+    assert main.main(["verify", "nowhere.jsonl"]) == 2
     assert "nowhere.jsonl" in capsys.readouterr().err
 
 
@@ -155,11 +155,11 @@ def test_workers_that_are_no_number(
 ) -> None:
     monkeypatch.setenv("HPT_WORKERS", value)
     with pytest.raises(SystemExit) as ended:
-        cli.main(["--help"])
+        main.main(["--help"])
     assert ended.value.code == 0 and "hpt run --recipe" in capsys.readouterr().out
     for arguments in (["run"], ["serve", f"--workers={value}"], ["verify", "-", f"--workers={value}"]):
         with pytest.raises(SystemExit) as ended:
-            cli.main(arguments)
+            main.main(arguments)
         error = capsys.readouterr().err
         assert ended.value.code == 2
         assert f"--workers: '{value}' is not a whole number above 0" in error
@@ -168,17 +168,17 @@ def test_workers_that_are_no_number(
 
 def test_workers_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HPT_WORKERS", "5")
-    assert cli.parser().parse_args(["run"]).workers == 5
-    assert cli.parser().parse_args(["run", "--workers", "3"]).workers == 3
+    assert main.parser().parse_args(["run"]).workers == 5
+    assert main.parser().parse_args(["run", "--workers", "3"]).workers == 3
     monkeypatch.delenv("HPT_WORKERS")
-    assert cli.parser().parse_args(["run"]).workers == 2
+    assert main.parser().parse_args(["run"]).workers == 2
 
 
 def test_an_arm_from_a_new_source(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["arm", "crowd", "kind=human", "license=MIT", "file=raw/data/crowd.jsonl"]) == 0
+    assert main.main(["arm", "crowd", "kind=human", "license=MIT", "file=raw/data/crowd.jsonl"]) == 0
     assert "next: hpt run" in capsys.readouterr().out
     written = yaml.safe_load((toy / "params.yaml").read_text())
     assert written["experts"]["sources"][-1]["name"] == "crowd"
     assert written["arms"]["crowd"] == {"mix": {"source/crowd": 1.0}}
-    assert cli.main(["arm", "crowd", "kind=human", "license=MIT", "file=raw/data/crowd.jsonl"]) == 2
+    assert main.main(["arm", "crowd", "kind=human", "license=MIT", "file=raw/data/crowd.jsonl"]) == 2
     assert "there is an arm 'crowd'" in capsys.readouterr().err

@@ -17,14 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from hpt_core import tables
 from hpt_core.config import EvaluateConfig
-from hpt_core.data import tables
 from hpt_core.errors import InputError
 from hpt_core.evaluation import summarise
-from hpt_core.trainer import provenance
-from pipelines import compare, summary
-from pipelines.params import ArmConfig, Params
-from pipelines.report import words
+from hpt_core.trainer import source_stats
+from pipelines import compare
+from pipelines.params import Params
+from pipelines.params.sections import ArmConfig
+from pipelines.report import summary, words
 from pipelines.report.attempts import PassCurve, pass_chart
 from pipelines.report.charts import Series, gate_chart, line_chart
 
@@ -163,7 +164,7 @@ def write_training(root: Path, arm: str, steps: int, prompts: int = 150) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     tables.write(root / f"data/rollouts/{arm}/gate.parquet", gate, tables.GATE)
-    write_json(root / f"data/rollouts/{arm}/provenance.json", provenance.summarise(gate, lines))
+    write_json(root / f"data/rollouts/{arm}/provenance.json", source_stats.summarise(gate, lines))
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.content import read_lock
-from pipelines.graph import load_stages
-from pipelines.process import CommandError, ProcessGroups
+from pipelines.orchestration.dag import load_stages
+from pipelines.orchestration.process_group import CommandError, ProcessGroups
+from pipelines.tracking.dvc_lock import read_lock
 
 REPO = Path(__file__).parents[2]
 
@@ -39,7 +39,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, make_toy: Callable[[Path]
 
 @pytest.fixture
 def runs(finished: Finished) -> Callable[[], list[Any]]:
-    from pipelines.store import Store
+    from pipelines.tracking.mlflow_store import Store
 
     store = Store(finished.root, "toy")
     return lambda: store.client.search_runs([store.experiment])

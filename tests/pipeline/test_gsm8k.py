@@ -16,11 +16,10 @@ from typing import Any
 import pytest
 from every_stage import run_every_stage
 
-from hpt_core.data import tables
+from hpt_core import tables
 from hpt_core.data.problems import prompt_id
 from hpt_core.verifier import VerifierPool
-from pipelines import recipes
-from pipelines.params import Params, load_params
+from pipelines.params import Params, load_params, recipes
 
 REPO = Path(__file__).resolve().parents[2]
 GSM8K = Path(os.environ.get("HPT_GSM8K", REPO.parent / "shared" / "data" / "gsm8k")).resolve()

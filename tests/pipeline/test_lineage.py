@@ -12,8 +12,9 @@ import pytest
 from rich.console import Console
 
 from hpt_core.errors import InputError
-from pipelines import ancestry, cli, content
-from pipelines.lineage import Index, trained_on
+from pipelines.cli import main
+from pipelines.tracking import dvc_lock, lineage_report
+from pipelines.tracking.lineage_index import Index, trained_on
 
 
 def rows(*steps: dict[str, tuple[str, float]]) -> list[dict[str, Any]]:
@@ -41,8 +42,8 @@ def test_relift_trains_on_what_leaves_its_buffer() -> None:
 
 @pytest.fixture
 def published(workspace: Path) -> Path:
-    from pipelines.register import register
-    from pipelines.tracking import publish
+    from pipelines.tracking.publish import publish
+    from pipelines.tracking.registry import register
 
     publish(workspace)
     register(workspace)
@@ -57,15 +58,15 @@ def said(print_: Any, *arguments: Any) -> str:
 
 
 def test_version_leads_to_all_that_it_was_made_from(published: Path) -> None:
-    lock = content.read_lock(published)
+    lock = dvc_lock.read_lock(published)
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=published, capture_output=True, text=True
     ).stdout
-    text = said(ancestry.print_version, 2)
+    text = said(lineage_report.print_version, 2)
     assert text.startswith("toy v2  arm human, recipe toy\n")
     assert f"commit  {commit.strip()}" in text
     for path in ("data/prompts", "data/experts/experts.parquet", "models/base", "data/rollouts/human"):
-        assert f"  {path}  {content.output_hash(lock, path)}\n" in text
+        assert f"  {path}  {dvc_lock.output_hash(lock, path)}\n" in text
     assert "models/program" not in text, "another arm's"
     # 3 + 2 + 1 demonstrations over three steps, of 3 prompts among 4.
     assert "people author of people MIT 4 3 6" in " ".join(text.split())
@@ -74,46 +75,46 @@ def test_version_leads_to_all_that_it_was_made_from(published: Path) -> None:
 
 
 def test_trajectory_leads_to_the_models_that_trained_on_it(published: Path) -> None:
-    text = " ".join(said(ancestry.print_trajectory, "human0").split())
+    text = " ".join(said(lineage_report.print_trajectory, "human0").split())
     assert "human0: 1 of 2 published runs trained on it; registered models: toy v2" in text
     # Offered, and never asked for.
     assert "human3: 0 of 2 published runs trained on it; registered models: none" in said(
-        ancestry.print_trajectory, "human3"
+        lineage_report.print_trajectory, "human3"
     )
 
 
 def test_a_second_run_on_the_same_trajectory_is_found_too(published: Path) -> None:
-    from pipelines.register import register
-    from pipelines.tracking import publish
+    from pipelines.tracking.publish import publish
+    from pipelines.tracking.registry import register
 
     path = published / "params.yaml"
     path.write_text(path.read_text().replace("seed: 7", "seed: 8"))
     subprocess.run(["dvc", "repro", "-q"], cwd=published, check=True)
     publish(published)
-    assert "registered models: toy v1\n" in said(ancestry.print_trajectory, "program1")
+    assert "registered models: toy v1\n" in said(lineage_report.print_trajectory, "program1")
     register(published)
     assert "2 of 4 published runs trained on it; registered models: toy v1, toy v3" in said(
-        ancestry.print_trajectory, "program1"
+        lineage_report.print_trajectory, "program1"
     )
 
 
 def test_lost_index_is_made_again_from_what_is_published(published: Path) -> None:
     index = Index(published, "toy")
-    before = {name: said(ancestry.print_trajectory, name) for name in ("human0", "human2", "program3")}
-    version = said(ancestry.print_version, 1)
+    before = {name: said(lineage_report.print_trajectory, name) for name in ("human0", "human2", "program3")}
+    version = said(lineage_report.print_version, 1)
     index.path.unlink()
-    assert {name: said(ancestry.print_trajectory, name) for name in before} == before
-    assert said(ancestry.print_version, 1) == version
+    assert {name: said(lineage_report.print_trajectory, name) for name in before} == before
+    assert said(lineage_report.print_version, 1) == version
 
 
 def test_lost_index_is_whole_again_after_the_next_publication(published: Path) -> None:
-    from pipelines.tracking import publish
+    from pipelines.tracking.publish import publish
 
-    before = said(ancestry.print_trajectory, "human0")
+    before = said(lineage_report.print_trajectory, "human0")
     Index(published, "toy").path.unlink()
     assert not publish(published).changed
     assert Index(published, "toy").present
-    assert said(ancestry.print_trajectory, "human0") == before
+    assert said(lineage_report.print_trajectory, "human0") == before
 
 
 def test_what_others_publish_to_a_named_server_is_found(
@@ -124,23 +125,23 @@ def test_what_others_publish_to_a_named_server_is_found(
     elsewhere.mkdir()
     (elsewhere / "params.yaml").write_text((published / "params.yaml").read_text())
     monkeypatch.chdir(elsewhere)
-    assert "registered models: toy v2" in said(ancestry.print_trajectory, "human0")
+    assert "registered models: toy v2" in said(lineage_report.print_trajectory, "human0")
 
 
 def test_training_that_was_never_evaluated_counts(workspace: Path) -> None:
-    from pipelines.tracking import publish
+    from pipelines.tracking.publish import publish
 
     (workspace / "metrics/eval/human.json").unlink()
     publish(workspace)
-    assert "1 of 2 published runs trained on it" in said(ancestry.print_trajectory, "human0")
+    assert "1 of 2 published runs trained on it" in said(lineage_report.print_trajectory, "human0")
 
 
 def test_questions_that_have_no_answer(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="toy: no version 9; it has v1, v2"):
-        ancestry.print_version(Console(), published, 9)
-    assert cli.main(["lineage", "9"]) == 2
+        lineage_report.print_version(Console(), published, 9)
+    assert main.main(["lineage", "9"]) == 2
     with pytest.raises(SystemExit) as ended:
-        cli.main(["lineage"])
+        main.main(["lineage"])
     assert ended.value.code == 2
     assert "one of the arguments" in capsys.readouterr().err
 

@@ -20,16 +20,17 @@ import torch
 from every_stage import run_stage
 from slow_grading import SECONDS, SLOW_GOLD, grade_slowly
 
+from hpt_core import tables
 from hpt_core.config import PromptSource
-from hpt_core.data import tables
 from hpt_core.errors import InputError, TrainingError, VerifierError
 from hpt_core.gate import Switch
-from hpt_core.model import load_policy, save_policy
-from hpt_core.rollout.hf import HFEngine
+from hpt_core.policy.model import load_policy, save_policy
+from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.types import Verdict
 from hpt_core.verifier import VerifierPool
-from pipelines import evaluate, judging, rollouts
+from pipelines import evaluate, rollouts
 from pipelines.params import Params, load_params
+from pipelines.stage import regrade
 
 REPO = Path(__file__).parents[2]
 PARAMS = """
@@ -88,7 +89,7 @@ COMMAND = {
 # Runs a stage as its command does, and dies by SIGKILL at the moment that argv[1] names.
 SCRIPT = """
 import os, runpy, shutil, signal, sys
-from hpt_core.rollout.hf import HFEngine
+from hpt_core.rollout.engines.hf import HFEngine
 
 when = sys.argv.pop(1)
 count = {"generate": 0, "move": 0}
@@ -337,7 +338,7 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         built.append(params.verifier.timeout_s)
         return VerifierPool(2, params.verifier.timeout_s, grade_slowly)
 
-    for module in (evaluate, judging):
+    for module in (evaluate, regrade):
         monkeypatch.setattr(module, "build_verifier", build)
     return built
 
@@ -388,7 +389,7 @@ def test_more_failures_than_an_error_can_name(
     project: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = Slow()
-    for module in (evaluate, judging):
+    for module in (evaluate, regrade):
         monkeypatch.setattr(module, "build_verifier", lambda params: slow)
     with pytest.raises(
         VerifierError, match=r"(?s)^36 of the responses .*benchmark two.*: slow\nand 31 more$"

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hpt_core.config import EvaluateConfig
+from hpt_core.config import CurateConfig, EvaluateConfig
 from hpt_core.errors import InputError
-from pipelines import cli
-from pipelines.params import CurateConfig, Params, PromotionConfig, load_params
-from pipelines.promotion import Clause, data_clauses, decide
-from pipelines.records import Scores
+from pipelines.cli import main
+from pipelines.params import Params, load_params
+from pipelines.params.sections import PromotionConfig
+from pipelines.tracking.promotion import Clause, data_clauses, decide
+from pipelines.tracking.run_data import Scores
 
 CLEAN = [Clause(True, "the data are clean")]
 
@@ -148,8 +149,8 @@ def test_a_report_that_does_not_add_up_is_found(workspace: Path) -> None:
 @pytest.fixture
 def reigned(workspace: Path) -> Path:
     """v2, champion by hand, was followed by v1 through the gate."""
-    from pipelines.register import register
-    from pipelines.tracking import publish
+    from pipelines.tracking.publish import publish
+    from pipelines.tracking.registry import register
 
     publish(workspace)
     register(workspace)
@@ -163,7 +164,7 @@ def reigned(workspace: Path) -> Path:
 
 
 def registry(root: Path) -> Any:
-    from pipelines.store import Store
+    from pipelines.tracking.mlflow_store import Store
 
     return Store(root, "toy").client
 
@@ -177,9 +178,9 @@ def tags(root: Path, version: int) -> dict[str, str]:
 
 
 def test_rollback_to_the_one_before_and_it_stays(reigned: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from pipelines.register import register
+    from pipelines.tracking.registry import register
 
-    assert cli.main(["rollback", "--reason", "answers too long"]) == 0
+    assert main.main(["rollback", "--reason", "answers too long"]) == 0
     assert capsys.readouterr().out.startswith("champion is v2; v1 rolled back to v2 on ")
     assert champion(reigned) == 2
     assert tags(reigned, 1)["rollback"].endswith(": answers too long")
@@ -192,16 +193,16 @@ def test_rollback_to_the_one_before_and_it_stays(reigned: Path, capsys: pytest.C
 def test_rollback_twice_to_the_same_version_changes_nothing(
     reigned: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["rollback", "--to", "v2"]) == 0
+    assert main.main(["rollback", "--to", "v2"]) == 0
     before = tags(reigned, 1)
     capsys.readouterr()
-    assert cli.main(["rollback", "--to", "2"]) == 0
+    assert main.main(["rollback", "--to", "2"]) == 0
     assert capsys.readouterr().out == "v2 is the champion; nothing to do\n"
     assert (champion(reigned), tags(reigned, 1)) == (2, before)
 
 
 def test_rolled_forward_again(reigned: Path) -> None:
-    from pipelines.register import register, rollback
+    from pipelines.tracking.registry import register, rollback
 
     rollback(reigned)
     rollback(reigned, "1", "it was the data")
@@ -214,18 +215,18 @@ def test_rolled_forward_again(reigned: Path) -> None:
 
 
 def test_rollback_says_what_it_can_do(reigned: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from pipelines.register import rollback
+    from pipelines.tracking.registry import rollback
 
     with pytest.raises(InputError, match=r"toy: v9 never was champion; v1, v2 did"):
         rollback(reigned, "9")
     rollback(reigned)
-    assert cli.main(["rollback"]) == 2
+    assert main.main(["rollback"]) == 2
     assert "v2 is the first champion" in capsys.readouterr().err
     assert champion(reigned) == 2
 
 
 def test_no_champion_to_roll_back(workspace: Path) -> None:
-    from pipelines.register import rollback
+    from pipelines.tracking.registry import rollback
 
     with pytest.raises(InputError, match="there is no champion"):
         rollback(workspace)
@@ -257,7 +258,7 @@ def test_promotion_keys_are_checked(promotion: str, said: str, workspace: Path) 
 
 
 def test_data_that_changed_since_the_arm_was_trained_say_nothing_of_it() -> None:
-    from pipelines.promotion import outdated
+    from pipelines.tracking.promotion import outdated
 
     lock = {
         "curate": {"outs": [{"path": "data/prompts/train.parquet", "md5": "a"}]},

@@ -10,11 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpt_core.config import BENCHMARKS
-from hpt_core.data.rows import Row
-from hpt_core.data.sources import read_rows
+from hpt_core.data.reading.records import Row
+from hpt_core.data.reading.sources import read_rows
 from hpt_core.errors import InputError
-from pipelines import recipes
-from pipelines.params import Params, load_params
+from pipelines.params import Params, load_params, recipes
 
 REPO = Path(__file__).parents[2]
 GSM8K = ["gsm8k=/data/gsm8k", "model=/models/smollm2"]

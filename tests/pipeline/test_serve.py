@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from hpt_core.errors import InputError
-from pipelines import cli, server
+from pipelines.cli import main
+from pipelines.orchestration import prefect_server
 
 LIMIT = 120
 """Seconds; on a busy machine the server takes half a minute to start."""
@@ -109,7 +110,7 @@ def test_port_that_is_taken(
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        assert cli.main(["serve", "--port", str(port)]) == 2
+        assert main.main(["serve", "--port", str(port)]) == 2
     [error] = capsys.readouterr().err.splitlines()
     assert f"port {port} is in use" in error
     assert "--port" in error and "PREFECT_API_URL" in error
@@ -119,5 +120,5 @@ def test_server_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     told = r"not start on port 4321, see .*prefect-server\.log: .*--port.*PREFECT_API_URL"
-    with pytest.raises(InputError, match=told), server.prefect_server(tmp_path, 4321):
+    with pytest.raises(InputError, match=told), prefect_server.prefect_server(tmp_path, 4321):
         pass

@@ -15,11 +15,11 @@ import torch
 from dvc.repo import Repo
 from every_stage import run_every_stage, run_stage
 
-from hpt_core.chat import Chat
-from hpt_core.data import tables
+from hpt_core import tables
 from hpt_core.errors import InputError
 from hpt_core.gate import Switch
-from hpt_core.model import load_policy, weights_hash
+from hpt_core.policy.chat import Chat
+from hpt_core.policy.model import load_policy, weights_hash
 from hpt_core.types import Verdict
 from pipelines import rollouts
 from pipelines.params import Params, load_params

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import content
+from pipelines.tracking import dvc_lock
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def toy(workspace: Path) -> Path:
 
 
 def runs(root: Path, **tags: str) -> list[Any]:
-    from pipelines.store import Store
+    from pipelines.tracking.mlflow_store import Store
 
     store = Store(root, "toy")
     found = store.client.search_runs([store.experiment])
@@ -28,7 +28,7 @@ def runs(root: Path, **tags: str) -> list[Any]:
 
 
 def history(root: Path, run: Any, metric: str) -> list[tuple[int, float]]:
-    from pipelines.store import Store
+    from pipelines.tracking.mlflow_store import Store
 
     points = Store(root, "toy").client.get_metric_history(run.info.run_id, metric)
     return sorted((point.step, point.value) for point in points)
@@ -41,35 +41,37 @@ def edit_evaluation(root: Path, samples: int) -> None:
 
 
 def test_live_content_is_locked_content(toy: Path) -> None:
-    lock = content.read_lock(toy)
+    lock = dvc_lock.read_lock(toy)
     for arm in ("program", "human"):
-        assert content.digest(content.live_entry(toy, f"train@{arm}")) == content.locked(lock, f"train@{arm}")
+        assert dvc_lock.digest(dvc_lock.live_entry(toy, f"train@{arm}")) == dvc_lock.locked(
+            lock, f"train@{arm}"
+        )
 
 
 def test_content_follows_data_and_params(toy: Path) -> None:
-    before = content.locked(content.read_lock(toy), "train@program")
+    before = dvc_lock.locked(dvc_lock.read_lock(toy), "train@program")
     params = toy / "params.yaml"
     text = params.read_text()
     params.write_text(text.replace("lr: 1.0e-3", "lr: 2.0e-3"))
-    assert content.digest(content.live_entry(toy, "train@program")) != before
+    assert dvc_lock.digest(dvc_lock.live_entry(toy, "train@program")) != before
     params.write_text(text.replace("experiment: toy", "experiment: other"))
-    assert content.digest(content.live_entry(toy, "train@program")) == before
+    assert dvc_lock.digest(dvc_lock.live_entry(toy, "train@program")) == before
     (toy / "models" / "base" / "config.json").unlink()
     (toy / "models" / "base" / "config.json").write_text('{"other": 1}')
-    assert content.digest(content.live_entry(toy, "train@program")) != before
+    assert dvc_lock.digest(dvc_lock.live_entry(toy, "train@program")) != before
 
 
 def test_published_whole_from_files(toy: Path) -> None:
-    from pipelines.tracking import publish
+    from pipelines.tracking.publish import publish
 
     assert publish(toy).created == ["program", "human"]
-    lock = content.read_lock(toy)
+    lock = dvc_lock.read_lock(toy)
     [run] = runs(toy, provenance="program")
     assert history(toy, run, "reward/mean") == [(1, 0.1), (2, 0.2), (3, 0.3)]
     assert run.data.metrics["eval/easy/avg_at_k"] == run.data.metrics["eval/easy/pass_at_1"] == 7 / 8
     assert run.data.metrics["eval/easy/pass_at_8"] == 1
-    assert run.data.tags["content"] == content.locked(lock, "train@program")
-    experts = content.output_hash(lock, "data/experts/experts.parquet")
+    assert run.data.tags["content"] == dvc_lock.locked(lock, "train@program")
+    experts = dvc_lock.output_hash(lock, "data/experts/experts.parquet")
     assert run.data.tags["dvc.experts"] == experts
     assert run.data.tags["recipe"] == "toy"
     assert json.loads(run.data.tags["provenance.mix"]) == {"program": 1.0}
@@ -82,8 +84,8 @@ def test_published_whole_from_files(toy: Path) -> None:
 
 
 def test_final_metrics_hang_on_the_model_and_its_benchmark(toy: Path) -> None:
-    from pipelines.store import Store
-    from pipelines.tracking import publish
+    from pipelines.tracking.mlflow_store import Store
+    from pipelines.tracking.publish import publish
 
     publish(toy)
     [run] = runs(toy, provenance="human")
@@ -94,8 +96,8 @@ def test_final_metrics_hang_on_the_model_and_its_benchmark(toy: Path) -> None:
 
 
 def test_publishing_twice_changes_nothing(toy: Path) -> None:
-    from pipelines.register import register
-    from pipelines.tracking import publish
+    from pipelines.tracking.publish import publish
+    from pipelines.tracking.registry import register
 
     publish(toy)
     first = register(toy)
@@ -108,7 +110,7 @@ def test_publishing_twice_changes_nothing(toy: Path) -> None:
 
 
 def test_changed_evaluation_updates_the_same_run(toy: Path) -> None:
-    from pipelines.tracking import publish
+    from pipelines.tracking.publish import publish
 
     publish(toy)
     [before] = runs(toy, provenance="program")
@@ -123,8 +125,8 @@ def test_changed_evaluation_updates_the_same_run(toy: Path) -> None:
 def test_live_run_cut_short_is_completed_without_duplicates(
     toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines.live import LiveSink
-    from pipelines.tracking import publish
+    from pipelines.tracking.live import LiveSink
+    from pipelines.tracking.publish import publish
 
     monkeypatch.setenv("HPT_FLOW_RUN", "first")
     LiveSink("program").log(1, {"reward/mean": 0.1, "gate/sft": 3})
@@ -142,8 +144,8 @@ def test_live_run_cut_short_is_completed_without_duplicates(
 
 
 def test_arm_that_failed_in_training_ends_as_failed(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.live import LiveSink
-    from pipelines.tracking import publish
+    from pipelines.tracking.live import LiveSink
+    from pipelines.tracking.publish import publish
 
     monkeypatch.setenv("HPT_FLOW_RUN", "broken")
     LiveSink("program").log(1, {"reward/mean": 0.1})
@@ -156,8 +158,8 @@ def test_arm_that_failed_in_training_ends_as_failed(toy: Path, monkeypatch: pyte
 def test_training_goes_on_without_mlflow_and_is_published_later(
     toy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from pipelines.live import LiveSink
-    from pipelines.tracking import publish
+    from pipelines.tracking.live import LiveSink
+    from pipelines.tracking.publish import publish
 
     monkeypatch.setenv("HPT_FLOW_RUN", "down")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
@@ -166,7 +168,7 @@ def test_training_goes_on_without_mlflow_and_is_published_later(
         sink = LiveSink("program")
         for step in (1, 2, 3):
             sink.log(step, {"reward/mean": step / 10})
-    warnings = [record.getMessage() for record in caplog.records if record.name == "pipelines.live"]
+    warnings = [record.getMessage() for record in caplog.records if record.name == "pipelines.tracking.live"]
     assert len(warnings) == 1
     assert "MLflow cannot be reached" in warnings[0] and "hpt publish" in warnings[0]
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
@@ -179,9 +181,9 @@ def test_run_that_mlflow_missed_ends_up_like_one_that_it_saw(
     toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With speed and machine, which are in no output of a stage."""
-    from pipelines.live import LiveSink
-    from pipelines.store import Store
-    from pipelines.tracking import publish
+    from pipelines.tracking.live import LiveSink
+    from pipelines.tracking.mlflow_store import Store
+    from pipelines.tracking.publish import publish
 
     monkeypatch.setenv("HPT_FLOW_RUN", "night")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -212,8 +214,8 @@ def test_run_that_mlflow_missed_ends_up_like_one_that_it_saw(
 
 
 def test_what_was_kept_of_another_run_is_not_published(toy: Path) -> None:
-    from pipelines.live import LiveSink
-    from pipelines.tracking import publish
+    from pipelines.tracking.live import LiveSink
+    from pipelines.tracking.publish import publish
 
     sink = LiveSink("program")
     for step in (1, 2, 3):
@@ -225,8 +227,8 @@ def test_what_was_kept_of_another_run_is_not_published(toy: Path) -> None:
 
 
 def test_arms_are_side_by_side_in_the_flow_run(toy: Path) -> None:
-    from pipelines.store import Store
-    from pipelines.tracking import publish
+    from pipelines.tracking.mlflow_store import Store
+    from pipelines.tracking.publish import publish
 
     publish(toy, "night")
     [parent] = runs(toy, **{"hpt.flow_run": "night"})
@@ -256,7 +258,7 @@ def test_source_of_a_dataset_is_of_a_type_that_mlflow_knows(
     """Its drawer reads `url` of HTTP, and `uri` of S3 and of a local path."""
     from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 
-    from pipelines.tracking import publish
+    from pipelines.tracking.publish import publish
 
     command = ["dvc", "remote", "add", "-q", "--local", "-d", "--force", "store", remote]
     subprocess.run(command, cwd=toy, check=True)
@@ -270,9 +272,9 @@ def test_source_of_a_dataset_is_of_a_type_that_mlflow_knows(
 
 
 def test_arm_of_one_source_and_names_that_mlflow_would_not_take(toy: Path) -> None:
-    from hpt_core.data.provenance import SOURCE
-    from pipelines import records
-    from pipelines.tracking import publish
+    from hpt_core.data.demonstrations.selection import SOURCE
+    from pipelines.tracking import run_data
+    from pipelines.tracking.publish import publish
 
     path = toy / "params.yaml"
     mix = f'human: {{mix: {{"{SOURCE}people": 0.5}}}}'
@@ -282,7 +284,7 @@ def test_arm_of_one_source_and_names_that_mlflow_would_not_take(toy: Path) -> No
     [run] = runs(toy, provenance="human")
     assert "human: people" in {item.dataset.name for item in run.inputs.dataset_inputs}
     assert run.data.params[f"mix.{SOURCE}people"] == "0.5"
-    assert records.flatten({"mix": {"a=b, (c)": 1.0}}) == {"mix.a_b_ _c_": "1.0"}
+    assert run_data.flatten({"mix": {"a=b, (c)": 1.0}}) == {"mix.a_b_ _c_": "1.0"}
 
 
 def damage(root: Path, fault: str) -> Path:
@@ -298,14 +300,14 @@ def damage(root: Path, fault: str) -> Path:
 def test_training_goes_on_where_the_run_cannot_be_opened(
     fault: str, toy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from pipelines.live import LiveSink
-    from pipelines.tracking import publish
+    from pipelines.tracking.live import LiveSink
+    from pipelines.tracking.publish import publish
 
     monkeypatch.setenv("HPT_FLOW_RUN", "damaged")
     path = damage(toy, fault)
     with caplog.at_level(logging.WARNING):
         LiveSink("program").log(1, {"reward/mean": 0.1})
-    [warning] = [record.getMessage() for record in caplog.records if record.name == "pipelines.live"]
+    [warning] = [record.getMessage() for record in caplog.records if record.name == "pipelines.tracking.live"]
     assert Path(fault).name in warning and "hpt publish" in warning
     assert "MLflow cannot be reached" not in warning
     path.with_name("elsewhere").replace(path)
@@ -323,17 +325,17 @@ def test_training_goes_on_where_the_run_cannot_be_opened(
 def test_missing_file_is_not_blamed_on_mlflow(
     path: str, stage: str, toy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pipelines import cli
+    from pipelines.cli import main
 
     (toy / path).unlink()
-    assert cli.main(["publish"]) == 2
+    assert main.main(["publish"]) == 2
     assert capsys.readouterr().err == f"hpt: {path}: not found; restore it with `dvc repro {stage}`\n"
     subprocess.run(["dvc", "repro", "-q", stage], cwd=toy, check=True)
-    assert cli.main(["publish"]) == 0
+    assert main.main(["publish"]) == 0
 
 
 def test_nothing_goes_to_mlflow_outside_a_flow_run(toy: Path) -> None:
-    from pipelines.live import LiveSink
+    from pipelines.tracking.live import LiveSink
 
     assert "HPT_FLOW_RUN" not in os.environ
     LiveSink("program").log(1, {"reward/mean": 0.1})
@@ -341,9 +343,9 @@ def test_nothing_goes_to_mlflow_outside_a_flow_run(toy: Path) -> None:
 
 
 def test_candidate_by_dev_and_champion_by_the_gate(toy: Path) -> None:
-    from pipelines.register import register
-    from pipelines.store import Store
-    from pipelines.tracking import publish
+    from pipelines.tracking.mlflow_store import Store
+    from pipelines.tracking.publish import publish
+    from pipelines.tracking.registry import register
 
     publish(toy)
     done = register(toy)
@@ -352,14 +354,14 @@ def test_candidate_by_dev_and_champion_by_the_gate(toy: Path) -> None:
     champion = client.get_model_version_by_alias("toy", "champion")
     assert champion.version == client.get_model_version_by_alias("toy", "candidate").version
     assert champion.tags["arm"] == "program"
-    assert champion.tags["dvc.model"] == content.output_hash(content.read_lock(toy), "models/program")
+    assert champion.tags["dvc.model"] == dvc_lock.output_hash(dvc_lock.read_lock(toy), "models/program")
     assert champion.tags["promotion"].startswith("promoted: against the starting policy")
 
 
 def test_no_better_than_the_champion_is_not_promoted(toy: Path) -> None:
-    from pipelines.register import register
-    from pipelines.store import Store
-    from pipelines.tracking import publish
+    from pipelines.tracking.mlflow_store import Store
+    from pipelines.tracking.publish import publish
+    from pipelines.tracking.registry import register
 
     publish(toy)
     register(toy)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from every_stage import run_stage
 
-from hpt_core.data import tables
+from hpt_core import tables
 from hpt_core.errors import EngineError
 from pipelines.params import load_params
 
@@ -63,7 +63,7 @@ schedule: {cron: "0 2 * * *", timezone: UTC}
 # Runs a stage as its command does, and dies by SIGKILL as soon as the engine has answered so many calls.
 SCRIPT = """
 import os, runpy, signal, sys
-from hpt_core.rollout.vllm import VLLMEngine
+from hpt_core.rollout.engines.vllm import VLLMEngine
 left = int(sys.argv.pop(1))
 
 def generate(*given, real=VLLMEngine.generate):

@@ -8,12 +8,12 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from hpt_core.chat import Chat
 from hpt_core.config import OptimizerConfig, PromptSource, WarmStart
-from hpt_core.model import LoadedPolicy
+from hpt_core.policy.chat import Chat
+from hpt_core.policy.model import LoadedPolicy
+from hpt_core.policy.warm_start import build_policy
 from hpt_core.rollout.group import Group, Task
 from hpt_core.types import Completion, Prompt, Rollout, Trajectory
-from hpt_core.warm_start import build_policy
 
 TEXTS = ["State the final answer: 3 + 4 =", "3 + 4 = 7\n\\boxed{7}", "Spell this word backward: stop"]
 SOURCE = PromptSource(name="sums", reasoning_gym="chain_sum", size=4, seed=1, license="mit")

@@ -56,7 +56,7 @@ def experts():
 
 
 def train(arm):
-    from pipelines.live import LiveSink
+    from pipelines.tracking.live import LiveSink
 
     sink, lines = LiveSink(arm), []
     for step in range(1, 4):

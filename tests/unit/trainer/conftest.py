@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hpt_core.data import tables
-from hpt_core.model import LoadedPolicy, save_policy
+from hpt_core import tables
+from hpt_core.policy.model import LoadedPolicy, save_policy
 from hpt_core.rollout.group import Group
 
 PARAMS = """

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hpt_core.trainer.batch import Row, micro_batches, pad
+from hpt_core.policy.batching import Row, micro_batches, pad
 
 CPU = torch.device("cpu")
 PAD = 999

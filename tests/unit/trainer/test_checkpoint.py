@@ -14,14 +14,14 @@ from shutil import rmtree
 import pytest
 import torch
 
+from hpt_core import tables
 from hpt_core.config import OptimizerConfig
-from hpt_core.data import tables
 from hpt_core.errors import CheckpointError
-from hpt_core.model import LoadedPolicy, load_policy, weights_hash
+from hpt_core.fingerprint import fingerprint
+from hpt_core.policy.model import LoadedPolicy, load_policy, weights_hash
+from hpt_core.policy.optimizers import build_optimizers
 from hpt_core.trainer import checkpoint
 from hpt_core.trainer.checkpoint import Checkpoints, Records
-from hpt_core.trainer.optim import build_optimizers
-from hpt_core.trainer.origin import fingerprint
 from pipelines import train
 from pipelines.params import load_params
 

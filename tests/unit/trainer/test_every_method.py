@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from hpt_core.adapter import with_lora
 from hpt_core.config import (
     GateConfig,
     HintConfig,
@@ -23,12 +22,13 @@ from hpt_core.config import (
     RolloutConfig,
     TrainConfig,
 )
-from hpt_core.model import LoadedPolicy, weights_hash
+from hpt_core.policy.lora import with_lora
+from hpt_core.policy.model import LoadedPolicy, weights_hash
+from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.group import Group, Task
-from hpt_core.rollout.hf import HFEngine
 from hpt_core.trainer.checkpoint import Checkpoints
+from hpt_core.trainer.context import Run
 from hpt_core.trainer.loop import train
-from hpt_core.trainer.run import Run
 from hpt_core.types import Verdict
 from hpt_core.upge import ALGORITHMS
 

@@ -10,13 +10,13 @@ import pytest
 
 from hpt_core.config import GateConfig, OptimizerConfig, RolloutConfig, TrainConfig
 from hpt_core.errors import TrainingError, VerifierError
-from hpt_core.model import LoadedPolicy
+from hpt_core.policy.model import LoadedPolicy
+from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.group import Group, Task
-from hpt_core.rollout.hf import HFEngine
+from hpt_core.trainer.algorithm_options import route
 from hpt_core.trainer.checkpoint import Checkpoints
+from hpt_core.trainer.context import Run
 from hpt_core.trainer.loop import train
-from hpt_core.trainer.method import route
-from hpt_core.trainer.run import Run
 from hpt_core.trainer.sampling import tasks_of_step
 from hpt_core.types import Verdict
 

@@ -14,7 +14,7 @@ from shutil import copytree
 
 import pytest
 
-from hpt_core.data import tables
+from hpt_core import tables
 from pipelines import train
 from pipelines.params import load_params
 
@@ -30,7 +30,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_
 # Starts argv[1] processes of the rest, as `python -m pipelines.train` does.
 LAUNCHER = """
 import logging, sys
-from pipelines.ranks import start
+from pipelines.stage.rank_processes import start
 logging.basicConfig(format="%(message)s")
 sys.exit(start(int(sys.argv[1]), sys.argv[2:], threads=1))
 """
@@ -152,7 +152,7 @@ def test_a_rank_that_fails_ends_the_others(tmp_path: Path) -> None:
 def test_the_ranks_end_with_their_launcher(tmp_path: Path, ending: signal.Signals) -> None:
     script = tmp_path / "rank.py"
     script.write_text(
-        "import os, time\nfrom pathlib import Path\nfrom pipelines.ranks import member\n"
+        "import os, time\nfrom pathlib import Path\nfrom pipelines.stage.rank_processes import member\n"
         "with member():\n    Path('pid').write_text(str(os.getpid()))\n    time.sleep(200)\n"
     )
     with subprocess.Popen(

@@ -12,15 +12,16 @@ from torch.testing import assert_close
 
 from hpt_core.config import KLConfig, OptimizerConfig, TrainConfig
 from hpt_core.errors import TrainingError
-from hpt_core.model import LoadedPolicy, weights_hash
+from hpt_core.policy.batching import Row, micro_batches, pad
+from hpt_core.policy.logprobs import token_likelihood
+from hpt_core.policy.model import LoadedPolicy, weights_hash
+from hpt_core.policy.module import Learner
 from hpt_core.rollout.group import Group
-from hpt_core.trainer.batch import Row, micro_batches, pad, rows_of
-from hpt_core.trainer.learner import Learner
-from hpt_core.trainer.likelihood import token_likelihood
+from hpt_core.trainer.batch import rows_of
+from hpt_core.trainer.metrics import Totals
 from hpt_core.trainer.ranks import ALONE
-from hpt_core.trainer.reference import Reference
+from hpt_core.trainer.reference_policy import Reference
 from hpt_core.trainer.step import update
-from hpt_core.trainer.totals import Totals
 
 OPTIONS = {"gamma": 0.25, "sft_coefficient": 0.7, "length": 40}
 HUGE = 1e9

@@ -1,0 +1,100 @@
+"""The optimizers: AdamW as the released settings have it, or Muon on the matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
+from torch.optim._muon import _adjust_lr, _zeropower_via_newtonschulz
+
+from hpt_core.config import OptimizerConfig
+from hpt_core.policy.model import whole
+
+
+def build_optimizers(
+    model: nn.Module,
+    config: OptimizerConfig,
+    *,
+    value_head: nn.Module | None = None,
+    head_lr: float = 1e-4,
+) -> list[Optimizer]:
+    """One optimizer for every trained parameter, or two: Muon (Jordan 2024) has matrices alone.
+
+    Weight decay is on matrices only: gains and biases have no scale to decay. A value head learns at
+    `head_lr`.
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    # Muon's orthogonal steps suit maps between hidden states; an embedding's rows are no such map.
+    hidden = {
+        name for name, p in trained.items() if p.ndim == 2 and "embed" not in name and "lm_head" not in name
+    }
+    muon = hidden if config.name == "muon" else set()
+    groups: list[dict[str, Any]] = [
+        {
+            "params": [p for name, p in trained.items() if p.ndim >= 2 and name not in muon],
+            "weight_decay": config.weight_decay,
+        },
+        {"params": [p for p in trained.values() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    if value_head is not None:
+        groups.append({"params": list(value_head.parameters()), "weight_decay": 0.0, "lr": head_lr})
+    betas = (config.betas[0], config.betas[1])
+    optimizers: list[Optimizer] = [torch.optim.AdamW(groups, lr=config.lr, betas=betas)]
+    if muon:
+        matrices = [p for name, p in trained.items() if name in muon]
+        optimizers.append(Muon(matrices, lr=config.matrix_lr, weight_decay=config.weight_decay))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers
+
+
+class Muon(torch.optim.Muon):
+    """torch's, with the same steps to the last bit where matrices are sharded.
+
+    Momentum stays sharded; the orthogonal step is that of the whole matrix, made anew on every rank.
+    torch's own would multiply shards in bfloat16 and add: another rounding for every number of ranks.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        if not any(isinstance(p, DTensor) for group in self.param_groups for p in group["params"]):
+            super().step()  # type: ignore[no-untyped-call]
+            return
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._step(p, p.grad, group)
+
+    def _step(self, p: DTensor, grad: DTensor, group: dict[str, Any]) -> None:
+        """torch.optim._muon._single_tensor_muon, with nesterov, around `whole`."""
+        momentum = self.state[p].setdefault("momentum_buffer", torch.zeros_like(grad))
+        momentum.lerp_(grad, 1 - group["momentum"])
+        direction = _zeropower_via_newtonschulz(
+            whole(grad.lerp(momentum, group["momentum"])),
+            group["ns_coefficients"],
+            group["ns_steps"],
+            group["eps"],
+        )
+        p.mul_(1 - group["lr"] * group["weight_decay"])
+        mine = distribute_tensor(direction, p.device_mesh, p.placements, src_data_rank=None)
+        p.add_(mine, alpha=-_adjust_lr(group["lr"], group["adjust_lr_fn"], p.shape))
+
+
+def scale_rates(optimizers: Sequence[Optimizer], factor: float) -> None:
+    """Set every learning rate to `factor` times its configured value."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+
+def rate_factor(step: int, steps: int, warmup: int, cooldown: int) -> float:
+    """The factor of `step` (from 1 to `steps`): a linear rise, 1, and a linear fall to almost 0.
+
+    A function of the step alone, so that resuming needs no state.
+    """
+    return min(1.0, step / max(1, warmup), (steps - step + 1) / max(1, cooldown))

@@ -1,0 +1,26 @@
+"""All that one training run needs, already loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hpt_core.config import RolloutConfig, TrainConfig
+from hpt_core.policy.model import LoadedPolicy
+from hpt_core.protocols import RolloutEngine, Verifier
+from hpt_core.rollout.group import Task
+from hpt_core.trainer.ranks import ALONE, Ranks
+
+
+@dataclass(frozen=True)
+class Run:
+    policy: LoadedPolicy
+    engine: RolloutEngine
+    """With weights of its own where those of `policy` are sharded or have adapters."""
+    verifier: Verifier
+    tasks: Sequence[Task]
+    dev: Sequence[Task]
+    config: TrainConfig
+    rollout: RolloutConfig
+    seed: int
+    ranks: Ranks = ALONE

@@ -1,0 +1,75 @@
+"""Do sampler and trainer mean the same policy? Their kernels and types may differ, their weights must not."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import accumulate
+
+import torch
+
+from hpt_core.config import TrainConfig
+from hpt_core.errors import TrainingError
+from hpt_core.policy.batching import Row, pad
+from hpt_core.policy.logprobs import autocast
+from hpt_core.policy.module import Learner
+from hpt_core.rollout.group import Group
+from hpt_core.types import Rollout
+from hpt_core.upge.regularise import k3
+
+SAMPLE = 256
+"""Tokens of a step that are compared, prompts included; at least one rollout is."""
+
+
+@torch.no_grad()
+def compare(
+    learner: Learner, rows: Sequence[Row], config: TrainConfig, temperature: float
+) -> dict[str, float]:
+    """Trainer against sampler on the first rollouts of a step, before its update; nothing without rollouts.
+
+    sampler/difference: mean of |log pi_trainer - log pi_sampler|, in nats. sampler/difference_max: its
+    maximum. sampler/kl: KL(sampler || trainer) by k3. Every rank compares the same rows.
+    """
+    rollouts = [row for row in rows if row.kind is None and row.response]
+    if not rollouts:
+        return {}
+    fit = sum(total <= SAMPLE for total in accumulate(row.length for row in rollouts))
+    learner.eval()
+    batch = pad(rollouts[: max(1, fit)], 0, learner.device)
+    with autocast(learner.device, config.autocast):
+        said = learner(batch, temperature)
+    difference = (said.logp - batch.logp_sampled.to(said.logp))[batch.mask]
+    return {
+        "sampler/difference": float(difference.abs().mean()),
+        "sampler/difference_max": float(difference.abs().max()),
+        "sampler/kl": float(k3(-difference).mean()),
+    }
+
+
+class Versions:
+    """Names of the policy's weights before this step and before the `limit` steps that went ahead of it."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.names: deque[str] = deque(maxlen=limit + 1)
+
+    def add(self, name: str) -> None:
+        self.names.append(name)
+
+    def age(self, groups: Sequence[Group]) -> int:
+        """Steps between the oldest rollout's weights and the policy's.
+
+        Raises TrainingError for a rollout of weights that are older than the limit, or that the policy
+        never had.
+        """
+        newest_first = list(reversed(self.names))
+        return max((self._age(rollout, newest_first) for g in groups for rollout in g.rollouts), default=0)
+
+    def _age(self, rollout: Rollout, newest_first: Sequence[str]) -> int:
+        if rollout.policy not in newest_first:
+            raise TrainingError(
+                f"prompt {rollout.prompt_id}: a rollout comes from weights {rollout.policy or '(none)'}, and "
+                f"this step's are {newest_first[0]}; train.max_staleness allows {self.limit} steps between "
+                "them. Raise it for an engine that lags; any other did not take the weights over"
+            )
+        return newest_first.index(rollout.policy)

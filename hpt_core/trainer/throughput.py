@@ -1,0 +1,84 @@
+"""How much arithmetic a training step does, and how fast this machine could do it."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+from hpt_core.trainer.context import Run
+from hpt_core.trainer.metrics import Totals
+
+SIDE = 1024
+"""Of the square matrices that the machine's rate is measured on: large enough to keep every core busy."""
+
+
+def flops(model: PreTrainedModel, lengths: Iterable[int]) -> float:
+    """Of a forward and a backward pass over rows of these lengths, in floating-point operations.
+
+    6 per matrix weight and token (Kaplan et al. 2020, arXiv 2001.08361, section 2.1), and causal attention
+    of 6 x layers x hidden x length^2. Recomputation does not count: MFU is about useful work.
+    """
+    weights, layers, hidden = _shape(model)
+    return sum(6.0 * weights * length + 6.0 * layers * hidden * length**2 for length in lengths)
+
+
+def gemm_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations per second of a large matrix product, the best of five."""
+    a, b = (torch.randn(SIDE, SIDE, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        torch.mm(a, b).sum().item()  # item waits for the device
+        best = min(best, time.perf_counter() - start)
+    return 2.0 * SIDE**3 / best
+
+
+def _shape(model: PreTrainedModel) -> tuple[int, int, int]:
+    """(weights in matrices that every token is multiplied with, layers, hidden size)."""
+    config = model.config
+    weights = sum(p.numel() for p in model.parameters() if p.ndim == 2)
+    # Looking a token up multiplies nothing; a head that shares the embedding's weights does.
+    looked_up = 0 if config.tie_word_embeddings else config.vocab_size * config.hidden_size
+    return weights - looked_up, config.num_hidden_layers, config.hidden_size
+
+
+class Clock:
+    """Seconds by phase: of the step under way, and of the whole run."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, float] = {}
+        self.total: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.last[name] = time.perf_counter() - start
+        self.total[name] += self.last[name]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds, tokens per second and MFU of a step; they belong to the machine, not to the result."""
+
+    rate: float
+    """Floating-point operations per second that the ranks together can do: a large matrix product's."""
+
+    @classmethod
+    def of(cls, run: Run) -> Speed:
+        dtype = getattr(torch, run.config.autocast)
+        return cls(gemm_rate(run.policy.model.device, dtype) * run.ranks.count)
+
+    def metrics(self, seconds: Mapping[str, float], generated: float, totals: Totals) -> dict[str, float]:
+        return {
+            **{f"seconds/{phase}": spent for phase, spent in seconds.items()},
+            **({"tokens_per_s/generate": generated / seconds["generate"]} if generated else {}),
+            "tokens_per_s/update": totals["tokens_trained"] / seconds["update"],
+            "mfu": totals["flops"] / seconds["update"] / self.rate,
+        }

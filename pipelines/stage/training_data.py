@@ -1,0 +1,129 @@
+"""What an arm trains on: prompts with their experts, and those held back to watch it."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpt_core import tables
+from hpt_core.data.demonstrations.selection import choose
+from hpt_core.errors import InputError
+from hpt_core.policy.chat import Chat
+from hpt_core.policy.model import LoadedPolicy
+from hpt_core.rollout.group import Task
+from hpt_core.types import Prompt, Trajectory
+from hpt_core.upge import algorithm
+from pipelines.params import Params
+from pipelines.stage.generation import fitting
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Inputs and outputs of `train` under one root."""
+
+    root: Path = Path()
+
+    @property
+    def inputs(self) -> tuple[Path, Path, Path]:
+        """Training prompts, dev prompts, expert trajectories."""
+        prompts = self.root / "data/prompts"
+        return prompts / "train.parquet", prompts / "dev.parquet", self.root / "data/experts/experts.parquet"
+
+    @property
+    def pass_rates(self) -> Path:
+        return self.root / "data/rollouts/base/pass_rates.parquet"
+
+    @property
+    def base(self) -> Path:
+        return self.root / "models/base"
+
+    def checkpoints(self, arm: str) -> Path:
+        """Outside of the stage's outputs, which DVC removes before it runs the stage again."""
+        return self.root / "checkpoints" / arm
+
+
+HERE = Paths()
+"""In the current folder."""
+
+
+def load_tasks(
+    params: Params, arm: str, policy: LoadedPolicy, paths: Paths
+) -> tuple[list[Task], list[Task], list[dict[str, Any]]]:
+    """Training prompts with this arm's experts, dev prompts, and quarantine rows of those left out."""
+    train_path, dev_path, experts_path = paths.inputs
+    chat, prompts, dev = (
+        Chat(policy.tokenizer),
+        tables.read_prompts(train_path),
+        tables.read_prompts(dev_path),
+    )
+    by_prompt: defaultdict[str, list[Trajectory]] = defaultdict(list)
+    for trajectory in tables.read_experts(experts_path):
+        by_prompt[trajectory.prompt_id].append(trajectory)
+    tokens, too_long = fitting(chat, prompts, params, "train", train_path)
+    dev_tokens, dev_too_long = fitting(chat, dev, params, "train", dev_path)
+    wanted, out_of_window = in_window(prompts, params.train.difficulty, paths.pass_rates)
+
+    def task(prompt: Prompt) -> Task:
+        given = by_prompt.get(prompt.prompt_id, [])
+        expert = choose(given, params.arms[arm].mix, params.seed, params.arms[arm].choose)
+        demonstration = chat.response(expert.response) if expert else []
+        return Task(prompt, tokens[prompt.prompt_id], expert, demonstration)
+
+    tasks = [task(prompt) for prompt in wanted if prompt.prompt_id in tokens]
+    if not tasks:
+        raise InputError(
+            f"train: none of {len(prompts)} prompts is within train.difficulty {params.train.difficulty}; "
+            f"widen it in params.yaml ({paths.pass_rates} has the pass rates)"
+        )
+    with_expert = sum(t.expert is not None for t in tasks)
+    log.info(
+        "%s: %d prompts, %d with an expert, %d left to RL alone",
+        arm,
+        len(tasks),
+        with_expert,
+        len(tasks) - with_expert,
+    )
+    held_back = [Task(p, dev_tokens[p.prompt_id], None, []) for p in dev if p.prompt_id in dev_tokens]
+    return tasks, held_back, [*too_long, *dev_too_long, *out_of_window]
+
+
+def in_window(
+    prompts: Sequence[Prompt], window: Sequence[float] | None, pass_rates: Path
+) -> tuple[list[Prompt], list[dict[str, Any]]]:
+    """The prompts whose pass rate under the starting policy is in [low, high], and a row for each other one.
+
+    Without a window all of them.
+    """
+    if window is None:
+        return list(prompts), []
+    (low, high), kept, left_out = window, list[Prompt](), list[dict[str, Any]]()
+    rates = {row["prompt_id"]: row["pass_rate"] for row in tables.read(pass_rates, tables.PASS_RATES)}
+    for prompt in prompts:
+        rate = rates.get(prompt.prompt_id)
+        if rate is not None and low <= rate <= high:
+            kept.append(prompt)
+            continue
+        reason = "no_pass_rate" if rate is None else "too_hard" if rate < low else "too_easy"
+        detail = f"pass rate {rate}; train.difficulty is [{low}, {high}]"
+        left_out.append(tables.quarantined("train", prompt.source, reason, detail, row=prompt.problem))
+    log.info("%d of %d prompts are within train.difficulty", len(kept), len(prompts))
+    return kept, left_out
+
+
+def check_room(tasks: Sequence[Task], params: Params, policy: LoadedPolicy) -> None:
+    """Raises InputError where the model has no positions for a demonstration, or for what follows it."""
+    room: int = policy.model.config.max_position_embeddings
+    hinted = "hint" in algorithm(params.train.algorithm).needs
+    after = params.rollout.max_new_tokens if hinted else 0
+    longest = max(len(task.tokens) + len(task.demonstration) + after for task in tasks)
+    if longest > room:
+        raise InputError(
+            f"train: a prompt with its demonstration{' as a hint and a rollout' if hinted else ''} has "
+            f"{longest} tokens, and the model has {room} positions; lower experts.max_tokens in params.yaml"
+        )

@@ -1,0 +1,102 @@
+"""What a source must hold: refused before the rest is read, with file, row, column and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hpt_core.config import CurateConfig, PromptSource
+from hpt_core.data.curation.contract import check
+from hpt_core.data.curation.pipeline import curate
+from hpt_core.errors import InputError
+
+Lines = Callable[..., Path]
+GOOD = {"problem": "1+1", "answer": "2"}
+
+
+def source(path: Path, name: str = "mine", **more: Any) -> PromptSource:
+    return PromptSource(**{"name": name, "file": str(path), "answer_kind": "exact"} | more)
+
+
+def config(train: list[PromptSource], held: list[PromptSource]) -> CurateConfig:
+    return CurateConfig(train=train, benchmarks={"bench": held}, dev_size=1, max_problem_chars=100)
+
+
+@pytest.fixture
+def held(jsonl: Lines) -> list[PromptSource]:
+    return [source(jsonl("held.jsonl", {"problem": "Capital of France?", "answer": "Paris"}), "held")]
+
+
+@pytest.mark.parametrize(
+    ("row", "parts"),
+    [
+        ({"question": "1+1", "answer": "2"}, ["missing_column", "'problem'", "'question'", "`columns`"]),
+        ({"problem": 7, "answer": "2"}, ["wrong_type", "'problem'", "int", "convert the column"]),
+        ({"problem": "1+1", "answer": [2]}, ["wrong_type", "'answer'", "list"]),
+        (b'{"problem": "caf\xe9", "answer": "2"}', ["not_utf8", "byte 17", "UTF-8"]),
+        ('{"problem": "1+1", "answer": "2"}'.encode("utf-16"), ["not_utf8", "UTF-8"]),
+        (b"1+1\t2", ["malformed_json", "one JSON object a line"]),
+        (b'["1+1", 2]', ["not_an_object", "one JSON object a line"]),
+    ],
+)
+def test_a_source_without_a_usable_row_is_refused(
+    jsonl: Lines, held: list[PromptSource], row: Any, parts: list[str]
+) -> None:
+    path = jsonl("rows.jsonl", *[row] * 30)
+    if row == b'["1+1", 2]':
+        path.write_bytes(b"7\n" + path.read_bytes())  # else it would be read as one array
+    with pytest.raises(InputError) as raised:
+        check(config([source(path)], held))
+    for part in [f"{path}:1", "curate.train, source 'mine'", "none of the first 30 rows", *parts]:
+        assert part.replace("30 rows", "") in str(raised.value), part
+
+
+def test_one_bad_row_is_for_the_quarantine(jsonl: Lines, held: list[PromptSource], tmp_path: Path) -> None:
+    path = jsonl("rows.jsonl", {"question": "1+1"}, b"{", GOOD, {"problem": "2+2", "answer": "4"})
+    assert check(config([source(path)], held)) == {}
+    report = curate(config([source(path)], held), 0, tmp_path / "out")
+    dropped = report["sources"]["train"]["mine"]["dropped"]
+    assert dropped == {"malformed_json": 1, "missing_column": 1}
+
+
+def test_all_unusable_sources_are_told_at_once(jsonl: Lines, tmp_path: Path) -> None:
+    table = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"problem": ["a", "b"], "solution": ["1", "2"]}), table)
+    empty = jsonl("empty.jsonl")
+    bad = source(jsonl("bad.jsonl", {"text": "x"}), "bad")
+    with pytest.raises(InputError) as raised:
+        check(config([bad, source(table, "table")], [source(empty, "empty")]))
+    lines = str(raised.value).splitlines()
+    assert len(lines) == 3
+    assert "source 'bad'" in lines[0] and "bad.jsonl:1" in lines[0]
+    assert "source 'table'" in lines[1] and "rows.parquet:1" in lines[1] and "'solution'" in lines[1]
+    assert "curate.benchmarks.bench, source 'empty'" in lines[2] and "no rows" in lines[2]
+
+
+def test_answers_of_another_kind_are_refused(jsonl: Lines, held: list[PromptSource]) -> None:
+    rows = [{"problem": f"{n}+1", "answer": f"it is about {n}, or so"} for n in range(20)]
+    with pytest.raises(InputError, match=r"rows\.jsonl:1: .*first 20 rows.*`answer_kind` \(now gsm8k\)"):
+        check(config([source(jsonl("rows.jsonl", *rows), answer_kind="gsm8k")], held))
+    few = source(jsonl("few.jsonl", *rows[:19]), answer_kind="gsm8k")
+    assert check(config([few], held)) == {}
+
+
+def test_columns_that_nobody_reads_are_named(jsonl: Lines, held: list[PromptSource]) -> None:
+    row = {"question": "1+1", "meta": {"answer": "2", "level": 3}, "solution": "...", "tags": []}
+    columns = {"problem": "question", "answer": "meta.answer"}
+    found = check(config([source(jsonl("rows.jsonl", row, GOOD), columns=columns)], held))
+    assert found == {"train": {"mine": ["solution", "tags"]}}
+
+
+def test_the_check_comes_first(jsonl: Lines, held: list[PromptSource], tmp_path: Path) -> None:
+    """The error comes before the rest of any source is read, and before a file is written."""
+    good = jsonl("good.jsonl", *[{"problem": f"{n}+1", "answer": str(n + 1)} for n in range(500)])
+    bad = jsonl("bad.jsonl", {"text": "x"})
+    with pytest.raises(InputError, match=r"bad\.jsonl:1"):
+        curate(config([source(good), source(bad, "bad")], held), 0, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

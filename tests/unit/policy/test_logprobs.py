@@ -1,0 +1,346 @@
+"""What the loss reads of a policy: the same numbers as from its logits, whatever it is wrapped in."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from math import log
+
+import peft
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.testing import assert_close
+from transformers import (
+    Cohere2Config,
+    Cohere2ForCausalLM,
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from hpt_core.policy import lm_head, logprobs
+from hpt_core.policy.batching import Padded, Row, pad
+from hpt_core.policy.logprobs import Likelihood, autocast, checkpoint_layers, token_likelihood
+from hpt_core.policy.model import whole
+
+VOCABULARY, HIDDEN = 61, 16
+CPU = torch.device("cpu")
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": HIDDEN,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.4,
+    "pad_token_id": 0,
+    "bos_token_id": None,
+    "eos_token_id": 1,
+}
+Make = Callable[[], PreTrainedModel]
+PLAIN: dict[str, Make] = {
+    "tied": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE, tie_word_embeddings=True)),
+    "untied": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE, tie_word_embeddings=False)),
+    "bias in the head": lambda: PhiForCausalLM(
+        PhiConfig(**SHAPE | {"num_key_value_heads": 2}, tie_word_embeddings=False)
+    ),
+    "learned positions": lambda: GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=VOCABULARY,
+            n_embd=HIDDEN,
+            n_layer=2,
+            n_head=2,
+            n_positions=64,
+            initializer_range=0.4,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+        )
+    ),
+    "a window of 4 tokens": lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=4)),
+    "biased attention": lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE)),
+    "a soft cap, switched off": lambda: Gemma2ForCausalLM(
+        Gemma2Config(**SHAPE, head_dim=8, final_logit_softcapping=None)
+    ),
+}
+ALTERED: dict[str, Make] = {
+    "soft cap": lambda: Gemma2ForCausalLM(Gemma2Config(**SHAPE, head_dim=8, final_logit_softcapping=2.0)),
+    "divided": lambda: GraniteForCausalLM(GraniteConfig(**SHAPE, logits_scaling=2.0)),
+    "multiplied": lambda: CohereForCausalLM(CohereConfig(**SHAPE, logit_scale=0.6)),
+    "multiplied, with windows": lambda: Cohere2ForCausalLM(Cohere2Config(**SHAPE, logit_scale=0.6)),
+}
+
+
+def build(make: Make) -> PreTrainedModel:
+    torch.manual_seed(2)
+    model = make().double().train()
+    narrow = isinstance(model, Gemma2ForCausalLM | CohereForCausalLM | Cohere2ForCausalLM)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2:
+            parameter.detach().add_(torch.randn_like(parameter), alpha=0.3)
+            # These add up the gradients of their gains in float32.
+            parameter.requires_grad_(not (narrow and "norm" in name))
+    return model
+
+
+@pytest.fixture
+def rows() -> list[Row]:
+    """Ragged, one of a single response token and one of none."""
+    draw = random.Random(1)
+    shapes = [(3, 7), (9, 1), (2, 12), (5, 0), (4, 4)]
+    return [
+        Row(
+            "p",
+            [draw.randrange(2, VOCABULARY) for _ in range(prompt)],
+            [draw.randrange(2, VOCABULARY) for _ in range(response)],
+            (),
+            1.0,
+            0,
+            "human",
+        )
+        for prompt, response in shapes
+    ]
+
+
+@pytest.fixture
+def batch(rows: list[Row]) -> Padded:
+    return pad(rows, 0, CPU)
+
+
+@pytest.fixture
+def without_logits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens went through the tiled head, call by call; its tiles are smaller than all of them."""
+    seen: list[int] = []
+
+    def counted(hidden: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
+        seen.append(len(hidden))
+        return lm_head.logp_and_entropy(hidden, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(lm_head, "tile_shape", lambda count, width, device: (5, 17))
+    monkeypatch.setattr(logprobs, "logp_and_entropy", counted)
+    return seen
+
+
+def row_by_row(
+    model: PreTrainedModel, rows: list[Row], temperature: float, value_head: nn.Linear | None = None
+) -> Likelihood:
+    """From the logits of each row alone, without padding."""
+    shape = len(rows), max(len(row.response) for row in rows)
+    logp, entropy, value = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
+    for i, row in enumerate(rows):
+        output = model(
+            torch.tensor([[*row.prompt, *row.response]]), use_cache=False, output_hidden_states=True
+        )
+        n, before = len(row.response), slice(len(row.prompt) - 1, -1)
+        logprobs = (output.logits[0, before] / temperature).log_softmax(-1)
+        logp[i, :n] = logprobs[range(n), list(row.response)]
+        entropy[i, :n] = -(logprobs.exp() * logprobs).sum(-1)
+        if value_head is not None:
+            value[i, :n] = value_head(output.hidden_states[-1][0, before]).squeeze(1)
+    return Likelihood(logp, entropy, value if value_head is not None else None)
+
+
+def gradients(found: Likelihood, modules: list[nn.Module]) -> dict[str, Tensor]:
+    """Of a loss that weighs each token, and each of its numbers, on its own."""
+    draw = torch.Generator().manual_seed(9)
+    loss = torch.zeros((), dtype=torch.float64)
+    for part in found:
+        if part is not None and part.requires_grad:
+            loss = loss + (part * torch.randn(part.shape, generator=draw, dtype=torch.float64)).sum()
+    for module in modules:
+        module.zero_grad()
+    loss.backward()
+    return {
+        f"{i}.{name}": whole(p.grad)
+        for i, module in enumerate(modules)
+        for name, p in module.named_parameters()
+        if p.grad is not None
+    }
+
+
+@pytest.mark.parametrize("name", [*PLAIN, *ALTERED])
+def test_the_numbers_and_gradients_of_the_logits(
+    name: str, rows: list[Row], batch: Padded, without_logits: list[int]
+) -> None:
+    model = build((PLAIN | ALTERED)[name])
+    value_head = nn.Linear(HIDDEN, 1).double()
+    expected = row_by_row(model, rows, 0.8, value_head)
+    both = [model, value_head]
+    for _ in range(2):  # a model that alters its logits is found out by the first call
+        found = token_likelihood(model, batch, 0.8, entropy_gradient=True, value_head=value_head)
+        assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    assert_close(gradients(found, both), gradients(expected, both), rtol=1e-9, atol=1e-12)
+    assert without_logits == ([24, 24] if name in PLAIN else [24])
+    assert float(expected.logp.detach().min()) < -5 < -log(VOCABULARY), "this policy has opinions"
+
+
+def test_no_logits_of_a_plain_model_are_ever_made(batch: Padded) -> None:
+    model = build(PLAIN["tied"])
+    model.lm_head.register_forward_hook(lambda *_: seen.append(_[2].shape))
+    seen: list[torch.Size] = []
+    token_likelihood(model, batch, 1.0)
+    assert seen == [(24, 2)], "logp and entropy of each response token"
+    assert "forward" not in vars(model.lm_head), "and the head is the model's own again"
+    assert model(batch.input_ids).logits.shape == (*batch.input_ids.shape, VOCABULARY)
+
+
+def test_the_head_is_given_back_after_an_error(batch: Padded) -> None:
+    model = build(PLAIN["tied"])
+    with pytest.raises(RuntimeError):
+        token_likelihood(model, batch, 1.0, value_head=nn.Linear(HIDDEN + 1, 1))
+    assert "forward" not in vars(model.lm_head)
+
+
+def test_finding_out_an_altered_model_draws_no_randomness(batch: Padded) -> None:
+    """A run and its resumption call for the first time at different steps."""
+    fresh = build(lambda: GraniteForCausalLM(GraniteConfig(**SHAPE, attention_dropout=0.5)))
+    torch.manual_seed(1)
+    first = token_likelihood(fresh, batch, 1.0)
+    torch.manual_seed(1)
+    assert_close(token_likelihood(fresh, batch, 1.0), first, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["tied", "divided"])
+def test_entropy_carries_a_gradient_only_when_asked(name: str, batch: Padded) -> None:
+    model = build((PLAIN | ALTERED)[name])
+    assert not token_likelihood(model, batch, 1.0).entropy.requires_grad
+    assert token_likelihood(model, batch, 1.0, entropy_gradient=True).entropy.requires_grad
+    with torch.no_grad():
+        assert not token_likelihood(model, batch, 1.0, entropy_gradient=True).entropy.requires_grad
+
+
+def test_padding_holds_zeros_and_takes_no_part(rows: list[Row], batch: Padded) -> None:
+    model = build(PLAIN["tied"])
+    found = token_likelihood(model, batch, 1.0, value_head=nn.Linear(HIDDEN, 1).double())
+    for part in found:
+        assert part is not None and not part[~batch.mask].any()
+    other = token_likelihood(model, pad(rows, 7, CPU), 1.0)
+    assert_close(other.logp, found.logp, rtol=0, atol=1e-14)
+
+
+def test_a_row_without_a_response_takes_part_in_a_backward_pass(rows: list[Row]) -> None:
+    """What a rank without work does, so that the others need not wait for it."""
+    model = build(PLAIN["tied"])
+    found = token_likelihood(model, pad([rows[3]], 0, CPU), 1.0)
+    assert found.logp.shape == (1, 0)
+    found.logp.sum().backward()
+    assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["tied", "divided"])
+def test_bfloat16_is_for_products_alone(name: str, batch: Padded) -> None:
+    model = build((PLAIN | ALTERED)[name]).float()
+    value_head = nn.Linear(HIDDEN, 1)
+    exact = token_likelihood(model, batch, 0.8, value_head=value_head)
+    with autocast(CPU, "bfloat16"):
+        found = token_likelihood(model, batch, 0.8, value_head=value_head)
+        assert model(batch.input_ids).logits.dtype == torch.bfloat16
+    for mine, other in zip(found, exact, strict=True):
+        assert mine is not None and mine.dtype == torch.float32
+        assert_close(mine, other, rtol=0.05, atol=0.3)
+        assert mine.bfloat16().float().ne(mine).any(), "more digits than bfloat16 has"
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "lm_head"]], ids=str)
+def test_under_peft(
+    targets: str | list[str], rows: list[Row], batch: Padded, without_logits: list[int]
+) -> None:
+    """The adapters are in force; an adapter on the head itself goes the long way, and is in force too."""
+    model = build(PLAIN["untied"])
+    bare = token_likelihood(model, batch, 0.8)
+    wrapped = peft.get_peft_model(
+        model, peft.LoraConfig(r=2, target_modules=targets, init_lora_weights=False)
+    ).double()
+    found = token_likelihood(wrapped, batch, 0.8)
+    expected = row_by_row(wrapped, rows, 0.8)
+    assert_close(found.logp, expected.logp, rtol=1e-9, atol=1e-12)
+    assert float((found.logp - bare.logp).abs().detach().max()) > 0.1
+    got, wanted = gradients(found, [wrapped]), gradients(expected._replace(entropy=None), [wrapped])
+    assert got and all("lora" in name for name in got)
+    assert_close(got, wanted, rtol=1e-9, atol=1e-12)
+    assert without_logits == ([24, 24] if targets == "all-linear" else [24])
+
+
+@pytest.fixture
+def one_rank() -> Iterator[None]:
+    """FSDP2 with one process: weights are cut, put together and given back as with many."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+class Around(nn.Module):
+    """As the trainer shards: the loss is inside what is cut."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Padded) -> Likelihood:
+        return token_likelihood(self.model, batch, 0.8, entropy_gradient=True)
+
+
+# A tied weight in two pieces is what FSDP2 itself cannot have: hence no (tied, head and model).
+@pytest.mark.parametrize(
+    ("name", "cut"),
+    [
+        ("tied", "model"),
+        ("tied", "around"),
+        ("untied", "model"),
+        ("untied", "head and model"),
+        ("untied", "around"),
+    ],
+)
+def test_under_fsdp2(one_rank: None, name: str, cut: str, batch: Padded, without_logits: list[int]) -> None:
+    model = build(PLAIN[name])
+    expected = token_likelihood(model, batch, 0.8, entropy_gradient=True)
+    wanted = gradients(expected, [model])
+    outer = Around(model)
+    pieces = [*model.model.layers] + [model.lm_head] * (cut == "head and model")
+    for module in [*pieces, outer if cut == "around" else model]:
+        fully_shard(module, reshard_after_forward=True)
+    found = outer(batch) if cut == "around" else token_likelihood(model, batch, 0.8, entropy_gradient=True)
+    assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    assert_close(gradients(found, [model]), wanted, rtol=1e-12, atol=1e-12)
+    assert without_logits == [24, 24]
+
+
+@pytest.mark.parametrize("name", ["tied", "untied", "learned positions"])
+def test_checkpointed_layers_give_the_same_gradient(name: str, batch: Padded) -> None:
+    model = build(PLAIN[name])
+    if name == "untied":  # as under LoRA
+        model.get_input_embeddings().requires_grad_(False)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.3
+    model.config.attention_dropout = 0.3
+
+    def gradient() -> tuple[dict[str, Tensor], int]:
+        torch.manual_seed(4)
+        kept: list[Tensor] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t):
+            found = token_likelihood(model, batch, 0.8)
+        return gradients(found, [model]), sum(t.numel() for t in kept)
+
+    (usual, most), _ = gradient(), checkpoint_layers(model)
+    again, fewer = gradient()
+    assert_close(again, usual, rtol=0, atol=0)
+    assert fewer < most / 2

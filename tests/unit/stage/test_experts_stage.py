@@ -1,0 +1,168 @@
+"""The stage `experts` on sources of several forms: every row accounted for, and what arms choose by."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from hpt_core import tables
+from hpt_core.data.problems import prompt_id
+from hpt_core.errors import InputError
+from hpt_core.policy.model import LoadedPolicy, save_policy
+from hpt_core.types import Prompt, Verdict
+from pipelines import experts
+from pipelines.params import load_params
+from pipelines.stage import regrade
+from pipelines.stage.teacher_sampling import Inputs
+from pipelines.stage.training_data import Paths, load_tasks
+
+PARAMS = """\
+seed: 3
+threads: 1
+curate:
+  train: [{name: a, reasoning_gym: chain_sum, size: 9, seed: 1}]
+  dev_size: 1
+  max_problem_chars: 100
+  benchmarks: {held: [{name: s, reasoning_gym: chain_sum, size: 1, seed: 2}]}
+base: {model: models/base}
+teacher: null
+rollout: {group_size: 4, max_prompt_tokens: 90, max_new_tokens: 8}
+experts:
+  max_tokens: 40
+  licenses: [mit]
+  scripts: [Latin]
+  base_logp: true
+  sources:
+    - {name: worked, kind: program, license: mit}
+    - {name: crowd, kind: human, license: mit, file: crowd.jsonl, columns: {problem: chat, response: chat}}
+    - {name: staff, kind: human, license: mit, file: staff.jsonl, columns: {response: all, score: marks}}
+    - {name: shady, kind: human, file: crowd.jsonl, columns: {problem: chat, response: chat}}
+arms:
+  likely: {mix: {human: 1.0}, choose: likeliest}
+  short: {mix: {human: 1.0}}
+train: {steps: 7, prompts_per_step: 4, optimizer: {lr: 0.003}}
+evaluate: {samples: 2}
+verifier: {}
+tracking: {experiment: e, registered_model: m}
+schedule: {cron: "0 2 * * *", timezone: UTC}
+"""
+
+
+@pytest.fixture
+def project(policy: LoadedPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    problems = [f"State the final answer: {i} + 4 =" for i in range(5)]
+    kind = "reasoning_gym:chain_sum"
+    prompts = [Prompt(prompt_id(p), p, str(i + 4), kind, "a", "mit") for i, p in enumerate(problems)]
+    crowd = [
+        {"chat": [{"role": "user", "content": p}, {"role": "assistant", "content": f"\\boxed{{{i + 4}}}"}]}
+        for i, p in enumerate(problems)
+    ]
+    staff = [
+        {
+            "problem": p,
+            "all": [
+                *(f"{word}\\boxed{{{i + 4}}}" for word in ("", "It is ", "= = = ", "ttttt")),
+                "\\boxed{0}",
+            ],
+            "marks": [True, i != 1, True, True, i == 2],
+        }
+        for i, p in enumerate(problems)
+    ]
+    data = tmp_path / "data"
+    tables.write(data / "prompts/train.parquet", map(tables.as_row, prompts[:-1]), tables.PROMPTS)
+    tables.write(data / "prompts/dev.parquet", map(tables.as_row, prompts[-1:]), tables.PROMPTS)
+    rates = [{"prompt_id": p.prompt_id, "samples": 4, "solved": 1, "pass_rate": 0.25} for p in prompts[:-1]]
+    tables.write(data / "rollouts/base/pass_rates.parquet", rates, tables.PASS_RATES)
+    save_policy(policy, tmp_path / "models/base")
+    for name, rows in (("crowd", crowd), ("staff", staff)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_row_is_accounted_for(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    report = experts.run(load_params(), Inputs(), Path("data/experts"))["report"]
+    rows = tables.read(Path("data/experts/experts.parquet"), tables.EXPERTS)
+    quarantine = tables.read(Path("data/experts/quarantine.parquet"), tables.QUARANTINE)
+    assert Counter(row["source"] for row in rows) == {"worked": 4, "crowd": 4, "staff": 12}
+    for name, counts in report.items():
+        dropped = Counter(row["reason"] for row in quarantine if row["source"] == name)
+        assert counts["dropped"] == dropped
+        assert counts["in"] == counts["kept"] + dropped.total()
+    assert report["crowd"]["dropped"] == {"unknown_prompt": 1}
+    # Five samples of five rows: the held-back prompt's, then what the crowd has said, and what is wrong.
+    assert report["staff"]["dropped"] == {"unknown_prompt": 5, "duplicate": 4, "rejected_by_verifier": 4}
+    assert report["staff"]["contradicts"] == {"marked_right_but_wrong": 1, "marked_wrong_but_right": 1}
+    assert "staff: by the verifier 1 of its marks of right are wrong, and 1 of wrong are right" in caplog.text
+    assert report["shady"]["dropped"] == {"unknown_prompt": 1, "license": 4}
+    assert len({counts["content"] for counts in report.values()}) == 3, "shady reads what the crowd wrote"
+    [first] = [row for row in quarantine if row["reason"] == "duplicate" and row["line"] == 1]
+    assert first["detail"].endswith("stands at crowd.jsonl:1 of source 'crowd'")
+    told = [row["detail"] for row in quarantine if row["reason"] == "license"]
+    assert told == ["'unknown' is not in experts.licenses ['mit']"] * 4
+
+
+def test_an_arm_learns_from_what_is_likeliest_under_the_starting_policy(
+    project: Path, policy: LoadedPolicy
+) -> None:
+    params = load_params()
+    experts.run(params)
+    rows = {row["trajectory_id"]: row for row in tables.read(Path("data/experts/experts.parquet"))}
+    assert all(row["base_logp"] < 0 for row in rows.values())
+    likely, short = (
+        [task.expert for task in load_tasks(params, arm, policy, Paths())[0] if task.expert]
+        for arm in ("likely", "short")
+    )
+    assert {expert.source for expert in short} == {"crowd"}
+    assert len(likely) == len(short) == 4 and likely != short
+    for expert in likely:
+        offered = [row for row in rows.values() if row["prompt_id"] == expert.prompt_id]
+        humans = [row["base_logp"] for row in offered if row["kind"] == "human"]
+        assert expert.base_logp == max(humans) and len(humans) == 4 and len(offered) == 5
+
+
+def test_unless_asked_no_one_computes_it_and_the_bytes_are_the_same_twice(project: Path) -> None:
+    path = project / "params.yaml"
+    path.write_text(PARAMS.replace("  base_logp: true\n", "").replace(", choose: likeliest", ""))
+    files = [f"data/experts/{name}" for name in ("experts.parquet", "quarantine.parquet", "report.json")]
+    experts.run(load_params())
+    once = [(project / file).read_bytes() for file in files]
+    experts.run(load_params())
+    assert [(project / file).read_bytes() for file in files] == once
+    assert {row["base_logp"] for row in tables.read(project / files[0])} == {None}
+
+
+def test_a_source_that_cannot_be_read_costs_nothing(project: Path) -> None:
+    path = project / "params.yaml"
+    path.write_text(PARAMS.replace("columns: {problem: chat", "columns: {problem: talk", 1))
+    (project / "models/base/model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"source 'crowd': crowd\.jsonl:1: missing_column: no 'talk'"):
+        experts.run(load_params())
+
+
+def test_no_verdict_is_asked_for_again_with_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fake:
+        def __init__(self, *verdicts: Verdict) -> None:
+            self.verdicts, self.asked = list(verdicts), list[object]()
+
+        def verify(self, items: object) -> list[Verdict]:
+            self.asked.append(items)
+            return self.verdicts
+
+        def __enter__(self) -> Fake:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+    right, mute = Verdict(True, "1"), Verdict(False, None, "took over 5 s")
+    slow = Fake(right)
+    monkeypatch.setattr(regrade, "_longer", lambda params: slow)
+    monkeypatch.setattr(regrade, "patience", lambda params: 50.0)
+    first = Fake(right, mute)
+    items = [("a", "1", "exact"), ("b", "1", "exact")]
+    assert regrade.Patient(None, first).verify(items) == [right, right]  # type: ignore[arg-type]
+    assert slow.asked == [[("b", "1", "exact")]], "only what had none"
