@@ -11,20 +11,22 @@ from typing import Any
 
 import hpt_core
 
+RunInputs = Mapping[str, Any]
+"""All that decides the result of a run, by name: parameters, hashes of files, code and library versions."""
 FILE = "run.json"
 SHOWN = 6
 
 
-def fingerprint(origin: Mapping[str, Any]) -> str:
+def fingerprint(inputs: RunInputs) -> str:
     """16 hex digits that name the run: what is kept of any other is not resumed."""
-    return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def differences(path: Path, origin: Mapping[str, Any]) -> str:
-    """Names of what the run that left its origin at `path` and one of this origin do not share."""
+def differences(path: Path, inputs: RunInputs) -> str:
+    """Names of the inputs that differ between the run recorded at `path` and a run of these inputs."""
     if not path.exists():
         return "code"  # that which left none
-    there, here = _flat(json.loads(path.read_text())), _flat(origin)
+    there, here = _flat(json.loads(path.read_text())), _flat(inputs)
     names = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 

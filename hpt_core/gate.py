@@ -65,7 +65,7 @@ class Switch(Gate):
 
 
 @dataclass(frozen=True)
-class Mix(Gate):
+class FormulaGate(Gate):
     """Any pair of functions of P: alpha = f(P), beta = g(P), neither ever negative."""
 
     f: Callable[[Any], Any]
@@ -128,4 +128,4 @@ def gate_of(config: GateConfig) -> Gate:
         case "soft":
             return Table()
         case "formula":
-            return Mix(*(formula.parse(text) for text in (config.alpha, config.beta, config.offline)))
+            return FormulaGate(*(formula.parse(text) for text in (config.alpha, config.beta, config.offline)))

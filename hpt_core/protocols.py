@@ -39,7 +39,7 @@ class RolloutEngine(Sampler[Sequence[int]], Protocol):
     def load_weights(self, model: PreTrainedModel, policy: str) -> None:
         """Take over the weights of `model`, whose hash is `policy`."""
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         """Give back the memory that only sampling needs, until `load_weights`."""
 
 

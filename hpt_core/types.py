@@ -105,7 +105,7 @@ class Rollout:
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowInfo:
     """What is known of B rows before any forward pass: enough for every weight but the ratio.
 
     A group is a prompt: its rollouts, and its demonstration where it has one.
@@ -149,5 +149,5 @@ class Tokens:
     with it logp_old is the trainer's own."""
 
     @property
-    def rows(self) -> Rows:
-        return Rows(self.reward, self.group, self.expert, self.mask.sum(1), self.value)
+    def rows(self) -> RowInfo:
+        return RowInfo(self.reward, self.group, self.expert, self.mask.sum(1), self.value)

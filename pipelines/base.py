@@ -11,7 +11,7 @@ from typing import Any
 
 from hpt_core import tables
 from hpt_core.config import Policy, WarmStart
-from hpt_core.data.demonstrations.program_solutions import worked_solution
+from hpt_core.data.demonstrations.program_solutions import program_solution
 from hpt_core.data.problems import overlap_key, prompt_id
 from hpt_core.data.reading.records import Reject
 from hpt_core.data.reading.sources import read_rows
@@ -75,7 +75,7 @@ def warm_start(config: WarmStart, seed: int, prompts: Path, name: str) -> Loaded
     lessons = [
         (prompt.problem, solution)
         for prompt in _prompts(config)
-        if overlap_key(prompt.problem) not in held_out and (solution := worked_solution(prompt))
+        if overlap_key(prompt.problem) not in held_out and (solution := program_solution(prompt))
     ]
     if not lessons:
         raise InputError(

@@ -19,10 +19,17 @@ from hpt_core.protocols import RolloutEngine, Verifier
 from hpt_core.seeds import derive
 from hpt_core.types import Prompt, Responses
 from pipelines.params import Params
-from pipelines.stage.generation import Asking, answers, build_engine, build_verifier, cut, fitting
+from pipelines.stage.generation import (
+    SamplingRequest,
+    build_engine,
+    build_verifier,
+    chunk,
+    sample_and_verify,
+    tokenize_within_limit,
+)
 from pipelines.stage.launch import argument, check_name, launch
-from pipelines.stage.regrade import judge_again, patience
-from pipelines.stage.shards import Part, Row, Shards, origin
+from pipelines.stage.regrade import regrade, retry_timeout
+from pipelines.stage.shards import Part, Row, Shards, run_inputs
 
 log = logging.getLogger(__name__)
 
@@ -50,19 +57,19 @@ def run(params: Params, name: str, root: Path = Path()) -> Mapping[str, Any]:
         benchmark: _encoded(params, policy, benchmark, benchmarks[benchmark]) for benchmark in benchmarks
     }
     engine = build_engine(params, policy)
-    made_of = origin(_used(params), engine.policy, model, root / BENCHMARKS, __file__)
-    shards = Shards(root / "checkpoints" / f"evaluate@{name}", made_of, tables.JUDGING)
+    inputs = run_inputs(_used(params), engine.policy, model, root / BENCHMARKS, __file__)
+    shards = Shards(root / "checkpoints" / f"evaluate@{name}", inputs, tables.JUDGING)
     with build_verifier(params) as verifier:
         parts = [
             _part(params, engine, verifier, benchmark, {p: tokens[benchmark][p.prompt_id] for p in some})
             for benchmark, prompts in benchmarks.items()
-            for some in cut(prompts, params.rollout.slots, samples[benchmark])
+            for some in chunk(prompts, params.rollout.slots, samples[benchmark])
         ]
         shards.finish(parts, f"evaluate {name}", lambda row: int(row["n_tokens"]))
 
     every = range(len(parts))
     by_id = {(one, prompt.prompt_id): prompt for one, prompts in benchmarks.items() for prompt in prompts}
-    if silent := judge_again(params, shards, every, lambda row: by_id[row["benchmark"], row["prompt_id"]]):
+    if silent := regrade(params, shards, every, lambda row: by_id[row["benchmark"], row["prompt_id"]]):
         raise _without_verdict(params, silent)
     judged = ({column: row[column] for column in tables.EVALUATION.names} for row in shards.rows(every))
     tables.write(root / "data/eval" / f"{name}.parquet", judged, tables.EVALUATION)
@@ -118,7 +125,7 @@ def _encoded(
 
     Raises InputError for a prompt over the limit: an evaluation that leaves some out is another evaluation.
     """
-    tokens, too_long = fitting(Chat(policy.tokenizer), prompts, params, benchmark, BENCHMARKS)
+    tokens, too_long = tokenize_within_limit(Chat(policy.tokenizer), prompts, params, benchmark, BENCHMARKS)
     if too_long:
         raise InputError(
             f"benchmark {benchmark}: {len(too_long)} prompts, the first with {too_long[0]['detail']}"
@@ -138,11 +145,13 @@ def _part(
     sampling = Sampling(
         temperature=config.temperature, top_p=config.top_p, max_new_tokens=params.rollout.max_new_tokens
     )
-    asking = Asking(f"evaluate {benchmark}", params.samples[benchmark], sampling, params.seed)
+    asking = SamplingRequest(f"evaluate {benchmark}", params.samples[benchmark], sampling, params.seed)
 
     def make() -> list[Row]:
         return [
-            row for given in answers(engine, verifier, prompts, asking) for row in _rows(benchmark, given)
+            row
+            for given in sample_and_verify(engine, verifier, prompts, asking)
+            for row in _rows(benchmark, given)
         ]
 
     return Part(list(prompts), asking.samples, make)
@@ -179,7 +188,7 @@ def _without_verdict(params: Params, rows: Sequence[Row]) -> VerifierError:
     ]
     more = [f"and {len(rows) - NAMED} more"] if len(rows) > NAMED else []
     lead = (
-        f"{len(rows)} of the responses have no verdict, not even with {patience(params):g} s for each. "
+        f"{len(rows)} of the responses have no verdict, not even with {retry_timeout(params):g} s for each. "
         "All else is done and kept. Raise verifier.timeout_s, or mend what is said below, and run the "
         "same command: it judges these again and generates nothing"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpt_core import tables
-from hpt_core.data.demonstrations.eligibility import Admission
+from hpt_core.data.demonstrations.eligibility import Eligibility
 from hpt_core.data.demonstrations.ingest import check, ingest
 from hpt_core.data.demonstrations.teacher import from_samples
 from hpt_core.policy.chat import Chat
@@ -18,7 +18,7 @@ from pipelines.stage import raw_files
 from pipelines.stage.base_logp import with_base_logp
 from pipelines.stage.generation import build_verifier
 from pipelines.stage.launch import launch
-from pipelines.stage.regrade import Patient
+from pipelines.stage.regrade import RetryingVerifier
 from pipelines.stage.teacher_sampling import Asked, Inputs, ask_teacher
 
 log = logging.getLogger(__name__)
@@ -42,10 +42,10 @@ def run(params: Params, inputs: Inputs = INPUTS, out: Path = OUT) -> Mapping[str
         return len(chat.response(text))
 
     raw_files.warn_outside(raw_files.DATA, (source.file for source in config.sources))
-    admission = Admission(count_tokens, config.licenses, config.max_tokens, config.scripts)
+    admission = Eligibility(count_tokens, config.licenses, config.max_tokens, config.scripts)
     asked: Asked | None = None
     with build_verifier(params) as verifier:
-        patient = Patient(params, verifier)
+        patient = RetryingVerifier(params, verifier)
         ingested = {source.name: ingest(source, prompts, patient, admission) for source in config.sources}
         if params.teacher:
             kept = KEPT if out == OUT else out / ".teacher"

@@ -30,7 +30,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from hpt_core.errors import InputError
 from pipelines.environment import tracking_uri
-from pipelines.orchestration.dag import Stage, load_stages, remove_strangers
+from pipelines.orchestration.dag import Stage, load_stages, remove_stale_outputs
 from pipelines.orchestration.process_group import CommandError, ProcessGroups
 from pipelines.params import load_params
 from pipelines.params.sections import ScheduleConfig
@@ -131,7 +131,7 @@ def hpt(root: str = ".", workers: int = 2, retries: int = 0) -> State[Any]:
     """
     folder = Path(root).resolve()
     params = load_params(folder / "params.yaml")
-    for path in remove_strangers(folder, params.arms):
+    for path in remove_stale_outputs(folder, params.arms):
         get_run_logger().info("%s removed: params.yaml has no such arm; DVC's cache keeps it", path.name)
     stages = load_stages(folder)
     groups = ProcessGroups()

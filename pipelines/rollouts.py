@@ -18,9 +18,9 @@ from hpt_core.protocols import RolloutEngine, Verifier
 from hpt_core.rollout.group import Task, rollout_row, sample, score
 from hpt_core.types import Prompt
 from pipelines.params import Params
-from pipelines.stage.generation import build_engine, build_verifier, cut, fitting
+from pipelines.stage.generation import build_engine, build_verifier, chunk, tokenize_within_limit
 from pipelines.stage.launch import launch
-from pipelines.stage.shards import Part, Row, Shards, origin
+from pipelines.stage.shards import Part, Row, Shards, run_inputs
 
 TRAIN, BASE, OUT = Path("data/prompts/train.parquet"), Path("models/base"), Path("data/rollouts/base")
 SHARDS = Path("checkpoints/rollouts@base")
@@ -55,15 +55,15 @@ def run(params: Params, train: Path = TRAIN, base: Path = BASE, out: Path = OUT)
     What is sampled is kept until all of it stands: of the project's own `out` in SHARDS, else within `out`.
     """
     policy, prompts = load_policy(base), tables.read_prompts(train)
-    tokens, too_long = fitting(Chat(policy.tokenizer), prompts, params, "rollouts", train)
+    tokens, too_long = tokenize_within_limit(Chat(policy.tokenizer), prompts, params, "rollouts", train)
     tasks = [Task(p, tokens[p.prompt_id], None, []) for p in prompts if p.prompt_id in tokens]
     engine = build_engine(params, policy)
-    made_of = origin(_used(params), engine.policy, base, train, __file__)
-    shards = Shards(SHARDS if out == OUT else out / ".shards", made_of, tables.ROLLOUTS)
+    inputs = run_inputs(_used(params), engine.policy, base, train, __file__)
+    shards = Shards(SHARDS if out == OUT else out / ".shards", inputs, tables.ROLLOUTS)
     with build_verifier(params) as verifier:
         parts = [
             _part(params, engine, verifier, some)
-            for some in cut(tasks, params.rollout.slots, params.rollout.group_size)
+            for some in chunk(tasks, params.rollout.slots, params.rollout.group_size)
         ]
         shards.finish(parts, "rollouts", lambda row: len(row["token_ids"]))
 

@@ -18,7 +18,7 @@ from hpt_core.policy.lora import with_lora
 from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy, weights_hash
 from hpt_core.protocols import MetricSink
 from hpt_core.trainer.checkpoint import Checkpoints
-from hpt_core.trainer.context import Run
+from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.loop import train
 from hpt_core.trainer.ranks import ALONE, Ranks, launched
 from hpt_core.trainer.source_stats import summarise
@@ -42,8 +42,8 @@ def run(
 ) -> Mapping[str, Any]:
     """Train `arm`, from its newest checkpoint where there is one; the main rank writes the outputs."""
     policy = load_policy(paths.base)
-    made_of = origin(params, arm, policy, paths)
-    checkpoints = Checkpoints(paths.checkpoints(arm), fingerprint(made_of), made_of, ranks)
+    inputs = run_inputs(params, arm, policy, paths)
+    checkpoints = Checkpoints(paths.checkpoints(arm), fingerprint(inputs), inputs, ranks)
     tasks, dev, left_out = load_tasks(params, arm, policy, paths)
     steps = params.train.steps
     check_room(tasks, params, policy)
@@ -51,7 +51,7 @@ def run(
     if params.train.lora is not None:
         policy = with_lora(policy, params.train.lora, params.seed)
     with build_verifier(params) as verifier, _progress(arm, steps, ranks) as shown:
-        job = Run(
+        job = TrainContext(
             policy=policy,
             engine=engine,
             verifier=verifier,
@@ -105,7 +105,7 @@ class Tee:
             sink.log(step, metrics)
 
 
-def origin(params: Params, arm: str, policy: LoadedPolicy, paths: Paths) -> dict[str, Any]:
+def run_inputs(params: Params, arm: str, policy: LoadedPolicy, paths: Paths) -> dict[str, Any]:
     """All that decides the run, by name, code included; how many ranks share the work does not."""
     data = paths.inputs if params.train.difficulty is None else (*paths.inputs, paths.pass_rates)
     used = params.model_dump(mode="json", include={"seed", "threads", "rollout", "train", "verifier"})

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Row:
+class TrainingRow:
     """One sequence to learn from: a rollout or a demonstration."""
 
     prompt_id: str
@@ -61,7 +61,7 @@ class Padded:
         return row, number, self.start[row] + number
 
 
-def micro_batches(rows: Sequence[Row], active: Tensor, budget: int) -> Iterator[list[int]]:
+def micro_batches(rows: Sequence[TrainingRow], active: Tensor, budget: int) -> Iterator[list[int]]:
     """Indices of the active rows, longest first, at most `budget` tokens together with their padding.
 
     A row over the budget comes alone: it is the caller's memory to judge, not ours to drop data.
@@ -77,7 +77,7 @@ def micro_batches(rows: Sequence[Row], active: Tensor, budget: int) -> Iterator[
         yield batch
 
 
-def pad(rows: Sequence[Row], token: int, device: torch.device) -> Padded:
+def pad(rows: Sequence[TrainingRow], token: int, device: torch.device) -> Padded:
     """The rows as tensors; `token` fills the gaps."""
     longest = max(len(row.response) for row in rows)
     input_ids = torch.full((len(rows), max(row.length for row in rows)), token)
@@ -94,7 +94,7 @@ def pad(rows: Sequence[Row], token: int, device: torch.device) -> Padded:
 
 @torch.no_grad()
 def row_logp(
-    rows: Sequence[Row], budget: int, device: torch.device, logp: Callable[[Padded], Tensor]
+    rows: Sequence[TrainingRow], budget: int, device: torch.device, logp: Callable[[Padded], Tensor]
 ) -> list[float]:
     """log pi of each row's whole response, in nats; `budget` as in `micro_batches`.
 

@@ -21,7 +21,7 @@ _ALTERED: WeakSet[nn.Module] = WeakSet()
 """Models found to do something to the logits after their head."""
 
 
-class Likelihood(NamedTuple):
+class TokenLogprobs(NamedTuple):
     """Of B rows of at most T response tokens, 0 where a row has none; float32, float64 for such a model."""
 
     logp: Tensor
@@ -32,14 +32,14 @@ class Likelihood(NamedTuple):
     """[B, T], of the position that predicts the token; carries the gradient."""
 
 
-def token_likelihood(
+def token_logprobs(
     model: PreTrainedModel,
     batch: Padded,
     temperature: float,
     *,
     entropy_gradient: bool = False,
     value_head: nn.Linear | None = None,
-) -> Likelihood:
+) -> TokenLogprobs:
     """What the policy says of the response tokens of `batch`; `model` may be wrapped by peft or FSDP2.
 
     `temperature` divides the logits, so that trainer and sampler mean the same distribution.
@@ -56,7 +56,7 @@ def token_likelihood(
     logp, entropy, *value = [
         part.new_zeros(batch.mask.shape).index_put((row, number), part) for part in found
     ]
-    return Likelihood(logp, entropy, value[0] if value else None)
+    return TokenLogprobs(logp, entropy, value[0] if value else None)
 
 
 class _Asked(NamedTuple):

@@ -7,10 +7,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hpt_core.policy.batching import Padded
-from hpt_core.policy.logprobs import Likelihood, token_likelihood
+from hpt_core.policy.logprobs import TokenLogprobs, token_logprobs
 
 
-class Learner(nn.Module):
+class PolicyModule(nn.Module):
     """The policy, and PPO's value head where there is one, behind one forward pass.
 
     Sharded weights are whole only inside the forward pass of the module that was sharded, and the loss
@@ -23,7 +23,7 @@ class Learner(nn.Module):
         self.value_head = value_head
 
     @classmethod
-    def of(cls, model: PreTrainedModel, *, values: bool) -> Learner:
+    def of(cls, model: PreTrainedModel, *, values: bool) -> PolicyModule:
         """With a value head that says 0 of everything, if `values`."""
         if not values:
             return cls(model)
@@ -49,9 +49,9 @@ class Learner(nn.Module):
 
     def forward(
         self, batch: Padded, temperature: float, *, entropy_gradient: bool = False, values: bool = False
-    ) -> Likelihood:
+    ) -> TokenLogprobs:
         """logp, entropy and, if asked for, values of the response tokens, [B, T] each."""
         head = self.value_head if values else None
-        return token_likelihood(
+        return token_logprobs(
             self.model, batch, temperature, entropy_gradient=entropy_gradient, value_head=head
         )

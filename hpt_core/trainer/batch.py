@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hpt_core.policy.batching import Row, micro_batches
+from hpt_core.policy.batching import TrainingRow, micro_batches
 from hpt_core.rollout.group import Group, Task
 from hpt_core.trainer.ranks import Ranks, deal
-from hpt_core.types import Rollout, Rows
+from hpt_core.types import Rollout, RowInfo
 
 
-def rows_of(groups: Sequence[Group], *, demonstrations: bool = True) -> list[Row]:
+def rows_of(groups: Sequence[Group], *, demonstrations: bool = True) -> list[TrainingRow]:
     """Every judged rollout and, if wanted, every demonstration of the groups, numbered in their order.
 
     The plan says which of them take part.
@@ -28,23 +28,25 @@ def rows_of(groups: Sequence[Group], *, demonstrations: bool = True) -> list[Row
     return rows
 
 
-def demonstration(task: Task, number: int) -> Row:
+def demonstration(task: Task, number: int) -> TrainingRow:
     """The row to imitate: the expert's response to the prompt, or the hint that was shown of it."""
     expert = task.expert
     assert expert is not None
-    return Row(
+    return TrainingRow(
         task.prompt.prompt_id, task.question, task.demonstration, (), 1.0, number, expert.kind, expert.source
     )
 
 
-def _rollout(rollout: Rollout, task: Task, number: int) -> Row:
+def _rollout(rollout: Rollout, task: Task, number: int) -> TrainingRow:
     done, reward = rollout.completion, rollout.reward
     assert reward is not None
     said = done.logprobs
-    return Row(rollout.prompt_id, task.tokens, done.token_ids, said, reward, number, None, logp_sampled=said)
+    return TrainingRow(
+        rollout.prompt_id, task.tokens, done.token_ids, said, reward, number, None, logp_sampled=said
+    )
 
 
-def facts(rows: Sequence[Row], device: torch.device) -> Rows:
+def row_info(rows: Sequence[TrainingRow], device: torch.device) -> RowInfo:
     """What the estimator's plan reads of the rows."""
     values = None
     if any(row.value for row in rows):
@@ -52,7 +54,7 @@ def facts(rows: Sequence[Row], device: torch.device) -> Rows:
         for i, row in enumerate(rows):
             values[i, : len(row.value)] = torch.tensor(row.value)
         values = values.to(device)
-    return Rows(
+    return RowInfo(
         reward=torch.tensor([row.reward for row in rows], device=device),
         group=torch.tensor([row.group for row in rows], device=device),
         expert=torch.tensor([row.kind is not None for row in rows], device=device),
@@ -61,7 +63,9 @@ def facts(rows: Sequence[Row], device: torch.device) -> Rows:
     )
 
 
-def work(rows: Sequence[Row], active: Tensor, budget: int, ranks: Ranks) -> list[list[int] | None]:
+def rank_batches(
+    rows: Sequence[TrainingRow], active: Tensor, budget: int, ranks: Ranks
+) -> list[list[int] | None]:
     """This rank's micro-batches of the active rows [B] bool, as many as on every other rank.
 
     None stands for one that it has not. Every rank makes this out for all, so that none need be asked.
@@ -76,7 +80,7 @@ def work(rows: Sequence[Row], active: Tensor, budget: int, ranks: Ranks) -> list
     return [*mine, *[None] * (max(map(len, cuts)) - len(mine))]
 
 
-def shortest(rows: Sequence[Row], active: Tensor) -> list[Row]:
+def dummy_row(rows: Sequence[TrainingRow], active: Tensor) -> list[TrainingRow]:
     """A row for a forward pass to no effect, in step with the other ranks'.
 
     An active one, so that what it overflows in is an error already.

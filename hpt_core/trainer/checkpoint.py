@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 
 from hpt_core import tables
 from hpt_core.errors import CheckpointError
-from hpt_core.fingerprint import FILE, differences
+from hpt_core.fingerprint import FILE, RunInputs, differences
 from hpt_core.trainer import full_state, step_records
 from hpt_core.trainer.ranks import ALONE, Ranks
 from hpt_core.trainer.step_records import Records
@@ -40,13 +40,13 @@ class Checkpoints:
         self,
         root: Path,
         fingerprint: str,
-        origin: Mapping[str, Any] | None = None,
+        inputs: RunInputs | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
-        """`origin` is what the fingerprint was made of, by name: it lets two runs be told apart in words."""
+        """`inputs` is what the fingerprint was made of, by name: it lets two runs be told apart in words."""
         self.root = root
         self.folder = root / fingerprint
-        self.origin = origin or {}
+        self.inputs = inputs or {}
         self.ranks = ranks
         self._counts: dict[str, dict[str, int]] = {}
 
@@ -85,7 +85,7 @@ class Checkpoints:
         policy = self._collected(full_state.weights(module))
         moments = self._collected(full_state.moments(optimizers))
         if self.ranks.main:
-            tables.write_json(self.folder / FILE, self.origin)
+            tables.write_json(self.folder / FILE, self.inputs)
             with _placed(self._at("records", step)) as folder:
                 since.write(folder)
                 self._counts[self._at("records", step).name] = step_records.counts(folder)
@@ -133,7 +133,7 @@ class Checkpoints:
                     "there until it is done",
                     folder.parent,
                     max(steps),
-                    differences(folder.parent / FILE, self.origin),
+                    differences(folder.parent / FILE, self.inputs),
                 )
 
     def _check(self, contents: Mapping[str, Any], optimizers: Sequence[Optimizer]) -> None:

@@ -13,7 +13,7 @@ from hpt_core.trainer.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainContext:
     policy: LoadedPolicy
     engine: RolloutEngine
     """With weights of its own where those of `policy` are sharded or have adapters."""

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from hpt_core.gate import IMITATED, Route
-from hpt_core.policy.batching import Row
+from hpt_core.policy.batching import TrainingRow
 from hpt_core.rollout.group import Group
 from hpt_core.types import Tokens
-from hpt_core.upge.regularise import Measured, k3
+from hpt_core.upge.regularise import RegulariserInputs, k3
 
 
 def step_metrics(groups: Sequence[Group], routes: Sequence[Route], totals: Totals) -> dict[str, float]:
@@ -123,7 +123,9 @@ class Totals:
 
 
 @torch.no_grad()
-def observe(tokens: Tokens, members: Sequence[Row], clipped: Tensor, measured: Measured) -> dict[str, float]:
+def observe(
+    tokens: Tokens, members: Sequence[TrainingRow], clipped: Tensor, measured: RegulariserInputs
+) -> dict[str, float]:
     """The sums of one micro-batch of `members`; `clipped` [B, T] bool."""
     assert tokens.entropy is not None
     rollout = tokens.mask & ~tokens.expert[:, None]

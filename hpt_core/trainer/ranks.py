@@ -17,7 +17,7 @@ import torch.distributed
 from accelerate import PartialState  # type: ignore[import-untyped]
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from hpt_core.policy.module import Learner
+from hpt_core.policy.module import PolicyModule
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class Ranks:
         if self.count > 1:
             torch.distributed.barrier()
 
-    def shard(self, learner: Learner) -> None:
+    def shard(self, policy_module: PolicyModule) -> None:
         """Cut the weights, in place, so that each rank holds its part of every one (FSDP2).
 
         A layer is put together for as long as it computes. Gradients are summed over ranks, in the type
@@ -63,13 +63,13 @@ class Ranks:
         """
         if self.count == 1:
             return
-        for module in learner.modules():
-            if type(module).__name__ in learner.layers:
+        for module in policy_module.modules():
+            if type(module).__name__ in policy_module.layers:
                 fully_shard(module)
         # By default a root stays whole after its forward pass, and one without a backward pass (of the
         # sampling policy's values, say) would leave weights behind that the optimizer's step makes stale.
-        fully_shard(learner, reshard_after_forward=True)
-        for module in learner.modules():
+        fully_shard(policy_module, reshard_after_forward=True)
+        for module in policy_module.modules():
             if isinstance(module, FSDPModule):
                 # The denominators in the plan are those of the whole mini-batch: FSDP2's mean over ranks
                 # would divide once more.

@@ -10,27 +10,27 @@ from torch import Tensor
 
 from hpt_core.policy.batching import Padded
 from hpt_core.policy.lora import has_adapters, without_adapters
-from hpt_core.policy.module import Learner
+from hpt_core.policy.module import PolicyModule
 from hpt_core.trainer.ranks import Ranks
 
 
 class Reference:
     """Under adapters it is what they stand on; else a frozen copy, sharded like the policy."""
 
-    def __init__(self, learner: Learner, ranks: Ranks) -> None:
-        """Of a learner that is neither trained nor sharded yet."""
-        self.adapted = has_adapters(learner.model)
-        self.learner = learner
+    def __init__(self, policy_module: PolicyModule, ranks: Ranks) -> None:
+        """Of a policy_module that is neither trained nor sharded yet."""
+        self.adapted = has_adapters(policy_module.model)
+        self.policy_module = policy_module
         if not self.adapted:
-            self.learner = Learner(copy.deepcopy(learner.model)).requires_grad_(False)
-            ranks.shard(self.learner)
+            self.policy_module = PolicyModule(copy.deepcopy(policy_module.model)).requires_grad_(False)
+            ranks.shard(self.policy_module)
 
     @torch.no_grad()
     def logp(self, batch: Padded, temperature: float) -> Tensor:
         """[B, T]."""
-        training = self.learner.training
-        self.learner.eval()
-        with without_adapters(self.learner.model) if self.adapted else nullcontext():
-            logp: Tensor = self.learner(batch, temperature).logp
-        self.learner.train(training)
+        training = self.policy_module.training
+        self.policy_module.eval()
+        with without_adapters(self.policy_module.model) if self.adapted else nullcontext():
+            logp: Tensor = self.policy_module(batch, temperature).logp
+        self.policy_module.train(training)
         return logp

@@ -10,9 +10,9 @@ import torch
 
 from hpt_core.config import TrainConfig
 from hpt_core.errors import TrainingError
-from hpt_core.policy.batching import Row, pad
+from hpt_core.policy.batching import TrainingRow, pad
 from hpt_core.policy.logprobs import autocast
-from hpt_core.policy.module import Learner
+from hpt_core.policy.module import PolicyModule
 from hpt_core.rollout.group import Group
 from hpt_core.types import Rollout
 from hpt_core.upge.regularise import k3
@@ -22,8 +22,8 @@ SAMPLE = 256
 
 
 @torch.no_grad()
-def compare(
-    learner: Learner, rows: Sequence[Row], config: TrainConfig, temperature: float
+def sampler_mismatch(
+    policy_module: PolicyModule, rows: Sequence[TrainingRow], config: TrainConfig, temperature: float
 ) -> dict[str, float]:
     """Trainer against sampler on the first rollouts of a step, before its update; nothing without rollouts.
 
@@ -34,10 +34,10 @@ def compare(
     if not rollouts:
         return {}
     fit = sum(total <= SAMPLE for total in accumulate(row.length for row in rollouts))
-    learner.eval()
-    batch = pad(rollouts[: max(1, fit)], 0, learner.device)
-    with autocast(learner.device, config.autocast):
-        said = learner(batch, temperature)
+    policy_module.eval()
+    batch = pad(rollouts[: max(1, fit)], 0, policy_module.device)
+    with autocast(policy_module.device, config.autocast):
+        said = policy_module(batch, temperature)
     difference = (said.logp - batch.logp_sampled.to(said.logp))[batch.mask]
     return {
         "sampler/difference": float(difference.abs().mean()),
@@ -46,7 +46,7 @@ def compare(
     }
 
 
-class Versions:
+class WeightVersions:
     """Names of the policy's weights before this step and before the `limit` steps that went ahead of it."""
 
     def __init__(self, limit: int) -> None:

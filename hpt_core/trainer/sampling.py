@@ -13,13 +13,13 @@ from hpt_core.policy.model import weights_hash
 from hpt_core.rollout.group import Group, Task, sample, score
 from hpt_core.rollout.hint import hinted
 from hpt_core.seeds import derive
-from hpt_core.trainer.context import Run
-from hpt_core.trainer.sampler_mismatch import Versions
+from hpt_core.trainer.context import TrainContext
+from hpt_core.trainer.sampler_mismatch import WeightVersions
 from hpt_core.trainer.throughput import Clock
 from hpt_core.upge import algorithm
 
 
-def sample_groups(run: Run, step: int, clock: Clock) -> list[Group]:
+def sample_groups(run: TrainContext, step: int, clock: Clock) -> list[Group]:
     """Judged rollouts for every prompt of the step; none for a method that trains on none."""
     tasks = prompts_of(run, step)
     if algorithm(run.config.algorithm).rollouts is None:
@@ -33,14 +33,14 @@ def sample_groups(run: Run, step: int, clock: Clock) -> list[Group]:
     return [Group(task, its) for task, its in zip(tasks, rollouts, strict=True)]
 
 
-def push(run: Run, versions: Versions) -> None:
+def push(run: TrainContext, versions: WeightVersions) -> None:
     """Hand the policy's weights, and their name, to the engine. All ranks take part."""
     name = weights_hash(run.policy.model)
     run.engine.load_weights(run.policy.model, name)
     versions.add(name)
 
 
-def prompts_of(run: Run, step: int) -> list[Task]:
+def prompts_of(run: TrainContext, step: int) -> list[Task]:
     """The tasks of the step, with hints where the method gives them."""
     tasks = tasks_of_step(run.tasks, step, run.config.prompts_per_step, run.seed)
     if "hint" not in algorithm(run.config.algorithm).needs:
@@ -62,7 +62,7 @@ def tasks_of_step(tasks: Sequence[Task], step: int, count: int, seed: int) -> li
     return list({task.prompt.prompt_id: task for task in chosen}.values())
 
 
-def greedy_accuracy(run: Run) -> float:
+def greedy_accuracy(run: TrainContext) -> float:
     """Share of the dev prompts that greedy decoding solves."""
     greedy = Sampling(temperature=0.0, max_new_tokens=run.rollout.max_new_tokens)
     mine = run.ranks.share(run.dev)

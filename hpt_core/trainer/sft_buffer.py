@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 
-class Buffer:
+class SFTBuffer:
     """First in, first out; a prompt waits once, however often it fails."""
 
     def __init__(self, size: int) -> None:
@@ -17,7 +17,7 @@ class Buffer:
         self.waiting: dict[str, None] = {}
 
     @classmethod
-    def replay(cls, size: int, gate_rows: Iterable[dict[str, Any]]) -> Buffer:
+    def replay(cls, size: int, gate_rows: Iterable[dict[str, Any]]) -> SFTBuffer:
         """The buffer after the steps whose gate decisions (rows of `data.tables.GATE`) are given in order."""
         buffer = cls(size)
         for _, rows in groupby(gate_rows, key=itemgetter("step")):

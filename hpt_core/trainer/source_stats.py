@@ -12,8 +12,8 @@ from torch import Tensor
 from hpt_core.config import TrainConfig
 from hpt_core.gate import IMITATED
 from hpt_core.policy.batching import Padded, row_logp
-from hpt_core.policy.logprobs import Likelihood, autocast
-from hpt_core.policy.module import Learner
+from hpt_core.policy.logprobs import TokenLogprobs, autocast
+from hpt_core.policy.module import PolicyModule
 from hpt_core.rollout.group import Task
 from hpt_core.seeds import derive
 from hpt_core.trainer.batch import demonstration
@@ -74,24 +74,24 @@ def _solved(rows: Iterable[Mapping[str, Any]]) -> float | None:
 
 
 def nll_by_source(
-    learner: Learner, tasks: Sequence[Task], config: TrainConfig, seed: int
+    policy_module: PolicyModule, tasks: Sequence[Task], config: TrainConfig, seed: int
 ) -> dict[str, float]:
     """source -> nats per token of its demonstrations, of at most SAMPLE of them, the same for every policy.
 
     Every rank of a sharded policy calls this with all tasks.
     """
-    learner.eval()
+    policy_module.eval()
 
     def logp(batch: Padded) -> Tensor:
-        with autocast(learner.device, config.autocast):
-            said: Likelihood = learner(batch, 1.0)
+        with autocast(policy_module.device, config.autocast):
+            said: TokenLogprobs = policy_module(batch, 1.0)
         return said.logp
 
     found: dict[str, float] = {}
     for source, given in sorted(_by_source(tasks).items()):
         drawn = sorted(given, key=lambda task: derive(seed, "nll", task.prompt.prompt_id))[:SAMPLE]
         rows = [demonstration(task, number) for number, task in enumerate(drawn)]
-        told = row_logp(rows, config.microbatch_tokens, learner.device, logp)
+        told = row_logp(rows, config.microbatch_tokens, policy_module.device, logp)
         found[source] = -sum(told) / sum(len(row.response) for row in rows)
     return found
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from hpt_core.trainer.context import Run
+from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.metrics import Totals
 
 SIDE = 1024
@@ -71,7 +71,7 @@ class Speed:
     """Floating-point operations per second that the ranks together can do: a large matrix product's."""
 
     @classmethod
-    def of(cls, run: Run) -> Speed:
+    def of(cls, run: TrainContext) -> Speed:
         dtype = getattr(torch, run.config.autocast)
         return cls(gemm_rate(run.policy.model.device, dtype) * run.ranks.count)
 

@@ -8,65 +8,68 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from hpt_core.policy.batching import Row
+from hpt_core.policy.batching import TrainingRow
 from hpt_core.policy.logprobs import checkpoint_layers
-from hpt_core.policy.module import Learner
+from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.optimizers import build_optimizers
 from hpt_core.rollout.group import Group
 from hpt_core.trainer.algorithm_options import options_at
 from hpt_core.trainer.batch import demonstration, rows_of
 from hpt_core.trainer.checkpoint import Checkpoints
-from hpt_core.trainer.context import Run
+from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.metrics import Totals
-from hpt_core.trainer.old_logprobs import recall
+from hpt_core.trainer.old_logprobs import with_old_logprobs
 from hpt_core.trainer.reference_policy import Reference
-from hpt_core.trainer.sampler_mismatch import compare
-from hpt_core.trainer.sft_buffer import Buffer
+from hpt_core.trainer.sampler_mismatch import sampler_mismatch
+from hpt_core.trainer.sft_buffer import SFTBuffer
 from hpt_core.trainer.source_stats import nll_by_source
 from hpt_core.trainer.step import update
 from hpt_core.upge import algorithm
 
 
 @dataclass
-class Trainee:
-    run: Run
-    learner: Learner
+class TrainState:
+    run: TrainContext
+    policy_module: PolicyModule
     optimizers: list[Optimizer]
     reference: Reference | None
     """Where there is a KL."""
-    buffer: Buffer | None
+    buffer: SFTBuffer | None
     """Where the method keeps failed prompts for later (ReLIFT)."""
 
     @classmethod
-    def of(cls, run: Run) -> Trainee:
+    def of(cls, run: TrainContext) -> TrainState:
         """The starting policy of the run, sharded where there are several ranks."""
         config, needs = run.config, algorithm(run.config.algorithm).needs
-        learner = Learner.of(run.policy.model, values="value" in needs)
-        reference = Reference(learner, run.ranks) if config.kl.coefficient else None
+        policy_module = PolicyModule.of(run.policy.model, values="value" in needs)
+        reference = Reference(policy_module, run.ranks) if config.kl.coefficient else None
         if config.gradient_checkpointing:
             checkpoint_layers(run.policy.model)
-        run.ranks.shard(learner)
-        buffer = Buffer(config.sft_buffer) if "buffer" in needs else None
+        run.ranks.shard(policy_module)
+        buffer = SFTBuffer(config.sft_buffer) if "buffer" in needs else None
         optimizers = build_optimizers(
-            learner.model, config.optimizer, value_head=learner.value_head, head_lr=config.value.lr
+            policy_module.model,
+            config.optimizer,
+            value_head=policy_module.value_head,
+            head_lr=config.value.lr,
         )
-        return cls(run, learner, optimizers, reference, buffer)
+        return cls(run, policy_module, optimizers, reference, buffer)
 
     def resume(self, checkpoints: Checkpoints) -> int:
         """Go on from the newest checkpoint, and return its step; 0 without one."""
-        step = checkpoints.resume(self.learner, self.optimizers)
+        step = checkpoints.resume(self.policy_module, self.optimizers)
         if self.buffer is not None:
-            self.buffer = Buffer.replay(self.buffer.size, checkpoints.rows("gate", step))
+            self.buffer = SFTBuffer.replay(self.buffer.size, checkpoints.rows("gate", step))
         return step
 
     def compare(self, groups: Sequence[Group]) -> dict[str, float]:
         """The policy against what the sampler said of these rollouts."""
         rows = rows_of(groups, demonstrations=False)
-        return compare(self.learner, rows, self.run.config, self.run.rollout.temperature)
+        return sampler_mismatch(self.policy_module, rows, self.run.config, self.run.rollout.temperature)
 
     def demonstrations(self, name: str) -> dict[str, float]:
         """source/SOURCE/NAME: what the policy makes of each source's demonstrations."""
-        nll = nll_by_source(self.learner, self.run.tasks, self.run.config, self.run.seed)
+        nll = nll_by_source(self.policy_module, self.run.tasks, self.run.config, self.run.seed)
         return {f"source/{source}/{name}": value for source, value in nll.items()}
 
     def learn(self, groups: Sequence[Group], step: int) -> Totals:
@@ -74,7 +77,7 @@ class Trainee:
         run, totals = self.run, Totals()
         options = options_at(run.config, run.rollout, step)
         rows = rows_of(groups, demonstrations=self.buffer is None)
-        rows = recall(self.learner, rows, run.config, run.rollout.temperature, run.ranks)
+        rows = with_old_logprobs(self.policy_module, rows, run.config, run.rollout.temperature, run.ranks)
         size = -(-len(groups) // run.config.updates_per_step)
         for first in range(0, len(groups), size):
             part = [row for row in rows if first <= row.group < first + size]
@@ -83,7 +86,7 @@ class Trainee:
             totals.add(self._update(waited, options).sums)
         return totals
 
-    def _waited(self, groups: Sequence[Group]) -> list[Row]:
+    def _waited(self, groups: Sequence[Group]) -> list[TrainingRow]:
         """Demonstrations of the prompts that leave the buffer, once those of this step that failed are in."""
         if self.buffer is None:
             return []
@@ -92,10 +95,10 @@ class Trainee:
         tasks = {task.prompt.prompt_id: task for task in self.run.tasks}
         return [demonstration(tasks[name], number) for number, name in enumerate(self.buffer.take())]
 
-    def _update(self, rows: Sequence[Row], options: Mapping[str, Any]) -> Totals:
+    def _update(self, rows: Sequence[TrainingRow], options: Mapping[str, Any]) -> Totals:
         run = self.run
         return update(
-            self.learner,
+            self.policy_module,
             self.optimizers,
             rows,
             run.config,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hpt_core.types import Rows, Tokens
+from hpt_core.types import RowInfo, Tokens
 from hpt_core.upge import estimator, regularise
 from hpt_core.upge.algorithms import ALGORITHMS, algorithm
 from hpt_core.upge.estimator import Algorithm, Plan, Term
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-def plan(name: str, rows: Rows, **options: Any) -> Plan:
+def plan(name: str, rows: RowInfo, **options: Any) -> Plan:
     """Advantage, denominator and activity of the rows [B] of a whole mini-batch.
 
     Raises ValueError where the rows lack what the algorithm needs, with the remedy.
@@ -55,7 +55,7 @@ def clipped(name: str, tokens: Tokens, planned: Plan, **options: Any) -> Tensor:
     return estimator.clipped(algorithm(name), tokens, planned, _options(name, options))
 
 
-def returns(name: str, rows: Rows, **options: Any) -> Tensor:
+def returns(name: str, rows: RowInfo, **options: Any) -> Tensor:
     """[B, T] float64, what a value head is fitted to: A of GAE plus V_old."""
     return regularise.returns(rows, _options(name, options))
 

@@ -11,40 +11,40 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from hpt_core.types import Rows
+from hpt_core.types import RowInfo
 from hpt_core.upge.groups import Groups
 from hpt_core.upge.options import Options
 
-Advantage = Callable[[Rows, Options], Tensor]
-Members = Callable[[Rows], Tensor]
+Advantage = Callable[[RowInfo, Options], Tensor]
+Members = Callable[[RowInfo], Tensor]
 
 
-def one(rows: Rows, options: Options) -> Tensor:
+def one(rows: RowInfo, options: Options) -> Tensor:
     """A = 1: a demonstration is always worth imitating."""
     return torch.ones_like(rows.reward, dtype=torch.float64)
 
 
-def reward(rows: Rows, options: Options) -> Tensor:
+def reward(rows: RowInfo, options: Options) -> Tensor:
     """A = R, without a baseline."""
     return rows.reward.double()
 
 
-def sign(rows: Rows, options: Options) -> Tensor:
+def sign(rows: RowInfo, options: Options) -> Tensor:
     """A = 1 for a solved rollout, -1 for any other (SRFT, arXiv 2506.19767)."""
     return torch.where(rows.reward >= 1, 1.0, -1.0).double().masked_fill(rows.reward.isnan(), torch.nan)
 
 
-def rollouts(rows: Rows) -> Tensor:
+def rollouts(rows: RowInfo) -> Tensor:
     """[B] bool, the group's statistics are taken over its rollouts."""
     return ~rows.expert
 
 
-def everyone(rows: Rows) -> Tensor:
+def everyone(rows: RowInfo) -> Tensor:
     """[B] bool, over its rollouts and its demonstrations together."""
     return torch.ones_like(rows.expert)
 
 
-def group_mean_baseline(rows: Rows, options: Options, over: Members = rollouts) -> Tensor:
+def group_mean_baseline(rows: RowInfo, options: Options, over: Members = rollouts) -> Tensor:
     """A = R - mean of the group (Dr.GRPO, arXiv 2503.20783, section 3.2).
 
     Raises ValueError for a group of one: its own reward as baseline says nothing.
@@ -68,7 +68,7 @@ def sample_std(variance: Tensor, count: Tensor) -> Tensor:
 
 
 def group_zscore(
-    rows: Rows,
+    rows: RowInfo,
     options: Options,
     over: Members = rollouts,
     epsilon: float = 1e-6,
@@ -83,7 +83,7 @@ def group_zscore(
     return centred / (spread.nan_to_num() + epsilon)[groups.index]
 
 
-def leave_one_out(rows: Rows, options: Options) -> Tensor:
+def leave_one_out(rows: RowInfo, options: Options) -> Tensor:
     """A = R - mean of the group's other rollouts (RLOO, arXiv 2402.14740).
 
     Raises ValueError for a group of one.
@@ -93,7 +93,7 @@ def leave_one_out(rows: Rows, options: Options) -> Tensor:
     return group_mean_baseline(rows, options) * count / (count - 1).clamp(min=1)
 
 
-def over_pass_rate(rows: Rows, options: Options) -> Tensor:
+def over_pass_rate(rows: RowInfo, options: Options) -> Tensor:
     """A = (R - P) / P, 0 where nothing was solved: the gradient of log P (MaxRL, arXiv 2602.02710).
 
     Raises ValueError for a group of one.
@@ -104,7 +104,7 @@ def over_pass_rate(rows: Rows, options: Options) -> Tensor:
     return torch.where(rate <= 0, 0.0, group_mean_baseline(rows, options) / rate)
 
 
-def gae(rows: Rows, options: Options) -> Tensor:
+def gae(rows: RowInfo, options: Options) -> Tensor:
     """A_t = sum_k (discount lambda)^k delta_{t+k},  delta_t = r_t + discount V_{t+1} - V_t, [B, T].
 
     GAE, arXiv 1506.02438, eq. 16, as PPO takes it (arXiv 1707.06347, eq. 11 and 12). The reward comes with

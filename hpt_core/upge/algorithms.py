@@ -23,7 +23,16 @@ from hpt_core.upge.mix import by_pass_rate, by_schedule, imitating
 from hpt_core.upge.options import Options
 from hpt_core.upge.reference import geometric, mixture, pi_old, pi_theta, sequence
 from hpt_core.upge.reference import one as pi_ref_one
-from hpt_core.upge.stable import always, certain, clip, clip_each, curious, soften, truncate, unexplored
+from hpt_core.upge.stable import (
+    always,
+    clip,
+    clip_each,
+    sapo_sigmoid,
+    srft_exp_entropy,
+    srft_exp_neg_entropy,
+    truncate,
+    unexplored,
+)
 
 # Maximum likelihood of the demonstrations, averaged over all their tokens.
 IMITATION = Term(pi_theta, one, aggregate=token_mean)
@@ -76,7 +85,7 @@ GMPO = Algorithm(
 )
 
 # SAPO, arXiv 2511.20347: a smooth gate on the ratio in place of the clip.
-SAPO = Algorithm(rollouts=Term(pi_old, group_zscore, soften, aggregate=sequence_mean))
+SAPO = Algorithm(rollouts=Term(pi_old, group_zscore, sapo_sigmoid, aggregate=sequence_mean))
 
 # MaxRL, arXiv 2602.02710: the policy gradient of log P, trained as released with PPO's clip.
 MAXRL = Algorithm(rollouts=Term(pi_old, over_pass_rate, clip, aggregate=token_mean))
@@ -102,8 +111,8 @@ RL_PLUS = Algorithm(
 # rollouts. At which level H is taken and what divides the sums the paper leaves open, and the code of
 # arXiv 2509.04419 settles: H of a row, imitation over its tokens, RL over rows x L.
 SRFT = Algorithm(
-    rollouts=Term(pi_theta, sign, curious, aggregate=jointly(constant)),
-    demonstrations=Term(pi_theta, one, certain, aggregate=token_mean),
+    rollouts=Term(pi_theta, sign, srft_exp_entropy, aggregate=jointly(constant)),
+    demonstrations=Term(pi_theta, one, srft_exp_neg_entropy, aggregate=token_mean),
     offline=Term(pi_ref_one, _OVER_BOTH, aggregate=jointly(constant)),
 )
 

@@ -15,11 +15,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from hpt_core.types import Rows, Tokens
+from hpt_core.types import RowInfo, Tokens
 from hpt_core.upge.advantage import Advantage
 from hpt_core.upge.aggregate import Aggregate
 from hpt_core.upge.likelihood import Likelihood, identity
-from hpt_core.upge.mix import Mix, by_pass_rate, even
+from hpt_core.upge.mix import RowWeighting, by_pass_rate, even
 from hpt_core.upge.options import Options
 from hpt_core.upge.reference import Reference
 from hpt_core.upge.stable import CLIPS, Stable, always
@@ -82,7 +82,7 @@ class Algorithm:
     """Imitation of the demonstrations."""
     offline: Term | None = None
     """RL on the demonstrations, as if they were rollouts of an unknown policy."""
-    mix: Mix = even
+    mix: RowWeighting = even
     options: Options = field(default_factory=Options)
     """The published settings."""
     needs: frozenset[Need] = frozenset()
@@ -124,7 +124,7 @@ class Plan:
         )
 
 
-def plan(algorithm: Algorithm, rows: Rows, options: Options) -> Plan:
+def plan(algorithm: Algorithm, rows: RowInfo, options: Options) -> Plan:
     """Advantages, denominators and activity of the rows of a whole mini-batch.
 
     Raises ValueError where the algorithm has nothing to train on, or where a group lacks what its
@@ -197,7 +197,7 @@ def surrogate(algorithm: Algorithm, tokens: Tokens, planned: Plan, options: Opti
     return -torch.stack(shares).sum()
 
 
-def _check_kinds(algorithm: Algorithm, rows: Rows, trained: Tensor) -> None:
+def _check_kinds(algorithm: Algorithm, rows: RowInfo, trained: Tensor) -> None:
     if not trained.any():
         kind = "demonstrations" if algorithm.rollouts is None else "rollouts"
         raise ValueError(
@@ -206,7 +206,7 @@ def _check_kinds(algorithm: Algorithm, rows: Rows, trained: Tensor) -> None:
         )
 
 
-def _check_rewards(rows: Rows, advantages: list[Tensor]) -> None:
+def _check_rewards(rows: RowInfo, advantages: list[Tensor]) -> None:
     unknown = torch.stack([~advantage.isfinite().all(1) for advantage in advantages]).any(0)
     if unknown.any():
         groups = sorted(set(rows.group[unknown].tolist()))

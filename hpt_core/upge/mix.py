@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hpt_core.types import Rows
+from hpt_core.types import RowInfo
 from hpt_core.upge.groups import Groups
 from hpt_core.upge.options import Options
 
@@ -21,28 +21,28 @@ class Weights(NamedTuple):
     offline: Tensor
 
 
-Mix = Callable[[Rows, Options], Weights]
+RowWeighting = Callable[[RowInfo, Options], Weights]
 
 
-def even(rows: Rows, options: Options) -> Weights:
+def even(rows: RowInfo, options: Options) -> Weights:
     """Every row weighs the same."""
     ones = torch.ones_like(rows.reward, dtype=torch.float64)
     return Weights(ones, ones, ones)
 
 
-def imitating(rows: Rows, options: Options) -> Weights:
+def imitating(rows: RowInfo, options: Options) -> Weights:
     """Demonstrations weigh `sft_coefficient`, beside rollouts of 1 (UFT's beta, arXiv 2505.16984)."""
     ones = torch.ones_like(rows.reward, dtype=torch.float64)
     return Weights(ones, ones * options.sft_coefficient, ones)
 
 
-def by_schedule(rows: Rows, options: Options) -> Weights:
+def by_schedule(rows: RowInfo, options: Options) -> Weights:
     """(1 - mu) L_RL + mu L_SFT, mu moving with the step (CHORD, arXiv 2508.11408)."""
     ones = torch.ones_like(rows.reward, dtype=torch.float64)
     return Weights((1 - options.mu) * ones, options.mu * ones, options.mu * ones)
 
 
-def by_pass_rate(rows: Rows, options: Options) -> Weights:
+def by_pass_rate(rows: RowInfo, options: Options) -> Weights:
     """alpha = f(P) on rollouts, beta = g(P) x sft_coefficient on demonstrations, P the prompt's pass rate.
 
     A soft gate has a weight for RL on the demonstration as well. A prompt without a demonstration is left

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hpt_core.types import Rows
+from hpt_core.types import RowInfo
 from hpt_core.upge.advantage import gae
 from hpt_core.upge.options import Options
 
@@ -53,7 +53,7 @@ def value_error(value: Tensor, value_old: Tensor, returns: Tensor, clip: float |
     return error / 2
 
 
-def returns(rows: Rows, options: Options) -> Tensor:
+def returns(rows: RowInfo, options: Options) -> Tensor:
     """What V is fitted to, [B, T]: A of GAE plus V_old."""
     assert rows.value is not None
     return gae(rows, options) + rows.value.double()
@@ -72,7 +72,7 @@ class Regularisers:
     def __bool__(self) -> bool:
         return bool(self.kl or self.entropy or self.value)
 
-    def __call__(self, measured: Measured, mask: Tensor, count: int) -> Tensor:
+    def __call__(self, measured: RegulariserInputs, mask: Tensor, count: int) -> Tensor:
         """kl KL - entropy H + value (V - return)^2 / 2 over the tokens of `mask` [B, T], over `count`."""
         measured = measured.at(mask)
         total = torch.zeros_like(measured.logp)
@@ -88,7 +88,7 @@ class Regularisers:
 
 
 @dataclass(frozen=True)
-class Measured:
+class RegulariserInputs:
     """What regularisers look at, [B, T] each; only those in use need be there."""
 
     logp: Tensor
@@ -98,10 +98,12 @@ class Measured:
     value_old: Tensor | None = None
     returns: Tensor | None = None
 
-    def at(self, mask: Tensor) -> Measured:
+    def at(self, mask: Tensor) -> RegulariserInputs:
         """The tokens of `mask`, [N] each."""
         # A mask at the end would not do: 0 times the slope at a NaN is a NaN.
-        return Measured(**{name: field[mask] for name, field in vars(self).items() if field is not None})
+        return RegulariserInputs(
+            **{name: field[mask] for name, field in vars(self).items() if field is not None}
+        )
 
     def value_error(self, clip: float | None) -> Tensor:
         assert self.value is not None and self.value_old is not None and self.returns is not None

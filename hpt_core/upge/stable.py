@@ -45,7 +45,7 @@ def truncate(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Options)
     return ratio.clamp(*options.bounds) / ratio
 
 
-def soften(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Options) -> Tensor:
+def sapo_sigmoid(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Options) -> Tensor:
     """f'(r) of the gate f(r) = (4 / tau) sigmoid(tau (r - 1)): 1 on-policy, falling off smoothly.
 
     SAPO, arXiv 2511.20347: tau = 1 where A > 0, else 1.05.
@@ -64,12 +64,12 @@ def unexplored(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Option
     return (1 - tokens.logp.detach().exp()).clamp(min=0).sqrt()
 
 
-def certain(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Options) -> Tensor:
+def srft_exp_neg_entropy(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Options) -> Tensor:
     """0.5 exp(-H) of a demonstration: imitate less where the policy is unsure (SRFT, arXiv 2506.19767)."""
     return 0.5 * (-_row_entropy(tokens)).exp().expand_as(ratio)
 
 
-def curious(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Options) -> Tensor:
+def srft_exp_entropy(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Options) -> Tensor:
     """0.1 exp(H) of a solved rollout, 1 of a failed one (SRFT, arXiv 2506.19767)."""
     return torch.where(advantage > 0, 0.1 * _row_entropy(tokens).exp(), 1.0).expand_as(ratio)
 

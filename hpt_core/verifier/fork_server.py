@@ -22,13 +22,14 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 from hpt_core.errors import VerifierError
-from hpt_core.verifier.worker import family, prepare, serve
+from hpt_core.verifier import worker
+from hpt_core.verifier.worker import family, prepare
 
-_START = "import sys; sys.path[:] = {path!r}; from hpt_core.verifier.fork_server import tend; tend({fd})"
+_START = "import sys; sys.path[:] = {path!r}; from hpt_core.verifier.fork_server import serve; serve({fd})"
 _LONGEST = 4096  # bytes of a message
 
 
-class Nursery:
+class ForkServer:
     """Starts and ends grading processes; all of them end with it or with this process."""
 
     def __init__(self) -> None:
@@ -45,7 +46,7 @@ class Nursery:
     def start(self, kinds: Iterable[str]) -> tuple[Connection, int]:
         """A grading process that is ready for answers of `kinds`: the connection to it and its pid.
 
-        Raises VerifierError if this nursery is gone.
+        Raises VerifierError if this fork server is gone.
         """
         ours, theirs = Pipe()
         request = pickle.dumps(("start", sorted({family(kind) for kind in kinds})))
@@ -64,7 +65,7 @@ class Nursery:
             self._control.send(pickle.dumps(("kill" if kill else "wait", pid)))
             return self._reply()
         except OSError:
-            return None  # the nursery is gone; a process without it ends when its connection closes
+            return None  # the fork server is gone; a process without it ends when its connection closes
 
     def close(self) -> None:
         self._control.close()
@@ -74,12 +75,12 @@ class Nursery:
     def _reply(self) -> int:
         reply = self._control.recv(_LONGEST)
         if not reply:
-            raise ConnectionResetError("the nursery is gone")
+            raise ConnectionResetError("the fork server is gone")
         return int(pickle.loads(reply))
 
 
-def tend(fd: int) -> None:
-    """The nursery itself: answer the requests that arrive on socket `fd` until its other end closes."""
+def serve(fd: int) -> None:
+    """The fork server itself: answer the requests that arrive on socket `fd` until its other end closes."""
     # Ctrl-C reaches the whole process group: the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=fd)
@@ -112,7 +113,7 @@ def _fork(control: socket.socket, fd: int, families: list[str]) -> int:
         control.close()
         code = 1
         try:
-            serve(fd)
+            worker.serve(fd)
             code = 0
         except BaseException:
             traceback.print_exc()

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from hpt_core.errors import InputError, VerifierError
 from hpt_core.types import Verdict
-from hpt_core.verifier.fork_server import Nursery
+from hpt_core.verifier.fork_server import ForkServer
 from hpt_core.verifier.grading import grade, grade_quickly
 from hpt_core.verifier.worker import Grade, Item
 
@@ -36,7 +36,7 @@ class VerifierPool:
         self._workers = workers
         self._timeout_s = timeout_s
         self._grade_item = grade_item
-        self._nursery: Nursery | None = None
+        self._fork_server: ForkServer | None = None
         self._idle: list[_Worker] = []
         self._lock = threading.Lock()
 
@@ -53,9 +53,9 @@ class VerifierPool:
         with self._lock:
             while self._idle:
                 self._idle.pop().kill()
-            if self._nursery is not None:
-                self._nursery.close()
-                self._nursery = None
+            if self._fork_server is not None:
+                self._fork_server.close()
+                self._fork_server = None
 
     def verify(self, items: Sequence[Item]) -> list[Verdict]:
         """One verdict for each (response, gold, kind), in order."""
@@ -94,7 +94,7 @@ class VerifierPool:
                     worker = busy[connection]  # type: ignore[index]
                     index = worker.pending.popleft()
                     verdict = worker.receive()
-                    verdicts[index] = verdict or Verdict(False, None, worker.epitaph())
+                    verdicts[index] = verdict or Verdict(False, None, worker.exit_reason())
                     if verdict is None:
                         undecided.extendleft(reversed(worker.pending))
                     if verdict is None or not worker.pending:
@@ -107,13 +107,13 @@ class VerifierPool:
                 worker.kill()
 
     def _start(self, kinds: set[str]) -> _Worker:
-        if self._nursery is not None:
+        if self._fork_server is not None:
             try:
-                return _Worker(self._nursery, kinds, self._grade_item, self._timeout_s)
+                return _Worker(self._fork_server, kinds, self._grade_item, self._timeout_s)
             except VerifierError:  # it was killed while it stood idle; a fresh one's failure is final
-                self._nursery.close()
-        self._nursery = Nursery()
-        return _Worker(self._nursery, kinds, self._grade_item, self._timeout_s)
+                self._fork_server.close()
+        self._fork_server = ForkServer()
+        return _Worker(self._fork_server, kinds, self._grade_item, self._timeout_s)
 
     def _retire_or_keep(self, worker: _Worker) -> None:
         if worker.graded < LIFETIME:
@@ -125,12 +125,12 @@ class VerifierPool:
 class _Worker:
     """One grading process and the items it owes."""
 
-    def __init__(self, nursery: Nursery, kinds: set[str], grade_item: Grade, timeout_s: float) -> None:
+    def __init__(self, fork_server: ForkServer, kinds: set[str], grade_item: Grade, timeout_s: float) -> None:
         self.pending: deque[int] = deque()
         self.graded = 0
         self._timeout_s = timeout_s
-        self._nursery = nursery
-        self.connection, self._pid = nursery.start(kinds)
+        self._fork_server = fork_server
+        self.connection, self._pid = fork_server.start(kinds)
         self._greeting: tuple[Grade, float] | None = (grade_item, timeout_s)
 
     def send(self, batch: list[int], items: Sequence[Item]) -> bool:
@@ -143,7 +143,7 @@ class _Worker:
             self.connection.send([tuple(items[i]) for i in batch])
         except OSError as e:
             if fresh:
-                raise VerifierError(f"no grading process starts: {self.epitaph()}") from e
+                raise VerifierError(f"no grading process starts: {self.exit_reason()}") from e
             return False
         self.pending.extend(batch)
         return True
@@ -158,10 +158,10 @@ class _Worker:
         self.graded += 1
         return verdict
 
-    def epitaph(self) -> str:
+    def exit_reason(self) -> str:
         """Why the process died, for the item that it died over."""
         self.connection.close()
-        code = self._nursery.exit_code(self._pid, kill=False)
+        code = self._fork_server.exit_code(self._pid, kill=False)
         if code is None:
             return "the grading processes were killed together; is memory short?"
         if code == -signal.SIGALRM:
@@ -171,5 +171,5 @@ class _Worker:
         return f"the grading process left with exit code {code}"
 
     def kill(self) -> None:
-        self._nursery.exit_code(self._pid, kill=True)
+        self._fork_server.exit_code(self._pid, kill=True)
         self.connection.close()

@@ -1,6 +1,6 @@
 """A grading process: takes batches from a pipe, answers item by item, and dies rather than hang.
 
-Forked by `nursery`, which has done its imports.
+Forked by `fork_server`, which has done its imports.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def load_stages(root: Path) -> list[Stage]:
         raise InputError(f"{root / 'dvc.yaml'}: {error}{cause}") from error
 
 
-def remove_strangers(root: Path, arms: Collection[str]) -> list[Path]:
+def remove_stale_outputs(root: Path, arms: Collection[str]) -> list[Path]:
     """Remove outputs of arms that params.yaml no longer has, and return them.
 
     They would be part of the folders that `compare` depends on. DVC's cache keeps them.

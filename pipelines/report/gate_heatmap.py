@@ -48,21 +48,21 @@ class Band:
 
 
 @dataclass(frozen=True)
-class Ledger:
+class GateHistory:
     bands: tuple[Band, ...]
     """Hardest first."""
     columns: tuple[tuple[int, int], ...]
     """First and last training step of each."""
 
 
-def ledger(
+def gate_history(
     gate: Sequence[Row],
     rates: Mapping[str, float],
     colours: Mapping[str, Colour],
     *,
     apart: int = APART,
     columns: int | None = None,
-) -> Ledger:
+) -> GateHistory:
     """The decisions `gate` of an arm by prompt and step; `rates` are the base policy's: prompt -> pass rate.
 
     The order of prompts is settled before training, so that no pattern comes of the sorting: by pass rate
@@ -85,7 +85,7 @@ def ledger(
         Band(ends, tuple(prompts), tuple({c: cell[c] for c in colours if cell[c]} for cell in row))
         for (ends, prompts), row in zip(groups, cells, strict=True)
     ]
-    return Ledger(tuple(bands), tuple(spans))
+    return GateHistory(tuple(bands), tuple(spans))
 
 
 def _groups(
@@ -113,7 +113,7 @@ def asked(cell: Mapping[str, int]) -> float | None:
     return taken / total if total else None
 
 
-def heat_map(title: str, found: Ledger, thirds: Ledger) -> Markup:
+def heat_map(title: str, found: GateHistory, thirds: GateHistory) -> Markup:
     """A row for each band, a column for some steps; a cell is filled by the shares of its decisions.
 
     The more prompts, the higher the row. `thirds`, of three columns, are told to a screen reader.
@@ -132,7 +132,7 @@ def heat_map(title: str, found: Ledger, thirds: Ledger) -> Markup:
     return drawing(WIDTH, bottom + 38, title, _said(thirds), *marks)
 
 
-def _edges(found: Ledger, top: float, bottom: float) -> list[float]:
+def _edges(found: GateHistory, top: float, bottom: float) -> list[float]:
     """Where rows begin and end: an equal part for each, and the rest of the height by its prompts."""
     sizes = [len(band.prompts) for band in found.bands]
     least = min(LABEL, (bottom - top) / len(sizes))
@@ -140,7 +140,7 @@ def _edges(found: Ledger, top: float, bottom: float) -> list[float]:
     return list(accumulate((least + rest * size for size in sizes), initial=top))
 
 
-def _painted(found: Ledger, edges: Sequence[float], x: Scale) -> list[Markup]:
+def _painted(found: GateHistory, edges: Sequence[float], x: Scale) -> list[Markup]:
     """One path for each colour, since a rectangle for each share would be ten times the bytes."""
     paths: dict[str, list[str]] = {}
     gap = 1.0 if len(found.bands) <= LEVELS + 1 else 0.0
@@ -161,7 +161,7 @@ def _box(x1: float, x2: float, y1: float, y2: float) -> str:
 
 
 def _rate_labels(
-    found: Ledger, edges: Sequence[float], left: float, top: float, bottom: float
+    found: GateHistory, edges: Sequence[float], left: float, top: float, bottom: float
 ) -> list[Markup]:
     labels, middles = [], []
     rows = zip(found.bands, pairwise(edges), strict=True)
@@ -173,7 +173,7 @@ def _rate_labels(
     return [text(one, left - 7, y + 4, "end", "tick") for one, y in zip(labels, places, strict=True)]
 
 
-def _said(thirds: Ledger) -> str:
+def _said(thirds: GateHistory) -> str:
     (_, early), (late, _) = thirds.columns[0], thirds.columns[-1]
     changes = []
     for band in thirds.bands:

@@ -17,7 +17,7 @@ from pipelines.report import charts, gate_colours, words
 from pipelines.report.attempts import PassCurve, pass_chart
 from pipelines.report.charts import Estimate, Series
 from pipelines.report.examples import choose
-from pipelines.report.gate_heatmap import APART, Ledger, asked, heat_map, ledger
+from pipelines.report.gate_heatmap import APART, GateHistory, asked, gate_history, heat_map
 from pipelines.report.results import Results, Row
 
 NONE = "\u2013"
@@ -167,16 +167,16 @@ class Decisions:
     prompts: int
     shares: Markup
     """The chart by step."""
-    ledger: Markup
+    gate_history: Markup
     """The chart by prompt and step."""
-    thirds: Ledger
+    thirds: GateHistory
     """The ledger as numbers."""
 
 
 def _gate(results: Results, arm: str, colours: Mapping[str, gate_colours.Colour]) -> Decisions:
     rows, rates = results.gates[arm], results.base_rates
-    thirds = ledger(rows, rates, colours, apart=0, columns=3)
-    drawn = heat_map(f"Ledger of {arm}", ledger(rows, rates, colours), thirds)
+    thirds = gate_history(rows, rates, colours, apart=0, columns=3)
+    drawn = heat_map(f"Ledger of {arm}", gate_history(rows, rates, colours), thirds)
     prompts = sum(len(band.prompts) for band in thirds.bands)
     return Decisions(
         gate_colours.count(rows, colours), prompts, gate_colours.shares(arm, rows, colours), drawn, thirds

@@ -8,9 +8,9 @@ from dataclasses import replace
 from torch import Tensor
 
 from hpt_core.errors import InputError
-from hpt_core.policy.batching import Padded, Row, row_logp
+from hpt_core.policy.batching import Padded, TrainingRow, row_logp
 from hpt_core.policy.chat import Chat
-from hpt_core.policy.logprobs import token_likelihood
+from hpt_core.policy.logprobs import token_logprobs
 from hpt_core.policy.model import LoadedPolicy
 from hpt_core.types import Prompt, Trajectory
 
@@ -29,7 +29,7 @@ def with_base_logp(
     asked = {prompt.prompt_id: prompt.problem for prompt in prompts}
     tokens = {name: chat.prompt(asked[name]) for name in sorted({t.prompt_id for t in trajectories})}
     rows = [
-        Row(t.prompt_id, tokens[t.prompt_id], chat.response(t.response), (), 1.0, number, t.kind)
+        TrainingRow(t.prompt_id, tokens[t.prompt_id], chat.response(t.response), (), 1.0, number, t.kind)
         for number, t in enumerate(trajectories)
     ]
     room: int = policy.model.config.max_position_embeddings
@@ -40,7 +40,7 @@ def with_base_logp(
         )
 
     def logp(batch: Padded) -> Tensor:
-        return token_likelihood(policy.model, batch, 1.0).logp
+        return token_logprobs(policy.model, batch, 1.0).logp
 
     told = row_logp(rows, MICROBATCH_TOKENS, policy.model.device, logp)
     return [

@@ -54,7 +54,7 @@ def build_verifier(params: Params) -> VerifierPool:
     return VerifierPool(params.verifier.workers, params.verifier.timeout_s)
 
 
-def fitting(
+def tokenize_within_limit(
     chat: Chat, prompts: Sequence[Prompt], params: Params, stage: str, file: Path
 ) -> tuple[dict[str, list[int]], list[dict[str, Any]]]:
     """Tokens of the prompts within the limit, by prompt_id, and a quarantine row for each other one.
@@ -91,7 +91,7 @@ def fitting(
 
 
 @dataclass(frozen=True)
-class Asking:
+class SamplingRequest:
     """How often and under which name a policy is asked; the name is part of every seed."""
 
     purpose: str
@@ -100,8 +100,8 @@ class Asking:
     seed: int
 
 
-def answers(
-    engine: Sampler[P], verifier: Verifier, prompts: Mapping[Prompt, P], asking: Asking
+def sample_and_verify(
+    engine: Sampler[P], verifier: Verifier, prompts: Mapping[Prompt, P], asking: SamplingRequest
 ) -> list[Responses]:
     """Verified responses to prompts that are asked at once.
 
@@ -124,7 +124,7 @@ def _judge(done: Sequence[Completion], prompts: Sequence[Prompt], verifier: Veri
     return [next(verdicts) if c.error is None else Verdict(False, None, c.error) for c in done]
 
 
-def cut(items: Sequence[T], slots: int, samples: int) -> list[Sequence[T]]:
+def chunk(items: Sequence[T], slots: int, samples: int) -> list[Sequence[T]]:
     """As many at once as fit the engine's slots with `samples` responses each."""
     size = max(1, slots // samples)
     return [items[start : start + size] for start in range(0, len(items), size)]

@@ -17,12 +17,12 @@ PATIENCE = 10
 """A response without a verdict is judged again with so many times verifier.timeout_s."""
 
 
-def patience(params: Params) -> float:
+def retry_timeout(params: Params) -> float:
     """Seconds that a response may take the second time."""
     return PATIENCE * params.verifier.timeout_s
 
 
-class Patient:
+class RetryingVerifier:
     """A `Verifier` that asks once more, with more time, where there is no verdict."""
 
     def __init__(self, params: Params, verifier: Verifier) -> None:
@@ -32,7 +32,7 @@ class Patient:
         verdicts = self.verifier.verify(items)
         silent = [i for i, verdict in enumerate(verdicts) if verdict.error is not None]
         if silent:
-            log.info("judging %d responses again, %g s for each", len(silent), patience(self.params))
+            log.info("judging %d responses again, %g s for each", len(silent), retry_timeout(self.params))
             with _longer(self.params) as longer:
                 again = longer.verify([items[i] for i in silent])
             for i, verdict in zip(silent, again, strict=True):
@@ -43,12 +43,12 @@ class Patient:
 def _longer(params: Params) -> VerifierPool:
     return build_verifier(
         params.model_copy(
-            update={"verifier": params.verifier.model_copy(update={"timeout_s": patience(params)})}
+            update={"verifier": params.verifier.model_copy(update={"timeout_s": retry_timeout(params)})}
         )
     )
 
 
-def judge_again(
+def regrade(
     params: Params, shards: Shards, numbers: Iterable[int], prompt_of: Callable[[Row], Prompt]
 ) -> list[Row]:
     """Judge the responses with a `no_verdict` in these shards, and keep the verdicts there.
@@ -63,7 +63,7 @@ def judge_again(
             silent = [row for row in answered if row["no_verdict"] is not None]
             if not silent:
                 continue
-            log.info("judging %d responses again, %g s for each", len(silent), patience(params))
+            log.info("judging %d responses again, %g s for each", len(silent), retry_timeout(params))
             prompts = map(prompt_of, silent)
             items = [
                 (row["response"], p.answer, p.answer_kind) for row, p in zip(silent, prompts, strict=True)

@@ -21,7 +21,16 @@ import pyarrow.parquet as pq
 
 from hpt_core import tables
 from hpt_core.errors import CheckpointError
-from hpt_core.fingerprint import FILE, code, differences, file_hash, fingerprint, libraries, model_files
+from hpt_core.fingerprint import (
+    FILE,
+    RunInputs,
+    code,
+    differences,
+    file_hash,
+    fingerprint,
+    libraries,
+    model_files,
+)
 from hpt_core.types import Prompt
 from pipelines.stage import generation
 from pipelines.stage.progress import ProgressBar
@@ -48,10 +57,10 @@ class Part:
 class Shards:
     """The shards of one run; a run made of anything else has another fingerprint."""
 
-    def __init__(self, root: Path, origin: Mapping[str, Any], schema: pa.Schema) -> None:
-        """`origin` is all that decides the rows, by name; `schema` has the columns prompt_id and sample."""
-        self.root, self.origin, self.schema = root, origin, schema
-        self.folder = root / fingerprint(origin)
+    def __init__(self, root: Path, inputs: RunInputs, schema: pa.Schema) -> None:
+        """`inputs` is all that decides the rows, by name; `schema` has the columns prompt_id and sample."""
+        self.root, self.inputs, self.schema = root, inputs, schema
+        self.folder = root / fingerprint(inputs)
 
     def finish(self, parts: Sequence[Part], purpose: str, length: Callable[[Row], int]) -> None:
         """Make every part that has no shard yet; `length` is how many tokens of a row were generated.
@@ -66,7 +75,7 @@ class Shards:
         They have `total` prompts at most. Returns their numbers.
         """
         self._warn()
-        tables.write_json(self.folder / FILE, self.origin)
+        tables.write_json(self.folder / FILE, self.inputs)
         number = -1
         with ProgressBar(purpose, total) as bar:
             for number, part in enumerate(parts):
@@ -126,11 +135,13 @@ class Shards:
                 log.warning(
                     "%s: shards of a run with other %s are not used. They stay until this run is done",
                     other,
-                    differences(other / FILE, self.origin),
+                    differences(other / FILE, self.inputs),
                 )
 
 
-def origin(used: Mapping[str, Any], weights: str, model: Path, prompts: Path, stage: str) -> dict[str, Any]:
+def run_inputs(
+    used: Mapping[str, Any], weights: str, model: Path, prompts: Path, stage: str
+) -> dict[str, Any]:
     """All that decides what the policy in `model` says to the prompts of a file, by name.
 
     `used` are the parameters, `weights` is their hash, `stage` the stage's own file.

@@ -16,7 +16,7 @@ from hpt_core.protocols import Sampler
 from hpt_core.rollout.endpoint.client import Endpoint
 from hpt_core.types import Prompt
 from pipelines.params import Params
-from pipelines.stage.generation import build_engine, fitting
+from pipelines.stage.generation import build_engine, tokenize_within_limit
 from pipelines.stage.shards import Row
 
 P = TypeVar("P")
@@ -25,7 +25,7 @@ WAVES = 8
 
 
 @dataclass(frozen=True)
-class Respondent(Generic[P]):
+class TeacherBackend(Generic[P]):
     """Who is asked, and what."""
 
     sampler: Sampler[P]
@@ -41,7 +41,7 @@ class Respondent(Generic[P]):
 
 def local(
     params: Params, config: Policy, max_new_tokens: int, folder: Path, prompts: Sequence[Prompt], file: Path
-) -> Respondent[Sequence[int]]:
+) -> TeacherBackend[Sequence[int]]:
     """The policy in `folder`, for the prompts of `file`.
 
     Raises InputError where it has no positions for the longest prompt and response.
@@ -54,11 +54,11 @@ def local(
             "positions; lower one of them in params.yaml"
         )
     engine = build_engine(params, teacher)
-    tokens, too_long = fitting(Chat(teacher.tokenizer), prompts, params, "experts", file)
+    tokens, too_long = tokenize_within_limit(Chat(teacher.tokenizer), prompts, params, "experts", file)
     # A folder's path is this machine's business; its name and the weights' hash say what it is.
     name = Path(config.model).name if config.model and Path(config.model).is_dir() else config.model
     template = hashlib.sha256(str(teacher.tokenizer.chat_template).encode()).hexdigest()
-    return Respondent(
+    return TeacherBackend(
         engine,
         {prompt: tokens[prompt.prompt_id] for prompt in prompts if prompt.prompt_id in tokens},
         too_long,
@@ -69,10 +69,10 @@ def local(
     )
 
 
-def served(config: EndpointConfig, prompts: Sequence[Prompt], journal: Path) -> Respondent[str]:
+def served(config: EndpointConfig, prompts: Sequence[Prompt], response_log: Path) -> TeacherBackend[str]:
     """The model behind an endpoint."""
-    endpoint = Endpoint(config, journal, "teacher.endpoint")
-    return Respondent(
+    endpoint = Endpoint(config, response_log, "teacher.endpoint")
+    return TeacherBackend(
         endpoint,
         {prompt: prompt.problem for prompt in prompts},
         too_long=[],  # the server has the tokenizer, and says so itself

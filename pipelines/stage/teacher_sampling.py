@@ -1,7 +1,7 @@
 """Asking the teacher, a policy here or a served model: the hardest prompts first, up to a budget.
 
 Killed at any moment it goes on: parts that were asked are shards (see pipelines/shards.py), and a server's
-responses are in a journal beside them, which stays: what was paid for once is never asked again.
+responses are in a response_log beside them, which stays: what was paid for once is never asked again.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from hpt_core.types import Prompt, Responses
 from pipelines.params import Params
 from pipelines.params.sections import TeacherConfig
 from pipelines.stage import teacher_backends
-from pipelines.stage.generation import Asking, answers, fitting
-from pipelines.stage.regrade import judge_again, patience
-from pipelines.stage.shards import Part, Row, Shards, origin
-from pipelines.stage.teacher_backends import Respondent
+from pipelines.stage.generation import SamplingRequest, sample_and_verify, tokenize_within_limit
+from pipelines.stage.regrade import regrade, retry_timeout
+from pipelines.stage.shards import Part, Row, Shards, run_inputs
+from pipelines.stage.teacher_backends import TeacherBackend
 
 log = logging.getLogger(__name__)
 P = TypeVar("P")
@@ -64,14 +64,14 @@ class Asked:
 def ask_teacher(
     params: Params, config: TeacherConfig, inputs: Inputs, chat: Chat, kept: Path, verifier: Verifier
 ) -> Asked:
-    """Verified responses of the teacher; shards lie in `kept`, a server's journal beside it.
+    """Verified responses of the teacher; shards lie in `kept`, a server's response_log beside it.
 
     `chat` is the starting policy's: a prompt that is too long by it is in no arm, and is not asked. Raises
     EngineError where the teacher cannot be brought to answer, or answers none of the prompts, InputError
     where it cannot be asked.
     """
     prompts = tables.read_prompts(inputs.train)
-    trainable, too_long = fitting(chat, prompts, params, "experts", inputs.train)
+    trainable, too_long = tokenize_within_limit(chat, prompts, params, "experts", inputs.train)
     if config.endpoint:
         server = teacher_backends.served(config.endpoint, prompts, kept.with_name(f"{kept.name}.jsonl"))
         return _ask(_only(server, trainable, too_long), params, config, inputs, kept, verifier)
@@ -82,7 +82,7 @@ def ask_teacher(
     return _ask(_only(policy, trainable, too_long), params, config, inputs, kept, verifier)
 
 
-def _only(who: Respondent[P], trainable: Collection[str], too_long: Sequence[Row]) -> Respondent[P]:
+def _only(who: TeacherBackend[P], trainable: Collection[str], too_long: Sequence[Row]) -> TeacherBackend[P]:
     """For the prompts that can be trained on; the others have no pass rate, and would come first."""
     by_line = {row["line"]: row for row in [*too_long, *who.too_long]}
     return replace(
@@ -99,17 +99,24 @@ def hardest_first(prompts: Sequence[Prompt], pass_rates: Path) -> list[Prompt]:
 
 
 def _ask(
-    who: Respondent[P], params: Params, config: TeacherConfig, inputs: Inputs, kept: Path, verifier: Verifier
+    who: TeacherBackend[P],
+    params: Params,
+    config: TeacherConfig,
+    inputs: Inputs,
+    kept: Path,
+    verifier: Verifier,
 ) -> Asked:
     order = hardest_first(list(who.prompts), inputs.pass_rates)
-    asking = Asking("teacher", config.samples, config.sampling, params.seed)
-    made_of = origin(_used(params), who.sampler.policy, inputs.teacher, inputs.train, __file__)
-    made_of["asked"] = hashlib.sha256("".join(prompt.prompt_id for prompt in order).encode()).hexdigest()
-    made_of["respondents"] = file_hash(Path(teacher_backends.__file__))
-    shards = Shards(kept, made_of, tables.TEACHING)
+    asking = SamplingRequest("teacher", config.samples, config.sampling, params.seed)
+    decided_by = run_inputs(_used(params), who.sampler.policy, inputs.teacher, inputs.train, __file__)
+    decided_by["asked"] = hashlib.sha256("".join(prompt.prompt_id for prompt in order).encode()).hexdigest()
+    decided_by["teacher_backends"] = file_hash(Path(teacher_backends.__file__))
+    shards = Shards(kept, decided_by, tables.TEACHING)
 
     def make(some: Sequence[Prompt]) -> list[Row]:
-        given = answers(who.sampler, verifier, {prompt: who.prompts[prompt] for prompt in some}, asking)
+        given = sample_and_verify(
+            who.sampler, verifier, {prompt: who.prompts[prompt] for prompt in some}, asking
+        )
         return [row for one in given for row in as_rows(one)]
 
     def parts() -> Iterator[Part]:
@@ -125,12 +132,12 @@ def _ask(
 
     made = shards.follow(parts(), len(order), "teacher", lambda row: int(row["n_tokens"]))
     by_id = {prompt.prompt_id: prompt for prompt in order}
-    if silent := judge_again(params, shards, made, lambda row: by_id[row["prompt_id"]]):
+    if silent := regrade(params, shards, made, lambda row: by_id[row["prompt_id"]]):
         log.warning(
             "%d responses of the teacher have no verdict, not even with %g s for each (verifier_error in "
             "quarantine.parquet); raise verifier.timeout_s",
             len(silent),
-            patience(params),
+            retry_timeout(params),
         )
     rows = list(shards.rows(made))
     if rows and all(row["no_response"] for row in rows):

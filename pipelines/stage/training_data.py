@@ -18,7 +18,7 @@ from hpt_core.rollout.group import Task
 from hpt_core.types import Prompt, Trajectory
 from hpt_core.upge import algorithm
 from pipelines.params import Params
-from pipelines.stage.generation import fitting
+from pipelines.stage.generation import tokenize_within_limit
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +65,8 @@ def load_tasks(
     by_prompt: defaultdict[str, list[Trajectory]] = defaultdict(list)
     for trajectory in tables.read_experts(experts_path):
         by_prompt[trajectory.prompt_id].append(trajectory)
-    tokens, too_long = fitting(chat, prompts, params, "train", train_path)
-    dev_tokens, dev_too_long = fitting(chat, dev, params, "train", dev_path)
+    tokens, too_long = tokenize_within_limit(chat, prompts, params, "train", train_path)
+    dev_tokens, dev_too_long = tokenize_within_limit(chat, dev, params, "train", dev_path)
     wanted, out_of_window = in_window(prompts, params.train.difficulty, paths.pass_rates)
 
     def task(prompt: Prompt) -> Task:

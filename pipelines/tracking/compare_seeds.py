@@ -27,7 +27,7 @@ from pipelines.params import Params, load_params
 from pipelines.report import words
 from pipelines.report.results import BASE, read_json
 from pipelines.tracking import dvc_lock, run_data
-from pipelines.tracking.mlflow_store import BUT_SEED, COMPLETE, SCORES, Run, Store
+from pipelines.tracking.mlflow_store import COMPLETE, HASH_WITHOUT_SEED, SCORES, Run, Store
 from pipelines.tracking.publish import EVALUATION, UNREACHABLE
 from pipelines.tracking.run_data import Scores
 
@@ -90,7 +90,9 @@ def pooled(root: Path, params: Params, store: Store) -> Standings | None:
 def _by_seed(store: Store, lock: Mapping[str, Any], arm: str) -> dict[int, Run]:
     """The last run of each seed."""
     stage = f"train@{arm}"
-    found = store.tagged(**{BUT_SEED: dvc_lock.but_seed(lock, stage, lock[stage]), COMPLETE: "true"})
+    found = store.tagged(
+        **{HASH_WITHOUT_SEED: dvc_lock.hash_without_seed(lock, stage, lock[stage]), COMPLETE: "true"}
+    )
     return {int(run.data.params["seed"]): run for run in found}
 
 

@@ -42,7 +42,7 @@ def digest(entry: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def but_seed(lock: Mapping[str, Any], stage: str, entry: Mapping[str, Any]) -> str:
+def hash_without_seed(lock: Mapping[str, Any], stage: str, entry: Mapping[str, Any]) -> str:
     """One hash for the runs of a train stage that differ in the seed alone.
 
     Over parameters, code and raw data of the stage and of those before it; what these hand to each other

@@ -23,8 +23,8 @@ from typing import Any
 from hpt_core.gate import IMITATED
 from pipelines.environment import tracking_uri
 
-MADE_FROM, TRAINED_ON = "lineage/made_from.json", "lineage/trained_on.json"
-"""Artifacts of an arm's run: a `MadeFrom`; trajectory_id -> times that a step trained on it."""
+MODEL_LINEAGE, TRAINED_ON = "lineage/made_from.json", "lineage/trained_on.json"
+"""Artifacts of an arm's run: a `ModelLineage`; trajectory_id -> times that a step trained on it."""
 TABLES = """
 create table if not exists run (number integer primary key, id text unique, made_from text);
 create table if not exists version (model text, number integer, run text, primary key (model, number));
@@ -38,7 +38,7 @@ create table if not exists trained (
 
 
 @dataclass(frozen=True)
-class Share:
+class SourceContribution:
     """Trajectories of one origin in an arm."""
 
     kind: str
@@ -54,7 +54,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class MadeFrom:
+class ModelLineage:
     """All that an arm was made from."""
 
     arm: str
@@ -66,15 +66,15 @@ class MadeFrom:
     """Path -> DVC hash, of data, models and code of its stage and of those before it."""
     prompts: list[dict[str, Any]]
     """source, license, prompts"""
-    trajectories: list[Share]
+    trajectories: list[SourceContribution]
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> MadeFrom:
+    def from_json(cls, text: str) -> ModelLineage:
         tree = json.loads(text)
-        return cls(**tree | {"trajectories": [Share(**share) for share in tree["trajectories"]]})
+        return cls(**tree | {"trajectories": [SourceContribution(**share) for share in tree["trajectories"]]})
 
 
 @dataclass(frozen=True)
@@ -99,17 +99,19 @@ def trained_on(gate: Sequence[dict[str, Any]], buffer: int | None = None) -> Cou
     if buffer is None:
         rows = (row for row in gate if row["route"] in IMITATED and row["trajectory_id"])
         return Counter(row["trajectory_id"] for row in rows)
-    from hpt_core.trainer.sft_buffer import Buffer, failed
+    from hpt_core.trainer.sft_buffer import SFTBuffer, failed
 
     of_prompt = {row["prompt_id"]: row["trajectory_id"] for row in gate if row["trajectory_id"]}
-    waiting, counts = Buffer(buffer), Counter[str]()
+    waiting, counts = SFTBuffer(buffer), Counter[str]()
     for _, step in groupby(gate, key=itemgetter("step")):
         waiting.add(failed(step))
         counts.update(of_prompt[prompt] for prompt in waiting.take())
     return counts
 
 
-def shares(experts: Sequence[Mapping[str, Any]], times: Mapping[str, int]) -> list[Share]:
+def source_contributions(
+    experts: Sequence[Mapping[str, Any]], times: Mapping[str, int]
+) -> list[SourceContribution]:
     """By origin, of the trajectories that an arm was offered: rows of experts.parquet."""
 
     def origin(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
@@ -118,7 +120,7 @@ def shares(experts: Sequence[Mapping[str, Any]], times: Mapping[str, int]) -> li
     found = []
     for names, group in groupby(sorted(experts, key=origin), key=origin):
         counts = [times.get(row["trajectory_id"], 0) for row in group]
-        found.append(Share(*names, len(counts), sum(count > 0 for count in counts), sum(counts)))
+        found.append(SourceContribution(*names, len(counts), sum(count > 0 for count in counts), sum(counts)))
     return found
 
 
@@ -134,7 +136,7 @@ class Index:
         """Whether it was made whole: a rebuild that was cut short is begun anew."""
         return self.path.exists() and self.synchronised() > 0
 
-    def add(self, published: Iterable[tuple[str, MadeFrom, Mapping[str, int]]]) -> None:
+    def add(self, published: Iterable[tuple[str, ModelLineage, Mapping[str, int]]]) -> None:
         """Runs, with what they were made from and trained on; all or nothing.
 
         What a run trained on never changes, so that adding it again changes nothing.
@@ -178,10 +180,10 @@ class Index:
             query = "select number, run from version where model = ? order by number"
             return dict(db.execute(query, (model,)))
 
-    def made_from(self, run: str) -> MadeFrom | None:
+    def made_from(self, run: str) -> ModelLineage | None:
         with self._open() as db:
             found = db.execute("select made_from from run where id = ?", (run,)).fetchone()
-        return MadeFrom.from_json(found[0]) if found else None
+        return ModelLineage.from_json(found[0]) if found else None
 
     def of_trajectory(self, trajectory: str) -> list[Training]:
         """Runs that trained on it, in the order of their publication."""

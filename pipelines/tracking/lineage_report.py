@@ -14,7 +14,7 @@ from rich.text import Text
 from hpt_core.errors import InputError
 from pipelines.params import load_params
 from pipelines.params.sections import TrackingConfig
-from pipelines.tracking.lineage_index import Index, MadeFrom, Training
+from pipelines.tracking.lineage_index import Index, ModelLineage, Training
 
 NONE = "\u2013"
 
@@ -78,7 +78,7 @@ def _line(console: Console, key: str, value: str) -> None:
     console.print(Text(f"{key}  {value}"), soft_wrap=True)
 
 
-def _trajectories(made: MadeFrom) -> Table:
+def _trajectories(made: ModelLineage) -> Table:
     table = _table("trajectories", ("kind", "source", "author", "license"), ("offered", "trained", "times"))
     for share in made.trajectories:
         names = (share.kind, share.source, share.author, share.license)
@@ -86,7 +86,7 @@ def _trajectories(made: MadeFrom) -> Table:
     return table
 
 
-def _prompts(made: MadeFrom) -> Table:
+def _prompts(made: ModelLineage) -> Table:
     table = _table("prompts", ("source", "license"), ("prompts",))
     for row in made.prompts:
         table.add_row(Text(row["source"]), Text(row["license"]), str(row["prompts"]))

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from pipelines import environment
 from pipelines.environment import tracking_uri
 from pipelines.tracking import dvc_lock
-from pipelines.tracking.lineage_index import MADE_FROM, TRAINED_ON, Index, MadeFrom
+from pipelines.tracking.lineage_index import MODEL_LINEAGE, TRAINED_ON, Index, ModelLineage
 from pipelines.tracking.run_data import Dataset
 
 for _name, _value in environment.QUIET.items():  # mlflow reads its telemetry switch when it is imported
@@ -43,7 +43,7 @@ from mlflow.store.entities.paged_list import PagedList  # noqa: E402
 Found = TypeVar("Found")
 COMPLETE = "content.complete"
 """Tag of an arm's run once all of it is there."""
-BUT_SEED = "content.but_seed"
+HASH_WITHOUT_SEED = "content.but_seed"
 """Tag of an arm's run: the same for runs that differ in the seed alone."""
 LINEAGE = "content.lineage"
 """Tag of an arm's run once it says what the arm was made from, whether or not it is evaluated."""
@@ -146,10 +146,10 @@ class Store:
                 index.register(version.name, {int(version.version): version.run_id})
         index.mark_synchronised(now)
 
-    def _lineage(self, run: Run) -> tuple[str, MadeFrom, dict[str, int]]:
-        made_from = self.read_text(run.info.run_id, MADE_FROM)
+    def _lineage(self, run: Run) -> tuple[str, ModelLineage, dict[str, int]]:
+        made_from = self.read_text(run.info.run_id, MODEL_LINEAGE)
         trained = json.loads(self.read_text(run.info.run_id, TRAINED_ON))
-        return run.info.run_id, MadeFrom.from_json(made_from), trained
+        return run.info.run_id, ModelLineage.from_json(made_from), trained
 
     def read_text(self, run_id: str, path: str) -> str:
         """An artifact of a run."""

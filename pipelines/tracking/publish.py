@@ -20,8 +20,8 @@ from sqlalchemy.exc import OperationalError
 
 from pipelines.params import load_params
 from pipelines.tracking import dvc_lock, run_data
-from pipelines.tracking.lineage_index import MADE_FROM, TRAINED_ON
-from pipelines.tracking.mlflow_store import BUT_SEED, COMPLETE, LINEAGE, SCORES, Store
+from pipelines.tracking.lineage_index import MODEL_LINEAGE, TRAINED_ON
+from pipelines.tracking.mlflow_store import COMPLETE, HASH_WITHOUT_SEED, LINEAGE, SCORES, Store
 from pipelines.tracking.run_data import ArmRecord, Dataset, Evaluation
 
 FLOW_RUN = "HPT_FLOW_RUN"
@@ -122,7 +122,7 @@ def child(store: Store, root: Path, record: ArmRecord, run: Run | None, parent: 
         "git.commit": run_data.commit(root),
         "dvc.experts": record.experts,
         "content": record.content,
-        BUT_SEED: record.but_seed,
+        HASH_WITHOUT_SEED: record.but_seed,
     }
     run = store.create(record.arm, tags)
     _log_params(store, run, record)
@@ -171,7 +171,7 @@ def _log_lineage(store: Store, root: Path, run: Run, record: ArmRecord, lock: Ma
     """What the arm was made from, in its run and in the index."""
     tags = run.data.tags
     made, times = run_data.made_from(root, record, lock, tags["recipe"], tags["git.commit"])
-    store.client.log_text(run.info.run_id, made.to_json(), MADE_FROM)
+    store.client.log_text(run.info.run_id, made.to_json(), MODEL_LINEAGE)
     store.client.log_text(run.info.run_id, json.dumps(times, sort_keys=True), TRAINED_ON)
     store.client.set_tag(run.info.run_id, LINEAGE, "true")
     store.index().add([(run.info.run_id, made, times)])

@@ -23,7 +23,7 @@ from pipelines.tracking.promotion import Clause, data_clauses, decide, outdated
 from pipelines.tracking.run_data import Scores
 
 HISTORY = "champion.history"
-"""Tag of the registered model: the versions that `Registry.reigned` gives."""
+"""Tag of the registered model: the versions that `Registry.champion_history` gives."""
 SINCE, ROLLBACK, RESTORED = "champion.since", "rollback", "restored"
 """Tags of a version: when the gate made it champion; when and why it was taken back, and brought back."""
 
@@ -95,7 +95,7 @@ def _gate(
     decision = decide(registry.scores(candidate), scores, opponent, data, params)
     registry.explain(candidate, decision.reason)
     if decision.promoted:
-        registry.crown(candidate)
+        registry.promote(candidate)
     return decision.promoted, decision.reason
 
 
@@ -109,7 +109,7 @@ def rollback(root: Path, to: str | None = None, reason: str = "") -> str:
     store = Store(root, tracking.experiment)
     with store.exclusive():
         registry = Registry(store, tracking.registered_model)
-        reigned, alias = registry.reigned(), registry.aliased("champion")
+        reigned, alias = registry.champion_history(), registry.aliased("champion")
         champion = str(alias.version) if alias else None
         before = reigned[:-1] if champion else reigned
         if to is None and not before:
@@ -174,7 +174,7 @@ class Registry:
             self.changed = True
             self._client.set_registered_model_alias(self.name, alias, version.version)
 
-    def reigned(self) -> list[str]:
+    def champion_history(self) -> list[str]:
         """Champions that nobody has rolled back, in order, the present one last."""
         tag = self._client.get_registered_model(self.name).tags.get(HISTORY, "")
         numbers = [number for number in tag.split() if number in self._numbers]
@@ -185,11 +185,13 @@ class Registry:
 
     def ever_reigned(self) -> list[str]:
         """Champions of all times, in the order of their numbers."""
-        found = set(self.reigned()) | {n for n, version in self._numbers.items() if SINCE in version.tags}
+        found = set(self.champion_history()) | {
+            n for n, version in self._numbers.items() if SINCE in version.tags
+        }
         return sorted(found, key=int)
 
-    def crown(self, version: ModelVersion) -> None:
-        reigned = self.reigned()
+    def promote(self, version: ModelVersion) -> None:
+        reigned = self.champion_history()
         self.alias("champion", version)
         self._remember([*reigned, str(version.version)])
         self._tag(str(version.version), SINCE, _now())

@@ -19,7 +19,7 @@ from hpt_core.errors import InputError
 from hpt_core.evaluation import correct_matrix
 from pipelines.params import MARK
 from pipelines.tracking import dvc_lock
-from pipelines.tracking.lineage_index import MadeFrom, shares, trained_on
+from pipelines.tracking.lineage_index import ModelLineage, source_contributions, trained_on
 
 PROMPTS = "data/prompts/train.parquet"
 BENCHMARKS = "data/prompts/benchmarks.parquet"
@@ -51,7 +51,7 @@ class ArmRecord:
     arm: str
     content: str
     but_seed: str
-    """The same for every seed: see `content.but_seed`."""
+    """The same for every seed: see `content.hash_without_seed`."""
     mix: dict[str, float]
     params: dict[str, str]
     datasets: tuple[Dataset, ...]
@@ -94,7 +94,7 @@ def describe(root: Path, arm: str, entry: Mapping[str, Any], lock: Mapping[str, 
     return ArmRecord(
         arm=arm,
         content=dvc_lock.digest(entry),
-        but_seed=dvc_lock.but_seed(lock, f"train@{arm}", entry),
+        but_seed=dvc_lock.hash_without_seed(lock, f"train@{arm}", entry),
         mix=mix,
         params=flatten(params | {"base": base}) | {"provenance": arm},
         datasets=tuple(datasets),
@@ -104,7 +104,7 @@ def describe(root: Path, arm: str, entry: Mapping[str, Any], lock: Mapping[str, 
 
 def made_from(
     root: Path, record: ArmRecord, lock: Mapping[str, Any], recipe: str, commit: str
-) -> tuple[MadeFrom, Counter[str]]:
+) -> tuple[ModelLineage, Counter[str]]:
     """What a trained arm was made from, and how often each trajectory was trained on.
 
     Raises InputError where a table that says so is missing.
@@ -123,7 +123,7 @@ def made_from(
     ]
     prompts = pq.read_table(present(root, PROMPTS, "curate"), columns=["source", "license"]).to_pylist()
     counts = Counter((row["source"], row["license"]) for row in prompts)
-    made = MadeFrom(
+    made = ModelLineage(
         arm=record.arm,
         content=record.content,
         recipe=recipe,
@@ -131,7 +131,7 @@ def made_from(
         params=record.params,
         dvc={part["path"]: part["md5"] for part in parts},
         prompts=[{"source": s, "license": li, "prompts": n} for (s, li), n in sorted(counts.items())],
-        trajectories=shares(experts, times),
+        trajectories=source_contributions(experts, times),
     )
     return made, times
 

@@ -9,9 +9,9 @@ from statistics import median
 
 import torch
 
-from hpt_core.policy.batching import Row, pad
+from hpt_core.policy.batching import TrainingRow, pad
 from hpt_core.policy.logprobs import autocast
-from hpt_core.policy.module import Learner
+from hpt_core.policy.module import PolicyModule
 from hpt_core.trainer.throughput import flops
 from tests.bench.given import load_model
 from tests.bench.table import REPETITIONS, seconds, show
@@ -25,12 +25,12 @@ def forward_backward(folder: Path | None) -> None:
     Every row is full and all of it response (bar one token), so that each token needs the LM head too.
     """
     model = load_model(folder).train()
-    learner, batch = Learner(model), pad(_rows(model.config.vocab_size), 0, model.device)
+    policy_module, batch = PolicyModule(model), pad(_rows(model.config.vocab_size), 0, model.device)
     a, b = torch.randn(SIDE, SIDE).bfloat16(), torch.randn(SIDE, SIDE).bfloat16()
 
     def step() -> None:
         with autocast(model.device, "bfloat16"):
-            logp = learner(batch, 1.0).logp
+            logp = policy_module(batch, 1.0).logp
         logp[batch.mask].sum().backward()
         model.zero_grad(set_to_none=True)
 
@@ -51,12 +51,12 @@ def forward_backward(folder: Path | None) -> None:
     )
 
 
-def _rows(vocabulary: int) -> list[Row]:
+def _rows(vocabulary: int) -> list[TrainingRow]:
     random = torch.Generator().manual_seed(0)
     rows = []
     for i in range(ROWS):
         tokens = torch.randint(3, vocabulary, (LENGTH,), generator=random).tolist()
-        rows.append(Row(str(i), tokens[:1], tokens[1:], [0.0] * (LENGTH - 1), 1.0, i, None))
+        rows.append(TrainingRow(str(i), tokens[:1], tokens[1:], [0.0] * (LENGTH - 1), 1.0, i, None))
     return rows
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from hpt_core.policy.batching import Row
+from hpt_core.policy.batching import TrainingRow
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def load_model(folder: Path | None) -> PreTrainedModel:
     return LlamaForCausalLM(shape)
 
 
-def rollouts(shape: Shape, vocabulary: int, seed: int = 0) -> list[Row]:
+def rollouts(shape: Shape, vocabulary: int, seed: int = 0) -> list[TrainingRow]:
     """Rollouts of random tokens, group by group: the failed, the solved, then those with half of each."""
     random = torch.Generator().manual_seed(seed)
 
@@ -86,12 +86,12 @@ def rollouts(shape: Shape, vocabulary: int, seed: int = 0) -> list[Row]:
     for group, prompt_length in enumerate(spread(shape.groups, shape.prompt)):
         prompt = tokens(prompt_length)
         for reward, length in zip(judged[group], spread(shape.size, shape.response), strict=True):
-            rows.append(Row(str(group), prompt, tokens(length), [0.0] * length, reward, group, None))
+            rows.append(TrainingRow(str(group), prompt, tokens(length), [0.0] * length, reward, group, None))
     return rows
 
 
 @torch.no_grad()
-def on_policy(model: PreTrainedModel, rows: Sequence[Row]) -> list[Row]:
+def on_policy(model: PreTrainedModel, rows: Sequence[TrainingRow]) -> list[TrainingRow]:
     """The rows with the log-probabilities that a sampler of this very model would have noted.
 
     Both trainers then start from a ratio of 1, and the norms of their first gradients can be compared.

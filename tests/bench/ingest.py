@@ -21,7 +21,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from hpt_core import tables
 from hpt_core.config import ExpertSource, OptimizerConfig, PromptSource, WarmStart
-from hpt_core.data.demonstrations.eligibility import Admission
+from hpt_core.data.demonstrations.eligibility import Eligibility
 from hpt_core.data.demonstrations.ingest import check, ingest
 from hpt_core.data.problems import final_number, prompt_id
 from hpt_core.policy.chat import Chat
@@ -70,7 +70,7 @@ def _ingest(
 ) -> tuple[list[dict[str, Any]], int]:
     """The reports of the sources, and the tokens of what was kept."""
     check(sources)
-    admission = Admission(lambda text: len(chat.response(text)), ["mit"], 4096)
+    admission = Eligibility(lambda text: len(chat.response(text)), ["mit"], 4096)
     ingested = [ingest(source, prompts, LastNumber(), admission) for source in sources]
     accepted = [trajectory for part in ingested for trajectory in part.trajectories]
     rejects = [reject.quarantine("experts") for part in ingested for reject in part.rejects]

@@ -15,7 +15,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipelines.tracking.lineage_index import MADE_FROM, TRAINED_ON, Index, MadeFrom, Share
+from pipelines.tracking.lineage_index import (
+    MODEL_LINEAGE,
+    TRAINED_ON,
+    Index,
+    ModelLineage,
+    SourceContribution,
+)
 from tests.bench.table import REPETITIONS, seconds, show
 
 RUNS, TRAJECTORIES, TRAINED = 1000, 4000, 2400
@@ -73,10 +79,12 @@ def _publish(root: Path) -> None:
         run = store.create("human", tags)
         store.client.log_batch(run.info.run_id, metrics, [Param(k, v) for k, v in params.items()])
         times = {f"t{i}": rng.randint(1, 9) for i in sorted(rng.sample(range(TRAJECTORIES), TRAINED))}
-        share = Share("human", "people", "team", "MIT", TRAJECTORIES, TRAINED, sum(times.values()))
+        share = SourceContribution(
+            "human", "people", "team", "MIT", TRAJECTORIES, TRAINED, sum(times.values())
+        )
         dvc = {f"path/{i}": f"{i:032x}" for i in range(40)}
-        made = MadeFrom("human", name, "embedded", name[:40], params, dvc, [], [share])
-        store.client.log_text(run.info.run_id, made.to_json(), MADE_FROM)
+        made = ModelLineage("human", name, "embedded", name[:40], params, dvc, [], [share])
+        store.client.log_text(run.info.run_id, made.to_json(), MODEL_LINEAGE)
         store.client.log_text(run.info.run_id, json.dumps(times), TRAINED_ON)
         for tag in (LINEAGE, COMPLETE):
             store.client.set_tag(run.info.run_id, tag, "true")

@@ -21,13 +21,13 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from hpt_core.policy.batching import Row
+from hpt_core.policy.batching import TrainingRow
 from tests.bench.given import Shape
 from tests.bench.ours import BETAS, LEARNING_RATE
 
 
 def trainer(
-    model: PreTrainedModel, rows: Sequence[Row], shape: Shape, micro_rows: int, steps: int
+    model: PreTrainedModel, rows: Sequence[TrainingRow], shape: Shape, micro_rows: int, steps: int
 ) -> GRPOTrainer:
     """A GRPOTrainer that takes `steps` steps, each on all `rows`, `micro_rows` at a time."""
     os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"  # says that rollout_func is experimental

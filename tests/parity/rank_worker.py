@@ -16,13 +16,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from hpt_core.config import KLConfig, OptimizerConfig, TrainConfig
 from hpt_core.errors import TrainingError
-from hpt_core.policy.batching import Row
+from hpt_core.policy.batching import TrainingRow
 from hpt_core.policy.model import whole, whole_weights
-from hpt_core.policy.module import Learner
+from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.optimizers import build_optimizers
 from hpt_core.trainer import batch
 from hpt_core.trainer.metrics import Totals
-from hpt_core.trainer.old_logprobs import recall
+from hpt_core.trainer.old_logprobs import with_old_logprobs
 from hpt_core.trainer.ranks import Ranks, join, leave
 from hpt_core.trainer.reference_policy import Reference
 from hpt_core.trainer.step import update
@@ -49,7 +49,7 @@ def model(tied: bool) -> LlamaForCausalLM:
     return LlamaForCausalLM(shape).double()
 
 
-def ragged(poisoned: int | None = None) -> list[Row]:
+def ragged(poisoned: int | None = None) -> list[TrainingRow]:
     """Groups with and without a demonstration, of mixed and of equal rewards."""
     draw = random.Random(3)
 
@@ -64,12 +64,12 @@ def ragged(poisoned: int | None = None) -> list[Row]:
         for reward in rewards:
             response = tokens(19)
             logp_old = [-3.0 * draw.random() for _ in response]
-            rows.append(Row(f"p{group}", prompt, response, logp_old, float(reward), group, None))
+            rows.append(TrainingRow(f"p{group}", prompt, response, logp_old, float(reward), group, None))
         if kind:
-            rows.append(Row(f"p{group}", prompt, tokens(19), (), 1.0, group, kind))
+            rows.append(TrainingRow(f"p{group}", prompt, tokens(19), (), 1.0, group, kind))
     if poisoned is not None:
-        rows[poisoned] = Row(**{**vars(rows[poisoned]), "response": [5, POISON]})
-        rows[poisoned] = Row(**{**vars(rows[poisoned]), "logp_old": [-1.0, -1.0]})
+        rows[poisoned] = TrainingRow(**{**vars(rows[poisoned]), "response": [5, POISON]})
+        rows[poisoned] = TrainingRow(**{**vars(rows[poisoned]), "logp_old": [-1.0, -1.0]})
     return rows
 
 
@@ -100,20 +100,22 @@ class Recorder(torch.optim.Optimizer):
                 self.seen[name] = whole(parameter.grad).clone()
 
 
-def gradient(ranks: Ranks, tied: bool, rows: list[Row], **changes: Any) -> tuple[dict[str, Tensor], Totals]:
+def gradient(
+    ranks: Ranks, tied: bool, rows: list[TrainingRow], **changes: Any
+) -> tuple[dict[str, Tensor], Totals]:
     """Of the policy some way from where it started, with all that the configuration asks for."""
     asked = config(**changes)
-    learner = Learner.of(model(tied), values=asked.algorithm == "ppo").double()
-    reference = Reference(learner, ranks) if asked.kl.coefficient else None
+    policy_module = PolicyModule.of(model(tied), values=asked.algorithm == "ppo").double()
+    reference = Reference(policy_module, ranks) if asked.kl.coefficient else None
     torch.manual_seed(1)
     with torch.no_grad():
-        for parameter in learner.parameters():
+        for parameter in policy_module.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    ranks.shard(learner)
-    recorder = Recorder(dict(learner.named_parameters()))
-    rows = recall(learner, rows, asked, 0.9, ranks)
+    ranks.shard(policy_module)
+    recorder = Recorder(dict(policy_module.named_parameters()))
+    rows = with_old_logprobs(policy_module, rows, asked, 0.9, ranks)
     totals = update(
-        learner, [recorder], rows, asked, OPTIONS, temperature=0.9, ranks=ranks, reference=reference
+        policy_module, [recorder], rows, asked, OPTIONS, temperature=0.9, ranks=ranks, reference=reference
     )
     return recorder.seen, totals
 
@@ -125,19 +127,19 @@ def all_to(rank: int) -> Callable[[list[int], int], list[list[int]]]:
 
 def message_of_a_nan(ranks: Ranks) -> str:
     """What `update` raises where one row overflows."""
-    learner = Learner(model(tied=True))
+    policy_module = PolicyModule(model(tied=True))
 
     def overflow(module: torch.nn.Module, args: tuple[Tensor], out: Tensor) -> Tensor:
         return out.masked_fill((args[0] == POISON)[..., None], torch.nan)
 
-    learner.model.get_input_embeddings().register_forward_hook(overflow)
-    ranks.shard(learner)
-    before = dict(whole_weights(learner.model))
-    optimizers = build_optimizers(learner.model, OptimizerConfig(lr=1e-3))
+    policy_module.model.get_input_embeddings().register_forward_hook(overflow)
+    ranks.shard(policy_module)
+    before = dict(whole_weights(policy_module.model))
+    optimizers = build_optimizers(policy_module.model, OptimizerConfig(lr=1e-3))
     try:
-        update(learner, optimizers, ragged(poisoned=0), config(), OPTIONS, temperature=0.9, ranks=ranks)
+        update(policy_module, optimizers, ragged(poisoned=0), config(), OPTIONS, temperature=0.9, ranks=ranks)
     except TrainingError as error:
-        after = dict(whole_weights(learner.model))
+        after = dict(whole_weights(policy_module.model))
         assert all(torch.equal(after[name], before[name]) for name in before)
         return str(error)
     return "none"
@@ -145,12 +147,16 @@ def message_of_a_nan(ranks: Ranks) -> str:
 
 def trained(ranks: Ranks) -> dict[str, Tensor]:
     """Weights after three steps of Muon and AdamW."""
-    learner = Learner(model(tied=True))
-    ranks.shard(learner)
-    optimizers = build_optimizers(learner.model, OptimizerConfig(name="muon", lr=1e-3, weight_decay=0.1))
+    policy_module = PolicyModule(model(tied=True))
+    ranks.shard(policy_module)
+    optimizers = build_optimizers(
+        policy_module.model, OptimizerConfig(name="muon", lr=1e-3, weight_decay=0.1)
+    )
     for _ in range(3):
-        update(learner, optimizers, ragged(), config(clip_norm=0.5), OPTIONS, temperature=0.9, ranks=ranks)
-    return dict(whole_weights(learner.model))
+        update(
+            policy_module, optimizers, ragged(), config(clip_norm=0.5), OPTIONS, temperature=0.9, ranks=ranks
+        )
+    return dict(whole_weights(policy_module.model))
 
 
 def main(folder: Path) -> None:
@@ -159,7 +165,7 @@ def main(folder: Path) -> None:
     results: dict[str, Tensor] = {}
     sums: dict[str, dict[str, float]] = {}
 
-    def keep(case: str, tied: bool, rows: list[Row], **changes: Any) -> None:
+    def keep(case: str, tied: bool, rows: list[TrainingRow], **changes: Any) -> None:
         grads, totals = gradient(ranks, tied, rows, **changes)
         results.update({f"{case}/{name}": tensor for name, tensor in grads.items()})
         sums[case] = dict(totals.sums)

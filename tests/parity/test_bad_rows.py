@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from hpt_core import upge
-from hpt_core.gate import Mix, Switch, Table
-from hpt_core.types import Rows
+from hpt_core.gate import FormulaGate, Switch, Table
+from hpt_core.types import RowInfo
 
 NAN = float("nan")
 DEMONSTRATIONS_ALONE = ["sft", "dft", "psft"]
@@ -24,7 +24,7 @@ BASELINE = sorted({*ROLLOUTS_ALONE, *BOTH} - {"reinforce", "ppo", *OVER_BOTH})
 def rows(reward, group, expert, length=None):
     length = torch.tensor(length or [4] * len(group))
     value = torch.zeros(len(group), 4)
-    return Rows(torch.tensor(reward), torch.tensor(group), torch.tensor(expert), length, value)
+    return RowInfo(torch.tensor(reward), torch.tensor(group), torch.tensor(expert), length, value)
 
 
 def test_these_are_all():
@@ -121,7 +121,7 @@ def test_the_reward_of_a_rollout_is_not_read_where_rollouts_are_not_trained_on(n
     assert planned.active.tolist() == [False, False, True]
 
 
-@pytest.mark.parametrize("gate", [Switch(1.0), Table(), Mix(lambda p: p**0, lambda p: p**0)])
+@pytest.mark.parametrize("gate", [Switch(1.0), Table(), FormulaGate(lambda p: p**0, lambda p: p**0)])
 def test_a_gate_does_not_drop_a_reward_that_is_no_number(gate):
     """Compared with a threshold, NaN is on neither side."""
     with pytest.raises(ValueError, match=r"groups \[3\]"):
@@ -179,7 +179,7 @@ def test_a_prompt_without_a_demonstration_is_left_to_rl():
 
 def test_a_gate_of_ones_own():
     batch = rows([1.0, 0.0, 0.0, 0.0, 1.0], [3, 3, 3, 3, 3], [False] * 4 + [True])
-    gate = Mix(lambda p: p, lambda p: 1 - p)
+    gate = FormulaGate(lambda p: p, lambda p: 1 - p)
     planned = upge.plan("hpt", batch, length=8, gate=gate, sft_coefficient=2.0)
     rollouts, imitation, offline = planned.advantages
     assert rollouts[:, 0].tolist() == [0.25 * 0.75, *[0.25 * -0.25] * 3, 0.0]
@@ -189,6 +189,6 @@ def test_a_gate_of_ones_own():
 
 def test_a_gate_of_ones_own_with_rl_on_the_demonstration():
     batch = rows([1.0, 0.0, 0.0, 0.0, 0.5], [3, 3, 3, 3, 3], [False] * 4 + [True])
-    gate = Mix(lambda p: p, lambda p: 1 - p, lambda p: p / 2)
+    gate = FormulaGate(lambda p: p, lambda p: 1 - p, lambda p: p / 2)
     planned = upge.plan("hpt", batch, length=8, gate=gate, sft_coefficient=2.0)
     assert planned.advantages[2][:, 0].tolist() == [0.0] * 4 + [0.125 * 0.5]

@@ -23,8 +23,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from hpt_core.config import OptimizerConfig, TrainConfig
-from hpt_core.policy.batching import Row
-from hpt_core.policy.module import Learner
+from hpt_core.policy.batching import TrainingRow
+from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.optimizers import build_optimizers
 from hpt_core.trainer.step import update
 from hpt_core.types import Tokens
@@ -44,7 +44,7 @@ SIZES = LlamaConfig(
 )
 
 Trace: TypeAlias = dict[str, list[float]]
-Step: TypeAlias = Callable[[LlamaForCausalLM, list[torch.optim.Optimizer], list[Row], str], float]
+Step: TypeAlias = Callable[[LlamaForCausalLM, list[torch.optim.Optimizer], list[TrainingRow], str], float]
 
 
 def policy() -> LlamaForCausalLM:
@@ -74,7 +74,7 @@ def angles(states: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
     return angle.cos(), angle.sin()
 
 
-def logp(model: LlamaForCausalLM, rows: list[Row]) -> list[Tensor]:
+def logp(model: LlamaForCausalLM, rows: list[TrainingRow]) -> list[Tensor]:
     """[T] of each row's response."""
     ids = [torch.tensor([*row.prompt, *row.response]) for row in rows]
     # What is causal never looks at the padding to its right.
@@ -88,7 +88,7 @@ def logp(model: LlamaForCausalLM, rows: list[Row]) -> list[Tensor]:
 REWARDS = [(0.0, 1.0, 0.0, 1.0), (0.0, 0.0, 0.0, 0.0), (1.0, 1.0, 1.0, 1.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0)]
 
 
-def mini_batches(model: LlamaForCausalLM) -> list[list[Row]]:
+def mini_batches(model: LlamaForCausalLM) -> list[list[TrainingRow]]:
     """Two, of five prompts each: mixed, failed with and without a demonstration, and solved ones.
 
     The sampler was near the policy that the steps start from, and not that policy.
@@ -99,13 +99,13 @@ def mini_batches(model: LlamaForCausalLM) -> list[list[Row]]:
         length = int(torch.randint(1, longest + 1, (), generator=draw))
         return torch.randint(SIZES.vocab_size, (length,), generator=draw).tolist()
 
-    def sampled(prompt: list[int], reward: float, group: int) -> Row:
-        row = Row("", prompt, some(9), (), reward, group, None)
+    def sampled(prompt: list[int], reward: float, group: int) -> TrainingRow:
+        row = TrainingRow("", prompt, some(9), (), reward, group, None)
         noise = torch.rand(len(row.response), generator=draw, dtype=torch.float64) - 0.5
         with torch.no_grad():
             old = (logp(model, [row])[0] + noise).clamp(max=-0.01)
         # The trainer keeps them in float32.
-        return Row("", prompt, row.response, old.float().tolist(), reward, group, None)
+        return TrainingRow("", prompt, row.response, old.float().tolist(), reward, group, None)
 
     batches = []
     for experts in ((0, 1), (0, 1, 2, 4)):
@@ -114,7 +114,7 @@ def mini_batches(model: LlamaForCausalLM) -> list[list[Row]]:
             prompt = some(6)
             rows += [sampled(prompt, reward, group) for reward in rewards]
             if group in experts:
-                rows.append(Row("", prompt, some(9), (), 1.0, group, "human"))
+                rows.append(TrainingRow("", prompt, some(9), (), 1.0, group, "human"))
         batches.append(rows)
     return batches
 
@@ -139,7 +139,7 @@ def trace(step: Step, name: str) -> Trace:
 def trained(
     model: LlamaForCausalLM,
     optimizers: list[torch.optim.Optimizer],
-    rows: list[Row],
+    rows: list[TrainingRow],
     name: str,
     budget: int = 60,
 ) -> float:
@@ -152,12 +152,14 @@ def trained(
         clip_norm=CLIP_NORM,
         microbatch_tokens=budget,
     )
-    totals = update(Learner(model), optimizers, rows, config, {"length": LENGTH}, temperature=TEMPERATURE)
+    totals = update(
+        PolicyModule(model), optimizers, rows, config, {"length": LENGTH}, temperature=TEMPERATURE
+    )
     return totals["grad_norm"]
 
 
 def published(
-    model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], rows: list[Row], name: str
+    model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], rows: list[TrainingRow], name: str
 ) -> float:
     """The same step by the published surrogate, in one piece."""
     longest = max(len(row.response) for row in rows)

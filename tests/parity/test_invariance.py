@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from hpt_core import upge
 from hpt_core.gate import Table
-from hpt_core.types import Rows, Tokens
+from hpt_core.types import RowInfo, Tokens
 
 LENGTH = 16
 TRIED = [*upge.ALGORITHMS, "hpt, soft"]
@@ -21,7 +21,7 @@ def named(name: str) -> tuple[str, dict]:
     return ("hpt", {"length": LENGTH, "gate": Table()}) if name == "hpt, soft" else (name, {"length": LENGTH})
 
 
-def plan(name: str, rows: Rows) -> upge.Plan:
+def plan(name: str, rows: RowInfo) -> upge.Plan:
     algorithm, options = named(name)
     return upge.plan(algorithm, rows, **options)
 
@@ -99,7 +99,7 @@ def test_nobody_else_needs_values(name, ragged_for):
     assert_close(whole(name, replace(batch, value=None)), whole(name, batch), rtol=0, atol=0)
 
 
-def two_groups(first: list[float], second: list[float], expert: list[int] = ()) -> Rows:
+def two_groups(first: list[float], second: list[float], expert: list[int] = ()) -> RowInfo:
     """`expert` says which of the rows are demonstrations."""
     reward = torch.tensor([*first, *second], dtype=torch.float64)
     is_expert = torch.zeros(len(reward), dtype=torch.bool)
@@ -107,7 +107,7 @@ def two_groups(first: list[float], second: list[float], expert: list[int] = ()) 
     group = torch.tensor([0] * len(first) + [1] * len(second))
     # A critic that is right about the first group and undecided about the second.
     value = torch.where(group == 0, reward, 0.5)[:, None].expand(-1, 5)
-    return Rows(reward, group, is_expert, torch.full(group.shape, 5), value)
+    return RowInfo(reward, group, is_expert, torch.full(group.shape, 5), value)
 
 
 BASELINE = [name for name in TRIED if name not in {"sft", "dft", "psft", "reinforce", "ppo", "srft"}]

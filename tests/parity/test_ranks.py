@@ -14,7 +14,7 @@ from rank_worker import OPTIONS, ragged
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from hpt_core.trainer.batch import facts, work
+from hpt_core.trainer.batch import rank_batches, row_info
 from hpt_core.trainer.ranks import Ranks, deal
 from hpt_core.upge import plan
 
@@ -81,8 +81,8 @@ def test_a_nan_on_one_rank_stops_all(folders: tuple[Path, Path]) -> None:
 
 def test_rows_are_dealt_evenly_and_every_rank_has_as_many_micro_batches() -> None:
     rows = ragged()
-    active = plan("hpt", facts(rows, "cpu"), **OPTIONS).active  # type: ignore[arg-type]
-    of_ranks = [work(rows, active, 60, Ranks(index, 4)) for index in range(4)]
+    active = plan("hpt", row_info(rows, "cpu"), **OPTIONS).active  # type: ignore[arg-type]
+    of_ranks = [rank_batches(rows, active, 60, Ranks(index, 4)) for index in range(4)]
     assert len({len(micro_batches) for micro_batches in of_ranks}) == 1
     taken = sorted(i for micro_batches in of_ranks for part in micro_batches for i in part or ())
     assert taken == active.nonzero().squeeze(1).tolist()

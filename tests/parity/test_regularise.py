@@ -11,15 +11,15 @@ from tiny import LONGEST, TRAJECTORIES, TinyPolicy
 from torch import Tensor
 from torch.testing import assert_close
 
-from hpt_core.types import Rows
+from hpt_core.types import RowInfo
 from hpt_core.upge import Options
 from hpt_core.upge.advantage import gae
-from hpt_core.upge.regularise import KL, Measured, Regularisers, returns, value_error
+from hpt_core.upge.regularise import KL, RegulariserInputs, Regularisers, returns, value_error
 
 ALL = Regularisers(kl=0.3, kl_estimate="k2", entropy=0.05, value=0.7, value_clip=0.5)
 
 
-def random(seed: int, rows: int = 7, longest: int = 6) -> tuple[Measured, Tensor]:
+def random(seed: int, rows: int = 7, longest: int = 6) -> tuple[RegulariserInputs, Tensor]:
     """What is measured, NaN where it is not to be read, and the mask that says where it is."""
     draw = torch.Generator().manual_seed(seed)
     length = torch.randint(0, longest + 1, (rows,), generator=draw)
@@ -30,7 +30,7 @@ def random(seed: int, rows: int = 7, longest: int = 6) -> tuple[Measured, Tensor
         values = low + (high - low) * torch.rand(mask.shape, generator=draw, dtype=torch.float64)
         return values.masked_fill(~mask, torch.nan)
 
-    measured = Measured(
+    measured = RegulariserInputs(
         logp=uniform(-3, -0.1).requires_grad_(),
         logp_reference=uniform(-3, -0.1),
         entropy=uniform(0, 2).requires_grad_(),
@@ -41,7 +41,7 @@ def random(seed: int, rows: int = 7, longest: int = 6) -> tuple[Measured, Tensor
     return measured, mask
 
 
-def gradients(scalar: Tensor, measured: Measured) -> list[Tensor]:
+def gradients(scalar: Tensor, measured: RegulariserInputs) -> list[Tensor]:
     moved = [measured.logp, measured.entropy, measured.value]
     found = torch.autograd.grad(scalar, moved, allow_unused=True)
     return [torch.zeros_like(of) if g is None else g for g, of in zip(found, moved, strict=True)]
@@ -54,7 +54,7 @@ PLAIN_KL = {
 }
 
 
-def plain(regularisers: Regularisers, measured: Measured, mask: Tensor, count: int) -> Tensor:
+def plain(regularisers: Regularisers, measured: RegulariserInputs, mask: Tensor, count: int) -> Tensor:
     """Token by token."""
     total = torch.zeros((), dtype=torch.float64)
     for i, t in mask.nonzero().tolist():
@@ -102,7 +102,7 @@ def test_only_what_has_a_coefficient_is_looked_at():
     assert (
         not Regularisers() and Regularisers(kl=0.1) and Regularisers(entropy=-0.1) and Regularisers(value=1)
     )
-    assert Regularisers()(Measured(logp), torch.ones(2, 3, dtype=torch.bool), 6) == 0
+    assert Regularisers()(RegulariserInputs(logp), torch.ones(2, 3, dtype=torch.bool), 6) == 0
 
 
 @pytest.mark.parametrize("name", KL)
@@ -116,7 +116,7 @@ def test_the_same_for_every_cut(name):
     collected = [torch.zeros_like(g) for g in whole]
     for start, stop in ((0, 4), (4, 4), (4, 5), (5, 11)):
         rows = order[start:stop]
-        part = Measured(**{key: value[rows].detach() for key, value in vars(measured).items()})
+        part = RegulariserInputs(**{key: value[rows].detach() for key, value in vars(measured).items()})
         for value in (part.logp, part.entropy, part.value):
             value.requires_grad_()
         of_part = gradients(regularisers(part, mask[rows], count), part)
@@ -152,7 +152,7 @@ def expectation(name: str) -> tuple[Tensor, Tensor]:
     for trajectory in TRAJECTORIES:
         logp = THETA.logp(trajectory)[None]
         mask = torch.arange(LONGEST)[None] < len(trajectory)
-        measured = Measured(logp, logp_reference=ZERO.logp(trajectory)[None].detach())
+        measured = RegulariserInputs(logp, logp_reference=ZERO.logp(trajectory)[None].detach())
         estimate = regularisers(measured, mask, 1)
         chance = THETA.probability(trajectory).detach()
         value = value + chance * estimate.detach()
@@ -186,17 +186,19 @@ def test_k3_has_the_gradient_of_the_kl_the_other_way_round():
 def test_k3_far_from_the_reference_is_finite_and_pushes_no_further_away():
     """In float32 a token at log ratio -200 would be infinite; as in verl, -20 stands for all beyond."""
     logp = torch.full((1, 1), -200.0).requires_grad_()
-    estimate = Regularisers(kl=1.0)(Measured(logp, torch.zeros(1, 1)), torch.ones(1, 1, dtype=torch.bool), 1)
+    estimate = Regularisers(kl=1.0)(
+        RegulariserInputs(logp, torch.zeros(1, 1)), torch.ones(1, 1, dtype=torch.bool), 1
+    )
     assert_close(float(estimate.detach()), exp(20) - 1 - 20, rtol=1e-6, atol=0)
     assert torch.autograd.grad(estimate, logp)[0] <= 0
 
 
-def valued(seed: int) -> Rows:
+def valued(seed: int) -> RowInfo:
     """Rows of 1 to 6 tokens, and V that is NaN past their end."""
     measured, mask = random(seed, rows=9)
     some = mask.any(1)
     reward = torch.rand(9, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    return Rows(
+    return RowInfo(
         reward[some],
         torch.arange(int(some.sum())),
         torch.zeros(int(some.sum()), dtype=torch.bool),

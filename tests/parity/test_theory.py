@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from hpt_core import upge
-from hpt_core.gate import Mix
+from hpt_core.gate import FormulaGate
 from hpt_core.types import Tokens
 
 
@@ -132,7 +132,7 @@ def test_sft_is_the_kl_to_the_expert(policy):
 def test_rollouts_and_demonstrations_together_are_the_gradient_of_j_mu(policy):
     """With alpha = beta = 1: the exact gradient at mu = sft_coefficient, both halves over L."""
     n, mu = 2, 0.4
-    both = Mix(lambda p: p**0, lambda p: p**0)
+    both = FormulaGate(lambda p: p**0, lambda p: p**0)
     expectation = torch.zeros_like(policy.logits)
     for group in product(TRAJECTORIES, repeat=n):
         for expert, share in EXPERT.items():

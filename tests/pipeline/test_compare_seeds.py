@@ -85,7 +85,7 @@ def test_only_what_differs_in_the_seed_alone_is_pooled(three_seeds: Path) -> Non
     stage = "train@program"
 
     def key(changed: dict[str, Any]) -> str:
-        return dvc_lock.but_seed(changed, stage, changed[stage])
+        return dvc_lock.hash_without_seed(changed, stage, changed[stage])
 
     other_seed, other_steps, other_code = (copy.deepcopy(lock) for _ in range(3))
     for name in ("curate", stage):
@@ -97,7 +97,7 @@ def test_only_what_differs_in_the_seed_alone_is_pooled(three_seeds: Path) -> Non
     other_code["curate"]["deps"][0]["md5"] = "of other code"
     assert key(other_seed) == key(lock)
     assert len({key(lock), key(other_steps), key(other_code)}) == 3
-    assert key(lock) != dvc_lock.but_seed(lock, "train@human", lock["train@human"])
+    assert key(lock) != dvc_lock.hash_without_seed(lock, "train@human", lock["train@human"])
 
 
 def test_view_groups_by_provenance(

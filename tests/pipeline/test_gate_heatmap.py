@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.report.gate_colours import palette
-from pipelines.report.gate_heatmap import APART, Ledger, asked, heat_map, ledger
+from pipelines.report.gate_heatmap import APART, GateHistory, asked, gate_history, heat_map
 
 Row = dict[str, Any]
 
@@ -32,7 +32,7 @@ def many(prompts: int, steps: int, per_step: int, samples: int = 8) -> tuple[lis
     return gate, rates
 
 
-def drawn(found: Ledger) -> dict[str, list[tuple[float, float, float, float]]]:
+def drawn(found: GateHistory) -> dict[str, list[tuple[float, float, float, float]]]:
     """Colour -> x, y, width and height of each box of the map."""
     svg = heat_map("title", found, found)
     paths = re.findall(r'<path d="([^"]*)" class="route r-([a-z_-]+)"', svg)
@@ -43,14 +43,14 @@ def drawn(found: Ledger) -> dict[str, list[tuple[float, float, float, float]]]:
 def test_rows_are_in_the_order_of_the_base_policy_whatever_was_decided() -> None:
     gate, rates = many(prompts=200, steps=40, per_step=32)
     del rates["p17"]  # none of its rollouts was judged
-    found = ledger(gate, rates, palette(gate))
+    found = gate_history(gate, rates, palette(gate))
     assert [band.label for band in found.bands] == [*(f"{12.5 * solved:g}%" for solved in range(9)), "?"]
     for band in found.bands[:-1]:
         assert band.rates is not None
         assert set(band.prompts) == {name for name, rate in rates.items() if (rate, rate) == band.rates}
     assert found.bands[-1].prompts == ("p17",)
     other = [row | {"route": "rl"} for row in random.Random(5).sample(gate, len(gate))]
-    assert [band.prompts for band in ledger(other, rates, palette(other)).bands] == [
+    assert [band.prompts for band in gate_history(other, rates, palette(other)).bands] == [
         band.prompts for band in found.bands
     ]
 
@@ -58,7 +58,7 @@ def test_rows_are_in_the_order_of_the_base_policy_whatever_was_decided() -> None
 def test_every_decision_lies_in_the_row_of_its_prompt_and_the_column_of_its_step() -> None:
     gate, rates = many(prompts=200, steps=90, per_step=32)
     colours = palette(gate)
-    found = ledger(gate, rates, colours)
+    found = gate_history(gate, rates, colours)
     assert [first for first, _ in found.columns[1:]] == [last + 1 for _, last in found.columns[:-1]]
     assert (found.columns[0][0], found.columns[-1][1]) == (1, 90)
     for band in found.bands:
@@ -77,7 +77,7 @@ def test_every_decision_lies_in_the_row_of_its_prompt_and_the_column_of_its_step
 @pytest.mark.parametrize("prompts", [APART, APART + 1])
 def test_few_prompts_are_a_row_each_and_a_visit_a_column(prompts: int) -> None:
     gate, rates = many(prompts, steps=prompts * 5 // 10, per_step=10)
-    found = ledger(gate, rates, palette(gate))
+    found = gate_history(gate, rates, palette(gate))
     if prompts > APART:
         assert len(found.bands) == len(set(rates.values()))
     else:
@@ -89,7 +89,7 @@ def test_few_prompts_are_a_row_each_and_a_visit_a_column(prompts: int) -> None:
 
 def test_many_levels_are_told_apart_by_tenths() -> None:
     gate, rates = many(prompts=500, steps=20, per_step=25, samples=64)
-    found = ledger(gate, rates, palette(gate))
+    found = gate_history(gate, rates, palette(gate))
     assert len(found.bands) == 11 and found.bands[-1].label == "100%"
     for tenth, band in enumerate(found.bands):
         assert all(tenth == int(10 * rates[name] + 1e-9) for name in band.prompts)
@@ -104,7 +104,7 @@ def test_a_cell_is_filled_by_the_shares_of_its_decisions() -> None:
     gate = [decision(f"p{i}", 1, route) for i, (route, n) in enumerate(kinds) for _ in range(n)]
     gate += [decision("p9", 2, "rl"), decision("p9", 2, "no_expert", None)]
     rates = {"p0": 0.5, "p1": 0.5, "p2": 0.5, "p9": 1.0}
-    found = ledger(gate, rates, palette(gate), apart=0, columns=2)
+    found = gate_history(gate, rates, palette(gate), apart=0, columns=2)
     boxes = drawn(found)
     sft, rl, equal, none = boxes["sft"][0], boxes["rl"], boxes["equal"][0], boxes["no_expert"][0]
     height = sft[3] + rl[0][3] + equal[3]
@@ -121,12 +121,13 @@ def test_a_cell_is_filled_by_the_shares_of_its_decisions() -> None:
 def test_a_training_of_the_size_of_the_paper_is_a_small_picture() -> None:
     gate, rates = many(prompts=46_000, steps=500, per_step=128)
     found, thirds = (
-        ledger(gate, rates, palette(gate), apart=apart, columns=n) for apart, n in ((APART, None), (0, 3))
+        gate_history(gate, rates, palette(gate), apart=apart, columns=n)
+        for apart, n in ((APART, None), (0, 3))
     )
     svg = heat_map("Ledger", found, thirds)
     assert len(svg) < 150_000
     shuffled = random.Random(1).sample(gate, len(gate))
-    assert heat_map("Ledger", ledger(shuffled, rates, palette(shuffled)), thirds) == svg
+    assert heat_map("Ledger", gate_history(shuffled, rates, palette(shuffled)), thirds) == svg
     said = re.search(r"<desc>(.*)</desc>", svg)
     assert said and all(
         f"{len(band.prompts)} prompts that base solves {band.label}" in said[1] for band in found.bands

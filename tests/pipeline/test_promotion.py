@@ -147,7 +147,7 @@ def test_a_report_that_does_not_add_up_is_found(workspace: Path) -> None:
 
 
 @pytest.fixture
-def reigned(workspace: Path) -> Path:
+def champion_history(workspace: Path) -> Path:
     """v2, champion by hand, was followed by v1 through the gate."""
     from pipelines.tracking.publish import publish
     from pipelines.tracking.registry import register

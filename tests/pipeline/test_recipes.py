@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpt_core.config import BENCHMARKS
-from hpt_core.data.reading.records import Row
+from hpt_core.data.reading.records import SourceRow
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.errors import InputError
 from pipelines.params import Params, load_params, recipes
@@ -174,8 +174,11 @@ def test_openr1_is_read_as_it_is_published(project: Path, tmp_path: Path) -> Non
     }
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "openr1.parquet")
     [prompt], [expert] = (list(read_rows(s)) for s in (params.curate.train[0], params.experts.sources[0]))
-    assert isinstance(prompt, Row) and prompt.values == {"problem": "What is 6 times 7?", "answer": "42"}
-    assert isinstance(expert, Row) and expert.values["problem"] == prompt.values["problem"]
+    assert isinstance(prompt, SourceRow) and prompt.values == {
+        "problem": "What is 6 times 7?",
+        "answer": "42",
+    }
+    assert isinstance(expert, SourceRow) and expert.values["problem"] == prompt.values["problem"]
     assert expert.values["response"] == "<think>Six sevens.</think> \\boxed{42}"
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hpt_core.gate import Mix, Switch, Table
+from hpt_core.gate import FormulaGate, Switch, Table
 
 
 def weights(gate, pass_rate) -> tuple[float, float, float]:
@@ -19,7 +19,8 @@ def test_the_switch_hands_failed_prompts_to_sft_and_the_rest_to_rl():
 
 
 @pytest.mark.parametrize(
-    "gate", [Switch(0.0), Switch(0.3), Switch(0.25), Switch(1.0), Table(), Mix(lambda p: p, lambda p: 1 - p)]
+    "gate",
+    [Switch(0.0), Switch(0.3), Switch(0.25), Switch(1.0), Table(), FormulaGate(lambda p: p, lambda p: 1 - p)],
 )
 def test_floats_and_tensors_agree(gate):
     for n in (1, 2, 3, 7, 8, 10):
@@ -31,7 +32,7 @@ def test_floats_and_tensors_agree(gate):
 
 def test_switch_and_mix_have_no_rl_on_demonstrations():
     assert Switch(0.5).offline(0.25) == 0.0
-    assert Mix(lambda p: p, lambda p: p).offline(torch.tensor([0.25])).tolist() == [0.0]
+    assert FormulaGate(lambda p: p, lambda p: p).offline(torch.tensor([0.25])).tolist() == [0.0]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_each_prompt_has_one_route(pass_rate, rewards_equal, has_expert, route):
 
 
 def test_any_pair_of_functions():
-    gate = Mix(lambda p: p, lambda p: (1 - p) / 2)
+    gate = FormulaGate(lambda p: p, lambda p: (1 - p) / 2)
     alpha, beta = gate(torch.tensor([0.0, 0.5]))
     assert alpha.tolist() == [0.0, 0.5] and beta.tolist() == [0.5, 0.25]
 

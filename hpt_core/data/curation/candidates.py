@@ -17,10 +17,10 @@ from hpt_core.data.curation.decontamination import Index, Known, Match, Rule
 from hpt_core.data.curation.dedup import REASONS, Bands, Repeats, mark_exact, mark_near
 from hpt_core.data.curation.filters import training_filters
 from hpt_core.data.curation.minhash import band_keys, word_hashes
-from hpt_core.data.curation.read_prompts import admitted
-from hpt_core.data.curation.report import Ledger
+from hpt_core.data.curation.read_prompts import read_prompts
+from hpt_core.data.curation.report import CurationReport
 from hpt_core.data.curation.spool import Entry, Spool
-from hpt_core.data.curation.text_normalize import twin_key, wording
+from hpt_core.data.curation.text_normalize import normalized_text, twin_key
 from hpt_core.data.problems import overlap_key
 from hpt_core.data.progress import watched
 from hpt_core.data.reading.records import Reject
@@ -53,11 +53,11 @@ class Prompts:
         return self.match[at] >= 0 and self.match[at] not in self.template
 
 
-def gather(config: CurateConfig, index: Index, ledger: Ledger, found: Prompts) -> None:
+def gather(config: CurateConfig, index: Index, ledger: CurationReport, found: Prompts) -> None:
     """Read the training sources; a benchmark problem with its own numbers goes at once."""
-    rows = admitted("train", config.train, training_filters(config), ledger, lambda row: None)
+    rows = read_prompts("train", config.train, training_filters(config), ledger, lambda row: None)
     while batch := list(islice(rows, BATCH)):
-        wordings = [wording(prompt.problem) for _, prompt in batch]
+        wordings = [normalized_text(prompt.problem) for _, prompt in batch]
         matches = index.match([prompt.problem for _, prompt in batch], wordings)
         left = [at for at, match in enumerate(matches) if not (match and match.with_numbers)]
         for (row, prompt), match in zip(batch, matches, strict=True):
@@ -79,7 +79,7 @@ def gather(config: CurateConfig, index: Index, ledger: Ledger, found: Prompts) -
             found.bands.add(band_keys(*words, np.array(twins, dtype=np.uint64)))
 
 
-def mark_templates(index: Index, ledger: Ledger, found: Prompts) -> None:
+def mark_templates(index: Index, ledger: CurationReport, found: Prompts) -> None:
     """Decide which benchmark problems are templates: copies of a leak make it none."""
     _, first = np.unique(np.array(found.ids, dtype=np.uint64), return_index=True)
     match = np.array(found.match, dtype=np.int32)[first]
@@ -109,7 +109,9 @@ def draw_dev(found: Prompts, repeats: Repeats, size: int, seed: int) -> list[int
     return sorted(at for *_, at in heapq.nsmallest(size, ranks))
 
 
-def kept(found: Prompts, repeats: Repeats, dev: set[int], index: Index, ledger: Ledger) -> Iterator[Prompt]:
+def kept(
+    found: Prompts, repeats: Repeats, dev: set[int], index: Index, ledger: CurationReport
+) -> Iterator[Prompt]:
     """The prompts to train on; every other one is kept for dev or dropped, and counted."""
     owners: dict[str, str] = {}
     for at in sorted(dev):

@@ -12,7 +12,7 @@ from itertools import islice
 
 from hpt_core.config import CurateConfig, PromptSource
 from hpt_core.data.curation.filters import reference
-from hpt_core.data.reading.records import Reject, Row
+from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.errors import InputError
 from hpt_core.verifier import check_kind
@@ -80,7 +80,7 @@ def _look(source: PromptSource) -> tuple[list[str], str | None]:
     if source.reasoning_gym:
         return [], None  # rows of our own making
     rows = list(islice(read_rows(source), FIRST))
-    good = [row for row in rows if isinstance(row, Row)]
+    good = [row for row in rows if isinstance(row, SourceRow)]
     if not good:
         bad = next((row for row in rows if isinstance(row, Reject)), None)
         return [], _unusable(bad, len(rows)) if bad else f"{source.file or source.hub} has no rows"
@@ -100,7 +100,7 @@ def _unusable(bad: Reject, seen: int) -> str:
     return f"{bad.file}:{bad.line}: {bad.reason}: {bad.detail}{rest}; {remedy}"
 
 
-def _unused(source: PromptSource, rows: Sequence[Row]) -> list[str]:
+def _unused(source: PromptSource, rows: Sequence[SourceRow]) -> list[str]:
     if source.benchmark and not source.columns:
         return []  # `forms` of the registry say which are read
     read = {"problem": "problem", "answer": "answer"} | source.columns

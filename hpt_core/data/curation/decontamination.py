@@ -32,10 +32,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hpt_core.config import DecontaminationConfig
-from hpt_core.data.curation.inverted_index import Postings, owned, wholes
+from hpt_core.data.curation.inverted_index import InvertedIndex, owned, wholes
 from hpt_core.data.curation.minhash import Hashes, Places, beginning_hashes, gram_hashes, word_hashes
 from hpt_core.data.curation.passages import Passage
-from hpt_core.data.curation.text_normalize import numbers, telling, wording
+from hpt_core.data.curation.text_normalize import distinctive_words, normalized_text, numbers
 from hpt_core.data.problems import overlap_key
 
 Rule = Literal["same_text", "inside", "same_wording", "beginning", "shared_grams"]
@@ -80,18 +80,18 @@ class Index:
             if keys.setdefault(overlap_key(one.problem), len(self.known)) == len(self.known):
                 self.known.append(one)
         self._keys, self._texts = keys, list(keys)
-        wordings = [wording(one.problem) for one in self.known]
+        wordings = [normalized_text(one.problem) for one in self.known]
         words, offsets = word_hashes(wordings)
-        self._grams = Postings(*owned(*gram_hashes(words, offsets, config.gram)), config.max_problems)
+        self._grams = InvertedIndex(*owned(*gram_hashes(words, offsets, config.gram)), config.max_problems)
         self._lengths = np.diff(offsets)
         starts = beginning_hashes(words, offsets)
-        self._beginnings = Postings(*owned(starts, offsets), config.max_problems)
-        self._wholes = Postings(*wholes(starts, offsets), config.max_problems)
+        self._beginnings = InvertedIndex(*owned(starts, offsets), config.max_problems)
+        self._wholes = InvertedIndex(*wholes(starts, offsets), config.max_problems)
         self._sizes = np.bincount(self._grams.owners[self._grams.rare], minlength=len(self.known))
         self._short = self._by_length(words, offsets, wordings)
 
     def match(self, problems: Sequence[str], wordings: Sequence[str]) -> list[Match | None]:
-        """For each problem (and its `wording`) the benchmark problem that it is, if any."""
+        """For each problem (and its `normalized_text`) the benchmark problem that it is, if any."""
         words, offsets = word_hashes(wordings)
         starts = np.concatenate((np.zeros(2, np.uint64), beginning_hashes(words, offsets)))
         same = self._wholes.find(starts[offsets[1:] + 1]).tolist()
@@ -125,14 +125,14 @@ class Index:
 
     def _tells(self, words: Sequence[str]) -> bool:
         """Whether a text has enough different words to be known by them all."""
-        return 2 * telling(set(words)) >= self.config.min_words
+        return 2 * distinctive_words(set(words)) >= self.config.min_words
 
-    def _by_length(self, words: Hashes, offsets: Places, wordings: Sequence[str]) -> dict[int, Postings]:
+    def _by_length(self, words: Hashes, offsets: Places, wordings: Sequence[str]) -> dict[int, InvertedIndex]:
         """Number of words -> the problems of so many that `shared_grams` does not know by their grams."""
         config, lengths = self.config, self._lengths.tolist()
         problems: dict[int, list[int]] = {}
         for at, (text, length) in enumerate(zip(wordings, lengths, strict=True)):
-            count = telling(set(text.split()))
+            count = distinctive_words(set(text.split()))
             short = count < config.min_words or length < config.gram or not self._sizes[at]
             if short and 2 * (count + len(numbers(self._texts[at]))) >= config.min_words:
                 problems.setdefault(length, []).append(at)
@@ -140,7 +140,7 @@ class Index:
         for length, group in sorted(problems.items()):
             owners = np.array(group)
             grams, begins = gram_hashes(words, offsets, length)
-            postings[length] = Postings(grams[begins[owners]], owners, config.max_problems)
+            postings[length] = InvertedIndex(grams[begins[owners]], owners, config.max_problems)
         return postings
 
     def _shorts(self, words: Hashes, offsets: Places) -> dict[int, list[int]]:
@@ -179,7 +179,11 @@ class Index:
         for place, at in enumerate(hits):
             if at >= 0 and -owner in self._grams.of(at):
                 having.update(words[place : place + self.config.gram])
-        return Match(-owner, "shared_grams", overlap) if telling(having) >= self.config.min_words else None
+        return (
+            Match(-owner, "shared_grams", overlap)
+            if distinctive_words(having) >= self.config.min_words
+            else None
+        )
 
     def templates(self, matches: npt.NDArray[np.int32], rows: int) -> set[int]:
         """The benchmark problems that are templates: of `rows` different prompts, `matches` has the

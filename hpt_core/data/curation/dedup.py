@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from hpt_core.data.curation.minhash import BANDS, Hashes, Places, jaccard, shingle_set
 from hpt_core.data.curation.spool import Spool
-from hpt_core.data.curation.text_normalize import wording
+from hpt_core.data.curation.text_normalize import normalized_text
 from hpt_core.data.problems import same_answer
 
 Reason = Literal["duplicate", "conflicting_answers", "near_duplicate"]
@@ -97,7 +97,7 @@ def mark_near(
 
     @lru_cache(maxsize=4096)
     def shingles(at: int) -> frozenset[str]:
-        return shingle_set(wording(spool[at].prompt.problem))
+        return shingle_set(normalized_text(spool[at].prompt.problem))
 
     refused = np.full(repeats.size, -1, np.int64)
     for keys in bands:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hpt_core.config import CurateConfig, PromptSource
 from hpt_core.data.problems import final_number
-from hpt_core.data.reading.records import Row
+from hpt_core.data.reading.records import SourceRow
 from hpt_core.data.scripts import other_script
 from hpt_core.verifier import gold_problem
 from hpt_core.verifier.grading import grade_quickly
@@ -62,7 +62,7 @@ def _too_long(problem: str, most: int) -> str | None:
     return f"{len(problem)} characters; curate.max_problem_chars is {most}" if long else None
 
 
-def reference(row: Row, source: PromptSource, kind: str) -> tuple[str, str | None]:
+def reference(row: SourceRow, source: PromptSource, kind: str) -> tuple[str, str | None]:
     """The answer as a reference of `kind`, and why the verifier could not judge by it.
 
     A reference must itself be accepted, boxed, as the answer to its problem.
@@ -96,7 +96,7 @@ def _is_prose(answer: str) -> bool:
     return len(words) >= PROSE and not any(c.isdigit() or c in "\\$=<>+^" for c in answer)
 
 
-def _with_metadata(row: Row, kind: str) -> tuple[str, str | None]:
+def _with_metadata(row: SourceRow, kind: str) -> tuple[str, str | None]:
     """The reference as JSON, for tasks whose scorer reads more than the answer; and its trouble."""
     try:
         entry = {"answer": row.record["answer"], "metadata": row.record["metadata"]}

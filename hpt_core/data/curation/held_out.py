@@ -18,12 +18,12 @@ from hpt_core.data.curation.candidates import repeated
 from hpt_core.data.curation.decontamination import Known
 from hpt_core.data.curation.dedup import Repeats, mark_exact
 from hpt_core.data.curation.filters import FILLED_IN
-from hpt_core.data.curation.read_prompts import admitted
-from hpt_core.data.curation.report import Ledger
+from hpt_core.data.curation.read_prompts import read_prompts
+from hpt_core.data.curation.report import CurationReport
 from hpt_core.data.curation.spool import Spool
 from hpt_core.data.problems import prompt_id
 from hpt_core.data.progress import watched
-from hpt_core.data.reading.records import Reject, Row
+from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.errors import InputError
 from hpt_core.types import Prompt
@@ -32,7 +32,7 @@ Scratch = Callable[[], AbstractContextManager[BinaryIO]]
 
 
 def read_benchmarks(
-    config: CurateConfig, ledger: Ledger, scratch: Scratch
+    config: CurateConfig, ledger: CurationReport, scratch: Scratch
 ) -> tuple[dict[str, list[Prompt]], list[Known]]:
     """The prompts of each benchmark, and every problem that was read, whatever became of its row.
 
@@ -42,7 +42,7 @@ def read_benchmarks(
     known: list[Known] = []
     for name, sources in config.benchmarks.items():
 
-        def seen(row: Row, name: str = name) -> None:
+        def seen(row: SourceRow, name: str = name) -> None:
             known.append(_known(name, row))
 
         with scratch() as file:
@@ -51,7 +51,7 @@ def read_benchmarks(
     return prompts, known
 
 
-def read_against(config: CurateConfig, ledger: Ledger) -> list[Known]:
+def read_against(config: CurateConfig, ledger: CurationReport) -> list[Known]:
     """The problems of `decontamination.against`."""
     known: list[Known] = []
     for source in config.decontamination.against:
@@ -68,15 +68,19 @@ def read_against(config: CurateConfig, ledger: Ledger) -> list[Known]:
     return known
 
 
-def _known(name: str, row: Row) -> Known:
+def _known(name: str, row: SourceRow) -> Known:
     problem = row.values["problem"]
     return Known(name, prompt_id(problem), problem)
 
 
 def _prompts(
-    group: str, sources: Sequence[PromptSource], ledger: Ledger, seen: Callable[[Row], None], spool: Spool
+    group: str,
+    sources: Sequence[PromptSource],
+    ledger: CurationReport,
+    seen: Callable[[SourceRow], None],
+    spool: Spool,
 ) -> list[Prompt]:
-    for row, prompt in admitted(group, sources, FILLED_IN, ledger, seen):
+    for row, prompt in read_prompts(group, sources, FILLED_IN, ledger, seen):
         spool.add(row, prompt)
     ids = np.array([int(entry.prompt.prompt_id, 16) for entry in spool], dtype=np.uint64)
     repeats = Repeats(len(spool))
@@ -91,7 +95,7 @@ def _prompts(
     return prompts
 
 
-def _check(config: CurateConfig, ledger: Ledger) -> None:
+def _check(config: CurateConfig, ledger: CurationReport) -> None:
     troubles = []
     for name, counts in ledger.benchmarks().items():
         reasons, short = counts["left_out"], sum(counts["left_out"].values())

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from hpt_core.data.curation.minhash import Hashes, Places
 
 
-class Postings:
+class InvertedIndex:
     """Hashes of texts, each with the benchmark problems that have it, but for those that too many have."""
 
     def __init__(self, hashes: Hashes, owners: Places, max_problems: int) -> None:

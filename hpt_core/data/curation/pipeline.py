@@ -31,7 +31,7 @@ from hpt_core.data.curation.decontamination import Index
 from hpt_core.data.curation.dedup import Bands
 from hpt_core.data.curation.held_out import read_against, read_benchmarks
 from hpt_core.data.curation.minhash import BANDS
-from hpt_core.data.curation.report import Ledger
+from hpt_core.data.curation.report import CurationReport
 from hpt_core.data.curation.splits import Splits, check_disjoint
 from hpt_core.data.curation.spool import Spool
 from hpt_core.data.problems import normalise, prompt_id
@@ -51,7 +51,7 @@ def curate(config: CurateConfig, seed: int, out: Path) -> dict[str, Any]:
     unused = contract.check(config)
     with ExitStack() as stack:
         add = stack.enter_context(tables.writing(out / "quarantine.parquet", tables.QUARANTINE))
-        ledger = Ledger(lambda reject: add(reject.quarantine("curate")))
+        ledger = CurationReport(lambda reject: add(reject.quarantine("curate")))
         scratch = partial(_scratch, out)
         benchmarks, known = read_benchmarks(config, ledger, scratch)
         index = Index(known + read_against(config, ledger), config.decontamination)
@@ -102,7 +102,7 @@ def _scratch(folder: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _nothing_left(config: CurateConfig, ledger: Ledger) -> InputError:
+def _nothing_left(config: CurateConfig, ledger: CurationReport) -> InputError:
     names, counts = [source.name for source in config.train], ledger.counts()["train"]
     return InputError(
         f"no prompt is left to train on from {names} beside those for dev: {counts}; give more rows, or "

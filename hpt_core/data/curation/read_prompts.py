@@ -7,27 +7,27 @@ from collections.abc import Callable, Iterator, Sequence
 from hpt_core.config import PromptSource
 from hpt_core.data.curation import contract
 from hpt_core.data.curation.filters import Filter, reference
-from hpt_core.data.curation.report import Ledger
+from hpt_core.data.curation.report import CurationReport
 from hpt_core.data.problems import prompt_id
 from hpt_core.data.progress import watched
-from hpt_core.data.reading.records import Reject, Row
+from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.types import Prompt
 
 
-def admitted(
+def read_prompts(
     group: str,
     sources: Sequence[PromptSource],
     filters: Sequence[Filter],
-    ledger: Ledger,
-    seen: Callable[[Row], None],
-) -> Iterator[tuple[Row, Prompt]]:
+    ledger: CurationReport,
+    seen: Callable[[SourceRow], None],
+) -> Iterator[tuple[SourceRow, Prompt]]:
     """Rows with their prompts, as far as the row alone decides; `seen` sees every readable row."""
     for source in sources:
         ledger.open(group, source.name)
         for row in watched(read_rows(source), f"{group} {source.name}"):
             ledger.read(group, row)
-            if isinstance(row, Row):
+            if isinstance(row, SourceRow):
                 seen(row)
             result = row if isinstance(row, Reject) else _prompt(row, source, filters)
             if isinstance(result, Reject):
@@ -36,7 +36,9 @@ def admitted(
                 yield result
 
 
-def _prompt(row: Row, source: PromptSource, filters: Sequence[Filter]) -> tuple[Row, Prompt] | Reject:
+def _prompt(
+    row: SourceRow, source: PromptSource, filters: Sequence[Filter]
+) -> tuple[SourceRow, Prompt] | Reject:
     problem, answer = row.values["problem"].strip(), row.values["answer"].strip()
     for rule in filters:
         if trouble := rule.trouble(problem, answer):

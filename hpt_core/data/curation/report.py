@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hpt_core.data.curation.decontamination import Index, Known, Match
-from hpt_core.data.reading.records import Reject, Row
+from hpt_core.data.reading.records import Reject, SourceRow
 
 PAIRS = 200
 """Matched pairs that the report shows; the quarantine has all of them."""
@@ -18,7 +18,7 @@ EXAMPLES = 5
 """Rejects of a group that an error shows."""
 
 
-class Ledger:
+class CurationReport:
     """Counts, and hands each reject on as it comes."""
 
     def __init__(self, quarantine: Callable[[Reject], None]) -> None:
@@ -39,10 +39,10 @@ class Ledger:
         self._dropped[group, source] = Counter()
         self._content[group, source] = hashlib.sha256()
 
-    def read(self, group: str, row: Row | Reject) -> None:
+    def read(self, group: str, row: SourceRow | Reject) -> None:
         self._read[group][row.source] += 1
         self._content[group, row.source].update(
-            repr(row.values if isinstance(row, Row) else row.row).encode()
+            repr(row.values if isinstance(row, SourceRow) else row.row).encode()
         )
 
     def keep(self, group: str, source: str) -> None:

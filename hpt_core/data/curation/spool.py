@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import BinaryIO
 
-from hpt_core.data.reading.records import Reject, Row
+from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.tables import ROW_TEXT
 from hpt_core.types import Prompt
 
@@ -45,7 +45,7 @@ class Spool:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def add(self, row: Row, prompt: Prompt) -> None:
+    def add(self, row: SourceRow, prompt: Prompt) -> None:
         text = row.reject("", "").row[:ROW_TEXT]
         values = [getattr(prompt, name) for name in _FIELDS]
         line = json.dumps((*values, row.file, row.line, text)).encode() + b"\n"

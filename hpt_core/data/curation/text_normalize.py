@@ -28,7 +28,7 @@ _FIGURE = re.compile(
 )
 
 
-def wording(problem: str) -> str:
+def normalized_text(problem: str) -> str:
     """The words of `problem` in lower case, one space apart, without punctuation; numbers as NUMBER.
 
     "Tom's 2 1/2 hens lay twelve eggs!" is "tom s # hens lay # eggs".
@@ -43,7 +43,7 @@ def wording(problem: str) -> str:
     return " ".join(words)
 
 
-def telling(words: set[str]) -> int:
+def distinctive_words(words: set[str]) -> int:
     """How many of `words` tell problems apart: no numbers, no variables of one letter."""
     return sum(len(word) > 1 or not word.isascii() for word in words)
 

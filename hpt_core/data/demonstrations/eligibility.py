@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from hpt_core.data.reading.records import Reject, Row
+from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.scripts import other_script
 from hpt_core.types import ExpertKind, Prompt, Trajectory, Verdict
 
@@ -25,7 +25,7 @@ class Provenance:
 class Candidate:
     """A trajectory on its way in, and the row that it is turned away as."""
 
-    row: Row
+    row: SourceRow
     prompt: Prompt
     trajectory: Trajectory
 
@@ -36,7 +36,7 @@ class Candidate:
 
 
 @dataclass
-class Admission:
+class Eligibility:
     """One for all sources, in the order of params.yaml: what an earlier one has said is not taken again.
 
     Only within a kind. What a program and a teacher say alike is an answer of both, and an arm of one kind
@@ -49,11 +49,11 @@ class Admission:
     max_tokens: int
     scripts: Sequence[str] | None = None
     """That the letters of a response are in; None for any."""
-    seen: dict[tuple[str, str, str], tuple[Row, bool | None]] = field(default_factory=dict)
+    seen: dict[tuple[str, str, str], tuple[SourceRow, bool | None]] = field(default_factory=dict)
     """(kind, prompt_id, sha256) -> the row that was first, without its contents, and its mark."""
 
     def admit(
-        self, row: Row, prompt: Prompt, provenance: Provenance, sampling: str = "{}"
+        self, row: SourceRow, prompt: Prompt, provenance: Provenance, sampling: str = "{}"
     ) -> Candidate | Reject:
         """The row's response as an unverified trajectory, or why not."""
         response = row.values["response"].strip()
@@ -87,7 +87,7 @@ class Admission:
         )
         return Candidate(row, prompt, trajectory)
 
-    def _repeated(self, row: Row, key: tuple[str, str, str]) -> Reject | None:
+    def _repeated(self, row: SourceRow, key: tuple[str, str, str]) -> Reject | None:
         """The row as a reject where the same response to the same prompt came before; else it is noted."""
         told = mark(row)
         if key not in self.seen:
@@ -102,7 +102,7 @@ class Admission:
         return row.reject("duplicate", detail)
 
 
-def judge(row: Row, prompt: Prompt, verdict: Verdict) -> Reject | None:
+def judge(row: SourceRow, prompt: Prompt, verdict: Verdict) -> Reject | None:
     """The row's reject where the verifier does not call its response correct."""
     if verdict.error is not None:
         return row.reject("verifier_error", verdict.error)
@@ -112,7 +112,7 @@ def judge(row: Row, prompt: Prompt, verdict: Verdict) -> Reject | None:
     return None
 
 
-def mark(row: Row) -> bool | None:
+def mark(row: SourceRow) -> bool | None:
     """What the source says of the response: right, wrong, or nothing."""
     told: bool | None = row.values.get("score", row.values.get("keep"))
     return told

@@ -8,13 +8,13 @@ from dataclasses import replace
 from itertools import islice
 
 from hpt_core.config import ExpertSource
-from hpt_core.data.demonstrations.eligibility import Admission, Candidate, Provenance, judge
-from hpt_core.data.demonstrations.program_solutions import worked_solution
-from hpt_core.data.demonstrations.report import Ingested, Tally
+from hpt_core.data.demonstrations.eligibility import Candidate, Eligibility, Provenance, judge
+from hpt_core.data.demonstrations.program_solutions import program_solution
+from hpt_core.data.demonstrations.report import Ingested, IngestReport
 from hpt_core.data.problems import prompt_id
 from hpt_core.data.progress import watched
 from hpt_core.data.reading.columns import MARKS
-from hpt_core.data.reading.records import Reject, Row
+from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.errors import InputError
 from hpt_core.protocols import Verifier
@@ -49,7 +49,7 @@ def _unusable(source: ExpertSource) -> str | None:
 
 
 def ingest(
-    source: ExpertSource, prompts: Iterable[Prompt], verifier: Verifier, admission: Admission
+    source: ExpertSource, prompts: Iterable[Prompt], verifier: Verifier, admission: Eligibility
 ) -> Ingested:
     """The trajectories of `source` for `prompts`, each verified here.
 
@@ -57,7 +57,7 @@ def ingest(
     """
     known = {prompt.prompt_id: prompt for prompt in prompts}
     rows = _program_rows(source, known.values()) if source.kind == "program" else read_rows(source)
-    tally = Tally()
+    tally = IngestReport()
     results = _taken(watched(rows, f"experts {source.name}"), source, known, admission, tally)
     while batch := list(islice(results, BATCH)):
         verdicts = _verdicts(batch, verifier)
@@ -80,11 +80,11 @@ def ingest(
 
 
 def _taken(
-    rows: Iterable[Row | Reject],
+    rows: Iterable[SourceRow | Reject],
     source: ExpertSource,
     known: Mapping[str, Prompt],
-    admission: Admission,
-    tally: Tally,
+    admission: Eligibility,
+    tally: IngestReport,
 ) -> Iterator[Candidate | Reject]:
     for row in rows:
         tally.see(row)
@@ -92,7 +92,7 @@ def _taken(
 
 
 def _take(
-    row: Row, source: ExpertSource, known: Mapping[str, Prompt], admission: Admission
+    row: SourceRow, source: ExpertSource, known: Mapping[str, Prompt], admission: Eligibility
 ) -> Candidate | Reject:
     prompt = known.get(prompt_id(row.values["problem"]))
     if prompt is None:
@@ -107,15 +107,15 @@ def _take(
     return admission.admit(row, prompt, provenance)
 
 
-def _program_rows(source: ExpertSource, prompts: Iterable[Prompt]) -> Iterator[Row | Reject]:
+def _program_rows(source: ExpertSource, prompts: Iterable[Prompt]) -> Iterator[SourceRow | Reject]:
     for number, prompt in enumerate(prompts, 1):
         record = {"prompt_id": prompt.prompt_id, "answer_kind": prompt.answer_kind, "problem": prompt.problem}
-        row = Row(source.name, "train.parquet", number, {"problem": prompt.problem}, record)
-        response = worked_solution(prompt)
+        row = SourceRow(source.name, "train.parquet", number, {"problem": prompt.problem}, record)
+        response = program_solution(prompt)
         if response is None:
             yield row.reject(
                 "no_writer",
-                f"hpt_core.data.demonstrations.program_solutions writes no solution of {prompt.answer_kind}",
+                f"hpt_core.data.worked writes no solution of {prompt.answer_kind}",
             )
         else:
             yield replace(row, values=row.values | {"response": response})

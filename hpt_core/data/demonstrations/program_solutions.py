@@ -45,7 +45,7 @@ WRITERS: dict[str, Callable[[str], str | None]] = {
 """Answer kind -> the function that writes a solution from the problem's text."""
 
 
-def worked_solution(prompt: Prompt) -> str | None:
+def program_solution(prompt: Prompt) -> str | None:
     """A solution of `prompt`; None where no writer knows its task or can read its text."""
     writer = WRITERS.get(prompt.answer_kind)
     return writer(prompt.problem) if writer else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpt_core.data.demonstrations.eligibility import Candidate, mark
-from hpt_core.data.reading.records import Reject, Row
+from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.types import Trajectory, Verdict
 
 
@@ -24,7 +24,7 @@ class Ingested:
     and how many of those contradict the verifier."""
 
 
-class Tally:
+class IngestReport:
     """Counts as rows come by, and keeps what is kept."""
 
     def __init__(self) -> None:
@@ -34,13 +34,13 @@ class Tally:
         self._rejects: list[Reject] = []
         self._marks: Counter[tuple[bool, bool]] = Counter()
 
-    def see(self, row: Row | Reject) -> None:
+    def see(self, row: SourceRow | Reject) -> None:
         """A row as it was read, before anything is decided."""
         self.read += 1
-        told = sorted(row.values.items()) if isinstance(row, Row) else (row.reason, row.row)
+        told = sorted(row.values.items()) if isinstance(row, SourceRow) else (row.reason, row.row)
         self._content.update(repr(told).encode())
 
-    def judged(self, row: Row, verdict: Verdict) -> None:
+    def judged(self, row: SourceRow, verdict: Verdict) -> None:
         if (told := mark(row)) is not None and verdict.error is None:
             self._marks[told, verdict.correct] += 1
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpt_core.config import Keep, Sampling
-from hpt_core.data.demonstrations.eligibility import Admission, Candidate, Provenance, judge
-from hpt_core.data.demonstrations.report import Ingested, Tally
-from hpt_core.data.reading.records import Reject, Row
+from hpt_core.data.demonstrations.eligibility import Candidate, Eligibility, Provenance, judge
+from hpt_core.data.demonstrations.report import Ingested, IngestReport
+from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.types import Completion, Prompt, Responses, Verdict
 
 
@@ -32,14 +32,14 @@ class Teacher:
 
 
 def from_samples(
-    responses: Sequence[Responses], asked: int, teacher: Teacher, admission: Admission
+    responses: Sequence[Responses], asked: int, teacher: Teacher, admission: Eligibility
 ) -> Ingested:
     """The correct samples that `teacher.keep` says; `asked` is how many prompts there were.
 
     A sample cut off by its length is not taken even when correct: it never learnt to stop. The
     report counts samples (in = kept + dropped) and the prompts that no sample solved.
     """
-    tally = Tally()
+    tally = IngestReport()
     for given in responses:
         correct: list[Candidate] = []
         for sample, (completion, verdict) in enumerate(zip(given.completions, given.verdicts, strict=True)):
@@ -72,19 +72,19 @@ KEPT: dict[Keep, Callable[[Sequence[Candidate]], Sequence[Candidate]]] = {
 }
 
 
-def _row(prompt: Prompt, sample: int, completion: Completion, teacher: Teacher) -> Row:
+def _row(prompt: Prompt, sample: int, completion: Completion, teacher: Teacher) -> SourceRow:
     record = {"prompt_id": prompt.prompt_id, "sample": sample, "response": completion.response}
     values = {"problem": prompt.problem, "response": completion.response}
-    return Row(teacher.name, f"teacher:{teacher.author}", 0, values, record, sample)
+    return SourceRow(teacher.name, f"teacher:{teacher.author}", 0, values, record, sample)
 
 
 def _take(
-    row: Row,
+    row: SourceRow,
     prompt: Prompt,
     completion: Completion,
     verdict: Verdict,
     teacher: Teacher,
-    admission: Admission,
+    admission: Eligibility,
 ) -> Candidate | Reject:
     if completion.error is not None:
         return row.reject("no_response", completion.error)

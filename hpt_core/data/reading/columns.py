@@ -10,7 +10,7 @@ from typing import Any
 
 from hpt_core.data.reading import chat_messages
 from hpt_core.data.reading.benchmarks import Form
-from hpt_core.data.reading.records import Reject, Row
+from hpt_core.data.reading.records import Reject, SourceRow
 
 MARKS = ("keep", "score")
 """What a source may say of its own responses."""
@@ -21,7 +21,7 @@ _INDEX = re.compile(r"-?\d{1,9}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def published(row: Row, shapes: tuple[Form, ...]) -> Row | Reject:
+def published(row: SourceRow, shapes: tuple[Form, ...]) -> SourceRow | Reject:
     """The row read as the first of `shapes` whose columns it has."""
     for form in shapes:
         if _MISSING in (_reach(row.record, form.problem), _reach(row.record, form.answer)):
@@ -38,7 +38,7 @@ def published(row: Row, shapes: tuple[Form, ...]) -> Row | Reject:
     return row.reject("missing_column", detail)
 
 
-def responses(row: Row, columns: dict[str, str]) -> Iterator[Row | Reject]:
+def responses(row: SourceRow, columns: dict[str, str]) -> Iterator[SourceRow | Reject]:
     """`row` once for each of the responses in it; what else is a list goes with them, one by one."""
     found = {ours: _reach(row.record, theirs) for ours, theirs in columns.items()}
     if not chat_messages.are_several(found["response"]):
@@ -57,12 +57,12 @@ def responses(row: Row, columns: dict[str, str]) -> Iterator[Row | Reject]:
             yield _typed(replace(row, sample=i, record={"sample": i, **told}), each, columns)
 
 
-def mapped(row: Row, record: dict[str, Any], columns: dict[str, str]) -> Row | Reject:
+def mapped(row: SourceRow, record: dict[str, Any], columns: dict[str, str]) -> SourceRow | Reject:
     """`row` with the values that `columns` (ours -> theirs) finds in `record`."""
     return _typed(row, {ours: _reach(record, theirs) for ours, theirs in columns.items()}, columns)
 
 
-def _typed(row: Row, found: dict[str, Any], columns: dict[str, str]) -> Row | Reject:
+def _typed(row: SourceRow, found: dict[str, Any], columns: dict[str, str]) -> SourceRow | Reject:
     """`row` with the values that were found, each of the type that its column has."""
     values: dict[str, Any] = {}
     for ours, value in found.items():

@@ -28,7 +28,7 @@ class Reject:
 
 
 @dataclass(frozen=True)
-class Row:
+class SourceRow:
     """One row under our column names, with the place it was read from."""
 
     source: str

@@ -13,14 +13,14 @@ from hpt_core.config import ExpertSource, PromptSource
 from hpt_core.data.reading.benchmarks import Form, forms
 from hpt_core.data.reading.columns import MARKS, mapped, published, responses
 from hpt_core.data.reading.formats import BadLine, Raw, file_rows, hub_rows, task_rows
-from hpt_core.data.reading.records import Reject, Row
+from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.remote import guarded, located
 from hpt_core.errors import InputError
 
 _REQUIRED = {PromptSource: ("problem", "answer"), ExpertSource: ("problem", "response")}
 
 
-def read_rows(source: PromptSource | ExpertSource) -> Iterator[Row | Reject]:
+def read_rows(source: PromptSource | ExpertSource) -> Iterator[SourceRow | Reject]:
     """Rows of `source` in their order, at most `limit` of them, rejected ones included.
 
     A row of an expert source with several responses gives a `Row` for each.
@@ -36,7 +36,7 @@ def read_rows(source: PromptSource | ExpertSource) -> Iterator[Row | Reject]:
         if isinstance(raw, BadLine):
             yield Reject(source.name, file, line, raw.reason, raw.detail, raw.raw)
             continue
-        row = Row(source.name, file, line, {}, raw)
+        row = SourceRow(source.name, file, line, {}, raw)
         if isinstance(source, ExpertSource):
             yield from responses(row, columns)
         else:

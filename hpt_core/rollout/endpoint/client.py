@@ -1,6 +1,6 @@
 """Responses from any OpenAI-compatible server (`vllm serve`, a hosted teacher): one request a sample.
 
-What was answered is in a journal before it is used, so that neither a kill nor a dead server costs a
+What was answered is in a response_log before it is used, so that neither a kill nor a dead server costs a
 response twice. A prompt that the server refuses fails alone; whatever else goes wrong is tried again,
 and then stops the run with what to do. Nothing is ever made up.
 """
@@ -24,9 +24,16 @@ import httpx
 from hpt_core.config import Sampling
 from hpt_core.config.endpoint import EndpointConfig
 from hpt_core.errors import EngineError, InputError
-from hpt_core.rollout.endpoint.rate_limiter import Pace
-from hpt_core.rollout.endpoint.reply import Failed, Hopeless, Refused, Reply, as_completion, read_reply
-from hpt_core.rollout.endpoint.response_log import Answer, Journal
+from hpt_core.rollout.endpoint.rate_limiter import RateLimiter
+from hpt_core.rollout.endpoint.reply import (
+    Failed,
+    PermanentFailure,
+    Refused,
+    Reply,
+    as_completion,
+    read_reply,
+)
+from hpt_core.rollout.endpoint.response_log import Answer, ResponseLog
 from hpt_core.types import Completion
 
 log = logging.getLogger(__name__)
@@ -55,18 +62,22 @@ class Endpoint:
     """Asks a server; implements `Sampler[str]`: a prompt is the problem's text."""
 
     def __init__(
-        self, config: EndpointConfig, journal: Path, section: str = "endpoint", backoff: float = BACKOFF[0]
+        self,
+        config: EndpointConfig,
+        response_log: Path,
+        section: str = "endpoint",
+        backoff: float = BACKOFF[0],
     ) -> None:
         """`section` is where `config` stands in the parameters, for messages.
 
-        Raises InputError where the key is missing, CheckpointError for a damaged journal.
+        Raises InputError where the key is missing, CheckpointError for a damaged response_log.
         """
         self.config, self.section, self.backoff = config, section, backoff
         self.policy = f"{config.model}@{config.revision}"
         self.url = f"{config.url}/chat/completions"
         self.secret = _secret(config.api_key_env, section)
-        self.journal = Journal(journal)
-        self.pace = Pace(config.requests_per_minute)
+        self.response_log = ResponseLog(response_log)
+        self.pace = RateLimiter(config.requests_per_minute)
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
         """A completion whose tokens the server does not count is billed with max_new_tokens.
@@ -75,7 +86,7 @@ class Endpoint:
         """
         bodies = [self._body(prompt, seed, sampling) for prompt, seed in zip(prompts, seeds, strict=True)]
         keys = [self._key(body) for body in bodies]
-        known = self.journal.answers
+        known = self.response_log.answers
         todo = {key: body for key, body in zip(keys, bodies, strict=True) if key not in known}
         replies: dict[str, Answer | Refused] = asyncio.run(self._ask_all(todo)) if todo else {}
         return [as_completion(known.get(key) or replies[key], sampling.max_new_tokens) for key in keys]
@@ -130,13 +141,13 @@ class Endpoint:
         attempt = 0
         while True:
             attempt += 1
-            await self.pace.turn()
+            await self.pace.acquire()
             reply = self._clean(await self._attempt(client, body))
             if isinstance(reply, Answer | Refused):
                 if isinstance(reply, Answer):
-                    self.journal.add(key, reply)
+                    self.response_log.add(key, reply)
                 return reply
-            if isinstance(reply, Hopeless):
+            if isinstance(reply, PermanentFailure):
                 raise Stop(reply.reason, reply.remedy)
             if reply.wait > LONGEST_WAIT:
                 raise Stop(f"{reply.reason}; it asks to wait {reply.wait:.0f} s", "Wait as long")
@@ -153,7 +164,7 @@ class Endpoint:
         except TimeoutError:
             return Failed(f"no whole answer within {self.config.timeout_s:g} s")
         except httpx.InvalidURL as error:
-            return Hopeless(str(error), "Correct {section}.url")
+            return PermanentFailure(str(error), "Correct {section}.url")
         except httpx.RequestError as error:
             return Failed(f"{type(error).__name__}: {error}")
         return read_reply(response.status_code, response.headers, response.content)
@@ -169,8 +180,9 @@ class Endpoint:
         name = self.config.api_key_env
         key = f"the environment variable {name}" if name else f"{self.section}.api_key_env"
         return EngineError(
-            f"{self.url}: {reason}. Nothing is lost: {len(self.journal.answers)} responses are kept in "
-            f"{self.journal.path}. {remedy.format(key=key, section=self.section)}; then run the stage again"
+            f"{self.url}: {reason}. Nothing is lost: {len(self.response_log.answers)} responses are kept in "
+            f"{self.response_log.path}. {remedy.format(key=key, section=self.section)}; then run the stage "
+            "again"
         )
 
 

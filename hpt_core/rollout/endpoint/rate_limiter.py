@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 
-class Pace:
+class RateLimiter:
     """When the next request may start: so many a minute, and none while the server asks to wait."""
 
     def __init__(
@@ -19,7 +19,7 @@ class Pace:
         self.gap = 60 / per_minute if per_minute else 0.0
         self.now, self.sleep, self.next = now, sleep, now()
 
-    async def turn(self) -> None:
+    async def acquire(self) -> None:
         """Return when a request may start."""
         while (left := self.next - self.now()) > 0:
             await self.sleep(left)

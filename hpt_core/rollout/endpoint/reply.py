@@ -53,7 +53,7 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Hopeless:
+class PermanentFailure:
     """No request will be answered until a person changes something."""
 
     reason: str
@@ -61,7 +61,7 @@ class Hopeless:
     """`key` and `section` are for the asker to fill in."""
 
 
-Reply = Answer | Refused | Failed | Hopeless
+Reply = Answer | Refused | Failed | PermanentFailure
 
 
 def read_reply(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
@@ -76,8 +76,8 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         words = f"{code} {said}".lower()
         if status == 413 or any(phrase in words for phrase in REFUSALS):
             return Refused(reason)
-        return Hopeless(reason, "Change what the server does not take")
-    return Hopeless(reason, REMEDIES.get(status, "Correct {section}.url"))
+        return PermanentFailure(reason, "Change what the server does not take")
+    return PermanentFailure(reason, REMEDIES.get(status, "Correct {section}.url"))
 
 
 def retry_after(value: str | None) -> float:

@@ -27,7 +27,7 @@ class Answer:
     """As the server counts them; None where it does not."""
 
 
-class Journal:
+class ResponseLog:
     """Answers by the key of their request, appended to a file as they come."""
 
     def __init__(self, path: Path) -> None:
@@ -65,7 +65,7 @@ class Journal:
                 self.answers[key] = answer
             except (ValueError, TypeError) as error:
                 raise CheckpointError(
-                    f"{self.path}:{number}: not a line of this journal ({error}); remove the line to ask for "
+                    f"{self.path}:{number}: not a line of this log ({error}); remove the line to ask for "
                     "its response again, or the file to ask for all"
                 ) from error
         if rest:

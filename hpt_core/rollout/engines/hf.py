@@ -55,7 +55,7 @@ class HFEngine:
                 own[name].copy_(weight)  # casts to the sampler's type
         self.policy = policy
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         """It holds nothing between calls."""
 
     @torch.no_grad()

@@ -70,7 +70,7 @@ class VLLMEngine:
             raise EngineError(f"vLLM did not take the weights {policy} ({_told(error)}); {REMEDY}") from error
         self.awake, self.policy = True, policy
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         """Free the GPU of weights and cache; a CPU's memory is not given back."""
         if self.sleeps and self.awake:
             self.llm.sleep(level=2)

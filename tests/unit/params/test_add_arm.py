@@ -15,7 +15,7 @@ from hpt_core.policy.model import LoadedPolicy, save_policy
 from hpt_core.types import Prompt, Trajectory
 from pipelines.params import Params, add_arm, load_params, recipes
 from pipelines.stage.training_data import Paths, load_tasks
-from pipelines.train import origin
+from pipelines.train import run_inputs
 
 REPO = Path(__file__).parents[3]
 GIVEN = ["kind=human", "license=MIT", "file=raw/data/new.jsonl", "columns={problem: question}", "weight=2.0"]
@@ -136,14 +136,14 @@ def trained(policy: LoadedPolicy, tmp_path: Path) -> tuple[Params, LoadedPolicy,
 def test_arms_have_the_same_prompts_budget_and_seeds(trained: tuple[Params, LoadedPolicy, Paths]) -> None:
     params, policy, paths = trained
     given = {arm: load_tasks(params, arm, policy, paths) for arm in params.arms}
-    made_of = {arm: origin(params, arm, policy, paths) for arm in params.arms}
+    inputs = {arm: run_inputs(params, arm, policy, paths) for arm in params.arms}
     for arm in params.arms:
         tasks, dev, left_out = given[arm]
         assert [task.prompt for task in tasks] == [task.prompt for task in given["people"][0]]
         assert [task.tokens for task in tasks] == [task.tokens for task in given["people"][0]]
         assert (dev, left_out) == given["people"][1:]
-        del made_of[arm]["arm"]
-        assert made_of[arm] == made_of["people"], "an arm is its mix and its choice, and nothing else"
+        del inputs[arm]["arm"]
+        assert inputs[arm] == inputs["people"], "an arm is its mix and its choice, and nothing else"
 
 
 def test_each_arm_learns_from_its_mix(trained: tuple[Params, LoadedPolicy, Paths]) -> None:
@@ -165,4 +165,4 @@ def test_the_choice_is_a_part_of_what_a_run_is_made_of(
     params, policy, paths = trained
     people = params.arms["people"]
     other = params.model_copy(update={"arms": {"people": people.model_copy(update={"choose": "random"})}})
-    assert origin(params, "people", policy, paths) != origin(other, "people", policy, paths)
+    assert run_inputs(params, "people", policy, paths) != run_inputs(other, "people", policy, paths)

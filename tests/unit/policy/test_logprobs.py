@@ -36,8 +36,8 @@ from transformers import (
 )
 
 from hpt_core.policy import lm_head, logprobs
-from hpt_core.policy.batching import Padded, Row, pad
-from hpt_core.policy.logprobs import Likelihood, autocast, checkpoint_layers, token_likelihood
+from hpt_core.policy.batching import Padded, TrainingRow, pad
+from hpt_core.policy.logprobs import TokenLogprobs, autocast, checkpoint_layers, token_logprobs
 from hpt_core.policy.model import whole
 
 VOCABULARY, HIDDEN = 61, 16
@@ -102,12 +102,12 @@ def build(make: Make) -> PreTrainedModel:
 
 
 @pytest.fixture
-def rows() -> list[Row]:
+def rows() -> list[TrainingRow]:
     """Ragged, one of a single response token and one of none."""
     draw = random.Random(1)
     shapes = [(3, 7), (9, 1), (2, 12), (5, 0), (4, 4)]
     return [
-        Row(
+        TrainingRow(
             "p",
             [draw.randrange(2, VOCABULARY) for _ in range(prompt)],
             [draw.randrange(2, VOCABULARY) for _ in range(response)],
@@ -121,7 +121,7 @@ def rows() -> list[Row]:
 
 
 @pytest.fixture
-def batch(rows: list[Row]) -> Padded:
+def batch(rows: list[TrainingRow]) -> Padded:
     return pad(rows, 0, CPU)
 
 
@@ -140,8 +140,8 @@ def without_logits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def row_by_row(
-    model: PreTrainedModel, rows: list[Row], temperature: float, value_head: nn.Linear | None = None
-) -> Likelihood:
+    model: PreTrainedModel, rows: list[TrainingRow], temperature: float, value_head: nn.Linear | None = None
+) -> TokenLogprobs:
     """From the logits of each row alone, without padding."""
     shape = len(rows), max(len(row.response) for row in rows)
     logp, entropy, value = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
@@ -155,10 +155,10 @@ def row_by_row(
         entropy[i, :n] = -(logprobs.exp() * logprobs).sum(-1)
         if value_head is not None:
             value[i, :n] = value_head(output.hidden_states[-1][0, before]).squeeze(1)
-    return Likelihood(logp, entropy, value if value_head is not None else None)
+    return TokenLogprobs(logp, entropy, value if value_head is not None else None)
 
 
-def gradients(found: Likelihood, modules: list[nn.Module]) -> dict[str, Tensor]:
+def gradients(found: TokenLogprobs, modules: list[nn.Module]) -> dict[str, Tensor]:
     """Of a loss that weighs each token, and each of its numbers, on its own."""
     draw = torch.Generator().manual_seed(9)
     loss = torch.zeros((), dtype=torch.float64)
@@ -178,14 +178,14 @@ def gradients(found: Likelihood, modules: list[nn.Module]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", [*PLAIN, *ALTERED])
 def test_the_numbers_and_gradients_of_the_logits(
-    name: str, rows: list[Row], batch: Padded, without_logits: list[int]
+    name: str, rows: list[TrainingRow], batch: Padded, without_logits: list[int]
 ) -> None:
     model = build((PLAIN | ALTERED)[name])
     value_head = nn.Linear(HIDDEN, 1).double()
     expected = row_by_row(model, rows, 0.8, value_head)
     both = [model, value_head]
     for _ in range(2):  # a model that alters its logits is found out by the first call
-        found = token_likelihood(model, batch, 0.8, entropy_gradient=True, value_head=value_head)
+        found = token_logprobs(model, batch, 0.8, entropy_gradient=True, value_head=value_head)
         assert_close(found, expected, rtol=1e-9, atol=1e-12)
     assert_close(gradients(found, both), gradients(expected, both), rtol=1e-9, atol=1e-12)
     assert without_logits == ([24, 24] if name in PLAIN else [24])
@@ -196,7 +196,7 @@ def test_no_logits_of_a_plain_model_are_ever_made(batch: Padded) -> None:
     model = build(PLAIN["tied"])
     model.lm_head.register_forward_hook(lambda *_: seen.append(_[2].shape))
     seen: list[torch.Size] = []
-    token_likelihood(model, batch, 1.0)
+    token_logprobs(model, batch, 1.0)
     assert seen == [(24, 2)], "logp and entropy of each response token"
     assert "forward" not in vars(model.lm_head), "and the head is the model's own again"
     assert model(batch.input_ids).logits.shape == (*batch.input_ids.shape, VOCABULARY)
@@ -205,7 +205,7 @@ def test_no_logits_of_a_plain_model_are_ever_made(batch: Padded) -> None:
 def test_the_head_is_given_back_after_an_error(batch: Padded) -> None:
     model = build(PLAIN["tied"])
     with pytest.raises(RuntimeError):
-        token_likelihood(model, batch, 1.0, value_head=nn.Linear(HIDDEN + 1, 1))
+        token_logprobs(model, batch, 1.0, value_head=nn.Linear(HIDDEN + 1, 1))
     assert "forward" not in vars(model.lm_head)
 
 
@@ -213,33 +213,33 @@ def test_finding_out_an_altered_model_draws_no_randomness(batch: Padded) -> None
     """A run and its resumption call for the first time at different steps."""
     fresh = build(lambda: GraniteForCausalLM(GraniteConfig(**SHAPE, attention_dropout=0.5)))
     torch.manual_seed(1)
-    first = token_likelihood(fresh, batch, 1.0)
+    first = token_logprobs(fresh, batch, 1.0)
     torch.manual_seed(1)
-    assert_close(token_likelihood(fresh, batch, 1.0), first, rtol=0, atol=0)
+    assert_close(token_logprobs(fresh, batch, 1.0), first, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["tied", "divided"])
 def test_entropy_carries_a_gradient_only_when_asked(name: str, batch: Padded) -> None:
     model = build((PLAIN | ALTERED)[name])
-    assert not token_likelihood(model, batch, 1.0).entropy.requires_grad
-    assert token_likelihood(model, batch, 1.0, entropy_gradient=True).entropy.requires_grad
+    assert not token_logprobs(model, batch, 1.0).entropy.requires_grad
+    assert token_logprobs(model, batch, 1.0, entropy_gradient=True).entropy.requires_grad
     with torch.no_grad():
-        assert not token_likelihood(model, batch, 1.0, entropy_gradient=True).entropy.requires_grad
+        assert not token_logprobs(model, batch, 1.0, entropy_gradient=True).entropy.requires_grad
 
 
-def test_padding_holds_zeros_and_takes_no_part(rows: list[Row], batch: Padded) -> None:
+def test_padding_holds_zeros_and_takes_no_part(rows: list[TrainingRow], batch: Padded) -> None:
     model = build(PLAIN["tied"])
-    found = token_likelihood(model, batch, 1.0, value_head=nn.Linear(HIDDEN, 1).double())
+    found = token_logprobs(model, batch, 1.0, value_head=nn.Linear(HIDDEN, 1).double())
     for part in found:
         assert part is not None and not part[~batch.mask].any()
-    other = token_likelihood(model, pad(rows, 7, CPU), 1.0)
+    other = token_logprobs(model, pad(rows, 7, CPU), 1.0)
     assert_close(other.logp, found.logp, rtol=0, atol=1e-14)
 
 
-def test_a_row_without_a_response_takes_part_in_a_backward_pass(rows: list[Row]) -> None:
+def test_a_row_without_a_response_takes_part_in_a_backward_pass(rows: list[TrainingRow]) -> None:
     """What a rank without work does, so that the others need not wait for it."""
     model = build(PLAIN["tied"])
-    found = token_likelihood(model, pad([rows[3]], 0, CPU), 1.0)
+    found = token_logprobs(model, pad([rows[3]], 0, CPU), 1.0)
     assert found.logp.shape == (1, 0)
     found.logp.sum().backward()
     assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
@@ -249,9 +249,9 @@ def test_a_row_without_a_response_takes_part_in_a_backward_pass(rows: list[Row])
 def test_bfloat16_is_for_products_alone(name: str, batch: Padded) -> None:
     model = build((PLAIN | ALTERED)[name]).float()
     value_head = nn.Linear(HIDDEN, 1)
-    exact = token_likelihood(model, batch, 0.8, value_head=value_head)
+    exact = token_logprobs(model, batch, 0.8, value_head=value_head)
     with autocast(CPU, "bfloat16"):
-        found = token_likelihood(model, batch, 0.8, value_head=value_head)
+        found = token_logprobs(model, batch, 0.8, value_head=value_head)
         assert model(batch.input_ids).logits.dtype == torch.bfloat16
     for mine, other in zip(found, exact, strict=True):
         assert mine is not None and mine.dtype == torch.float32
@@ -261,15 +261,15 @@ def test_bfloat16_is_for_products_alone(name: str, batch: Padded) -> None:
 
 @pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "lm_head"]], ids=str)
 def test_under_peft(
-    targets: str | list[str], rows: list[Row], batch: Padded, without_logits: list[int]
+    targets: str | list[str], rows: list[TrainingRow], batch: Padded, without_logits: list[int]
 ) -> None:
     """The adapters are in force; an adapter on the head itself goes the long way, and is in force too."""
     model = build(PLAIN["untied"])
-    bare = token_likelihood(model, batch, 0.8)
+    bare = token_logprobs(model, batch, 0.8)
     wrapped = peft.get_peft_model(
         model, peft.LoraConfig(r=2, target_modules=targets, init_lora_weights=False)
     ).double()
-    found = token_likelihood(wrapped, batch, 0.8)
+    found = token_logprobs(wrapped, batch, 0.8)
     expected = row_by_row(wrapped, rows, 0.8)
     assert_close(found.logp, expected.logp, rtol=1e-9, atol=1e-12)
     assert float((found.logp - bare.logp).abs().detach().max()) > 0.1
@@ -294,8 +294,8 @@ class Around(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Padded) -> Likelihood:
-        return token_likelihood(self.model, batch, 0.8, entropy_gradient=True)
+    def forward(self, batch: Padded) -> TokenLogprobs:
+        return token_logprobs(self.model, batch, 0.8, entropy_gradient=True)
 
 
 # A tied weight in two pieces is what FSDP2 itself cannot have: hence no (tied, head and model).
@@ -311,13 +311,13 @@ class Around(nn.Module):
 )
 def test_under_fsdp2(one_rank: None, name: str, cut: str, batch: Padded, without_logits: list[int]) -> None:
     model = build(PLAIN[name])
-    expected = token_likelihood(model, batch, 0.8, entropy_gradient=True)
+    expected = token_logprobs(model, batch, 0.8, entropy_gradient=True)
     wanted = gradients(expected, [model])
     outer = Around(model)
     pieces = [*model.model.layers] + [model.lm_head] * (cut == "head and model")
     for module in [*pieces, outer if cut == "around" else model]:
         fully_shard(module, reshard_after_forward=True)
-    found = outer(batch) if cut == "around" else token_likelihood(model, batch, 0.8, entropy_gradient=True)
+    found = outer(batch) if cut == "around" else token_logprobs(model, batch, 0.8, entropy_gradient=True)
     assert_close(found, expected, rtol=1e-12, atol=1e-12)
     assert_close(gradients(found, [model]), wanted, rtol=1e-12, atol=1e-12)
     assert without_logits == [24, 24]
@@ -337,7 +337,7 @@ def test_checkpointed_layers_give_the_same_gradient(name: str, batch: Padded) ->
         torch.manual_seed(4)
         kept: list[Tensor] = []
         with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t):
-            found = token_likelihood(model, batch, 0.8)
+            found = token_logprobs(model, batch, 0.8)
         return gradients(found, [model]), sum(t.numel() for t in kept)
 
     (usual, most), _ = gradient(), checkpoint_layers(model)

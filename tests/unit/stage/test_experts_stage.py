@@ -164,5 +164,5 @@ def test_no_verdict_is_asked_for_again_with_more_time(monkeypatch: pytest.Monkey
     monkeypatch.setattr(regrade, "patience", lambda params: 50.0)
     first = Fake(right, mute)
     items = [("a", "1", "exact"), ("b", "1", "exact")]
-    assert regrade.Patient(None, first).verify(items) == [right, right]  # type: ignore[arg-type]
+    assert regrade.RetryingVerifier(None, first).verify(items) == [right, right]  # type: ignore[arg-type]
     assert slow.asked == [[("b", "1", "exact")]], "only what had none"

@@ -15,7 +15,7 @@ from hpt_core.errors import CheckpointError
 from hpt_core.types import Prompt
 from pipelines.stage import progress
 from pipelines.stage.progress import ProgressBar
-from pipelines.stage.shards import Part, Row, Shards, origin
+from pipelines.stage.shards import Part, Row, Shards, run_inputs
 
 PROMPTS = [Prompt(f"p{i}", f"{i} =", "1", "exact", "made", "mit") for i in range(5)]
 
@@ -142,8 +142,8 @@ def test_what_decides_the_rows_decides_the_fingerprint(tmp_path: Path) -> None:
 
     def folder(seed: int = 1, weights: str = "w") -> str:
         used = {"seed": seed, "rollout": {"engine": "hf"}}
-        made_of = origin(used, weights, model, prompts, str(stage))
-        return Shards(tmp_path, made_of, tables.EVALUATION).folder.name
+        inputs = run_inputs(used, weights, model, prompts, str(stage))
+        return Shards(tmp_path, inputs, tables.EVALUATION).folder.name
 
     seen = {folder()}
     assert folder() in seen

@@ -11,7 +11,7 @@ from hpt_core.config import HintConfig, MixSchedule, OptimizerConfig, RolloutCon
 from hpt_core.rollout.group import Group
 from hpt_core.rollout.hint import chance_at, hinted
 from hpt_core.trainer.algorithm_options import mu, options_at, regularisers_of
-from hpt_core.trainer.sft_buffer import Buffer
+from hpt_core.trainer.sft_buffer import SFTBuffer
 from hpt_core.trainer.throughput import flops
 from hpt_core.upge import ALGORITHMS
 
@@ -51,7 +51,7 @@ def test_only_ppo_has_a_value_loss() -> None:
 
 
 def test_the_buffer_is_first_in_first_out_and_takes_a_prompt_once() -> None:
-    buffer = Buffer(3)
+    buffer = SFTBuffer(3)
     buffer.add(["a", "b", "a"])
     assert buffer.take() == []
     buffer.add(["b", "c", "d"])
@@ -71,8 +71,8 @@ def test_the_buffer_comes_back_from_the_records() -> None:
             (2, "e", 0.0, "t"),
         ]
     ]
-    assert list(Buffer.replay(2, rows[:3]).waiting) == ["a"]
-    assert list(Buffer.replay(2, rows).waiting) == ["e"], "a and d left after step 2"
+    assert list(SFTBuffer.replay(2, rows[:3]).waiting) == ["a"]
+    assert list(SFTBuffer.replay(2, rows).waiting) == ["e"], "a and d left after step 2"
 
 
 HINT = HintConfig(slices=4, high=0.95, low=0.05, steps=10)

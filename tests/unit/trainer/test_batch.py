@@ -9,33 +9,33 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hpt_core.policy.batching import Row, micro_batches, pad
+from hpt_core.policy.batching import TrainingRow, micro_batches, pad
 
 CPU = torch.device("cpu")
 PAD = 999
 
 
-def row(prompt: int, response: int, first: int = 1) -> Row:
+def row(prompt: int, response: int, first: int = 1) -> TrainingRow:
     """Tokens counted on from `first`, so that each says where it belongs."""
     tokens = list(range(first, first + prompt + response))
     logp = [-0.5 * token for token in tokens[prompt:]]
-    return Row("p", tokens[:prompt], tokens[prompt:], logp, 1.0, 0, None)
+    return TrainingRow("p", tokens[:prompt], tokens[prompt:], logp, 1.0, 0, None)
 
 
 @pytest.fixture
-def ragged() -> list[Row]:
+def ragged() -> list[TrainingRow]:
     lengths = [(3, 4), (1, 1), (6, 1), (2, 9), (5, 0)]
     return [row(prompt, response, 100 * i + 1) for i, (prompt, response) in enumerate(lengths)]
 
 
-def test_a_row_is_prompt_and_response_and_then_padding(ragged: list[Row]) -> None:
+def test_a_row_is_prompt_and_response_and_then_padding(ragged: list[TrainingRow]) -> None:
     batch = pad(ragged, PAD, CPU)
     assert batch.input_ids.shape == (5, 2 + 9), "the longest row, not the longest prompt and response"
     for given, tokens in zip(ragged, batch.input_ids.tolist(), strict=True):
         assert tokens == [*given.prompt, *given.response] + [PAD] * (11 - given.length)
 
 
-def test_mask_and_old_log_probabilities_start_at_the_response(ragged: list[Row]) -> None:
+def test_mask_and_old_log_probabilities_start_at_the_response(ragged: list[TrainingRow]) -> None:
     batch = pad(ragged, PAD, CPU)
     assert batch.mask.shape == batch.logp_old.shape == (5, 9)
     for given, mask, logp, start in zip(ragged, batch.mask, batch.logp_old, batch.start, strict=True):
@@ -46,11 +46,11 @@ def test_mask_and_old_log_probabilities_start_at_the_response(ragged: list[Row])
 
 
 def test_a_demonstration_has_no_old_log_probabilities() -> None:
-    demonstration = Row("p", [1, 2], [3, 4, 5], (), 1.0, 0, "human")
+    demonstration = TrainingRow("p", [1, 2], [3, 4, 5], (), 1.0, 0, "human")
     assert not pad([demonstration, row(2, 4)], PAD, CPU).logp_old[0].any()
 
 
-def test_tokens_are_those_of_the_responses_in_order(ragged: list[Row]) -> None:
+def test_tokens_are_those_of_the_responses_in_order(ragged: list[TrainingRow]) -> None:
     batch = pad(ragged, PAD, CPU)
     index, number, column = batch.tokens
     assert batch.input_ids[index, column].tolist() == [t for given in ragged for t in given.response]

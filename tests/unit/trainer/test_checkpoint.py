@@ -293,7 +293,7 @@ def test_the_fingerprint_covers_what_decides_the_run(
     monkeypatch.chdir(project)
     text = Path("params.yaml").read_text()
     policy = load_policy(Path("models/base"))
-    before = fingerprint(train.origin(load_params(), "program", policy, train.Paths()))
+    before = fingerprint(train.run_inputs(load_params(), "program", policy, train.Paths()))
     if change == "seed: 4":
         text = text.replace("seed: 3", "seed: 4")
     if change == "arm":
@@ -304,4 +304,4 @@ def test_the_fingerprint_covers_what_decides_the_run(
     if change == "weights":
         stepped(policy, build_optimizers(policy.model, OPTIMIZER))
     Path("params.yaml").write_text(text)
-    assert fingerprint(train.origin(load_params(), "program", policy, train.Paths())) != before
+    assert fingerprint(train.run_inputs(load_params(), "program", policy, train.Paths())) != before

@@ -27,7 +27,7 @@ from hpt_core.policy.model import LoadedPolicy, weights_hash
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.group import Group, Task
 from hpt_core.trainer.checkpoint import Checkpoints
-from hpt_core.trainer.context import Run
+from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.loop import train
 from hpt_core.types import Verdict
 from hpt_core.upge import ALGORITHMS
@@ -66,7 +66,9 @@ def tasks(make_group: Callable[..., Group]) -> list[Task]:
     ]
 
 
-def run_of(policy: LoadedPolicy, tasks: list[Task], name: str, steps: int = 4, **changes: Any) -> Run:
+def run_of(
+    policy: LoadedPolicy, tasks: list[Task], name: str, steps: int = 4, **changes: Any
+) -> TrainContext:
     policy = policy._replace(model=copy.deepcopy(policy.model))
     engine = HFEngine(policy)
     if lora := changes.get("lora"):
@@ -85,7 +87,7 @@ def run_of(policy: LoadedPolicy, tasks: list[Task], name: str, steps: int = 4, *
         **changes,
     }
     config = TrainConfig(**{**keys, "steps": steps})
-    return Run(policy, engine, Fickle(["never"]), tasks, tasks[:1], config, ROLLOUT, seed=3)
+    return TrainContext(policy, engine, Fickle(["never"]), tasks, tasks[:1], config, ROLLOUT, seed=3)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -15,7 +15,7 @@ from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.group import Group, Task
 from hpt_core.trainer.algorithm_options import route
 from hpt_core.trainer.checkpoint import Checkpoints
-from hpt_core.trainer.context import Run
+from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.loop import train
 from hpt_core.trainer.sampling import tasks_of_step
 from hpt_core.types import Verdict
@@ -70,7 +70,7 @@ class Sink:
         self.steps[step] = metrics
 
 
-def job(policy: LoadedPolicy, tasks: list[Task], verifier: Fickle, steps: int = 2) -> Run:
+def job(policy: LoadedPolicy, tasks: list[Task], verifier: Fickle, steps: int = 2) -> TrainContext:
     rollout = RolloutConfig(group_size=4, max_prompt_tokens=40, max_new_tokens=6)
     config = TrainConfig(
         steps=steps,
@@ -80,7 +80,7 @@ def job(policy: LoadedPolicy, tasks: list[Task], verifier: Fickle, steps: int = 
         optimizer=OptimizerConfig(lr=1e-3),
         dev_every=2,
     )
-    return Run(policy, HFEngine(policy), verifier, tasks, tasks[:2], config, rollout, seed=3)
+    return TrainContext(policy, HFEngine(policy), verifier, tasks, tasks[:2], config, rollout, seed=3)
 
 
 def test_records_and_metrics_agree(policy: LoadedPolicy, tasks: list[Task], tmp_path: Path) -> None:

@@ -16,18 +16,18 @@ from torch.testing import assert_close
 from hpt_core.config import OptimizerConfig, RolloutConfig, Sampling, TrainConfig
 from hpt_core.errors import TrainingError
 from hpt_core.policy.model import LoadedPolicy
-from hpt_core.policy.module import Learner
+from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.optimizers import build_optimizers
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.group import Group, Task, sample, score
 from hpt_core.trainer.algorithm_options import options_at
 from hpt_core.trainer.batch import rows_of
 from hpt_core.trainer.checkpoint import Checkpoints
-from hpt_core.trainer.context import Run
+from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.loop import train
-from hpt_core.trainer.old_logprobs import recall
+from hpt_core.trainer.old_logprobs import with_old_logprobs
 from hpt_core.trainer.ranks import ALONE
-from hpt_core.trainer.sampler_mismatch import SAMPLE, Versions, compare
+from hpt_core.trainer.sampler_mismatch import SAMPLE, WeightVersions, sampler_mismatch
 from hpt_core.trainer.step import update
 from hpt_core.types import Verdict
 
@@ -64,7 +64,7 @@ class Lagging:
             old, self.engine.policy = self.waiting.pop(0)
             self.engine.model.load_state_dict(old.weights, strict=False)
 
-    def rest(self) -> None: ...
+    def sleep(self) -> None: ...
 
     def generate(self, *asked: Any) -> Any:
         return self.engine.generate(*asked)
@@ -83,9 +83,11 @@ def tasks(make_group: MakeGroup) -> list[Task]:
     return [make_group(f"{i} + {i}", [0]).task for i in range(10)]
 
 
-def run_with(policy: LoadedPolicy, tasks: list[Task], lag: int, **keys: Any) -> Run:
+def run_with(policy: LoadedPolicy, tasks: list[Task], lag: int, **keys: Any) -> TrainContext:
     engine = HFEngine(policy, dtype=torch.float64)  # a copy, with weights of its own
-    return Run(policy, Lagging(engine, lag), ByLength(), tasks, tasks[:2], config(**keys), ROLLOUT, seed=3)
+    return TrainContext(
+        policy, Lagging(engine, lag), ByLength(), tasks, tasks[:2], config(**keys), ROLLOUT, seed=3
+    )
 
 
 @pytest.mark.parametrize("lag", [1, 2])
@@ -114,7 +116,7 @@ def test_as_old_as_params_allow_is_counted(
 
 
 def test_weights_that_the_policy_never_had_are_refused(make_group: MakeGroup) -> None:
-    versions = Versions(limit=5)
+    versions = WeightVersions(limit=5)
     versions.add("mine")
     with pytest.raises(TrainingError, match="weights made, and this step's are mine"):
         versions.age([make_group("a", [0, 1])])
@@ -130,12 +132,12 @@ def sampled(policy: LoadedPolicy, tasks: list[Task]) -> list[Group]:
 def test_the_difference_is_that_of_the_log_probabilities(policy: LoadedPolicy, tasks: list[Task]) -> None:
     rows = rows_of(sampled(policy, tasks))
     shifted = [replace(row, logp_sampled=[p - 0.25 for p in row.logp_sampled]) for row in rows]
-    learner = Learner(policy.model)
-    same, off = (compare(learner, given, config(), 0.8) for given in (rows, shifted))
+    policy_module = PolicyModule(policy.model)
+    same, off = (sampler_mismatch(policy_module, given, config(), 0.8) for given in (rows, shifted))
     assert same["sampler/difference_max"] < 1e-5 and abs(same["sampler/kl"]) < 1e-9
     assert off["sampler/difference"] == pytest.approx(0.25, abs=1e-5)
     assert off["sampler/kl"] == pytest.approx(torch.e**0.25 - 1 - 0.25, abs=1e-5), "k3 of a ratio of e^0.25"
-    tempered = compare(learner, rows, config(), 1.0)
+    tempered = sampler_mismatch(policy_module, rows, config(), 1.0)
     assert tempered["sampler/difference"] > 1e-2, "another temperature is another distribution"
 
 
@@ -147,10 +149,13 @@ def test_a_few_rollouts_are_compared_and_no_demonstration(
     far = [
         row if i * first < SAMPLE // 2 else replace(row, logp_sampled=[9.0] * 8) for i, row in enumerate(rows)
     ]
-    assert compare(Learner(policy.model), far, config(), 0.8)["sampler/difference_max"] > 1
+    assert sampler_mismatch(PolicyModule(policy.model), far, config(), 0.8)["sampler/difference_max"] > 1
     last = [*rows[:-1], replace(rows[-1], logp_sampled=[9.0] * len(rows[-1].response))]
-    assert compare(Learner(policy.model), last, config(), 0.8)["sampler/difference_max"] < 1e-5
-    assert compare(Learner(policy.model), rows_of([make_group("a", [], "human")]), config(), 0.8) == {}
+    assert sampler_mismatch(PolicyModule(policy.model), last, config(), 0.8)["sampler/difference_max"] < 1e-5
+    assert (
+        sampler_mismatch(PolicyModule(policy.model), rows_of([make_group("a", [], "human")]), config(), 0.8)
+        == {}
+    )
 
 
 @pytest.mark.parametrize("updates", [1, 2])
@@ -164,7 +169,7 @@ def test_a_cap_keeps_the_trainer_s_own_word_beside_the_sampler_s(
         for row in rows_of(sampled(policy, tasks))
     ]
     capped = config(importance_cap=2.0, updates_per_step=updates)
-    found = recall(Learner(policy.model), rows, capped, 0.8, ALONE)
+    found = with_old_logprobs(PolicyModule(policy.model), rows, capped, 0.8, ALONE)
     for row, given in zip(found, rows, strict=True):
         assert row.logp_sampled == given.logp_sampled
         if updates == 1:
@@ -172,7 +177,10 @@ def test_a_cap_keeps_the_trainer_s_own_word_beside_the_sampler_s(
         else:
             own = torch.tensor(given.logp_sampled) + 0.1
             assert_close(torch.tensor(row.logp_old), own, rtol=0, atol=1e-5)
-    assert recall(Learner(policy.model), rows, config(updates_per_step=updates), 0.8, ALONE) == rows
+    assert (
+        with_old_logprobs(PolicyModule(policy.model), rows, config(updates_per_step=updates), 0.8, ALONE)
+        == rows
+    )
 
 
 @pytest.mark.parametrize("cap", [10.0, 1.05])
@@ -188,11 +196,11 @@ def test_a_cap_weighs_each_token_by_the_trainer_over_the_sampler(
         (off, config(importance_cap=cap)),
         (rows, config(importance_cap=cap)),
     ):
-        learner = Learner(copy.deepcopy(policy.model))
+        policy_module = PolicyModule(copy.deepcopy(policy.model))
         options = {**options_at(settings, ROLLOUT, 1), "length": 8}
-        recalled = recall(learner, given, settings, 0.8, ALONE)
-        optimizers = build_optimizers(learner.model, settings.optimizer)
-        totals = update(learner, optimizers, recalled, settings, options, temperature=0.8)
+        recalled = with_old_logprobs(policy_module, given, settings, 0.8, ALONE)
+        optimizers = build_optimizers(policy_module.model, settings.optimizer)
+        totals = update(policy_module, optimizers, recalled, settings, options, temperature=0.8)
         norms.append(totals["grad_norm"])
     plain, shifted, same = norms
     assert shifted / plain == pytest.approx(min(torch.e**0.1, cap), rel=1e-4)
@@ -204,7 +212,7 @@ def test_dropout_is_no_difference_between_trainer_and_sampler(
 ) -> None:
     rows = rows_of(sampled(policy, tasks))
     policy.model.config.attention_dropout = 0.3
-    found = recall(Learner(policy.model), rows, config(importance_cap=2.0), 0.8, ALONE)
+    found = with_old_logprobs(PolicyModule(policy.model), rows, config(importance_cap=2.0), 0.8, ALONE)
     for row, given in zip(found, rows, strict=True):
         assert_close(torch.tensor(row.logp_old), torch.tensor(given.logp_sampled), rtol=0, atol=1e-5)
 

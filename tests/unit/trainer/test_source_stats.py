@@ -12,11 +12,11 @@ import torch
 
 from hpt_core.config import GateConfig, OptimizerConfig, RolloutConfig, TrainConfig
 from hpt_core.policy.model import LoadedPolicy
-from hpt_core.policy.module import Learner
+from hpt_core.policy.module import PolicyModule
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.group import Group, Task
 from hpt_core.trainer.checkpoint import Checkpoints
-from hpt_core.trainer.context import Run
+from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.loop import train
 from hpt_core.trainer.source_stats import SAMPLE, nll_by_source, summarise
 from hpt_core.types import Verdict
@@ -56,7 +56,7 @@ class Sink:
 
 def test_training_tells_the_sources_apart(policy: LoadedPolicy, tasks: list[Task], tmp_path: Path) -> None:
     sink, kept = Sink(), Checkpoints(tmp_path / "c", "f")
-    run = Run(policy, HFEngine(policy), Wrong(), tasks, tasks[:2], CONFIG, ROLLOUT, seed=3)
+    run = TrainContext(policy, HFEngine(policy), Wrong(), tasks, tasks[:2], CONFIG, ROLLOUT, seed=3)
     train(run, kept, sink)
     gate, metrics = list(kept.rows("gate", 6)), kept.metrics(6)
     for step, told in enumerate(sink.steps, 1):
@@ -126,7 +126,7 @@ def test_methods_without_rollouts_have_no_pass_rates() -> None:
 
 
 def test_nll_is_that_of_the_demonstrations(policy: LoadedPolicy, tasks: list[Task]) -> None:
-    found = nll_by_source(Learner(policy.model), tasks, CONFIG, seed=1)
+    found = nll_by_source(PolicyModule(policy.model), tasks, CONFIG, seed=1)
     for source in ("crowd", "big"):
         total, count = 0.0, 0
         for task in tasks:
@@ -138,13 +138,13 @@ def test_nll_is_that_of_the_demonstrations(policy: LoadedPolicy, tasks: list[Tas
             logp = logits.log_softmax(-1).gather(1, ids[0, len(task.tokens) :, None])
             total, count = total - float(logp.sum()), count + len(task.demonstration)
         assert found[source] == pytest.approx(total / count, rel=1e-5)
-    assert nll_by_source(Learner(policy.model), tasks[::-1], CONFIG, seed=1) == pytest.approx(found)
+    assert nll_by_source(PolicyModule(policy.model), tasks[::-1], CONFIG, seed=1) == pytest.approx(found)
 
 
 def test_of_many_demonstrations_a_seeded_few_are_taken(
     policy: LoadedPolicy, make_group: Callable[..., Group]
 ) -> None:
     many = [make_group(f"{i} - {i}", [0], "human").task for i in range(3 * SAMPLE)]
-    one, two = (nll_by_source(Learner(policy.model), many, CONFIG, seed=seed) for seed in (1, 2))
+    one, two = (nll_by_source(PolicyModule(policy.model), many, CONFIG, seed=seed) for seed in (1, 2))
     assert one != two
-    assert one == nll_by_source(Learner(policy.model), many, CONFIG, seed=1)
+    assert one == nll_by_source(PolicyModule(policy.model), many, CONFIG, seed=1)

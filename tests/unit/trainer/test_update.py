@@ -12,10 +12,10 @@ from torch.testing import assert_close
 
 from hpt_core.config import KLConfig, OptimizerConfig, TrainConfig
 from hpt_core.errors import TrainingError
-from hpt_core.policy.batching import Row, micro_batches, pad
-from hpt_core.policy.logprobs import token_likelihood
+from hpt_core.policy.batching import TrainingRow, micro_batches, pad
+from hpt_core.policy.logprobs import token_logprobs
 from hpt_core.policy.model import LoadedPolicy, weights_hash
-from hpt_core.policy.module import Learner
+from hpt_core.policy.module import PolicyModule
 from hpt_core.rollout.group import Group
 from hpt_core.trainer.batch import rows_of
 from hpt_core.trainer.metrics import Totals
@@ -57,15 +57,15 @@ def step(
     policy: LoadedPolicy, groups: list[Group], *, reference: Reference | None = None, **changes: Any
 ) -> tuple[Totals, list[dict[str, Tensor]]]:
     recorder = Recorder(policy.model)
-    learner, settings = Learner(policy.model), config(**changes)
+    policy_module, settings = PolicyModule(policy.model), config(**changes)
     totals = update(
-        learner,
+        policy_module,
         [recorder],
         rows_of(groups),
         settings,
         OPTIONS,
         temperature=0.9,
-        reference=reference or Reference(learner, ALONE),
+        reference=reference or Reference(policy_module, ALONE),
     )
     return totals, recorder.seen
 
@@ -99,7 +99,7 @@ def test_likelihood_is_that_of_each_row_alone(
     policy = request.getfixturevalue(architecture)
     policy.model.double()
     rows, temperature = rows_of(groups), 0.8
-    logp, entropy, _ = token_likelihood(policy.model, pad(rows, 0, torch.device("cpu")), temperature)
+    logp, entropy, _ = token_logprobs(policy.model, pad(rows, 0, torch.device("cpu")), temperature)
     for row, got, spread in zip(rows, logp, entropy, strict=True):
         logits = policy.model(torch.tensor([[*row.prompt, *row.response]]), use_cache=False).logits[0]
         logprobs = (logits[len(row.prompt) - 1 : -1] / temperature).log_softmax(-1)
@@ -158,7 +158,7 @@ def test_a_step_raises_the_objective_of_rollouts(
 
     def objective() -> float:
         with torch.no_grad():
-            logp = token_likelihood(policy.model, batch, 0.9).logp
+            logp = token_logprobs(policy.model, batch, 0.9).logp
         return float((((logp - batch.logp_old).exp() * batch.mask).sum(1) * advantage).sum())
 
     before = objective()
@@ -172,7 +172,7 @@ def test_the_entropy_bonus_raises_entropy(policy: LoadedPolicy, make_group: Call
 
     def entropy() -> float:
         with torch.no_grad():
-            return float(token_likelihood(policy.model, batch, 0.9)[1][batch.mask].mean())
+            return float(token_logprobs(policy.model, batch, 0.9)[1][batch.mask].mean())
 
     before = entropy()
     totals, _ = step(policy, [group], clip_norm=0.01, entropy_coefficient=1000.0)
@@ -184,7 +184,7 @@ def test_a_kl_leads_back_to_the_starting_policy(
     policy: LoadedPolicy, make_group: Callable[..., Group]
 ) -> None:
     group = make_group("6", [1, 1, 1])  # nothing to learn but the KL
-    start = Reference(Learner(policy.model), ALONE)
+    start = Reference(PolicyModule(policy.model), ALONE)
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
@@ -202,9 +202,9 @@ def test_a_step_makes_a_demonstration_likelier(
 ) -> None:
     group = make_group("4", [0, 0, 0], "teacher")
     batch = pad([row for row in rows_of([group]) if row.kind], 0, torch.device("cpu"))
-    before = float(token_likelihood(policy.model, batch, 0.9)[0].sum().detach())
+    before = float(token_logprobs(policy.model, batch, 0.9)[0].sum().detach())
     step(policy, [group], clip_norm=0.05)
-    assert float(token_likelihood(policy.model, batch, 0.9)[0].sum().detach()) > before
+    assert float(token_logprobs(policy.model, batch, 0.9)[0].sum().detach()) > before
 
 
 def test_equal_rewards_cost_no_forward_pass(
@@ -264,11 +264,11 @@ def test_clipping_bounds_the_gradient(policy: LoadedPolicy, groups: list[Group])
 def test_sums_by_kind(policy: LoadedPolicy, groups: list[Group]) -> None:
     rows = [row for row in rows_of(groups) if row.prompt_id == "4" and row.kind]
     with torch.no_grad():
-        logp, _, _ = token_likelihood(policy.model, pad(rows, 0, torch.device("cpu")), 0.9)
+        logp, _, _ = token_logprobs(policy.model, pad(rows, 0, torch.device("cpu")), 0.9)
     totals, _ = step(policy, groups)
     assert totals.mean("nll/teacher", "tokens/teacher") == pytest.approx(-float(logp.mean()), rel=1e-5)
     assert totals.mean("nll/human", "tokens/human") is None, "both humans' prompts went to their rollouts"
 
 
 def test_a_row_knows_its_length() -> None:
-    assert Row("p", [1, 2], [3, 4, 5], [], 1.0, 0, "human").length == 5
+    assert TrainingRow("p", [1, 2], [3, 4, 5], [], 1.0, 0, "human").length == 5

@@ -204,9 +204,9 @@ def test_neither_the_package_nor_grading_imports_torch() -> None:
 def test_a_pool_whose_nursery_is_killed_starts_another() -> None:
     with VerifierPool(1, 5.0) as pool:
         assert pool.verify([ALGEBRA])[0].correct
-        (nursery,) = children() - {os.getpid()}
-        grader = int(Path(f"/proc/{nursery}/task/{nursery}/children").read_text())
-        for pid in (nursery, grader):
+        (fork_server,) = children() - {os.getpid()}
+        grader = int(Path(f"/proc/{fork_server}/task/{fork_server}/children").read_text())
+        for pid in (fork_server, grader):
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.2)
         assert [v.correct for v in pool.verify([ALGEBRA, WRONG_ALGEBRA])] == [True, False]

@@ -14,7 +14,7 @@ from curated_files import curated
 
 from hpt_core.config import CurateConfig, DecontaminationConfig, PromptSource
 from hpt_core.data.curation.decontamination import Index, Known, Match
-from hpt_core.data.curation.text_normalize import wording
+from hpt_core.data.curation.text_normalize import normalized_text
 
 Source = Callable[..., PromptSource]
 DATA = Path(__file__).resolve().parents[5] / "shared" / "data"
@@ -33,7 +33,7 @@ def index(*problems: str, **config: object) -> Index:
 
 
 def match(among: Index, problem: str) -> Match | None:
-    (found,) = among.match([problem], [wording(problem)])
+    (found,) = among.match([problem], [normalized_text(problem)])
     return found
 
 
@@ -163,7 +163,7 @@ def test_local_benchmarks_are_found_with_instructions() -> None:
     among = index(*problems)
     for before, after in (("", "\nPlease reason step by step."), ("Solve this.\n", ""), ("Q: ", "\nA:")):
         asked = [f"{before}{problem}{after}" for problem in problems]
-        found = among.match(asked, [wording(problem) for problem in asked])
+        found = among.match(asked, [normalized_text(problem) for problem in asked])
         missed = [problem for problem, m in zip(problems, found, strict=True) if m is None]
         assert missed == [r"Simplify $\sqrt{242}$.", r"Evaluate $\log_264$."]
 
@@ -271,7 +271,7 @@ def test_gsm8k_problems_are_found_as_planted(gsm8k: dict[str, list[str]], plant:
     draw = random.Random(plant)
     test = [problem for problem in gsm8k["test"] if re.search(r"\d", problem)]
     planted = [change(problem, draw) for problem in test]
-    found = index(*test).match(planted, [wording(problem) for problem in planted])
+    found = index(*test).match(planted, [normalized_text(problem) for problem in planted])
     right = sum(m is not None and m.problem == at for at, m in enumerate(found))
     print(f"{plant}: {right} of {len(test)}")
     assert right >= recall * len(test)
@@ -280,7 +280,7 @@ def test_gsm8k_problems_are_found_as_planted(gsm8k: dict[str, list[str]], plant:
 def test_gsm8k_training_problems_are_kept(gsm8k: dict[str, list[str]]) -> None:
     """But for those that are a test problem with other numbers and names: the rate of false finds is 0."""
     train, test = gsm8k["train"], gsm8k["test"]
-    found = index(*test).match(train, [wording(problem) for problem in train])
+    found = index(*test).match(train, [normalized_text(problem) for problem in train])
     pairs = {train[at]: test[m.problem] for at, m in enumerate(found) if m is not None}
     assert len(train) == 7473 and len(pairs) == len(VARIANTS)
     for ours, theirs in VARIANTS.items():

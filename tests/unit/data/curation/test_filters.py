@@ -9,7 +9,7 @@ from curated_files import curated
 
 from hpt_core.config import CurateConfig, PromptSource
 from hpt_core.data.curation.filters import reference
-from hpt_core.data.reading.records import Row
+from hpt_core.data.reading.records import SourceRow
 from hpt_core.data.scripts import script_of
 
 Source = Callable[..., PromptSource]
@@ -87,6 +87,6 @@ def test_script_of(letter: str, script: str) -> None:
 )
 def test_an_answer_is_one_that_the_verifier_can_judge_by(answer: str, kind: str, part: str | None) -> None:
     source = PromptSource(name="t", file="t.jsonl", answer_kind=kind)
-    row = Row("t", "t.jsonl", 1, {"problem": "?", "answer": answer}, {})
+    row = SourceRow("t", "t.jsonl", 1, {"problem": "?", "answer": answer}, {})
     _, trouble = reference(row, source, kind)
     assert trouble is None if part is None else trouble is not None and part in trouble

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from hpt_core.data.curation.text_normalize import answer_key, figures, telling, twin_key, wording
+from hpt_core.data.curation.text_normalize import (
+    answer_key,
+    distinctive_words,
+    figures,
+    normalized_text,
+    twin_key,
+)
 from hpt_core.data.problems import same_answer
 
 
@@ -20,12 +26,12 @@ from hpt_core.data.problems import same_answer
     ],
 )
 def test_wording(problem: str, words: str) -> None:
-    assert wording(problem) == words
+    assert normalized_text(problem) == words
 
 
 def test_a_changed_number_is_the_same_wording_and_another_figure() -> None:
     one, two = "Ann has 3 hens and 14 eggs.", "Ann has twenty hens and 9 eggs."
-    assert wording(one) == wording(two)
+    assert normalized_text(one) == normalized_text(two)
     assert figures(one) != figures(two)
 
 
@@ -58,4 +64,4 @@ def test_answer_keys_agree_with_same_answer() -> None:
 
 
 def test_variables_and_numbers_tell_nothing() -> None:
-    assert telling({"find", "x", "and", "y", "in", "#", "where", "求"}) == 5
+    assert distinctive_words({"find", "x", "and", "y", "in", "#", "where", "求"}) == 5

@@ -11,7 +11,7 @@ from curated_files import Curated
 from curated_files import curated as curate
 
 from hpt_core.config import ExpertSource, PromptSource
-from hpt_core.data.demonstrations.eligibility import Admission
+from hpt_core.data.demonstrations.eligibility import Eligibility
 from hpt_core.data.demonstrations.ingest import ingest
 from hpt_core.data.demonstrations.report import Ingested
 from hpt_core.verifier import VerifierPool
@@ -53,7 +53,7 @@ def take(curated: Curated, **fields: object) -> Ingested:
     )
     prompts = curated.train + curated.dev
     with VerifierPool(workers=1, timeout_s=10.0) as verifier:
-        return ingest(source, prompts, verifier, Admission(lambda text: len(text.split()), ["mit"], 2000))
+        return ingest(source, prompts, verifier, Eligibility(lambda text: len(text.split()), ["mit"], 2000))
 
 
 def test_answers_are_the_numbers_that_the_solutions_end_in(curated: Curated) -> None:

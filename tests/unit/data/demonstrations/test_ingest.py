@@ -14,7 +14,7 @@ import pytest
 
 from hpt_core import tables
 from hpt_core.config import ExpertSource, Sampling
-from hpt_core.data.demonstrations.eligibility import Admission
+from hpt_core.data.demonstrations.eligibility import Eligibility
 from hpt_core.data.demonstrations.ingest import check, gsm8k_rewrite, ingest
 from hpt_core.data.demonstrations.report import Ingested
 from hpt_core.data.demonstrations.teacher import Teacher, as_rows, from_rows, from_samples
@@ -34,8 +34,8 @@ def words(text: str) -> int:
     return len(text.split()) + 1
 
 
-def admission(**more: Any) -> Admission:
-    return Admission(**{"count_tokens": words, "licenses": ["mit"], "max_tokens": 20} | more)
+def admission(**more: Any) -> Eligibility:
+    return Eligibility(**{"count_tokens": words, "licenses": ["mit"], "max_tokens": 20} | more)
 
 
 def take(source: ExpertSource, verifier: Any, **more: Any) -> Ingested:
@@ -155,7 +155,7 @@ def test_program_sources_write_for_every_prompt_and_count_those_without_a_writer
     source = ExpertSource(
         name="code", kind="program", author="hpt_core.data.demonstrations.program_solutions", license="mit"
     )
-    result = ingest(source, prompts, last_box, Admission(len, ["mit"], 100))
+    result = ingest(source, prompts, last_box, Eligibility(len, ["mit"], 100))
     assert [t.response.splitlines()[0] for t in result.trajectories] == ["2 + 3 = 5", "s t o p"]
     assert {t.kind for t in result.trajectories} == {"program"}
     assert [(r.reason, r.line) for r in result.rejects] == [("no_writer", 3)]
@@ -217,7 +217,7 @@ def test_a_teacher_gives_its_shortest_correct_sample() -> None:
         [sampled("so " * 30)],
     ]
     verdicts = [[RIGHT, WRONG, RIGHT, RIGHT, RIGHT], [WRONG, BROKEN], [RIGHT]]
-    result = from_samples(given(PROMPTS, completions, verdicts), 3, TEACHER, Admission(words, ["mit"], 20))
+    result = from_samples(given(PROMPTS, completions, verdicts), 3, TEACHER, Eligibility(words, ["mit"], 20))
     (best,) = result.trajectories
     assert (best.response, best.prompt_id, best.n_tokens) == ("a 72", PROMPTS[0].prompt_id, 3)
     assert (best.kind, best.source, best.author, best.verified) == ("teacher", "big", "org/model@abc", True)
@@ -250,14 +250,14 @@ def test_all_that_a_teacher_got_right_can_be_kept_for_arms_to_choose_from() -> N
 
 def test_a_teacher_under_another_license_is_kept_out() -> None:
     asked = given(PROMPTS[:1], [[sampled("72")]], [[RIGHT]])
-    result = from_samples(asked, 1, TEACHER, Admission(words, ["apache-2.0"], 20))
+    result = from_samples(asked, 1, TEACHER, Eligibility(words, ["apache-2.0"], 20))
     assert result.report["dropped"] == {"license": 1}
 
 
 def test_no_response_is_no_wrong_response() -> None:
     refused = replace(sampled(""), billed=0, error="HTTP 400: too long")
     asked = given(PROMPTS[:1], [[refused, sampled("a 72")]], [[Verdict(False, None, refused.error), RIGHT]])
-    result = from_samples(asked, 1, TEACHER, Admission(words, ["mit"], 20))
+    result = from_samples(asked, 1, TEACHER, Eligibility(words, ["mit"], 20))
     assert [(r.reason, r.detail) for r in result.rejects] == [("no_response", "HTTP 400: too long")]
     assert [t.response for t in result.trajectories] == ["a 72"] and result.report["in"] == 2
 
@@ -392,4 +392,4 @@ def test_the_weight_of_a_source_is_that_of_its_trajectories(
 def test_a_missing_verdict_is_an_error_not_a_drop() -> None:
     with pytest.raises(ValueError, match="shorter"):
         asked = given(PROMPTS[:1], [[sampled("72"), sampled("72")]], [[RIGHT]])
-        from_samples(asked, 1, TEACHER, Admission(words, ["mit"], 20))
+        from_samples(asked, 1, TEACHER, Eligibility(words, ["mit"], 20))

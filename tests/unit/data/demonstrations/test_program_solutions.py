@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from hpt_core.config import PromptSource
-from hpt_core.data.demonstrations.program_solutions import worked_solution
+from hpt_core.data.demonstrations.program_solutions import program_solution
 from hpt_core.data.problems import prompt_id
-from hpt_core.data.reading.records import Row
+from hpt_core.data.reading.records import SourceRow
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.types import Prompt
 from hpt_core.verifier import VerifierPool
@@ -22,21 +22,21 @@ def make(problem: str, task: str, answer: str = "") -> Prompt:
 
 def task(name: str, size: int, **options: Any) -> list[Prompt]:
     source = PromptSource(name="s", reasoning_gym=name, size=size, seed=11, options=options)
-    rows = [row for row in read_rows(source) if isinstance(row, Row)]
+    rows = [row for row in read_rows(source) if isinstance(row, SourceRow)]
     assert len(rows) == size
     return [make(row.values["problem"], name, row.values["answer"]) for row in rows]
 
 
 def test_one_line_for_each_operation() -> None:
     prompt = make("State the final answer to the following arithmetic problem: 23 + 5 - 7 =", "chain_sum")
-    assert worked_solution(prompt) == "23 + 5 = 28\n28 - 7 = 21\n\\boxed{21}"
+    assert program_solution(prompt) == "23 + 5 = 28\n28 - 7 = 21\n\\boxed{21}"
     negative = make("State the final answer to the following arithmetic problem: -3 - -5 + -9 =", "chain_sum")
-    assert worked_solution(negative) == "-3 - -5 = 2\n2 + -9 = -7\n\\boxed{-7}"
+    assert program_solution(negative) == "-3 - -5 = 2\n2 + -9 = -7\n\\boxed{-7}"
 
 
 def test_letters_apart_then_reversed() -> None:
     prompt = make("Spell this word backward (example: sun -> nus): stop", "spell_backward")
-    assert worked_solution(prompt) == "s t o p\np o t s\n\\boxed{pots}"
+    assert program_solution(prompt) == "s t o p\np o t s\n\\boxed{pots}"
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_letters_apart_then_reversed() -> None:
     [("1 + 1 =", "gcd"), ("How much is one and one?", "chain_sum"), ("stop", "spell_backward")],
 )
 def test_what_no_writer_can_read_has_no_solution(problem: str, name: str) -> None:
-    assert worked_solution(make(problem, name)) is None
+    assert program_solution(make(problem, name)) is None
 
 
 TASKS = [
@@ -57,7 +57,7 @@ TASKS = [
 @pytest.mark.parametrize(("name", "options"), TASKS)
 def test_the_verifier_accepts_hundreds_and_each_step_is_true(name: str, options: dict[str, Any]) -> None:
     prompts = task(name, 300, **options)
-    solutions = [worked_solution(prompt) for prompt in prompts]
+    solutions = [program_solution(prompt) for prompt in prompts]
     items = [(s, p.answer, p.answer_kind) for s, p in zip(solutions, prompts, strict=True) if s is not None]
     assert len(items) == 300
     with VerifierPool(workers=1, timeout_s=10.0) as verifier:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from hpt_core.config import BENCHMARKS, EvaluateConfig, PromptSource
 from hpt_core.data.reading.benchmarks import PUBLISHED
-from hpt_core.data.reading.records import Reject, Row
+from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.verifier import check_kind, gold_problem
 from hpt_core.verifier.grading import grade
@@ -127,7 +127,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
 def prompts(source: PromptSource) -> list[Asked]:
     """Its rows, all of which can be read and graded against."""
     rows = list(read_rows(source))
-    assert all(isinstance(row, Row) for row in rows), rows
+    assert all(isinstance(row, SourceRow) for row in rows), rows
     assert source.answer_kind is not None
     asked = [Asked(**row.values, answer_kind=source.answer_kind, license=source.license) for row in rows]
     if source.reasoning_gym is None:
@@ -254,7 +254,7 @@ def test_arc_has_letters_whatever_its_labels(tmp_path: Path) -> None:
     }
     odd = {**numbered, "question": "And a fish?", "answerKey": "B"}
     one, two = read_rows(copy_of("arc_challenge", tmp_path / "rows.jsonl", [numbered, odd]))
-    assert isinstance(one, Row) and one.values == {
+    assert isinstance(one, SourceRow) and one.values == {
         "problem": "What is a mammal?\n\n(A) a shark\n(B) a whale\n(C) a frog\n\n"
         "Answer with the letter of the right choice.",
         "answer": "B",
@@ -266,7 +266,7 @@ def test_olympiadbench_wants_every_answer_and_gives_the_context(tmp_path: Path) 
     row = ROWS["olympiadbench"] | {"context": "Let $n>1$.", "final_answer": ["$69$", "$84$"]}
     bad = ROWS["olympiadbench"] | {"final_answer": None}
     one, two = read_rows(copy_of("olympiadbench", tmp_path / "rows.jsonl", [row, bad]))
-    assert isinstance(one, Row)
+    assert isinstance(one, SourceRow)
     assert one.values == {"problem": "Let $n>1$.\n\nDetermine all values of $q$.", "answer": "$69$, $84$"}
     assert grade("\\boxed{69, 84}", one.values["answer"], "math").correct
     assert not grade("\\boxed{69}", one.values["answer"], "math").correct

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpt_core.config import ExpertSource
-from hpt_core.data.demonstrations.eligibility import Admission
+from hpt_core.data.demonstrations.eligibility import Eligibility
 from hpt_core.data.demonstrations.ingest import ingest
 from hpt_core.data.problems import prompt_id
-from hpt_core.data.reading.records import Reject, Row
+from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.types import Prompt
 
@@ -73,7 +73,7 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 )
 def test_one_response_a_row(file: Path, row: dict[str, Any], columns: dict[str, str]) -> None:
     [read] = read_rows(source(saved(file, row), **columns))
-    assert isinstance(read, Row)
+    assert isinstance(read, SourceRow)
     assert (read.values, read.sample) == ({"problem": PROBLEM, "response": "It is 42."}, None)
 
 
@@ -93,7 +93,7 @@ OPENR1: dict[str, Any] = {
 def test_openr1_math_220k_has_a_candidate_for_each_generation(file: Path, last_box: Any) -> None:
     columns = {"response": "generations", "score": "correctness_math_verify", "keep": "is_reasoning_complete"}
     path = saved(file, OPENR1, OPENR1 | {"generations": [], "correctness_math_verify": []})
-    result = ingest(source(path, **columns), [PROMPT], last_box, Admission(len, ["mit"], 99))
+    result = ingest(source(path, **columns), [PROMPT], last_box, Eligibility(len, ["mit"], 99))
     assert [t.response[0] for t in result.trajectories] == ["a", "d"]
     told = [(r.line, r.reason) for r in result.rejects]
     assert told == [(1, "rejected_by_verifier"), (1, "marked_wrong_by_source"), (2, "uneven_lists")]
@@ -111,11 +111,11 @@ def test_marks_that_a_source_did_not_give_are_none(file: Path, last_box: Any) ->
     path = saved(file, OPENR1, OPENR1 | {"correctness_llama": None})
     judged = source(path, response="generations", score="correctness_llama")
     rows = list(read_rows(judged))
-    assert [row.values.get("score") for row in rows if isinstance(row, Row)] == [
+    assert [row.values.get("score") for row in rows if isinstance(row, SourceRow)] == [
         *(None, None, True, None),
         *[None] * 4,
     ]
-    result = ingest(judged, [PROMPT], last_box, Admission(len, ["mit"], 99))
+    result = ingest(judged, [PROMPT], last_box, Eligibility(len, ["mit"], 99))
     assert result.report["marked"] == {"right": 1, "wrong": 0}
     repeated = next(r for r in result.rejects if r.reason == "duplicate")
     assert repeated.detail.endswith(f"{path}:1, sample 0")
@@ -125,7 +125,7 @@ def test_several_chats_a_row_and_one_mark_for_all(file: Path) -> None:
     chats = [[USER, says("It is 42.")], [SYSTEM, USER, says("42!")]]
     columns = {"problem": "chats", "response": "chats", "keep": "ok"}
     one, two = read_rows(source(saved(file, {"chats": chats, "ok": True}), **columns))
-    assert isinstance(one, Row) and isinstance(two, Row)
+    assert isinstance(one, SourceRow) and isinstance(two, SourceRow)
     assert one.values == {"problem": PROBLEM, "response": "It is 42.", "keep": True}
     assert two.values == {"problem": PROBLEM, "response": "42!", "keep": True}
     assert (one.sample, two.sample, two.where) == (0, 1, f"{file}:1, sample 1")
@@ -151,7 +151,7 @@ def test_what_is_no_response_is_told(
 ) -> None:
     path = jsonl("e.jsonl", {"problem": PROBLEM, "response": response}, {"problem": PROBLEM, "response": "r"})
     bad, good = read_rows(source(path))
-    assert isinstance(bad, Reject) and isinstance(good, Row)
+    assert isinstance(bad, Reject) and isinstance(good, SourceRow)
     assert (bad.line, bad.reason) == (1, reason) and detail in bad.detail
 
 
@@ -162,5 +162,5 @@ def test_a_chat_without_a_user_has_no_problem(jsonl: Callable[..., Path]) -> Non
 
 def test_one_bad_response_of_several_costs_no_other(jsonl: Callable[..., Path]) -> None:
     rows = list(read_rows(source(jsonl("e.jsonl", {"problem": PROBLEM, "response": ["a", 7, None, "b"]}))))
-    assert Counter(type(row) for row in rows) == {Row: 2, Reject: 2}
+    assert Counter(type(row) for row in rows) == {SourceRow: 2, Reject: 2}
     assert [row.reason for row in rows if isinstance(row, Reject)] == ["wrong_type", "missing_column"]

@@ -11,7 +11,7 @@ import pytest
 
 from hpt_core.config import PromptSource
 from hpt_core.data.reading.lines import MAX_LINE, bounded_lines, first_byte
-from hpt_core.data.reading.records import Reject, Row
+from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import read_rows
 
 GOOD = {"problem": "1+1", "answer": "2"}
@@ -47,7 +47,7 @@ def test_a_line_of_200_mb_is_named_and_costs_no_memory(jsonl: Callable[..., Path
     *before, bad, good = read_rows(source)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(before) == (not first) and isinstance(good, Row) and good.line == (2 if first else 3)
+    assert len(before) == (not first) and isinstance(good, SourceRow) and good.line == (2 if first else 3)
     assert isinstance(bad, Reject)
     assert (bad.line, bad.reason) == (1 if first else 2, "line_too_long")
     assert f"{200 * 2**20 + 3} bytes" in bad.detail and bad.row.startswith('{"problem": "xxx')

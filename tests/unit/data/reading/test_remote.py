@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpt_core.config import PromptSource
-from hpt_core.data.reading.records import Reject, Row
+from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.errors import InputError
 
@@ -102,7 +102,7 @@ def test_rows_are_those_of_the_file(bucket: type[Bucket], key: str) -> None:
         "folder/rows.parquet": _parquet(),
     }
     rows = list(read_rows(source(key)))
-    assert [row.values for row in rows if isinstance(row, Row)] == ROWS
+    assert [row.values for row in rows if isinstance(row, SourceRow)] == ROWS
     assert rows[5].file == f"s3://data/{key}"
 
 
@@ -117,7 +117,7 @@ def test_a_large_file_is_read_in_pieces(bucket: type[Bucket]) -> None:
     line = json.dumps({"problem": "x" * 1000, "answer": "1"}).encode() + b"\n"
     bucket.objects = {"rows.jsonl": line * 20_000}
     rows = read_rows(source("rows.jsonl"))
-    assert isinstance(next(rows), Row)
+    assert isinstance(next(rows), SourceRow)
     asked = [int(last) - int(first) for first, last in (r[6:].split("-") for r in bucket.ranges)]
     assert max(asked) < 10 * 2**20 < len(bucket.objects["rows.jsonl"])
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpt_core.config import ExpertSource, PromptSource
-from hpt_core.data.reading.records import Reject, Row
+from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.errors import InputError
 
@@ -22,7 +22,7 @@ def prompts(path: Path | str, **more: Any) -> PromptSource:
     return PromptSource(name="mine", file=str(path), answer_kind="exact", **more)
 
 
-def read(source: PromptSource | ExpertSource) -> list[Row | Reject]:
+def read(source: PromptSource | ExpertSource) -> list[SourceRow | Reject]:
     return list(read_rows(source))
 
 
@@ -46,7 +46,7 @@ def test_a_bad_line_is_told_with_its_place_and_costs_no_other(
 ) -> None:
     path = jsonl("rows.jsonl", GOOD, line, GOOD)
     first, bad, last = read(prompts(path))
-    assert isinstance(first, Row) and isinstance(last, Row)
+    assert isinstance(first, SourceRow) and isinstance(last, SourceRow)
     assert (first.line, last.line, last.values) == (1, 3, GOOD)
     assert isinstance(bad, Reject)
     assert (bad.file, bad.line, bad.reason) == (str(path), 2, reason)
@@ -60,7 +60,10 @@ def test_blank_lines_are_no_rows_but_count_as_lines(jsonl: Callable[..., Path]) 
     rows = read(
         prompts(jsonl("rows.jsonl", b"\xef\xbb\xbf" + b'{"problem": "a", "answer": 0}', b"", b"  ", GOOD))
     )
-    assert [(row.line, row.values["answer"]) for row in rows if isinstance(row, Row)] == [(1, "0"), (4, "2")]
+    assert [(row.line, row.values["answer"]) for row in rows if isinstance(row, SourceRow)] == [
+        (1, "0"),
+        (4, "2"),
+    ]
     assert len(rows) == 2
 
 
@@ -74,7 +77,7 @@ def test_columns_reach_into_objects(jsonl: Callable[..., Path]) -> None:
     columns = {"problem": "question", "response": "big.solution", "keep": "big.is_correct"}
     source = ExpertSource(name="t", kind="teacher", file=str(path), columns=columns)
     good, flat, untyped = read(source)
-    assert isinstance(good, Row) and good.values == {"problem": "q", "response": "s", "keep": False}
+    assert isinstance(good, SourceRow) and good.values == {"problem": "q", "response": "s", "keep": False}
     assert isinstance(flat, Reject) and (flat.reason, flat.line) == ("missing_column", 2)
     assert isinstance(untyped, Reject) and (untyped.reason, untyped.line) == ("wrong_type", 3)
 
@@ -90,7 +93,7 @@ def test_columns_reach_into_lists(jsonl: Callable[..., Path]) -> None:
     for place, said in (("-1", "1+1"), ("0", "Think."), ("1", "1+1"), ("-2", "Think.")):
         columns = {"problem": f"prompt.{place}.content", "answer": "reward_model.ground_truth"}
         good, empty, flat = read(prompts(path, columns=columns))
-        assert isinstance(good, Row) and good.values == {"problem": said, "answer": "2"}
+        assert isinstance(good, SourceRow) and good.values == {"problem": said, "answer": "2"}
         for bad in (empty, flat):
             assert isinstance(bad, Reject) and bad.reason == "missing_column"
     for beyond in ("2", "-3", "+1", "1_0", ""):
@@ -100,7 +103,7 @@ def test_columns_reach_into_lists(jsonl: Callable[..., Path]) -> None:
 
 def test_limit_counts_rows_from_the_top_rejected_ones_included(jsonl: Callable[..., Path]) -> None:
     rows = read(prompts(jsonl("rows.jsonl", GOOD, b"{", GOOD, GOOD), limit=3))
-    assert [type(row) for row in rows] == [Row, Reject, Row]
+    assert [type(row) for row in rows] == [SourceRow, Reject, SourceRow]
 
 
 def test_json_array_tells_the_line_on_which_an_item_begins(tmp_path: Path) -> None:
@@ -109,7 +112,7 @@ def test_json_array_tells_the_line_on_which_an_item_begins(tmp_path: Path) -> No
         '[\n  {\n "problem": "a",\n "answer": "1"\n },\n\n 7,\n {"problem": "b", "answer": "2"}\n]\n'
     )
     rows = read(prompts(path))
-    assert [(type(row), row.line) for row in rows] == [(Row, 2), (Reject, 7), (Row, 8)]
+    assert [(type(row), row.line) for row in rows] == [(SourceRow, 2), (Reject, 7), (SourceRow, 8)]
     path.write_text('[\n {"problem": "a", "answer": "1"},\n {"problem": }\n]')
     with pytest.raises(InputError, match=r"test\.json:3: malformed JSON array.*JSONL"):
         read(prompts(path))
@@ -119,7 +122,7 @@ def test_csv(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes(b'\xef\xbb\xbfproblem,answer\n"two\nlines, one comma",2\n1+1\n3,4,5\n')
     good, short, long = read(prompts(path))
-    assert isinstance(good, Row) and (good.line, good.values["problem"]) == (3, "two\nlines, one comma")
+    assert isinstance(good, SourceRow) and (good.line, good.values["problem"]) == (3, "two\nlines, one comma")
     assert isinstance(short, Reject) and (short.line, short.reason) == (4, "missing_column")
     assert isinstance(long, Reject) and (long.line, long.reason) == (5, "malformed_csv")
     assert "['5']" in long.detail
@@ -133,7 +136,7 @@ def test_parquet(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"problem": ["a", None], "answer": [1, 2]}), path)
     good, bad = read(prompts(path))
-    assert isinstance(good, Row) and good.values == {"problem": "a", "answer": "1"}
+    assert isinstance(good, SourceRow) and good.values == {"problem": "a", "answer": "1"}
     assert isinstance(bad, Reject) and (bad.line, bad.reason) == (2, "missing_column")
     path.write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"rows\.parquet: not a readable parquet file.*'mine'"):
@@ -188,7 +191,7 @@ def test_hub_rows_come_through_datasets(monkeypatch: pytest.MonkeyPatch) -> None
         columns=columns,
     )
     (row,) = read(source)
-    assert isinstance(row, Row) and (row.where, row.values["problem"]) == ("hub:openai/gsm8k:1", "q")
+    assert isinstance(row, SourceRow) and (row.where, row.values["problem"]) == ("hub:openai/gsm8k:1", "q")
     assert asked == [(("openai/gsm8k", "main"), {"split": "test", "revision": "r"})]
 
 
@@ -201,7 +204,7 @@ def test_reasoning_gym_rows_are_the_tasks_own_and_pinned_by_the_seed() -> None:
     assert rows == again and len(rows) == 5
     assert rows != read(task(seed=400))
     for row in rows:
-        assert isinstance(row, Row)
+        assert isinstance(row, SourceRow)
         expression = row.values["problem"].rpartition(": ")[2].removesuffix(" =")
         assert eval(expression) == int(row.values["answer"])
     assert all(

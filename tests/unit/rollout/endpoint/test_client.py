@@ -19,7 +19,7 @@ from hpt_core.config import EndpointConfig, Sampling
 from hpt_core.errors import CheckpointError, EngineError, InputError
 from hpt_core.protocols import Sampler
 from hpt_core.rollout.endpoint.client import Endpoint
-from hpt_core.rollout.endpoint.rate_limiter import Pace
+from hpt_core.rollout.endpoint.rate_limiter import RateLimiter
 from hpt_core.rollout.endpoint.reply import retry_after
 from hpt_core.types import Completion
 
@@ -32,8 +32,8 @@ SEEDS = [(i + 1) << 32 for i in range(6)]
 def endpoint(server: Any, tmp_path: Path) -> Callable[..., Endpoint]:
     def make(**given: Any) -> Endpoint:
         fields = {"url": server.url, "model": "big", "revision": "r1", "retries": 2, "timeout_s": 30.0}
-        journal = given.pop("journal", tmp_path / "journal.jsonl")
-        return Endpoint(EndpointConfig(**fields | given), journal, "teacher.endpoint", backoff=0.001)
+        response_log = given.pop("response_log", tmp_path / "response_log.jsonl")
+        return Endpoint(EndpointConfig(**fields | given), response_log, "teacher.endpoint", backoff=0.001)
 
     return make
 
@@ -154,7 +154,7 @@ def test_a_lasting_fault_stops_with_what_to_do_and_keeps_the_rest(
         endpoint(timeout_s=0.3 if name == "hangs" else 30.0).generate(PROBLEMS, SEEDS, SAMPLING)
     message = str(caught.value)
     assert message.startswith(f"{server.url}/chat/completions: ") and "(attempt 3, the last)" in message
-    assert "5 responses are kept in " in message and "journal.jsonl" in message
+    assert "5 responses are kept in " in message and "response_log.jsonl" in message
     assert "teacher.endpoint.retries" in message and message.endswith("then run the stage again")
     if name in WORDS:
         assert re.search(WORDS[name], message)
@@ -342,18 +342,18 @@ def test_nothing_is_asked_before_the_server_wants_it(
     server.answer = answer
     server.faults = {PROBLEMS[1]: [faults.status(code, BUSY, Retry_After="7")]}
     sampler = endpoint(concurrency=1)
-    sampler.pace = Pace(None, clock.now, clock.sleep)
+    sampler.pace = RateLimiter(None, clock.now, clock.sleep)
     sampler.generate(PROBLEMS, SEEDS, SAMPLING)
     assert times == [0, 7, 7, 7, 7, 7]
 
 
 def test_requests_a_minute() -> None:
     clock = Clock()
-    pace, starts = Pace(30, clock.now, clock.sleep), []
+    pace, starts = RateLimiter(30, clock.now, clock.sleep), []
 
     async def run() -> None:
         for pause in (0, 0, 5, 0):
-            await pace.turn()
+            await pace.acquire()
             starts.append(clock.time)
             pace.pause(pause)
 
@@ -475,16 +475,16 @@ def test_a_line_that_a_kill_cut_short_is_asked_again(
 ) -> None:
     sampler = endpoint(concurrency=1)
     sampler.generate(PROBLEMS, SEEDS, SAMPLING)
-    journal = tmp_path / "journal.jsonl"
-    whole = journal.read_bytes()
+    response_log = tmp_path / "response_log.jsonl"
+    whole = response_log.read_bytes()
     *lines, last = whole.splitlines(keepends=True)
-    journal.write_bytes(b"".join(lines) + last[:left])
+    response_log.write_bytes(b"".join(lines) + last[:left])
     done = endpoint().generate(PROBLEMS, SEEDS, SAMPLING)
     assert responses(done) == said(PROBLEMS, SEEDS)
     assert server.asked[PROBLEMS[5], 6] == 2 and len(server.requests) == 7
-    assert journal.read_bytes() == whole
+    assert response_log.read_bytes() == whole
     assert [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [
-        f"{journal}: the last line is cut short; its request is asked again"
+        f"{response_log}: the last line is cut short; its request is asked again"
     ]
 
 
@@ -507,14 +507,14 @@ def test_any_other_damage_is_told_with_its_line(
     server: Any, endpoint: Callable[..., Endpoint], tmp_path: Path, line: bytes
 ) -> None:
     endpoint(concurrency=1).generate(PROBLEMS, SEEDS, SAMPLING)
-    journal = tmp_path / "journal.jsonl"
-    lines = journal.read_bytes().splitlines()
-    journal.write_bytes(b"\n".join([*lines[:3], line, *lines[4:]]) + b"\n")
+    response_log = tmp_path / "response_log.jsonl"
+    lines = response_log.read_bytes().splitlines()
+    response_log.write_bytes(b"\n".join([*lines[:3], line, *lines[4:]]) + b"\n")
     with pytest.raises(
-        CheckpointError, match=r"journal.jsonl:4: not a line of this journal .*; remove the line"
+        CheckpointError, match=r"response_log.jsonl:4: not a line of this response_log .*; remove the line"
     ):
         endpoint()
-    journal.write_bytes(b"\n".join([*lines[:3], *lines[4:]]) + b"\n")
+    response_log.write_bytes(b"\n".join([*lines[:3], *lines[4:]]) + b"\n")
     assert responses(endpoint().generate(PROBLEMS, SEEDS, SAMPLING)) == said(PROBLEMS, SEEDS)
     assert len(server.requests) == 7
 

@@ -90,10 +90,10 @@ def healthy(port: int) -> bool:
 
 @pytest.fixture
 def endpoint(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Endpoint]:
-    def make(journal: str, key: str = "right", **given: Any) -> Endpoint:
+    def make(response_log: str, key: str = "right", **given: Any) -> Endpoint:
         monkeypatch.setenv("TEACHER_KEY", key)
         fields = {"url": url, "model": "big", "revision": "r1", "api_key_env": "TEACHER_KEY", "retries": 1}
-        return Endpoint(EndpointConfig(**fields | given), tmp_path / journal, "teacher.endpoint")
+        return Endpoint(EndpointConfig(**fields | given), tmp_path / response_log, "teacher.endpoint")
 
     return make
 

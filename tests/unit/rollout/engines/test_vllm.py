@@ -31,7 +31,7 @@ from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.engines.vllm import VLLMEngine
 from hpt_core.rollout.group import Task
 from hpt_core.trainer.checkpoint import Checkpoints
-from hpt_core.trainer.context import Run
+from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.loop import train
 from hpt_core.types import Completion, Prompt, Verdict
 
@@ -243,7 +243,7 @@ def test_training_samples_from_the_newest_weights(
     ]
     config = TrainConfig(algorithm="grpo", steps=3, prompts_per_step=5, optimizer=OptimizerConfig(lr=1e-2))
     rollout = RolloutConfig(group_size=4, max_prompt_tokens=40, max_new_tokens=12, temperature=0.9)
-    run = Run(trained, engine, ByLength(), tasks, tasks[:1], config, rollout, seed=3)
+    run = TrainContext(trained, engine, ByLength(), tasks, tasks[:1], config, rollout, seed=3)
     sink = Sink()
     checkpoints = Checkpoints(tmp_path / "c", "f")
     train(run, checkpoints, sink)
@@ -311,7 +311,7 @@ class Recorded:
 def asleep(policy: LoadedPolicy, llm: Recorded) -> VLLMEngine:
     engine = VLLMEngine.__new__(VLLMEngine)
     engine.policy, engine.sleeps, engine.awake, engine.llm = "old", True, True, llm
-    engine.rest()
+    engine.sleep()
     return engine
 
 
@@ -319,7 +319,7 @@ def test_on_a_gpu_it_sleeps_until_it_gets_weights(policy: LoadedPolicy) -> None:
     llm = Recorded()
     engine = asleep(policy, llm)
     assert engine.policy == "", "its weights are gone"
-    engine.rest()
+    engine.sleep()
     with pytest.raises(AssertionError, match="load_weights comes after rest"):
         engine.generate([[1]], [0], GREEDY)
     engine.load_weights(policy.model, "new")
