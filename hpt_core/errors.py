@@ -1,21 +1,25 @@
-"""One class per boundary. What a user may get wrong is a ValueError with the remedy in it."""
+"""One exception class per boundary. Mistakes that a user can make are ValueErrors that name the remedy."""
 
 
 class InputError(ValueError):
-    """A file, a row or a parameter that cannot be used; names file, line and remedy."""
+    """A file, a row or a parameter cannot be used; the message names file, line and remedy."""
 
 
 class VerifierError(RuntimeError):
-    """A response could not be judged; never a reward."""
+    """A response could not be judged; it gets no reward."""
 
 
 class EngineError(RuntimeError):
-    """An engine or a server that cannot go on sampling; says what is kept and what to do."""
+    """An engine or a server cannot go on sampling; the message says what was kept and what to do."""
 
 
 class TrainingError(RuntimeError):
-    """A step that must not be taken: a NaN, or a batch without the data its algorithm needs."""
+    """A step must not be taken: a value is NaN, or the batch lacks data that its algorithm needs."""
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that is cut short or belongs to other parameters."""
+    """A checkpoint or a log of responses is truncated, damaged or belongs to other parameters."""
+
+
+REPORTED_ERRORS = (InputError, VerifierError, EngineError, TrainingError, CheckpointError)
+"""Errors whose message tells a user what to correct."""

@@ -1,4 +1,4 @@
-"""avg@k, pass@k, and what may be concluded from them: intervals, paired differences, p values.
+"""avg@k and pass@k of a policy, their confidence intervals, and paired differences between two policies.
 
 The prompt is the unit: the k responses to one prompt are averaged first, since they are not independent.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,37 +22,65 @@ Interval = tuple[float, float]
 TAIL = 0.025
 """Probability on either side of a 95% interval."""
 EXACT = 12
-"""Up to so many prompts that differ, every one of the 2^n sign flips is counted."""
+"""Largest number of differing prompts for which all 2^n sign flips are counted."""
 FLIPS = 20_000
-"""Sign flips drawn at least: they are cheap, and p is never below 1 / (1 + flips)."""
+"""Smallest number of sign flips that are drawn: p cannot be below 1 / (1 + flips)."""
 BLOCK = 1 << 21
-"""Numbers held at once while resampling."""
+"""Largest number of values held in memory while resampling."""
+LEVEL = 0.05
+"""A difference is detected where its corrected p is below this level and its interval excludes 0."""
+
+
+class PassAtK(TypedDict):
+    """A point of a pass@k curve."""
+
+    k: int
+    pass_at_k: float
+    ci95: list[float]
+
+
+class BenchmarkResult(TypedDict):
+    """The entry of metrics/eval/POLICY.json for one benchmark."""
+
+    avg_at_k: float
+    pass_at_k: float
+    ci95: list[float]
+    """95% interval of avg_at_k."""
+    k: int
+    n_prompts: int
+    truncated: float
+    """Share of the responses that reached the token limit."""
+    mean_length: float
+    """Tokens of a response."""
+    lengths: dict[str, int]
+    """Quantiles of the response lengths in tokens, as `quantiles` gives them."""
+    pass_curve: list[PassAtK]
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Mean over prompts of a - b, on the same prompts."""
+class PairedDifference:
+    """The mean difference between two policies on the same prompts."""
 
     difference: float
-    ci95: Interval
+    interval: Interval
     p: float
-    """Two-sided, for a and b being exchangeable on every prompt."""
+    """Two-sided, under the null hypothesis that the two are exchangeable on every prompt."""
 
 
 def correct_matrix(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], Flags]:
-    """Prompt ids in order [P] and correct [P, n] of evaluation rows, samples in order.
+    """Sorted prompt ids [P], and whether each of their samples is correct [P, n], from evaluation rows.
 
-    Raises ValueError without rows, for a sample that is there twice, or where prompts have unequal
-    numbers of samples: their means would not weigh the same.
+    Raises ValueError without rows, for a sample that occurs twice, or where prompts have unequal
+    numbers of samples, because their means would not have the same weight.
     """
     if not rows:
         raise ValueError("no responses to evaluate")
     samples: dict[str, dict[int, bool]] = {}
     for row in rows:
-        of_prompt = samples.setdefault(row["prompt_id"], {})
-        if row["sample"] in of_prompt:
-            raise ValueError(f"prompt {row['prompt_id']}: sample {row['sample']} is there twice")
-        of_prompt[row["sample"]] = row["correct"]
+        correct_by_sample = samples.setdefault(row["prompt_id"], {})
+        if row["sample"] in correct_by_sample:
+            raise ValueError(f"prompt {row['prompt_id']}: sample {row['sample']} occurs twice")
+        correct_by_sample[row["sample"]] = row["correct"]
     prompts = sorted(samples)
     fewest = min(prompts, key=lambda prompt: len(samples[prompt]))
     most = max(prompts, key=lambda prompt: len(samples[prompt]))
@@ -71,10 +99,10 @@ def avg_at_k(correct: Flags) -> float:
 
 
 def pass_at_k(correct: Flags, k: int) -> float:
-    """Probability that one of k responses is right, estimated without bias from correct [P, n], n >= k.
+    """Unbiased estimate, from correct [P, n], of the probability that one of k responses is correct.
 
-    1 - C(n - c, k) / C(n, k) of a prompt with c right responses (Chen et al. 2021, arXiv 2107.03374, eq. 1).
-    Raises ValueError where n < k.
+    1 - C(n - c, k) / C(n, k) for a prompt with c correct responses (Chen et al. 2021, arXiv 2107.03374,
+    eq. 1). Raises ValueError where n < k.
     """
     return float(_passes(correct, k).mean())
 
@@ -91,12 +119,12 @@ def _passes(correct: Flags, k: int) -> Reals:
     return passes
 
 
-def pass_curve(correct: Flags, seed: int, draws: int) -> list[dict[str, Any]]:
+def pass_curve(correct: Flags, seed: int, draws: int) -> list[PassAtK]:
     """pass@k of correct [P, n] for k = 1, 2, 4, ... and n, each with its 95% interval.
 
-    One set of resampled prompts serves every k, so that the band moves with its curve.
+    Every k uses the same resampled prompts, so that the interval follows the curve.
     """
-    curve = []
+    curve: list[PassAtK] = []
     for k in _powers(correct.shape[1]):
         passes = _passes(correct, k)
         interval = bootstrap_interval(passes, seed, draws)
@@ -110,10 +138,10 @@ def _powers(n: int) -> list[int]:
 
 
 def quantiles(lengths: Sequence[int]) -> dict[str, int]:
-    """Lengths that a tenth, half, nine tenths and all of `lengths` do not exceed; each is one of them."""
+    """10th, 50th and 90th percentile and maximum of `lengths`, without interpolation."""
     shares = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "max": 1.0}
-    found = np.quantile(np.asarray(lengths), list(shares.values()), method="inverted_cdf")
-    return dict(zip(shares, map(int, found), strict=True))
+    values = np.quantile(np.asarray(lengths), list(shares.values()), method="inverted_cdf")
+    return dict(zip(shares, map(int, values), strict=True))
 
 
 def bootstrap_interval(
@@ -121,14 +149,15 @@ def bootstrap_interval(
 ) -> Interval:
     """Interval of the mean of values [P], 95% by default: percentiles of `draws` resamples of the P prompts.
 
-    Where all values are the same, resampling would claim certainty. The interval then reaches as far as
-    a share q of prompts with another value, up to `bounds`, could hide: (1 - q)^P = tail, which for a
-    policy that is always wrong or always right is the exact binomial (Clopper-Pearson) interval.
+    Where all values are the same, resampling would give an interval of no width. The interval then covers
+    every share q of prompts with another value, up to `bounds`, that a sample of P prompts misses with a
+    probability of `tail` or more: (1 - q)^P = tail. For a policy that is always wrong or always right this is
+    the exact binomial (Clopper-Pearson) interval.
     """
     low, high = bounds
     if np.ptp(values) == 0:
-        hidden, value = 1 - tail ** (1 / len(values)), float(values[0])
-        return value - hidden * (value - low), value + hidden * (high - value)
+        unseen, value = 1 - tail ** (1 / len(values)), float(values[0])
+        return value - unseen * (value - low), value + unseen * (high - value)
     rng = np.random.default_rng(seed)
     means = [
         values[rng.integers(len(values), size=(size, len(values)))].mean(1)
@@ -141,38 +170,41 @@ def bootstrap_interval(
 def sign_flip_p(differences: Reals, seed: int, draws: int) -> float:
     """Two-sided p of the mean of paired differences [P], by flipping signs.
 
-    Exact for up to 12 that are not 0. Drawn otherwise, with the observed signs counted among the draws,
-    so that p is never 0 (Phipson and Smyth 2010, doi 10.2202/1544-6115.1585).
+    Exact where at most `EXACT` differences are not 0. Otherwise signs are drawn, and the observed signs count
+    as one draw, so that p is never 0 (Phipson and Smyth 2010, doi 10.2202/1544-6115.1585).
     """
-    moved = differences[differences != 0]
-    n = len(moved)
-    # Sums that are equal on paper differ by rounding and must count as equal.
-    observed = abs(float(moved.sum())) - 1e-9
+    nonzero = differences[differences != 0]
+    n = len(nonzero)
+    # Sums that are mathematically equal differ by rounding and must count as equal.
+    observed = abs(float(nonzero.sum())) - 1e-9
     if n <= EXACT:
         signs = 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
-        return float((np.abs(signs @ moved) >= observed).mean())
+        return float((np.abs(signs @ nonzero) >= observed).mean())
     rng = np.random.default_rng(seed)
     extreme = sum(
-        int((np.abs((1.0 - 2.0 * rng.integers(2, size=(size, n))) @ moved) >= observed).sum())
+        int((np.abs((1.0 - 2.0 * rng.integers(2, size=(size, n))) @ nonzero) >= observed).sum())
         for size in _blocks(draws, n)
     )
     return (1 + extreme) / (1 + draws)
 
 
-def paired_difference(a: Reals, b: Reals, seed: int, draws: int) -> Difference:
-    """a - b for the scores [P] in [0, 1] of two policies on the same prompts, in the same order."""
+def paired_difference(a: Reals, b: Reals, seed: int, draws: int, tail: float = TAIL) -> PairedDifference:
+    """a - b for the scores [P] in [0, 1] of two policies on the same prompts, in the same order.
+
+    The interval leaves a probability of `tail` on either side.
+    """
     if a.shape != b.shape:
         raise ValueError(f"paired scores need the same prompts: {a.shape[0]} and {b.shape[0]}")
     differences = a - b
-    return Difference(
+    return PairedDifference(
         difference=float(differences.mean()),
-        ci95=bootstrap_interval(differences, derive(seed, "bootstrap"), draws, bounds=(-1.0, 1.0)),
+        interval=bootstrap_interval(differences, derive(seed, "bootstrap"), draws, (-1.0, 1.0), tail),
         p=sign_flip_p(differences, derive(seed, "sign_flip"), max(draws, FLIPS)),
     )
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p values corrected for their number (Holm 1979), in the order given."""
+    """p values corrected for multiple comparisons (Holm 1979), in the order given."""
     corrected, running = [0.0] * len(p), 0.0
     for rank, index in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
         running = max(running, min(1.0, (len(p) - rank) * p[index]))
@@ -180,11 +212,10 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
-def summarise(rows: Sequence[Mapping[str, Any]], k: int, seed: int, draws: int) -> dict[str, Any]:
-    """The entry of metrics/eval/ARM.json for one benchmark, from its rows of data/eval/ARM.parquet.
+def summarise(rows: Sequence[Mapping[str, Any]], k: int, seed: int, draws: int) -> BenchmarkResult:
+    """The result on one benchmark from its rows of data/eval/POLICY.parquet.
 
-    truncated is a share of the responses; mean_length and lengths are theirs in tokens. Raises ValueError
-    as `correct_matrix` and `pass_at_k` do.
+    Raises ValueError as `correct_matrix` and `pass_at_k` do.
     """
     _, correct = correct_matrix(rows)
     lengths = [row["n_tokens"] for row in rows]
@@ -202,7 +233,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], k: int, seed: int, draws: int) 
 
 
 def _blocks(draws: int, width: int) -> Iterator[int]:
-    """Sizes that sum to `draws`, so small that size x width numbers fit in memory."""
+    """Sizes that sum to `draws`, each with at most about `BLOCK` values in size x width."""
     size = max(1, BLOCK // width)
     for start in range(0, draws, size):
         yield min(size, draws - start)

@@ -1,4 +1,4 @@
-"""Functions of the pass rate P, written in params.yaml: arithmetic and comparisons, and no code."""
+"""Formulas of the pass rate P in params.yaml: arithmetic and comparisons, without executing any code."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 Function = Callable[[Any], Any]
+"""P, a float or a tensor -> the value, of the same type and shape."""
 
 _OPERATORS: Final[Mapping[type, Callable[..., Any]]] = {
     ast.Add: operator.add,
@@ -23,7 +24,7 @@ _OPERATORS: Final[Mapping[type, Callable[..., Any]]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
 }
-# Of a float and of a tensor alike, so none of them is math's or torch's own.
+# Each function takes a float or a tensor, which the functions of math and torch do not.
 _FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "abs": abs,
     "min": lambda a, b: (a + b - abs(a - b)) / 2,
@@ -34,16 +35,16 @@ _FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
 
 
 def parse(text: str) -> Function:
-    """The function of P that `text` writes: numbers, P, + - * / **, < <= > >= (1 or 0), abs min max exp sqrt.
+    """The function of P in `text`: numbers, P, + - * / **, < <= > >= (1 or 0), abs min max exp sqrt.
 
-    It takes a float or a tensor of any shape. Raises ValueError for anything else in the text.
+    The function takes a float or a tensor of any shape. Raises ValueError for anything else in the text.
     """
     try:
         tree = ast.parse(text, mode="eval").body
     except SyntaxError as error:
         raise ValueError(f"{text!r} is no formula of P ({error.msg}); write e.g. 1 - P") from error
     evaluate = _compile(tree, text)
-    return lambda rate: evaluate(rate) + 0.0 * rate  # a constant has the shape of P, too
+    return lambda rate: evaluate(rate) + 0.0 * rate  # so that a constant has the shape of P
 
 
 def _compile(node: ast.expr, text: str) -> Function:
@@ -57,9 +58,9 @@ def _compile(node: ast.expr, text: str) -> Function:
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             return _apply(_OPERATORS[type(op)], [left, right], text)
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
-            truth = _apply(_OPERATORS[type(op)], [left, right], text)
-            # Of the rate's type: a bare 1.0 * bool would be a float32 tensor.
-            return lambda rate: truth(rate) * (1.0 + 0.0 * rate)
+            comparison = _apply(_OPERATORS[type(op)], [left, right], text)
+            # The factor has the dtype of P; a bare 1.0 * bool would be a float32 tensor.
+            return lambda rate: comparison(rate) * (1.0 + 0.0 * rate)
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
             return _apply(_FUNCTIONS[name], arguments, text)
     raise ValueError(
@@ -70,4 +71,4 @@ def _compile(node: ast.expr, text: str) -> Function:
 
 def _apply(function: Callable[..., Any], operands: list[ast.expr], text: str) -> Function:
     compiled = [_compile(operand, text) for operand in operands]
-    return lambda rate: function(*(of(rate) for of in compiled))
+    return lambda rate: function(*(evaluate(rate) for evaluate in compiled))

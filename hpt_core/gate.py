@@ -1,4 +1,4 @@
-"""The gate of HPT: how a prompt's pass rate P divides it between its rollouts and its demonstration.
+"""The gate of HPT: the weights of a prompt's rollouts and its demonstration, from its pass rate P.
 
 A gate maps P to (alpha, beta), the weights of L_RL and L_SFT (arXiv 2509.04419, section 3.3):
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from hpt_core.config import GateConfig
 
-Route = Literal["sft", "rl", "both", "equal", "no_expert"]
+Route = Literal["sft", "rl", "both", "equal", "no_expert", "none"]
 IMITATED: tuple[Route, ...] = ("sft", "both")
-"""Routes on which the demonstration is trained on."""
+"""Routes on which the demonstration has a gradient."""
 Rate = TypeVar("Rate", float, "Tensor")
 
 
@@ -37,21 +37,6 @@ class Gate(ABC):
     def offline(self, pass_rate: Rate, /) -> Rate:
         """The weight of RL on the demonstration."""
         return pass_rate * 0.0
-
-    def route(self, pass_rate: float, rewards_equal: bool, has_expert: bool) -> Route:
-        """What the gate does with one prompt, by name.
-
-        sft: its demonstration is trained on; rl: its rollouts are; both: both are; equal: the rollouts
-        all earned the same, so there is nothing to learn from them; no_expert: only a demonstration is
-        wanted and it is missing, so that the prompt keeps to its rollouts, whatever they are worth.
-        """
-        alpha, beta = self(pass_rate)
-        wanted = beta > 0 or self.offline(pass_rate) > 0
-        if not alpha > 0:
-            return "sft" if has_expert else "no_expert"
-        if wanted and has_expert:
-            return "sft" if rewards_equal else "both"
-        return "equal" if rewards_equal else "rl"
 
 
 @dataclass(frozen=True)
@@ -66,12 +51,12 @@ class Switch(Gate):
 
 @dataclass(frozen=True)
 class FormulaGate(Gate):
-    """Any pair of functions of P: alpha = f(P), beta = g(P), neither ever negative."""
+    """Any pair of functions of P: alpha = f(P), beta = g(P), neither negative."""
 
     f: Callable[[Any], Any]
     g: Callable[[Any], Any]
     h: Callable[[Any], Any] = lambda pass_rate: pass_rate * 0.0
-    """Of RL on the demonstration."""
+    """The weight of RL on the demonstration."""
 
     def __call__(self, pass_rate: Rate, /) -> tuple[Rate, Rate]:
         return self.f(pass_rate), self.g(pass_rate)
@@ -108,12 +93,12 @@ class Table(Gate):
         return self._column(1, pass_rate)
 
     def _column(self, column: int, pass_rate: Rate) -> Rate:
-        # Product and sum, so that a float and a tensor take the same path, and a weight comes out as it
-        # stands in the table. A rate that rounding left just below its step is on it: 1 - 0.9 is 1 / 10.
+        # Products and sums serve floats and tensors alike, and give each weight exactly as in the table.
+        # The tolerance keeps a rate on its step that rounding left just below, such as 1 - 0.9.
         last, one = len(self.rows) - 1, pass_rate * 0.0 + 1.0
         weight = self.rows[0][column] * one
         for i in range(1, last + 1):
-            # Times a one of P's dtype, since a tensor of bools times 1.0 is float32.
+            # `one` has P's dtype; a tensor of bools times 1.0 would be float32.
             reached = one * (pass_rate >= i / last - 1e-6)
             weight = weight * (one - reached) + self.rows[i][column] * reached
         return weight
@@ -121,7 +106,7 @@ class Table(Gate):
 
 @cache
 def gate_of(config: GateConfig) -> Gate:
-    """The gate that the parameters name; asked for with every prompt, its formulas are parsed once."""
+    """The gate of the parameters; cached, so that formulas are parsed once."""
     match config.kind:
         case "switch":
             return Switch(config.gamma)
@@ -129,3 +114,23 @@ def gate_of(config: GateConfig) -> Gate:
             return Table()
         case "formula":
             return FormulaGate(*(formula.parse(text) for text in (config.alpha, config.beta, config.offline)))
+
+
+def route(*, rollouts: bool, demonstration: bool, kept: bool, no_expert: bool) -> Route:
+    """The route of a prompt: which of its rows have a gradient.
+
+    rollouts, demonstration: whether its rollouts and its demonstration have a gradient. kept: whether its
+    rollouts have a weight above 0, even if their advantage is 0. no_expert: whether the gate chose the
+    demonstration and the prompt has none.
+
+    "sft": the demonstration alone. "rl": the rollouts alone. "both". "equal": neither, since all rollouts
+    have the same reward. "no_expert": the demonstration is missing, so the rollouts keep their weight,
+    whatever their advantage. "none": neither, since the method gives the prompt no weight.
+    """
+    if demonstration:
+        return "both" if rollouts else "sft"
+    if no_expert:
+        return "no_expert"
+    if rollouts:
+        return "rl"
+    return "equal" if kept else "none"

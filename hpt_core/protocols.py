@@ -1,4 +1,4 @@
-"""What the trainer sees of the world: something that samples, a verifier, a metric sink."""
+"""The interfaces that the trainer and the stages depend on: a sampler, a verifier, a metric sink."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 P = TypeVar("P", contravariant=True)
-"""A prompt: tokens where the tokenizer is here, text where a server has it."""
+"""A prompt: token ids for an engine in this process, text for a server that has its own tokenizer."""
 
 
 class Sampler(Protocol[P]):
@@ -21,26 +21,26 @@ class Sampler(Protocol[P]):
 
     @property
     def policy(self) -> str:
-        """What answers: the hash of the weights in use, or a served model's name and revision."""
+        """The policy that is sampled: the hash of its weights, or a served model's name and revision."""
 
     def generate(self, prompts: Sequence[P], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
         """One completion for each pair of prompt and seed, in order.
 
-        Raises EngineError where the rest cannot be sampled.
+        Raises EngineError if the sampler cannot finish.
         """
 
 
 class RolloutEngine(Sampler[Sequence[int]], Protocol):
-    """Samples from weights that can be replaced, and that are named by their hash.
+    """A sampler whose weights can be replaced; `policy` is their hash.
 
-    The same weights, prompts, seeds and sampling give the same completions, after a restart too.
+    The same weights, prompts, seeds and sampling parameters give the same completions, also after a restart.
     """
 
     def load_weights(self, model: PreTrainedModel, policy: str) -> None:
         """Take over the weights of `model`, whose hash is `policy`."""
 
     def sleep(self) -> None:
-        """Give back the memory that only sampling needs, until `load_weights`."""
+        """Free the memory that only sampling needs, until `load_weights`."""
 
 
 class Verifier(Protocol):
@@ -51,6 +51,6 @@ class Verifier(Protocol):
 
 
 class MetricSink(Protocol):
-    """Takes the metrics of a step."""
+    """Receives the metrics of each step."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None: ...

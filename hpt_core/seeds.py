@@ -1,4 +1,4 @@
-"""Seeds from names: the same run draws the same numbers on every machine and in any order."""
+"""Seeds derived from names, so that a run draws the same numbers on every machine and in any order."""
 
 from __future__ import annotations
 

@@ -1,24 +1,27 @@
-"""The tables that stages hand to each other: one schema each, one writer with reproducible bytes."""
+"""The parquet tables that stages pass to each other: their schemas, a reader, and a writer.
+
+The same rows give the same bytes.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hpt_core.errors import InputError
+from hpt_core.files import command, present, replacing
 from hpt_core.types import Prompt, Trajectory
 
 ROW_GROUP = 4096
 ROW_TEXT = 2000
-"""Characters of an offending row that quarantine keeps."""
+"""Number of characters of a rejected row that QUARANTINE keeps."""
 
 
 def _schema(nullable: tuple[str, ...] = (), **columns: pa.DataType) -> pa.Schema:
@@ -61,7 +64,9 @@ ROLLOUTS = _schema(
     finish_reason=TEXT,
     policy=TEXT,
 )
-TEACHING = _schema(
+TRAINING_ROLLOUTS = ROLLOUTS.append(pa.field("trained", FLAG, nullable=False))
+"""The rollouts of training; trained: the rollout had a gradient in an update that the optimizer took."""
+TEACHER_RESPONSES = _schema(
     nullable=("extracted", "no_response", "no_verdict"),
     prompt_id=TEXT,
     sample=INT,
@@ -73,7 +78,7 @@ TEACHING = _schema(
     no_response=TEXT,
     no_verdict=TEXT,
 )
-"""A teacher's responses while they are being made; no_response and no_verdict say why there is none."""
+"""Teacher responses while the stage runs; no_response and no_verdict: why there is no response or verdict."""
 PASS_RATES = _schema(prompt_id=TEXT, samples=INT, solved=INT, pass_rate=REAL)
 GATE = _schema(
     nullable=("pass_rate", "trajectory_id", "kind", "source"),
@@ -84,7 +89,51 @@ GATE = _schema(
     trajectory_id=TEXT,
     kind=TEXT,
     source=TEXT,
+    trained=FLAG,
 )
+
+
+class GateRow(TypedDict):
+    """A row of GATE: what was decided about a prompt at a step."""
+
+    step: int
+    prompt_id: str
+    pass_rate: float | None
+    """P; None without rollouts."""
+    route: str
+    trajectory_id: str | None
+    """The demonstration that the arm has for the prompt, trained on or not."""
+    kind: str | None
+    source: str | None
+    trained: bool
+    """The demonstration had a gradient in an update that the optimizer took."""
+
+
+class SourceStatistics(TypedDict):
+    """What the rows of GATE of a whole run say of the prompts whose expert comes from one source."""
+
+    kind: str | None
+    prompts: int
+    """Number of these prompts."""
+    decisions: int
+    """Number of rows of GATE about them."""
+    sft: int
+    """How often a demonstration of the source was trained on."""
+    sft_share: float | None
+    """`sft` as a share of the sum over all sources; None where no demonstration was trained on."""
+    sft_first: float
+    """Share of the prompts whose first decision took the demonstration."""
+    sft_last: float
+    """The same of the last decision."""
+    solved_first: float | None
+    """Mean pass rate at the first decision; None without rollouts."""
+    solved_last: float | None
+    nll_before: float | None
+    """NLL in nats per token before the first step, of a few demonstrations."""
+    nll_after: float | None
+    """NLL of the same demonstrations after the last step."""
+
+
 EVALUATION = _schema(
     nullable=("extracted",),
     benchmark=TEXT,
@@ -97,15 +146,29 @@ EVALUATION = _schema(
     finish_reason=TEXT,
     n_tokens=INT,
 )
-JUDGING = EVALUATION.append(pa.field("no_verdict", TEXT))
-"""EVALUATION while it is being made; no_verdict says why there is none yet."""
+UNFINISHED_EVALUATION = EVALUATION.append(pa.field("no_verdict", TEXT))
+"""EVALUATION while the stage runs; no_verdict: why there is no verdict yet."""
 QUARANTINE = _schema(stage=TEXT, source=TEXT, file=TEXT, line=INT, reason=TEXT, detail=TEXT, row=TEXT)
+
+
+class QuarantineRow(TypedDict):
+    """A row of QUARANTINE: what a stage left out, and why."""
+
+    stage: str
+    source: str
+    file: str
+    line: int
+    """Counts from 1; 0 where the row has no line."""
+    reason: str
+    detail: str
+    row: str
+    """The first ROW_TEXT characters."""
 
 
 def quarantined(
     stage: str, source: str, reason: str, detail: str, *, file: str = "", line: int = 0, row: str = ""
-) -> dict[str, Any]:
-    """A row of QUARANTINE; `line` counts from 1, 0 where there is none."""
+) -> QuarantineRow:
+    """A row of QUARANTINE."""
     return {
         "stage": stage,
         "source": source,
@@ -117,8 +180,8 @@ def quarantined(
     }
 
 
-def write(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
-    """Write `rows` to `path` as `writing` does, and return how many there were."""
+def write(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> int:
+    """Write `rows` to `path` as `writing` does, and return their number."""
     count = 0
     with writing(path, schema) as add:
         for row in rows:
@@ -128,15 +191,15 @@ def write(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
 
 
 @contextmanager
-def writing(path: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that adds a row to `path`, which is written once the block ends well.
+def writing(path: Path, schema: pa.Schema) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A function that adds a row to `path`; the file appears when the block ends without an exception.
 
-    The same rows give the same bytes. Raises ValueError for a row whose columns are not the
-    schema's: pyarrow would drop the one and fill in nulls for the other without a word.
+    The same rows give the same bytes. Raises ValueError for a row whose columns are not those of the schema,
+    because pyarrow would silently drop an extra column and fill a missing one with nulls.
     """
-    names, batch = set(schema.names), list[dict[str, Any]]()
+    names, batch = set(schema.names), list[Mapping[str, Any]]()
     with (
-        _replacing(path) as temporary,
+        replacing(path) as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd", version="2.6", store_schema=False) as writer,
     ):
 
@@ -144,7 +207,7 @@ def writing(path: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, Any]]
             writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
             batch.clear()
 
-        def add(row: dict[str, Any]) -> None:
+        def add(row: Mapping[str, Any]) -> None:
             if row.keys() != names:
                 raise ValueError(f"{path}: a row has columns {sorted(row)}, not {sorted(names)}")
             batch.append(row)
@@ -156,46 +219,47 @@ def writing(path: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, Any]]
             flush()
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as sorted, indented JSON, all or nothing."""
-    with _replacing(path) as temporary:
-        temporary.write_text(
-            json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
-        )
+def read(
+    path: Path,
+    schema: pa.Schema | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    filters: pc.Expression | None = None,
+    remedy: str | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of `path`, all or those that pass `filters`, with all columns or with `columns`.
+
+    remedy: what the user can do about an unusable file; by default, to run the stage that writes it.
+
+    Raises InputError where the file is missing, no parquet file, not of `schema` or without one of `columns`.
+    """
+    with _opened(path, remedy) as file:
+        names = file.schema_arrow.names
+        if schema is not None and names != schema.names:
+            raise InputError(f"{path}: has columns {names}, not {schema.names}; {remedy or command(path)}")
+        if missing := sorted(set(columns or ()) - set(names)):
+            raise InputError(f"{path}: has no columns {missing}; {remedy or command(path)}")
+        table = file.read(columns=None if columns is None else list(columns))
+    rows: list[dict[str, Any]] = (table if filters is None else table.filter(filters)).to_pylist()
+    return rows
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text`, all or nothing."""
-    with _replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+def count_rows(path: Path, remedy: str | None = None) -> int:
+    """Number of rows, without reading them. Raises InputError as `read` does."""
+    with _opened(path, remedy) as file:
+        return int(file.metadata.num_rows)
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` that takes its place once the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def read(path: Path, schema: pa.Schema | None = None) -> list[dict[str, Any]]:
-    """Rows of `path`. Raises InputError where it is missing, no parquet file, or not of `schema`."""
-    remedy = f"run `dvc repro {_stage(path)}`"
-    if not path.is_file():
-        raise InputError(f"{path}: not found; {remedy}")
+def _opened(path: Path, remedy: str | None) -> Iterator[pq.ParquetFile]:
+    """The open file. Raises InputError where it is missing or cannot be read."""
+    present(path, remedy)
     try:
         with pq.ParquetFile(path) as file:
-            table = file.read()
+            yield file
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a readable parquet file ({error}); {remedy}") from error
-    if schema is not None and table.schema.names != schema.names:
-        raise InputError(f"{path}: has columns {table.schema.names}, not {schema.names}; {remedy}")
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
+        problem = f"{path}: not a readable parquet file ({error})"
+        raise InputError(f"{problem}; {remedy or command(path)}") from error
 
 
 def read_prompts(path: Path) -> list[Prompt]:
@@ -211,6 +275,11 @@ def read_benchmarks(path: Path) -> dict[str, list[Prompt]]:
     return benchmarks
 
 
+def read_pass_rates(path: Path) -> dict[str, float]:
+    """Prompt_id -> pass rate of pass_rates.parquet."""
+    return {row["prompt_id"]: row["pass_rate"] for row in read(path, PASS_RATES)}
+
+
 def read_experts(path: Path) -> list[Trajectory]:
     return [Trajectory(**row) for row in read(path, EXPERTS)]
 
@@ -218,13 +287,3 @@ def read_experts(path: Path) -> list[Trajectory]:
 def as_row(value: Prompt | Trajectory) -> dict[str, Any]:
     """The value as a row of PROMPTS or EXPERTS."""
     return {field.name: getattr(value, field.name) for field in fields(value)}
-
-
-def _stage(path: Path) -> str:
-    """The dvc.yaml stage that writes `path`, from the folder it lies in."""
-    folder, parent = path.parent.name, path.parent.parent.name
-    if parent == "rollouts":
-        return "rollouts" if folder == "base" else f"train@{folder}"
-    if folder == "eval":
-        return "evaluate_base" if path.stem == "base" else f"evaluate@{path.stem}"
-    return {"prompts": "curate", "experts": "experts"}.get(folder, "").strip()

@@ -1,4 +1,8 @@
-"""The values that pass between the parts: frozen, with a shape for each tensor field."""
+"""The values that pass between packages: frozen dataclasses, with a dtype and a shape for each tensor field.
+
+The letters of a shape are B rows, T response tokens. The tests check dtypes and shapes of all instances
+(tests/shape_checks.py); production code does not, and this module loads without torch.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int64
     from torch import Tensor
 
 FinishReason = Literal["stop", "length"]
@@ -17,7 +22,7 @@ class Prompt:
     """A problem with its reference answer and the way to check a response against it."""
 
     prompt_id: str
-    """From the normalised problem, so that the same problem has the same id in every source."""
+    """A hash of the normalised problem, so that the same problem has the same id in every source."""
     problem: str
     answer: str
     answer_kind: str
@@ -36,7 +41,7 @@ class Trajectory:
     kind: ExpertKind
     source: str
     author: str
-    """Who wrote it; for a teacher, its model and revision."""
+    """Who wrote the response; for a teacher, its model and revision."""
     license: str
     sampling: str
     """JSON: how a teacher was sampled; "{}" for people and programs."""
@@ -45,14 +50,14 @@ class Trajectory:
     """Length under the tokenizer of the starting policy, end-of-turn token included."""
     sha256: str
     weight: float = 1.0
-    """Of its source, where an arm draws at random."""
+    """Weight of the trajectory's source, for arms that draw demonstrations at random."""
     base_logp: float | None = None
-    """Mean nats per token under the starting policy, end-of-turn token included; None where no one asked."""
+    """Mean nats per token under the starting policy, end-of-turn token included; None if not computed."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the verifier says of one response."""
+    """The verifier's judgement of one response."""
 
     correct: bool
     extracted: str | None
@@ -68,12 +73,12 @@ class Completion:
     response: str
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
-    """log pi(token) at the sampling temperature, one for each of token_ids; none where nobody says."""
+    """log pi(token) at the sampling temperature, one for each of token_ids; empty if the engine has none."""
     finish_reason: FinishReason
     billed: int | None = None
-    """Tokens as a server counts them that does not say which they are."""
+    """Number of tokens that a server counted, for servers that return no token ids."""
     error: str | None = None
-    """Why there is no response (a server refused the prompt); such a completion takes no part in anything."""
+    """Why there is no response (a server refused the prompt); such a completion is not used."""
 
     @property
     def n_tokens(self) -> int:
@@ -82,7 +87,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Responses:
-    """What one policy said to one prompt, and what the verifier says of it."""
+    """The completions of one policy for one prompt, with their verdicts."""
 
     prompt: Prompt
     completions: list[Completion]
@@ -96,57 +101,58 @@ class Rollout:
     prompt_id: str
     sample: int
     step: int
-    """The training step that asked for it; 0 for the rollouts of the starting policy."""
+    """The training step that sampled it; 0 for the rollouts of the starting policy."""
     completion: Completion
     reward: float | None
-    """None where the verifier could not judge it: such a rollout takes no part in anything."""
+    """None if the verifier could not judge the response; such a rollout is not used."""
     policy: str
     """Hash of the weights that produced it."""
 
 
 @dataclass(frozen=True)
 class RowInfo:
-    """What is known of B rows before any forward pass: enough for every weight but the ratio.
+    """What is known about B rows before a forward pass: enough for every weight except the ratio.
 
-    A group is a prompt: its rollouts, and its demonstration where it has one.
+    A group is a prompt: its rollouts, and its demonstration if it has one.
     """
 
-    reward: Tensor
-    """[B] float, the verified reward; a demonstration's is read by the methods that rank it (LUFFY)."""
-    group: Tensor
-    """[B] int64, rows of one prompt share a number."""
-    expert: Tensor
-    """[B] bool, the row is a demonstration."""
-    length: Tensor
-    """[B] int64, response tokens."""
-    value: Tensor | None = None
-    """[B, T] float, V before each token under the policy that sampled, for PPO; not read past `length`."""
+    reward: Float[Tensor, "B"]
+    """The verified reward. A demonstration's reward is read only by methods that rank demonstrations
+    (LUFFY)."""
+    group: Int64[Tensor, "B"]
+    """Rows of one prompt share a number."""
+    expert: Bool[Tensor, "B"]
+    """True if the row is a demonstration."""
+    length: Int64[Tensor, "B"]
+    """Number of response tokens."""
+    value: Float[Tensor, "B T"] | None = None
+    """V before each token under the policy that sampled, for PPO; columns past `length` are not read."""
 
 
 @dataclass(frozen=True)
 class Tokens:
     """B rows of at most T response tokens, rollouts and demonstrations together."""
 
-    logp: Tensor
-    """[B, T] float, log pi_theta(token); carries the gradient."""
-    logp_old: Tensor
-    """[B, T] float, log-probability under the policy that sampled the row; of demonstrations only PSFT
-    and RL-PLUS read it, the policy before the step's first update."""
-    mask: Tensor
-    """[B, T] bool, True on response tokens."""
-    reward: Tensor
-    """[B] float."""
-    group: Tensor
-    """[B] int64."""
-    expert: Tensor
-    """[B] bool."""
-    entropy: Tensor | None = None
-    """[B, T] float, entropy of the next-token distribution, in nats; SRFT weighs by it."""
-    value: Tensor | None = None
-    """[B, T] float, V before each token under the policy that sampled: what PPO's advantage is made of."""
-    logp_sampled: Tensor | None = None
-    """[B, T] float, what the sampler itself said of a rollout, whose kernels and types are not the trainer's;
-    with it logp_old is the trainer's own."""
+    logp: Float[Tensor, "B T"]
+    """log pi_theta(token); carries the gradient."""
+    logp_old: Float[Tensor, "B T"]
+    """Log-probability under the policy that sampled the row. For a demonstration it is that of the policy
+    before the step's first update, and only PSFT and RL-PLUS read it."""
+    mask: Bool[Tensor, "B T"]
+    """True on response tokens."""
+    reward: Float[Tensor, "B"]
+    """The verified reward."""
+    group: Int64[Tensor, "B"]
+    """Rows of one prompt share a number."""
+    expert: Bool[Tensor, "B"]
+    """True if the row is a demonstration."""
+    entropy: Float[Tensor, "B T"] | None = None
+    """Entropy of the next-token distribution, in nats; SRFT weights rows by it."""
+    value: Float[Tensor, "B T"] | None = None
+    """V before each token under the policy that sampled; PPO computes its advantage from it."""
+    logp_sampled: Float[Tensor, "B T"] | None = None
+    """Log-probability as the sampler reported it for a rollout. The sampler's kernels and dtypes differ from
+    the trainer's; where this is set, logp_old is the trainer's own."""
 
     @property
     def rows(self) -> RowInfo:

@@ -1,4 +1,4 @@
-"""Stage `compare`: did the arms differ? -> metrics/compare.json, reports/provenance.html."""
+"""Stage `compare`: did the arms differ? -> metrics/compare.json, reports/provenance.html, reports/plots."""
 
 from __future__ import annotations
 
@@ -6,47 +6,60 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from hpt_core import tables
 from hpt_core.errors import InputError
-from hpt_core.evaluation import Reals, correct_matrix, holm, paired_difference
-from hpt_core.gate import IMITATED
+from hpt_core.evaluation import PairedDifference, Reals, correct_matrix, paired_difference
+from hpt_core.files import write_json
 from hpt_core.seeds import derive
+from hpt_core.tables import GateRow, SourceStatistics
+from pipelines import paths
 from pipelines.params import Params
-from pipelines.report import page, words
-from pipelines.report.results import BASE, PROMPTS, Results, Row, metrics_file, read_results, responses_file
+from pipelines.report import page, plot_data, words
+from pipelines.report.comparison_file import (
+    Accuracy,
+    BenchmarkComparison,
+    Comparison,
+    Gain,
+    PairOfArms,
+    SourceAccuracy,
+    TrainingSummary,
+)
+from pipelines.report.comparisons import compare_policies
+from pipelines.report.results import BASE, Results, read_results
 from pipelines.stage.launch import launch
 
 log = logging.getLogger(__name__)
 
-LEVEL = 0.05
-"""A difference counts as detected where its corrected p is below, and its interval is clear of 0."""
+
+class Outputs(TypedDict):
+    """What the stage wrote: the comparison, as in metrics/compare.json, and the path of the report."""
+
+    comparison: Comparison
+    page: Path
 
 
-def run(params: Params, root: Path = Path(".")) -> Mapping[str, Any]:
+def run(params: Params, root: Path = Path(".")) -> Outputs:
     """Compare the base policy and the arms of `params` from their files under `root`.
 
-    Returns the comparison, as in metrics/compare.json, and the path of the page.
-
-    Raises InputError that names the files where one is missing or two speak of different prompts.
+    Raises InputError where a file is missing, or where two files belong to different prompts.
     """
     results = read_results(list(params.arms), root)
     comparison = compare(results, params.seed, params.evaluate.bootstrap, root)
-    path = root / "reports/provenance.html"
-    tables.write_json(root / "metrics/compare.json", comparison)
+    path = root / paths.REPORT
+    write_json(root / paths.COMPARISON, comparison)
     mixes = {name: dict(arm.mix) for name, arm in params.arms.items()}
     page.write(path, results, comparison, mixes, params.seed)
+    plot_data.write(root / paths.PLOT_DATA, results)
     for verdict in comparison["verdicts"]:
         log.info("%s", verdict)
     return {"comparison": comparison, "page": path}
 
 
-def compare(results: Results, seed: int, draws: int, root: Path) -> dict[str, Any]:
+def compare(results: Results, seed: int, draws: int, root: Path) -> Comparison:
     """The content of metrics/compare.json."""
     benchmarks = {name: _benchmark(results, name, seed, draws, root) for name in results.benchmarks}
     verdicts = [sentence for entry in benchmarks.values() for sentence in _sentences(entry)]
@@ -61,10 +74,15 @@ def compare(results: Results, seed: int, draws: int, root: Path) -> dict[str, An
     }
 
 
-def training(steps: Sequence[Row], gate: Sequence[Row], sources: Mapping[str, Row]) -> dict[str, Any]:
-    """What an arm's training amounted to: its log and its gate decisions in total, and source by source."""
+def training(
+    steps: Sequence[Mapping[str, Any]],
+    gate: Sequence[GateRow],
+    sources: Mapping[str, SourceStatistics],
+) -> TrainingSummary:
+    """Totals of an arm's training log and gate decisions; sources: data/rollouts/ARM/provenance.json."""
     shares = [row["offline_share"] for row in steps if row.get("offline_share") is not None]
-    demonstrations = Counter(row["kind"] for row in gate if row["route"] in IMITATED)
+    kinds = [row["kind"] for row in gate if row["trained"]]
+    demonstrations = Counter(kind for kind in kinds if kind is not None)
     return {
         "steps": len(steps),
         "offline_share": math.fsum(shares) / len(shares) if shares else 0.0,
@@ -78,87 +96,73 @@ def training(steps: Sequence[Row], gate: Sequence[Row], sources: Mapping[str, Ro
     }
 
 
-def _revisited(gate: Sequence[Row]) -> dict[str, dict[str, int]]:
-    """First route -> last route -> prompts, of the prompts that came up more than once."""
+def _revisited(gate: Sequence[GateRow]) -> dict[str, dict[str, int]]:
+    """First route -> last route -> number of prompts, for prompts that occurred more than once."""
     routes: dict[str, list[str]] = {}
     for row in gate:
         routes.setdefault(row["prompt_id"], []).append(row["route"])
-    ends: dict[str, Counter[str]] = {}
-    for its in routes.values():
-        if len(its) > 1:
-            ends.setdefault(its[0], Counter())[its[-1]] += 1
-    return {first: dict(sorted(ends[first].items())) for first in sorted(ends)}
+    last_routes: dict[str, Counter[str]] = {}
+    for prompt_routes in routes.values():
+        if len(prompt_routes) > 1:
+            last_routes.setdefault(prompt_routes[0], Counter())[prompt_routes[-1]] += 1
+    return {first: dict(sorted(last_routes[first].items())) for first in sorted(last_routes)}
 
 
-def _benchmark(results: Results, name: str, seed: int, draws: int, root: Path) -> dict[str, Any]:
+def _benchmark(results: Results, name: str, seed: int, draws: int, root: Path) -> BenchmarkComparison:
     scores = _scores(results, name, root)
     accuracy = {policy: results.metrics[policy][name] for policy in results.policies}
 
-    def difference(a: str, b: str) -> dict[str, Any]:
-        result = paired_difference(scores[a], scores[b], derive(seed, "compare", name, a, b), draws)
-        return {"difference": result.difference, "ci95": list(result.ci95), "p": result.p}
+    def difference(a: str, b: str) -> PairedDifference:
+        return paired_difference(scores[a], scores[b], derive(seed, "compare", name, a, b), draws)
 
-    gain = {arm: difference(arm, BASE) for arm in results.arms}
-    pairs = [{"a": a, "b": b, **difference(a, b)} for a, b in combinations(results.arms, 2)]
-    _correct(list(gain.values()))
-    _correct(pairs)
-    for arm, entry in gain.items():
-        entry["verdict"] = words.gain_verdict(name, arm, BASE, entry)
-    for pair in pairs:
-        pair["verdict"] = words.pair_verdict(name, pair["a"], pair["b"], pair)
+    gain, pairs = compare_policies(name, results.policies, difference)
     return {
         "accuracy": accuracy,
         "gain": gain,
         "pairs": pairs,
         "sources": _by_source(results, name),
-        "headline": words.headline(name, accuracy, _rivals(accuracy, gain, pairs)),
+        "headline": words.headline(name, accuracy, _indistinguishable(accuracy, gain, pairs)),
     }
 
 
 def _scores(results: Results, benchmark: str, root: Path) -> dict[str, Reals]:
-    """policy -> score of each prompt [P], the same prompts in the same order for all."""
+    """Policy -> score of each prompt [P], with the same prompts in the same order for every policy."""
     prompts: dict[str, list[str]] = {}
     scores: dict[str, Reals] = {}
     for policy in results.policies:
-        path = root / responses_file(policy)
+        path = root / paths.evaluation_responses(policy)
         try:
             prompts[policy], correct = correct_matrix(results.responses[policy][benchmark])
         except ValueError as error:
             raise InputError(f"{path}, benchmark {benchmark}: {error}") from error
         scores[policy] = correct.mean(1)
         if prompts[policy] != prompts[BASE]:
-            odd = sorted(set(prompts[policy]) ^ set(prompts[BASE]))
+            unpaired = sorted(set(prompts[policy]) ^ set(prompts[BASE]))
             raise InputError(
-                f"{root / responses_file(BASE)} and {path}: different prompts on {benchmark} "
-                f"({len(odd)} in one only, such as {odd[0]}), so their scores cannot be paired; "
+                f"{root / paths.evaluation_responses(BASE)} and {path}: different prompts on {benchmark} "
+                f"({len(unpaired)} in one only, such as {unpaired[0]}), so their scores cannot be paired; "
                 f"run `dvc repro` to evaluate both on the same prompts"
             )
         stated = results.metrics[policy][benchmark]["avg_at_k"]
         if not math.isclose(stated, float(scores[policy].mean()), abs_tol=1e-9):
             raise InputError(
                 f"{path} gives an accuracy of {scores[policy].mean():.6f} on {benchmark}, "
-                f"{root / metrics_file(policy)} says {stated:.6f}; run `dvc repro` to evaluate anew"
+                f"{root / paths.evaluation_metrics(policy)} says {stated:.6f}; "
+                f"run `dvc repro` to evaluate anew"
             )
-    known = results.prompts.get(benchmark, {})
+    benchmark_prompts = results.prompts.get(benchmark, {})
     for prompt in prompts[BASE]:
-        if prompt not in known:
+        if prompt not in benchmark_prompts:
             raise InputError(
-                f"{root / responses_file(BASE)}: prompt {prompt} of {benchmark} is not in {root / PROMPTS}: "
+                f"{root / paths.evaluation_responses(BASE)}: prompt {prompt} of {benchmark} "
+                f"is not in {root / paths.BENCHMARK_PROMPTS}: "
                 f"they are of different runs; run `dvc repro` to evaluate anew"
             )
     return scores
 
 
-def _correct(family: Sequence[dict[str, Any]]) -> None:
-    """Add p_holm and detected to the comparisons of one family."""
-    for entry, p in zip(family, holm([entry["p"] for entry in family]), strict=True):
-        low, high = entry["ci95"]
-        entry["p_holm"] = p
-        entry["detected"] = p < LEVEL and not low <= 0 <= high
-
-
-def _rivals(
-    accuracy: Mapping[str, Row], gain: Mapping[str, Row], pairs: Sequence[Mapping[str, Any]]
+def _indistinguishable(
+    accuracy: Mapping[str, Accuracy], gain: Mapping[str, Gain], pairs: Sequence[PairOfArms]
 ) -> list[str]:
     """Policies that are not detectably below the one of highest accuracy."""
     best = max(accuracy, key=lambda policy: accuracy[policy]["avg_at_k"])
@@ -167,28 +171,34 @@ def _rivals(
     return [policy for policy in accuracy if policy != best and not detected[frozenset((policy, best))]]
 
 
-def _by_source(results: Results, benchmark: str) -> dict[str, Any]:
-    """source -> number of its prompts and each policy's accuracy on them."""
-    sources: dict[str, dict[str, Any]] = {}
+def _by_source(results: Results, benchmark: str) -> dict[str, SourceAccuracy]:
+    """Source -> number of its prompts and each policy's accuracy on them."""
+    sources: dict[str, SourceAccuracy] = {}
     for policy in results.policies:
-        groups: dict[str, list[Row]] = {}
+        correct: dict[str, list[bool]] = {}
+        prompts: dict[str, set[str]] = {}
         for row in results.responses[policy][benchmark]:
-            groups.setdefault(row["source"], []).append(row)
-        for source, rows in groups.items():
+            correct.setdefault(row["source"], []).append(row["correct"])
+            prompts.setdefault(row["source"], set()).add(row["prompt_id"])
+        for source in correct:
             entry = sources.setdefault(source, {"n_prompts": 0, "accuracy": {}})
-            entry["n_prompts"] = len({row["prompt_id"] for row in rows})
-            entry["accuracy"][policy] = float(np.mean([row["correct"] for row in rows]))
+            entry["n_prompts"] = len(prompts[source])
+            entry["accuracy"][policy] = float(np.mean(correct[source]))
     return sources
 
 
-def _sentences(entry: Mapping[str, Any]) -> list[str]:
-    found = [*entry["gain"].values(), *entry["pairs"]]
-    return [entry["headline"], *(result["verdict"] for result in found)]
+def _sentences(entry: BenchmarkComparison) -> list[str]:
+    differences: list[Gain] = [*entry["gain"].values(), *entry["pairs"]]
+    return [entry["headline"], *(difference["verdict"] for difference in differences)]
 
 
 def main() -> None:
     """Entry point of `python -m pipelines.compare`."""
-    launch("compare", run)
+
+    def body(params: Params) -> None:
+        run(params)
+
+    launch("compare", body)
 
 
 if __name__ == "__main__":

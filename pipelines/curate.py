@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
-from hpt_core import tables
 from hpt_core.data.curation.contract import groups
 from hpt_core.data.curation.pipeline import curate
+from hpt_core.data.curation.report import ReportFile
+from hpt_core.files import write_json
 from pipelines.params import Params
+from pipelines.paths import PROMPTS_FOLDER, PROMPTS_REPORT
 from pipelines.stage import raw_files
 from pipelines.stage.launch import launch
 
 log = logging.getLogger(__name__)
 
 
-def run(params: Params, out: Path = Path("data/prompts")) -> dict[str, Any]:
+def run(params: Params, out: Path = PROMPTS_FOLDER) -> ReportFile:
     """Write the prompts of `params.curate` to `out` and return the report. Raises InputError."""
     config = params.curate
     sources = [source for *_, group in groups(config) for source in group]
@@ -26,27 +27,31 @@ def run(params: Params, out: Path = Path("data/prompts")) -> dict[str, Any]:
         if source.file and "://" in source.file:
             log.warning("%s: when it changes, run `dvc repro --force curate`; DVC cannot see it", source.file)
     report = curate(config, params.seed, out)
-    tables.write_json(out / "report.json", report)
+    write_json(out / PROMPTS_REPORT.name, report)
     _log(report, out)
     return report
 
 
-def _log(report: dict[str, Any], out: Path) -> None:
+def _log(report: ReportFile, out: Path) -> None:
+    """Log the counts, and a warning for each group of rows that curation left out."""
     for group, sources in report["sources"].items():
         for name, counts in sources.items():
             dropped = json.dumps(counts["dropped"]) if counts["dropped"] else "none"
             log.info("%s %s: in %d, kept %d, dropped %s", group, name, counts["in"], counts["kept"], dropped)
     sizes = report["sizes"]
     log.info("train %d, dev %d, benchmarks %s", sizes["train"], sizes["dev"], json.dumps(sizes["benchmarks"]))
-    for name, counts in report["benchmarks"].items():
-        if counts["left_out"]:
-            short, told = sum(counts["left_out"].values()), json.dumps(counts["left_out"])
-            log.warning("benchmark %s lacks %d of its %d rows: %s", name, short, counts["rows"], told)
+    for name, benchmark in report["benchmarks"].items():
+        if benchmark["left_out"]:
+            lacking, reasons = sum(benchmark["left_out"].values()), json.dumps(benchmark["left_out"])
+            log.warning("benchmark %s lacks %d of its %d rows: %s", name, lacking, benchmark["rows"], reasons)
     for name, counts in report["sources"].get("against", {}).items():
         if counts["dropped"]:
-            told = json.dumps(counts["dropped"])
+            dropped = json.dumps(counts["dropped"])
             log.warning(
-                "nothing was compared with %d rows of %s: %s", counts["in"] - counts["kept"], name, told
+                "no training prompt was compared with %d rows of %s: %s",
+                counts["in"] - counts["kept"],
+                name,
+                dropped,
             )
     contamination = report["contamination"]
     for name, rules in contamination["found"].items():
@@ -55,7 +60,7 @@ def _log(report: dict[str, Any], out: Path) -> None:
         log.warning(
             "%d benchmark problems are templates of training prompts, which are kept: see %s",
             len(contamination["templates"]),
-            out / "report.json",
+            out / PROMPTS_REPORT.name,
         )
     if sizes["quarantine"]:
         log.warning("%d rows left out: see %s", sizes["quarantine"], out / "quarantine.parquet")
@@ -63,7 +68,11 @@ def _log(report: dict[str, Any], out: Path) -> None:
 
 def main() -> None:
     """Entry point of `python -m pipelines.curate`."""
-    launch("curate", run)
+
+    def body(params: Params) -> None:
+        run(params)
+
+    launch("curate", body)
 
 
 if __name__ == "__main__":

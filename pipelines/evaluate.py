@@ -13,12 +13,14 @@ from hpt_core.config import BENCHMARKS as PUBLISHED
 from hpt_core.config import Sampling
 from hpt_core.errors import EngineError, InputError, VerifierError
 from hpt_core.evaluation import summarise
+from hpt_core.files import write_json
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import LoadedPolicy, load_policy
 from hpt_core.protocols import RolloutEngine, Verifier
 from hpt_core.seeds import derive
 from hpt_core.types import Prompt, Responses
 from pipelines.params import Params
+from pipelines.paths import BENCHMARK_PROMPTS, checkpoints, evaluation_metrics, evaluation_responses, model
 from pipelines.stage.generation import (
     SamplingRequest,
     build_engine,
@@ -29,50 +31,54 @@ from pipelines.stage.generation import (
 )
 from pipelines.stage.launch import argument, check_name, launch
 from pipelines.stage.regrade import regrade, retry_timeout
-from pipelines.stage.shards import Part, Row, Shards, run_inputs
+from pipelines.stage.shards import Part, ShardRow, Shards, run_inputs
 
 log = logging.getLogger(__name__)
 
-BENCHMARKS = Path("data/prompts/benchmarks.parquet")
-NAMED = 5
-"""Responses without a verdict that an error names."""
+MAX_NAMED = 5
+"""Responses without a verdict that an error names at most."""
 
 
-def run(params: Params, name: str, root: Path = Path()) -> Mapping[str, Any]:
-    """Write data/eval/NAME.parquet and metrics/eval/NAME.json; returns the metrics by benchmark.
+def run(params: Params, name: str, root: Path = Path()) -> None:
+    """Write data/eval/NAME.parquet and metrics/eval/NAME.json.
 
-    Responses are kept in checkpoints/evaluate@NAME until both stand: the @ keeps them apart from the
-    checkpoints of every arm. Raises VerifierError, with all of them kept, where one cannot be judged.
+    The responses are kept in checkpoints/evaluate@NAME until both files are complete.
+
+    Raises VerifierError where a response cannot be judged; all responses are kept then.
     """
     check_name(name, ["base", *params.arms])
-    model, samples = root / "models" / name, params.samples
-    policy, benchmarks = load_policy(model), tables.read_benchmarks(root / BENCHMARKS)
+    folder, samples = root / model(name), params.samples
+    policy, benchmarks = load_policy(folder), tables.read_benchmarks(root / BENCHMARK_PROMPTS)
     if benchmarks.keys() != samples.keys():
         raise InputError(
-            f"{root / BENCHMARKS} has {sorted(benchmarks)}, and curate.benchmarks {sorted(samples)}; "
+            f"{root / BENCHMARK_PROMPTS} has {sorted(benchmarks)}, and curate.benchmarks {sorted(samples)}; "
             "run `dvc repro curate`"
         )
-    published = {benchmark: _as_published(params, benchmark) for benchmark in samples}
+    published = {benchmark: _published_settings(params, benchmark) for benchmark in samples}
     tokens = {
-        benchmark: _encoded(params, policy, benchmark, benchmarks[benchmark]) for benchmark in benchmarks
+        benchmark: _tokens(params, policy, benchmark, benchmarks[benchmark]) for benchmark in benchmarks
     }
     engine = build_engine(params, policy)
-    inputs = run_inputs(_used(params), engine.policy, model, root / BENCHMARKS, __file__)
-    shards = Shards(root / "checkpoints" / f"evaluate@{name}", inputs, tables.JUDGING)
+    inputs = run_inputs(_parameters(params), engine.policy, folder, root / BENCHMARK_PROMPTS, __file__)
+    shards = Shards(root / checkpoints(f"evaluate@{name}"), inputs, tables.UNFINISHED_EVALUATION)
     with build_verifier(params) as verifier:
         parts = [
-            _part(params, engine, verifier, benchmark, {p: tokens[benchmark][p.prompt_id] for p in some})
+            _part(params, engine, verifier, benchmark, {p: tokens[benchmark][p.prompt_id] for p in part})
             for benchmark, prompts in benchmarks.items()
-            for some in chunk(prompts, params.rollout.slots, samples[benchmark])
+            for part in chunk(prompts, params.rollout.slots, samples[benchmark])
         ]
         shards.finish(parts, f"evaluate {name}", lambda row: int(row["n_tokens"]))
 
     every = range(len(parts))
-    by_id = {(one, prompt.prompt_id): prompt for one, prompts in benchmarks.items() for prompt in prompts}
-    if silent := regrade(params, shards, every, lambda row: by_id[row["benchmark"], row["prompt_id"]]):
-        raise _without_verdict(params, silent)
+    by_id = {
+        (benchmark, prompt.prompt_id): prompt
+        for benchmark, prompts in benchmarks.items()
+        for prompt in prompts
+    }
+    if unjudged := regrade(params, shards, every, lambda row: by_id[row["benchmark"], row["prompt_id"]]):
+        raise _without_verdict(params, unjudged)
     judged = ({column: row[column] for column in tables.EVALUATION.names} for row in shards.rows(every))
-    tables.write(root / "data/eval" / f"{name}.parquet", judged, tables.EVALUATION)
+    tables.write(root / evaluation_responses(name), judged, tables.EVALUATION)
     metrics = {
         benchmark: summarise(
             list(rows),
@@ -83,15 +89,15 @@ def run(params: Params, name: str, root: Path = Path()) -> Mapping[str, Any]:
         | published[benchmark]
         for benchmark, rows in groupby(shards.rows(every), lambda row: str(row["benchmark"]))
     }
-    tables.write_json(root / "metrics/eval" / f"{name}.json", metrics)
+    write_json(root / evaluation_metrics(name), metrics)
     shards.discard()
-    return {"metrics": metrics}
 
 
-def _used(params: Params) -> dict[str, Any]:
-    """The parameters that decide what is in a shard.
+def _parameters(params: Params) -> dict[str, Any]:
+    """The parameters that decide the rows of a shard.
 
-    The verifier's are not among them: what it gave no verdict on is judged again, with the time-out of then.
+    The verifier's are not among them: a response without a verdict is graded again, with the time
+    limit of the present run.
     """
     evaluate = {"temperature", "top_p"}
     return params.model_dump(
@@ -99,8 +105,8 @@ def _used(params: Params) -> dict[str, Any]:
     ) | {"evaluate.samples": params.samples}
 
 
-def _as_published(params: Params, benchmark: str) -> dict[str, Any]:
-    """Whether it is evaluated as published results are; of a benchmark outside of the registry, nothing."""
+def _published_settings(params: Params, benchmark: str) -> dict[str, Any]:
+    """The settings of published results and whether ours are the same; {} for an unregistered benchmark."""
     config, sources = params.evaluate, params.curate.benchmarks[benchmark]
     ours = {"k": params.samples[benchmark], "temperature": config.temperature, "top_p": config.top_p}
     published = {
@@ -110,22 +116,24 @@ def _as_published(params: Params, benchmark: str) -> dict[str, Any]:
     }
     if not published:
         return {}
-    for name, theirs in published.items():
-        if ours != theirs:
+    for name, settings in published.items():
+        if ours != settings:
             log.warning(
-                "%s is asked with %s, in published results on %s with %s", benchmark, ours, name, theirs
+                "%s is sampled with %s, published results on %s with %s", benchmark, ours, name, settings
             )
-    return {"published": published, "as_published": all(ours == theirs for theirs in published.values())}
+    return {"published": published, "as_published": all(ours == settings for settings in published.values())}
 
 
-def _encoded(
+def _tokens(
     params: Params, policy: LoadedPolicy, benchmark: str, prompts: Sequence[Prompt]
 ) -> dict[str, list[int]]:
     """Tokens of every prompt, by prompt_id.
 
-    Raises InputError for a prompt over the limit: an evaluation that leaves some out is another evaluation.
+    Raises InputError for a prompt over the limit, because fewer prompts would make it another benchmark.
     """
-    tokens, too_long = tokenize_within_limit(Chat(policy.tokenizer), prompts, params, benchmark, BENCHMARKS)
+    tokens, too_long = tokenize_within_limit(
+        Chat(policy.tokenizer), prompts, params, benchmark, BENCHMARK_PROMPTS
+    )
     if too_long:
         raise InputError(
             f"benchmark {benchmark}: {len(too_long)} prompts, the first with {too_long[0]['detail']}"
@@ -140,34 +148,33 @@ def _part(
     benchmark: str,
     prompts: Mapping[Prompt, Sequence[int]],
 ) -> Part:
-    """k verified responses to each prompt; every policy draws from the same seeds."""
+    """k verified responses to each prompt; the seeds are the same for every policy."""
     config = params.evaluate
     sampling = Sampling(
         temperature=config.temperature, top_p=config.top_p, max_new_tokens=params.rollout.max_new_tokens
     )
-    asking = SamplingRequest(f"evaluate {benchmark}", params.samples[benchmark], sampling, params.seed)
+    request = SamplingRequest(f"evaluate {benchmark}", params.samples[benchmark], sampling, params.seed)
 
-    def make() -> list[Row]:
-        return [
-            row
-            for given in sample_and_verify(engine, verifier, prompts, asking)
-            for row in _rows(benchmark, given)
-        ]
+    def make() -> list[ShardRow]:
+        sampled = sample_and_verify(engine, verifier, prompts, request)
+        return [row for responses in sampled for row in _rows(benchmark, responses)]
 
-    return Part(list(prompts), asking.samples, make)
+    return Part(list(prompts), request.samples, make)
 
 
-def _rows(benchmark: str, given: Responses) -> list[Row]:
-    """As rows of `tables.JUDGING`. Raises EngineError where there is no response to judge."""
+def _rows(benchmark: str, responses: Responses) -> list[ShardRow]:
+    """Rows of `tables.UNFINISHED_EVALUATION`. Raises EngineError where a prompt got no response."""
     rows = []
-    for sample, (completion, verdict) in enumerate(zip(given.completions, given.verdicts, strict=True)):
+    for sample, (completion, verdict) in enumerate(
+        zip(responses.completions, responses.verdicts, strict=True)
+    ):
         if completion.error is not None:
-            raise EngineError(f"{_place(benchmark, given.prompt.prompt_id, sample)}: {completion.error}")
+            raise EngineError(f"{_place(benchmark, responses.prompt.prompt_id, sample)}: {completion.error}")
         rows.append(
             {
                 "benchmark": benchmark,
-                "prompt_id": given.prompt.prompt_id,
-                "source": given.prompt.source,
+                "prompt_id": responses.prompt.prompt_id,
+                "source": responses.prompt.source,
                 "sample": sample,
                 "response": completion.response,
                 "extracted": verdict.extracted,
@@ -180,17 +187,17 @@ def _rows(benchmark: str, given: Responses) -> list[Row]:
     return rows
 
 
-def _without_verdict(params: Params, rows: Sequence[Row]) -> VerifierError:
-    """Of the responses that could not be judged a second time either."""
+def _without_verdict(params: Params, rows: Sequence[ShardRow]) -> VerifierError:
+    """The error about responses that got no verdict in a second attempt either."""
     named = [
         f"{_place(row['benchmark'], row['prompt_id'], row['sample'])}: {row['no_verdict']}"
-        for row in rows[:NAMED]
+        for row in rows[:MAX_NAMED]
     ]
-    more = [f"and {len(rows) - NAMED} more"] if len(rows) > NAMED else []
+    more = [f"and {len(rows) - MAX_NAMED} more"] if len(rows) > MAX_NAMED else []
     lead = (
         f"{len(rows)} of the responses have no verdict, not even with {retry_timeout(params):g} s for each. "
-        "All else is done and kept. Raise verifier.timeout_s, or mend what is said below, and run the "
-        "same command: it judges these again and generates nothing"
+        "All other responses are graded and kept. Raise verifier.timeout_s, or correct the errors below, and "
+        "run the same command: it grades these responses again and generates nothing"
     )
     return VerifierError("\n".join([lead, *named, *more]))
 

@@ -1,20 +1,20 @@
 """The Prefect flow: a task for each stage of dvc.yaml, then publish, register and push.
 
-DVC decides what is out of date and caches; Prefect decides what runs when, and shows it. Nothing is cached
-twice. `pipelines.environment.prepare` must have run before this module is imported.
+DVC decides what is out of date and caches outputs; Prefect decides when a stage runs and shows its state.
+Nothing is cached twice. `pipelines.environment.prepare` must have run before this module is imported.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -23,33 +23,26 @@ from prefect.futures import PrefectFuture
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.runtime import flow_run
 from prefect.schedules import Cron
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from hpt_core.errors import InputError
-from pipelines.environment import tracking_uri
+from pipelines import paths
+from pipelines.environment import FLOW_RUN, FLOW_RUN_NAME
 from pipelines.orchestration.dag import Stage, load_stages, remove_stale_outputs
+from pipelines.orchestration.dvc_stage import failure_message, reproduce
 from pipelines.orchestration.process_group import CommandError, ProcessGroups
+from pipelines.orchestration.submission import run_stages
 from pipelines.params import load_params
 from pipelines.params.sections import ScheduleConfig
+from pipelines.tracking.mlflow_errors import TrackingError, tracking_errors
 
 logger = logging.getLogger(__name__)
 
-Log = logging.Logger | logging.LoggerAdapter[Any]
-Submit = Callable[[Stage, list[PrefectFuture[Any]]], PrefectFuture[Any]]
-HINTS = (
-    "Running stage",
-    "Generating lock file",
-    "Updating lock file",
-    "To track the changes",
-    "git add dvc.lock",
-    "To enable auto staging",
-    "dvc config core",
-    "Use `dvc push",
-)
-"""What DVC says around every stage; the flow says it better, or it is advice for a person at work."""
+PUBLISH_LATER = "Models, data and metrics are complete on disk. Publish them with: hpt publish"
 GRACE = 120
 """Seconds that Prefect gives a run to reserve its slot before it counts as lost."""
 
@@ -61,10 +54,10 @@ class StageRunner:
     root: Path
     groups: ProcessGroups
     env: dict[str, str]
-    """For the stages: which flow run they are part of."""
+    """Environment variables that tell a stage which flow run it belongs to."""
     progress: Progress
     failures: dict[str, str] = field(default_factory=dict)
-    """Stage -> what a reader of the flow's state is told."""
+    """Stage -> the message of its failure, for the state of the flow."""
 
     def __call__(self, stage: Stage) -> State[Any]:
         """Body of a stage's task: Completed, named Unchanged where nothing had to be done, or Failed."""
@@ -72,70 +65,31 @@ class StageRunner:
             return Completed(name="Unchanged", message=f"{stage.name} is up to date")
         log = get_run_logger()
         log.info(stage.desc)
-        # The flag stands before the subcommand; without it parallel calls fail on DVC's lock.
-        command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage.name]
         row = self.progress.add_task(stage.name, total=None)
         try:
-            self.groups.run(command, self.root, partial(_pass_on, log), self.env)
+            reproduce(stage.name, self.root, self.groups, partial(log.info, "%s"), self.env)
         except CommandError as error:
-            self.failures[stage.name] = _failure(stage.name, error)
+            self.failures[stage.name] = failure_message(stage.name, error)
             return Failed(message=f"{stage.name}: {error}")
         finally:
             self.progress.remove_task(row)
-        self.failures.pop(stage.name, None)  # of an earlier try
+        self.failures.pop(stage.name, None)  # An earlier attempt may have failed.
         return Completed(message=f"{stage.name} is done")
-
-
-def _pass_on(log: Log, line: str) -> None:
-    if not line.strip().startswith(HINTS):
-        log.info("%s", line)
-
-
-def _failure(name: str, error: CommandError) -> str:
-    tail = "\n".join(f"  {line}" for line in error.tail)
-    return (
-        f"stage {name} failed with {error}; the last lines of its output:\n{tail}\n"
-        f"Run it again with: dvc repro --single-item {name}"
-    )
-
-
-def run_stages(stages: Sequence[Stage], submit: Submit, workers: int) -> dict[str, PrefectFuture[Any]]:
-    """Submit each stage once all that it waits for has ended, at most `workers` at a time.
-
-    A stage below a failed one is submitted too: Prefect then shows it as not ready, and never runs it.
-    """
-    futures: dict[str, PrefectFuture[Any]] = {}
-    ended: set[str] = set()
-    events: SimpleQueue[str] = SimpleQueue()
-    waiting = list(stages)
-    while len(ended) < len(stages):
-        for stage in [s for s in waiting if ended.issuperset(s.upstream)]:
-            if len(futures) - len(ended) >= workers:
-                break
-            waiting.remove(stage)
-            futures[stage.name] = submit(stage, [futures[name] for name in stage.upstream])
-            futures[stage.name].add_done_callback(partial(_announce, events, stage.name))
-        ended.add(events.get())
-    return futures
-
-
-def _announce(events: SimpleQueue[str], name: str, future: PrefectFuture[Any]) -> None:
-    events.put(name)
 
 
 @flow(name="hpt", validate_parameters=True, persist_result=False)
 def hpt(root: str = ".", workers: int = 2, retries: int = 0) -> State[Any]:
     """Curate, train and evaluate every arm, publish what is new.
 
-    workers: stages that run side by side. retries: of a stage that failed.
+    workers: number of stages that run side by side. retries: how often a failed stage is run again.
     """
     folder = Path(root).resolve()
-    params = load_params(folder / "params.yaml")
+    params = load_params(folder / paths.PARAMS)
     for path in remove_stale_outputs(folder, params.arms):
         get_run_logger().info("%s removed: params.yaml has no such arm; DVC's cache keeps it", path.name)
     stages = load_stages(folder)
     groups = ProcessGroups()
-    env = {"HPT_FLOW_RUN": str(flow_run.id), "HPT_FLOW_RUN_NAME": str(flow_run.name)}
+    env = {FLOW_RUN: str(flow_run.id), FLOW_RUN_NAME: str(flow_run.name)}
     with _progress() as progress:
         run = StageRunner(folder, groups, env, progress)
 
@@ -161,7 +115,7 @@ def hpt(root: str = ".", workers: int = 2, retries: int = 0) -> State[Any]:
 def _finish(
     root: Path, env: dict[str, str], states: dict[str, State[Any]], failures: dict[str, str]
 ) -> State[Any]:
-    """Publish, register, push; the state of the whole, with the message of all that failed."""
+    """Publish, register and push; return the state of the flow, with the messages of all that failed."""
     failed = any(not state.is_completed() for state in states.values())
     published = publish.submit(root, env, "FAILED" if failed else "FINISHED")
     states["publish"] = _ended(published)
@@ -183,47 +137,45 @@ def _finish(
 
 
 def _ended(future: PrefectFuture[Any]) -> State[Any]:
-    future.wait()  # without it the state is the server's, which lags behind
+    # Without the wait, the state would be that of the server, which lags behind.
+    future.wait()
     return future.state
+
+
+class Outcome(Protocol):
+    """What publishing or registering did; its text is the message of the task."""
+
+    @property
+    def changed(self) -> bool: ...
 
 
 @task(name="publish", task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
 def publish(root: Path, env: dict[str, str], status: str) -> State[Any]:
-    """Bring MLflow up to the files. The files are whole whether or not it can be reached."""
-    # mlflow takes seconds to import; `run` has begun on it while the Prefect server starts.
-    from pipelines.tracking import publish
+    """Publish what MLflow lacks. The files are complete whether or not it can be reached."""
+    # Importing mlflow takes seconds; `run` has begun with it while the Prefect server starts.
+    from pipelines.tracking.publish import publish
 
-    try:
-        done = publish.publish(root, env["HPT_FLOW_RUN"], env["HPT_FLOW_RUN_NAME"], status)
-    except InputError as error:
-        return Failed(message=str(error))
-    except publish.UNREACHABLE as error:
-        return Failed(message=_unpublished(root, error))
-    get_run_logger().info(str(done))
-    return Completed(message=str(done)) if done.changed else Completed(name="Unchanged", message=str(done))
+    return _tracking_state(lambda: publish(root, env[FLOW_RUN], env[FLOW_RUN_NAME], status))
 
 
 @task(name="register", task_run_name="register", cache_policy=NO_CACHE, persist_result=False)
 def register(root: Path) -> State[Any]:
-    """Versions and aliases in the model registry."""
-    from pipelines.tracking import publish, registry
+    """Set versions and aliases in the model registry."""
+    from pipelines.tracking.registry import register
 
+    return _tracking_state(lambda: register(root))
+
+
+def _tracking_state(action: Callable[[], Outcome]) -> State[Any]:
+    """The state of a task that writes to MLflow."""
     try:
-        done = registry.register(root)
+        outcome = action()
     except InputError as error:
         return Failed(message=str(error))
-    except publish.UNREACHABLE as error:
-        return Failed(message=_unpublished(root, error))
-    get_run_logger().info(str(done))
-    return Completed(message=str(done)) if done.changed else Completed(name="Unchanged", message=str(done))
-
-
-def _unpublished(root: Path, error: Exception) -> str:
-    reason = (str(error) or repr(error)).splitlines()[0][:300]
-    return (
-        f"MLflow at {tracking_uri(root)} failed: {reason}\n"
-        "Models, data and metrics are whole on disk. Publish them with: hpt publish"
-    )
+    except TrackingError as error:
+        return Failed(message=f"{error}\n{PUBLISH_LATER}")
+    get_run_logger().info(str(outcome))
+    return Completed(name=None if outcome.changed else "Unchanged", message=str(outcome))
 
 
 @task(name="push", task_run_name="push", cache_policy=NO_CACHE, persist_result=False)
@@ -243,7 +195,11 @@ def push(root: Path) -> State[Any]:
 
 
 def run(root: Path, workers: int = 2, retries: int = 0) -> State[Any]:
-    """One flow run in this process; on Prefect's ephemeral server unless PREFECT_API_URL is set."""
+    """Run the flow once in this process, on Prefect's ephemeral server unless PREFECT_API_URL is set."""
+    if not PREFECT_API_URL.value():
+        # Otherwise Prefect imports its ephemeral server while the other thread imports mlflow. mlflow makes
+        # SQLAlchemy configure all database models, which fails for good if those of Prefect are incomplete.
+        importlib.import_module("prefect.server.api.server")
     threading.Thread(target=_warm_up, args=(root,), daemon=True).start()
     runner: Any = ThreadPoolTaskRunner(max_workers=workers + 1)
     return hpt.with_options(task_runner=runner)(
@@ -253,13 +209,13 @@ def run(root: Path, workers: int = 2, retries: int = 0) -> State[Any]:
 
 def _warm_up(root: Path) -> None:
     """Import mlflow and create its database while the Prefect server starts and the first stage runs."""
-    from pipelines.tracking import publish
     from pipelines.tracking.mlflow_store import Store
 
     try:
-        Store(root, load_params(root / "params.yaml").tracking.experiment)
-    except publish.UNREACHABLE as error:
-        logger.warning("%s", _unpublished(root, error).splitlines()[0])
+        with tracking_errors(root):
+            Store(root, load_params(root / paths.PARAMS).tracking.experiment)
+    except TrackingError as error:
+        logger.warning("%s", error)
 
 
 def serve(root: Path, schedule: ScheduleConfig, workers: int = 2) -> None:
@@ -277,7 +233,7 @@ def serve(root: Path, schedule: ScheduleConfig, workers: int = 2) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    """A row for each running stage, below the log lines; only where someone looks at a terminal."""
+    """A progress row for each running stage, below the log lines; nothing without a terminal."""
     handlers = [h for h in logging.getLogger().handlers if isinstance(h, PrefectConsoleHandler)]
     console = handlers[0].console if handlers else Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())

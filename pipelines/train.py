@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from hpt_core import tables
-from hpt_core.fingerprint import code, file_hash, fingerprint, libraries, model_files
+from hpt_core.files import write_json, write_text
+from hpt_core.fingerprint import code_hash, file_hash, fingerprint, library_versions, model_file_hashes
 from hpt_core.policy.lora import with_lora
 from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy, weights_hash
 from hpt_core.protocols import MetricSink
@@ -23,35 +24,35 @@ from hpt_core.trainer.loop import train
 from hpt_core.trainer.ranks import ALONE, Ranks, launched
 from hpt_core.trainer.source_stats import summarise
 from pipelines.params import Params
-from pipelines.stage import generation as policies
-from pipelines.stage import training_data as tasks_of
+from pipelines.paths import model, rollouts, training_metrics
+from pipelines.stage import generation, training_data
 from pipelines.stage.generation import build_engine, build_verifier
-from pipelines.stage.launch import argument, check_name, launch
+from pipelines.stage.launch import StageReport, argument, check_name, launch
 from pipelines.stage.progress import ProgressBar, StepProgress
-from pipelines.stage.rank_processes import member, start
-from pipelines.stage.training_data import HERE, Paths, check_room, load_tasks
+from pipelines.stage.rank_processes import joined_ranks, start
+from pipelines.stage.training_data import PROJECT, TrainingFiles, check_room, load_tasks
 from pipelines.tracking.live import LiveSink
 
 
 def run(
     params: Params,
     arm: str,
-    paths: Paths = HERE,
+    paths: TrainingFiles = PROJECT,
     sinks: Sequence[MetricSink] = (),
     ranks: Ranks = ALONE,
-) -> Mapping[str, Any]:
-    """Train `arm`, from its newest checkpoint where there is one; the main rank writes the outputs."""
+) -> StageReport:
+    """Train `arm`, from its newest checkpoint if there is one; the main rank writes the outputs."""
     policy = load_policy(paths.base)
     inputs = run_inputs(params, arm, policy, paths)
     checkpoints = Checkpoints(paths.checkpoints(arm), fingerprint(inputs), inputs, ranks)
     tasks, dev, left_out = load_tasks(params, arm, policy, paths)
     steps = params.train.steps
     check_room(tasks, params, policy)
-    engine = build_engine(params, _sampled(policy, params, ranks))
+    engine = build_engine(params, _sampling_policy(policy, params, ranks))
     if params.train.lora is not None:
         policy = with_lora(policy, params.train.lora, params.seed)
-    with build_verifier(params) as verifier, _progress(arm, steps, ranks) as shown:
-        job = TrainContext(
+    with build_verifier(params) as verifier, _progress(arm, steps, ranks) as bars:
+        context = TrainContext(
             policy=policy,
             engine=engine,
             verifier=verifier,
@@ -62,25 +63,25 @@ def run(
             seed=params.seed,
             ranks=ranks,
         )
-        seconds = train(job, checkpoints, Tee(*shown, *sinks))
-    save_policy(policy, paths.root / "models" / arm, write=ranks.main)
+        seconds = train(context, checkpoints, Tee(*bars, *sinks))
+    save_policy(policy, paths.root / model(arm), write=ranks.main)
     if not ranks.main:
         return {"seconds": seconds}
-    out = paths.root / "data/rollouts" / arm
-    tables.write(out / "rollouts.parquet", checkpoints.rows("rollouts", steps), tables.ROLLOUTS)
+    out = paths.root / rollouts(arm)
+    tables.write(out / "rollouts.parquet", checkpoints.rows("rollouts", steps), tables.TRAINING_ROLLOUTS)
     tables.write(out / "gate.parquet", checkpoints.rows("gate", steps), tables.GATE)
     tables.write(out / "quarantine.parquet", left_out, tables.QUARANTINE)
-    told = checkpoints.metrics(steps)
-    tables.write_json(out / "provenance.json", summarise(checkpoints.rows("gate", steps), told))
-    metrics = "".join(json.dumps(row) + "\n" for row in told)
-    tables.write_text(paths.root / "metrics/train" / f"{arm}.jsonl", metrics)
+    metrics = checkpoints.metrics(steps)
+    write_json(out / "provenance.json", summarise(checkpoints.gate_rows(steps), metrics))
+    lines = "".join(json.dumps(row) + "\n" for row in metrics)
+    write_text(paths.root / training_metrics(arm), lines)
     checkpoints.discard()
-    return {"seconds": seconds, "result": hashlib.md5(metrics.encode()).hexdigest()}
+    return {"seconds": seconds, "result": hashlib.md5(lines.encode()).hexdigest()}
 
 
 @contextmanager
 def _progress(arm: str, steps: int, ranks: Ranks) -> Iterator[list[MetricSink]]:
-    """A bar, on the main rank."""
+    """A progress bar on the main rank, none on the others."""
     if not ranks.main:
         yield []
         return
@@ -88,14 +89,14 @@ def _progress(arm: str, steps: int, ranks: Ranks) -> Iterator[list[MetricSink]]:
         yield [StepProgress(bar)]
 
 
-def _sampled(policy: LoadedPolicy, params: Params, ranks: Ranks) -> LoadedPolicy:
-    """What the engine holds: the policy itself, or a copy of one that will be sharded or get adapters."""
+def _sampling_policy(policy: LoadedPolicy, params: Params, ranks: Ranks) -> LoadedPolicy:
+    """The engine's policy: the trained one itself, or a copy where that is sharded or gets adapters."""
     shared = ranks.count == 1 and params.train.lora is None
     return policy if shared else policy._replace(model=copy.deepcopy(policy.model))
 
 
 class Tee:
-    """A `MetricSink` that hands on to several."""
+    """A `MetricSink` that forwards to several."""
 
     def __init__(self, *sinks: MetricSink) -> None:
         self.sinks = sinks
@@ -105,18 +106,18 @@ class Tee:
             sink.log(step, metrics)
 
 
-def run_inputs(params: Params, arm: str, policy: LoadedPolicy, paths: Paths) -> dict[str, Any]:
-    """All that decides the run, by name, code included; how many ranks share the work does not."""
+def run_inputs(params: Params, arm: str, policy: LoadedPolicy, paths: TrainingFiles) -> dict[str, Any]:
+    """All that decides the result, by name, code included; the number of ranks does not."""
     data = paths.inputs if params.train.difficulty is None else (*paths.inputs, paths.pass_rates)
-    used = params.model_dump(mode="json", include={"seed", "threads", "rollout", "train", "verifier"})
-    del used["train"]["ranks"]
+    parameters = params.model_dump(mode="json", include={"seed", "threads", "rollout", "train", "verifier"})
+    del parameters["train"]["ranks"]
     return {
-        **used,
+        **parameters,
         "arm": params.arms[arm].model_dump(mode="json"),
-        "models/base": {"weights": weights_hash(policy.model), **model_files(paths.base)},
+        "models/base": {"weights": weights_hash(policy.model), **model_file_hashes(paths.base)},
         "data": {path.stem: file_hash(path) for path in data},
-        "code": code(__file__, policies.__file__, tasks_of.__file__),
-        **libraries(params.rollout.engine),
+        "code": code_hash(__file__, generation.__file__, training_data.__file__),
+        **library_versions(params.rollout.engine),
     }
 
 
@@ -124,12 +125,12 @@ def main() -> None:
     """Entry point of `python -m pipelines.train ARM`, and of each of its ranks."""
     arm = argument()
 
-    def body(params: Params) -> Mapping[str, Any]:
+    def body(params: Params) -> StageReport:
         check_name(arm, params.arms)
         if params.train.ranks > 1 and not launched():
             sys.exit(start(params.train.ranks, ["-m", "pipelines.train", arm], params.threads))
-        with member() as ranks:
-            torch.set_num_threads(params.threads)  # accelerate has a view of its own
+        with joined_ranks() as ranks:
+            torch.set_num_threads(params.threads)  # accelerate sets its own number of threads
             report = run(params, arm, sinks=[LiveSink(arm)] if ranks.main else [], ranks=ranks)
         if not ranks.main:
             sys.exit()

@@ -1,10 +1,11 @@
-"""Typed parameters: frozen, unknown keys refused. Imports no torch, so that reading them is cheap."""
+"""Typed, frozen parameters; unknown keys are refused. Imports no torch, so that reading them is cheap."""
 
 from hpt_core.config.base import Config, Fraction, Positive, PositiveFloat
 from hpt_core.config.benchmarks import BENCHMARKS, Benchmark
 from hpt_core.config.curation import CurateConfig, DecontaminationConfig, Script
 from hpt_core.config.data import Choice, ExpertSource, Keep, PromptSource
 from hpt_core.config.endpoint import EndpointConfig
+from hpt_core.config.experts import ArmConfig, ExpertsConfig, TeacherConfig
 from hpt_core.config.policy import (
     EvaluateConfig,
     OptimizerConfig,
@@ -29,6 +30,7 @@ from hpt_core.config.training import (
 __all__ = [
     "BENCHMARKS",
     "AlgorithmName",
+    "ArmConfig",
     "Benchmark",
     "Choice",
     "Config",
@@ -37,6 +39,7 @@ __all__ = [
     "EndpointConfig",
     "EvaluateConfig",
     "ExpertSource",
+    "ExpertsConfig",
     "Fraction",
     "GateConfig",
     "HintConfig",
@@ -52,6 +55,7 @@ __all__ = [
     "RolloutConfig",
     "Sampling",
     "Script",
+    "TeacherConfig",
     "TrainConfig",
     "VLLMConfig",
     "ValueConfig",

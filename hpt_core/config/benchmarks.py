@@ -1,7 +1,7 @@
-"""The registry: what the name of a published benchmark stands for, and how often HPT's authors ask it.
+"""The registry of published benchmarks: where their rows are, and how HPT's authors sample them.
 
-`hpt_core.data.reading.benchmarks` knows how its rows become problems. A revision is a commit of the hub's
-repository, a license what the card of the data set states.
+`hpt_core.data.reading.benchmarks` turns their rows into problems. A revision is a commit of the hub's
+repository, a license is the one that the data set's card states.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 ORIGINS = ("file", "hub", "reasoning_gym")
-"""Keys of a source that say where its rows are."""
+"""Keys that say where the rows of a source are; a source has one of them."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,17 @@ class Benchmark:
     answer_kind: str
     license: str
     origin: Mapping[str, Any]
-    """Keys of a source: hub, subset, split and revision, or reasoning_gym, size and seed."""
+    """Keys of a prompt source: hub, subset, split and revision, or reasoning_gym, size and seed."""
     samples: int = 1
-    """Responses to each problem: k of avg@k."""
+    """Responses per problem: k of avg@k."""
     temperature: float = 0.6
     top_p: float = 0.95
 
-    def fill(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The keys of a source with what they leave out; one that says where its rows are keeps its place."""
-        said = {key: value for key, value in given.items() if key not in ORIGINS or value is not None}
-        origin = {} if said.keys() & set(ORIGINS) else self.origin
-        return {"answer_kind": self.answer_kind, "license": self.license, **origin, **said}
+    def complete(self, keys: Mapping[str, Any]) -> dict[str, Any]:
+        """`keys` of a source, completed from the registry; a source with an origin of its own keeps it."""
+        present = {key: value for key, value in keys.items() if key not in ORIGINS or value is not None}
+        origin = {} if present.keys() & set(ORIGINS) else self.origin
+        return {"answer_kind": self.answer_kind, "license": self.license, **origin, **present}
 
 
 def _hub(repository: str, subset: str | None, split: str, revision: str) -> Mapping[str, Any]:
@@ -41,7 +41,7 @@ def _hub(repository: str, subset: str | None, split: str, revision: str) -> Mapp
 
 
 def _tasks(*names: str) -> list[Benchmark]:
-    """A hundred problems of each reasoning-gym task, with its own difficulty, from a seed that is ours."""
+    """A hundred problems of each reasoning-gym task at its default difficulty, from a fixed seed."""
     return [
         Benchmark(
             f"rg_{name}",
@@ -91,7 +91,7 @@ _ALL = (
         "olympiadbench",
         "math",
         "Apache-2.0",
-        # Open-ended, text only, in English, from competitions: the part that papers report.
+        # The part that papers report: open-ended, text only, in English, from competitions.
         _hub(
             "Hothan/OlympiadBench",
             "OE_TO_maths_en_COMP",
@@ -103,7 +103,7 @@ _ALL = (
         "gpqa_diamond",
         "choice",
         "CC-BY-4.0",
-        # Gated: its page asks for consent, and the download for HF_TOKEN.
+        # The data set is gated: consent on its page and HF_TOKEN are needed to download it.
         _hub("Idavidrein/gpqa", "gpqa_diamond", "train", "633f5ee89ab8ad4522a9f850766b73f62147ffdd"),
     ),
     Benchmark(

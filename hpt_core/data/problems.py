@@ -1,4 +1,4 @@
-"""When two problems are the same, and what their answers are: identity, overlap, final numbers."""
+"""Identity of problems (`prompt_id`, `overlap_key`) and comparison of their reference answers."""
 
 from __future__ import annotations
 
@@ -15,49 +15,55 @@ _QUOTES = dict.fromkeys(
         "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}",
     )
 )
-_ANSWER_LINE = re.compile(r"(?:####|A:)\s*(?P<answer>\S.*)")
+GSM8K_MARKER = r"(?:####|A:)\s*"
+"""Start of the last line of a GSM8K solution, before the answer."""
+_ANSWER_LINE = re.compile(GSM8K_MARKER + r"(?P<answer>\S.*)")
 
 
 def normalise(problem: str) -> str:
-    """One spelling for texts that differ in Unicode form or white space only (NFKC, single spaces).
+    """The text under NFKC with single spaces, so that Unicode form and white space make no difference.
 
-    Raised digits and vulgar fractions are set apart first: NFKC alone makes 2⁵ and 25 one problem.
+    Superscripts, subscripts and vulgar fractions are separated first: NFKC alone turns both 2⁵ and 25 into
+    "25".
     """
     if not problem.isascii():
-        problem = unicodedata.normalize("NFKC", "".join(map(_set_apart, problem)))
+        problem = unicodedata.normalize("NFKC", "".join(map(_separated, problem)))
     return " ".join(problem.split())
 
 
-def _set_apart(character: str) -> str:
-    form = unicodedata.decomposition(character)
-    if form.startswith("<super>"):
+def _separated(character: str) -> str:
+    """The character, with a sign before it where NFKC would merge it with the digits before it."""
+    decomposition = unicodedata.decomposition(character)
+    if decomposition.startswith("<super>"):
         return f"^{character}"
-    if form.startswith("<sub>"):
+    if decomposition.startswith("<sub>"):
         return f"_{character}"
-    return f" {character}" if form.startswith("<fraction>") else character
+    return f" {character}" if decomposition.startswith("<fraction>") else character
 
 
 def prompt_id(problem: str) -> str:
     """First 16 hex digits of the sha256 of the normalised problem.
 
-    Case stays in: "Polish" spelled backward and "polish" spelled backward have different answers,
-    as have "N apples, n friends" problems. `overlap_key` ignores it where leaks are looked for.
+    Case counts: "Polish" spelled backward and "polish" spelled backward have different answers, and so do
+    problems about "N apples, n friends". `overlap_key` ignores case, for the search for leaks.
     """
     return hashlib.sha256(normalise(problem).encode()).hexdigest()[:16]
 
 
 def overlap_key(problem: str) -> str:
-    """Equal for problems too alike to stand on both sides of a split: case, quotes and a closing
-    mark aside. Signs and operators stay: 5 + 3 and 5 - 3 are different problems.
+    """A key that is equal for problems which differ in case, quotes and a closing mark only.
+
+    Two such problems must not stand on both sides of a split. Signs and operators count: 5 + 3 and 5 - 3 are
+    different problems.
     """
-    letters = normalise(problem).casefold().translate(_QUOTES)
-    return " ".join(letters.rstrip(" .?!:").split())
+    folded = normalise(problem).casefold().translate(_QUOTES)
+    return " ".join(folded.rstrip(" .?!:").split())
 
 
 def final_number(solution: str) -> str | None:
     """The number that a GSM8K solution ends in ("#### 72", "A: 72", or the number alone).
 
-    Thousands separators and the dollar sign are dropped; None where the last line is no answer.
+    Thousands separators and the dollar sign are dropped. None if the last line is no answer.
     """
     lines = solution.strip().splitlines()
     if not lines:
@@ -70,7 +76,7 @@ def final_number(solution: str) -> str | None:
 
 
 def same_answer(a: str, b: str) -> bool:
-    """Whether two reference answers agree: as text, or as numbers (72 and 72.0)."""
+    """Whether two reference answers agree as texts or as numbers (72 and 72.0)."""
     if normalise(a) == normalise(b):
         return True
     try:

@@ -1,4 +1,4 @@
-"""A bar for what may take more than a few seconds; silent where nobody watches."""
+"""A progress bar for loops that may take more than a few seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import track
 T = TypeVar("T")
 
 
-def watched(items: Iterable[T], description: str) -> Iterator[T]:
-    """`items`, with a transient bar on a terminal's standard error."""
+def with_progress(items: Iterable[T], description: str) -> Iterator[T]:
+    """Yield `items` and draw a transient bar on standard error. No progress bar without a terminal."""
     console = Console(stderr=True)
     yield from track(items, description, console=console, transient=True, disable=not console.is_terminal)

@@ -1,12 +1,16 @@
-"""Sequences to learn from, and padded micro-batches of them."""
+"""Training rows, how they are cut into micro-batches under a token budget, and the padded tensors of one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32, Int64
 
 
 @dataclass(frozen=True)
@@ -17,17 +21,23 @@ class TrainingRow:
     prompt: Sequence[int]
     response: Sequence[int]
     logp_old: Sequence[float]
-    """Under the policy before the step: of a rollout what the sampler said, or as `recall` has it."""
+    """log pi of each response token under the policy before the step: the sampler's own numbers, or those
+    that `trainer.old_logprobs` computed. Empty if the row is used in the step's first update, where the
+    policy is still the old one."""
     reward: float
     group: int
     kind: str | None
-    """The expert's kind; None for a rollout."""
+    """The kind of the demonstration's expert; None for a rollout."""
     source: str = ""
-    """The expert's."""
+    """The source of the demonstration."""
     value: Sequence[float] = ()
-    """V before each token of a rollout, where the method asks for it."""
+    """V before each token of a rollout, if the algorithm needs it."""
     logp_sampled: Sequence[float] = ()
-    """What the sampler said of a rollout."""
+    """log pi of each response token of a rollout, as the sampler reported it."""
+    sample: int = 0
+    """The number of a rollout among those of its prompt."""
+    trajectory_id: str = ""
+    """The demonstration's trajectory; empty for a rollout."""
 
     @property
     def length(self) -> int:
@@ -36,35 +46,34 @@ class TrainingRow:
 
 @dataclass(frozen=True)
 class Padded:
-    """B rows side by side, each from column 0: its prompt, its response, then padding.
+    """B rows of L columns, each left-aligned: the prompt, the response (at most T tokens), then padding.
 
-    What is causal never looks to the right, so padding there needs neither a mask nor positions of its own.
+    A causal model never attends to the right, so right padding needs no attention mask and no position ids.
     """
 
-    input_ids: Tensor
-    """[B, L] int64."""
-    start: Tensor
-    """[B] int64, the column where the response starts."""
-    mask: Tensor
-    """[B, T] bool, True on response tokens; a row's first is at column 0."""
-    logp_old: Tensor
-    """[B, T] float32."""
-    recorded: Tensor
-    """[B] bool, logp_old is known."""
-    logp_sampled: Tensor
-    """[B, T] float32, 0 for demonstrations."""
+    input_ids: Int64[Tensor, "B L"]
+    start: Int64[Tensor, "B"]
+    """The column of input_ids where the response starts."""
+    mask: Bool[Tensor, "B T"]
+    """True on response tokens; the first token of a response is at column 0."""
+    logp_old: Float32[Tensor, "B T"]
+    """log pi under the policy before the step; 0 where `recorded` is False and on padding."""
+    recorded: Bool[Tensor, "B"]
+    """True if the row's logp_old is known."""
+    logp_sampled: Float32[Tensor, "B T"]
+    """log pi as the sampler reported it; 0 for demonstrations and on padding."""
 
     @property
-    def tokens(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the N response tokens, row by row: row, number in it, and column of input_ids; [N] each."""
-        row, number = self.mask.nonzero(as_tuple=True)
-        return row, number, self.start[row] + number
+    def tokens(self) -> tuple[Int64[Tensor, "N"], Int64[Tensor, "N"], Int64[Tensor, "N"]]:
+        """Row, position in the response, and column of input_ids of each of the N response tokens."""
+        row, position = self.mask.nonzero(as_tuple=True)
+        return row, position, self.start[row] + position
 
 
 def micro_batches(rows: Sequence[TrainingRow], active: Tensor, budget: int) -> Iterator[list[int]]:
-    """Indices of the active rows, longest first, at most `budget` tokens together with their padding.
+    """Yield indices of the active rows, longest first, at most `budget` tokens at a time with their padding.
 
-    A row over the budget comes alone: it is the caller's memory to judge, not ours to drop data.
+    A row that is longer than the budget gets a micro-batch of its own, so that no data is dropped.
     """
     order = sorted(active.nonzero().squeeze(1).tolist(), key=lambda i: (-rows[i].length, i))
     batch: list[int] = []
@@ -78,7 +87,7 @@ def micro_batches(rows: Sequence[TrainingRow], active: Tensor, budget: int) -> I
 
 
 def pad(rows: Sequence[TrainingRow], token: int, device: torch.device) -> Padded:
-    """The rows as tensors; `token` fills the gaps."""
+    """The rows as tensors; `token` is the padding token."""
     longest = max(len(row.response) for row in rows)
     input_ids = torch.full((len(rows), max(row.length for row in rows)), token)
     logp_old, logp_sampled = (torch.zeros((len(rows), longest)) for _ in range(2))
@@ -94,15 +103,18 @@ def pad(rows: Sequence[TrainingRow], token: int, device: torch.device) -> Padded
 
 @torch.no_grad()
 def row_logp(
-    rows: Sequence[TrainingRow], budget: int, device: torch.device, logp: Callable[[Padded], Tensor]
+    rows: Sequence[TrainingRow],
+    budget: int,
+    device: torch.device,
+    logp: Callable[[Padded], Float[Tensor, "B T"]],
 ) -> list[float]:
     """log pi of each row's whole response, in nats; `budget` as in `micro_batches`.
 
-    `logp` maps a micro-batch to log pi of its tokens, [B, T], 0 past the end of a row.
+    `logp` maps a micro-batch to log pi of its tokens, 0 past the end of a row.
     """
-    found = [0.0] * len(rows)
-    for chosen in micro_batches(rows, torch.ones(len(rows)), budget):
-        batch = pad([rows[i] for i in chosen], 0, device)
-        for i, total in zip(chosen, logp(batch).double().sum(1).tolist(), strict=True):
-            found[i] = total
-    return found
+    sums = [0.0] * len(rows)
+    for indices in micro_batches(rows, torch.ones(len(rows)), budget):
+        batch = pad([rows[i] for i in indices], 0, device)
+        for i, row_sum in zip(indices, logp(batch).double().sum(1).tolist(), strict=True):
+            sums[i] = row_sum
+    return sums

@@ -1,4 +1,4 @@
-"""Text to tokens: a problem becomes a chat turn, a response the turn that follows it."""
+"""Text to tokens under a chat template: a problem is a user turn, a response is the turn that answers it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from hpt_core.types import Prompt
 
 
 class EncodedPrompts(NamedTuple):
+    """Prompts as tokens, and the prompts that are too long."""
+
     prompts: dict[str, list[int]]
     """prompt_id -> tokens, ready for generation."""
     too_long: dict[str, int]
-    """prompt_id -> its length, for prompts over the limit."""
+    """prompt_id -> length in tokens, for prompts over the limit."""
 
 
 def with_system_prompt(template: str, system_prompt: str) -> str:
-    """The Jinja template with a system turn put before every conversation."""
-    # Jinja reads an escaped surrogate pair as two halves, which no tokenizer takes.
+    """The Jinja template with a system turn before every conversation."""
+    # Jinja decodes an escaped surrogate pair as two lone surrogates, which no tokenizer accepts.
     turn = json.dumps([{"role": "system", "content": system_prompt}], ensure_ascii=False)
     return f"{{%- set messages = {turn} + messages -%}}{template}"
 
@@ -42,7 +44,7 @@ class Chat:
         return [*self.tokenizer.encode(text, add_special_tokens=False), self.tokenizer.eos_token_id]
 
     def encode(self, prompts: Iterable[Prompt], limit: int) -> EncodedPrompts:
-        """Tokens of each prompt; those longer than `limit` tokens are named, never cut."""
+        """Tokens of each prompt; prompts longer than `limit` tokens are listed apart and never truncated."""
         encoded = {prompt.prompt_id: self.prompt(prompt.problem) for prompt in prompts}
-        too_long = {name: len(tokens) for name, tokens in encoded.items() if len(tokens) > limit}
-        return EncodedPrompts({name: t for name, t in encoded.items() if name not in too_long}, too_long)
+        too_long = {prompt_id: len(tokens) for prompt_id, tokens in encoded.items() if len(tokens) > limit}
+        return EncodedPrompts({i: tokens for i, tokens in encoded.items() if i not in too_long}, too_long)

@@ -1,4 +1,4 @@
-"""A policy as a transformers folder: loading it, saving it, naming its weights."""
+"""A policy as a transformers folder: load it, save it, read its weights and hash them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from hpt_core.errors import InputError
 
-BASE = ".base_layer.weight"
-"""How the name of a weight ends that an adapter stands on."""
+BASE_SUFFIX = ".base_layer.weight"
+"""How peft ends the name of a weight that has an adapter."""
 
 
 class LoadedPolicy(NamedTuple):
+    """A causal language model and its tokenizer."""
+
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
 
@@ -30,10 +32,10 @@ def load_policy(
 ) -> LoadedPolicy:
     """A causal language model in float32 and its tokenizer, from a local folder or by hub id.
 
-    A Path is local and never looked up on the hub. On the GPU where there is one. `chat_template` is
-    Jinja text that takes the place of the tokenizer's own.
+    A Path is a local folder and is never looked up on the hub. The model is on the GPU if there is one.
+    `chat_template` is Jinja text that replaces the tokenizer's own template.
 
-    Raises InputError when either cannot be read, or when the tokenizer has no chat template.
+    Raises InputError if model or tokenizer cannot be read, or if the tokenizer has no chat template.
     """
     if isinstance(name, Path) and not name.is_dir():
         raise InputError(f"{name}: no such folder; run the stage that makes it (`dvc repro`)")
@@ -62,58 +64,59 @@ def load_policy(
 def save_policy(policy: LoadedPolicy, folder: Path, *, write: bool = True) -> None:
     """Write an ordinary transformers folder; the same weights give the same bytes.
 
-    Of a sharded policy every rank calls this, and one of them with `write`.
+    For a sharded policy all ranks call this, and one of them with `write`.
     """
-    kept: dict[str, Tensor] = {}
-    for name, weight in whole_weights(policy.model):
+    weights: dict[str, Tensor] = {}
+    for name, weight in merged_weights(policy.model):
         if write:
-            kept[name] = weight.cpu()
+            weights[name] = weight.cpu()
     if write:
         folder.mkdir(parents=True, exist_ok=True)
         parameters = {name for name, _ in policy.model.named_parameters(remove_duplicate=False)}
-        buffers = {n: b for n, b in policy.model.state_dict().items() if n not in parameters}
-        policy.model.save_pretrained(folder, state_dict=buffers | kept)
+        state = policy.model.state_dict()
+        buffers = {name: tensor for name, tensor in state.items() if name not in parameters}
+        policy.model.save_pretrained(folder, state_dict=buffers | weights)
         policy.tokenizer.save_pretrained(folder)
 
 
 def weights_hash(model: PreTrainedModel) -> str:
     """16 hex digits that name the weights: sha256 over every parameter and its name."""
     digest = hashlib.sha256()
-    for name, parameter in whole_weights(model):
+    for name, parameter in merged_weights(model):
         digest.update(name.encode())
         digest.update(parameter.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """The tensor itself; of a sharded one the shards of all ranks together, for which all must ask."""
+def full_tensor(tensor: Tensor) -> Tensor:
+    """The tensor itself; a sharded one is gathered from all ranks, which must all call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 @torch.no_grad()
-def whole_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """Parameters of the plain model in order of name, detached and whole, tied ones once.
+def merged_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+    """Parameters of the plain model in order of name, detached and unsharded; tied parameters come once.
 
-    Adapters are added to the weights that they stand on, under those weights' names, and `model` stays as it
-    is: after peft's merge and unmerge base weights would be off by rounding. Of a sharded model all ranks
-    must see it through.
+    Each adapter is added to its base weight, under the base weight's name. `model` itself does not change:
+    peft's merge and unmerge would leave rounding errors in the base weights. For a sharded model all ranks
+    must exhaust the iterator.
     """
     layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
     plain = {}
     for name, parameter in model.named_parameters():
         owner, _, rest = name.partition(".lora_")
         if not (rest and owner in layers):
-            plain[name.replace(".base_layer.", ".")] = (parameter, layers.get(name.removesuffix(BASE)))
+            plain[name.replace(".base_layer.", ".")] = (parameter, layers.get(name.removesuffix(BASE_SUFFIX)))
     for name, (parameter, layer) in sorted(plain.items()):
         weight = parameter.detach()
         if layer is not None:
             (adapter,) = layer.active_adapters
             weight = (weight + layer.get_delta_weight(adapter)).to(weight.dtype)  # type: ignore[attr-defined]
-        yield name, whole(weight)
+        yield name, full_tensor(weight)
 
 
 def stop_tokens(policy: LoadedPolicy) -> frozenset[int]:
-    """Token ids that end a response: the tokenizer's, and those of the generation config."""
+    """Token ids that end a response: those of the tokenizer and of the generation config."""
     configured = getattr(policy.model.generation_config, "eos_token_id", None)
-    listed = configured if isinstance(configured, list) else [configured]
-    return frozenset(token for token in [policy.tokenizer.eos_token_id, *listed] if token is not None)
+    token_ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(token for token in [policy.tokenizer.eos_token_id, *token_ids] if token is not None)

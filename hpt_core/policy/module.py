@@ -1,4 +1,4 @@
-"""What a step trains, as one module."""
+"""The module that a training step trains: the policy and, for PPO, its value head."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hpt_core.policy.logprobs import TokenLogprobs, token_logprobs
 
 
 class PolicyModule(nn.Module):
-    """The policy, and PPO's value head where there is one, behind one forward pass.
+    """The policy and PPO's value head, if there is one, behind one forward pass.
 
-    Sharded weights are whole only inside the forward pass of the module that was sharded, and the loss
-    reads the LM head's outside of any forward pass of the policy's own: hence this module around both.
+    FSDP2 gathers sharded weights only within the forward pass of the module that was sharded. The loss reads
+    the LM head's weights outside of the model's own forward pass, so this module around both is sharded.
     """
 
     def __init__(self, model: PreTrainedModel, value_head: nn.Linear | None = None) -> None:
@@ -24,7 +24,7 @@ class PolicyModule(nn.Module):
 
     @classmethod
     def of(cls, model: PreTrainedModel, *, values: bool) -> PolicyModule:
-        """With a value head that says 0 of everything, if `values`."""
+        """The module of `model`; with `values`, its value head starts with the value 0 everywhere."""
         if not values:
             return cls(model)
         head = nn.Linear(model.config.hidden_size, 1, device=model.device)
@@ -37,20 +37,20 @@ class PolicyModule(nn.Module):
         return self.model.device
 
     @property
-    def drops_out(self) -> bool:
-        """Whether a training forward pass draws random numbers."""
-        dropped = any(isinstance(module, nn.Dropout) and module.p > 0 for module in self.modules())
-        return dropped or getattr(self.model.config, "attention_dropout", 0.0) > 0
+    def has_dropout(self) -> bool:
+        """Whether a forward pass in training mode draws random numbers."""
+        in_layers = any(isinstance(module, nn.Dropout) and module.p > 0 for module in self.modules())
+        return in_layers or getattr(self.model.config, "attention_dropout", 0.0) > 0
 
     @property
     def layers(self) -> frozenset[str]:
-        """Class names of the decoder layers, as transformers declares them: what is sharded in one piece."""
+        """Class names of the decoder layers, as transformers declares them; a layer is sharded as a unit."""
         return frozenset(self.model._no_split_modules or ())
 
     def forward(
         self, batch: Padded, temperature: float, *, entropy_gradient: bool = False, values: bool = False
     ) -> TokenLogprobs:
-        """logp, entropy and, if asked for, values of the response tokens, [B, T] each."""
+        """logp, entropy and, with `values`, the value of each response token."""
         head = self.value_head if values else None
         return token_logprobs(
             self.model, batch, temperature, entropy_gradient=entropy_gradient, value_head=head

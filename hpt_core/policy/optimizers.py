@@ -1,4 +1,4 @@
-"""The optimizers: AdamW as the released settings have it, or Muon on the matrices."""
+"""The optimizers (AdamW, or Muon on the matrices with AdamW on the rest) and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim._muon import _adjust_lr, _zeropower_via_newtonschulz
 
 from hpt_core.config import OptimizerConfig
-from hpt_core.policy.model import whole
+from hpt_core.policy.model import full_tensor
 
 
 def build_optimizers(
@@ -22,13 +22,13 @@ def build_optimizers(
     value_head: nn.Module | None = None,
     head_lr: float = 1e-4,
 ) -> list[Optimizer]:
-    """One optimizer for every trained parameter, or two: Muon (Jordan 2024) has matrices alone.
+    """AdamW for all trained parameters; or Muon (Jordan 2024) for the matrices and AdamW for the rest.
 
-    Weight decay is on matrices only: gains and biases have no scale to decay. A value head learns at
+    Weight decay applies to matrices only, not to gains and biases. The learning rate of a value head is
     `head_lr`.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    # Muon's orthogonal steps suit maps between hidden states; an embedding's rows are no such map.
+    # Muon's orthogonal steps suit maps between hidden states; embedding and LM head are no such maps.
     hidden = {
         name for name, p in trained.items() if p.ndim == 2 and "embed" not in name and "lm_head" not in name
     }
@@ -54,10 +54,10 @@ def build_optimizers(
 
 
 class Muon(torch.optim.Muon):
-    """torch's, with the same steps to the last bit where matrices are sharded.
+    """torch's Muon, with bitwise the same steps when matrices are sharded.
 
-    Momentum stays sharded; the orthogonal step is that of the whole matrix, made anew on every rank.
-    torch's own would multiply shards in bfloat16 and add: another rounding for every number of ranks.
+    Momentum stays sharded; every rank computes the orthogonal step of the full matrix. torch's own class
+    would multiply shards in bfloat16 and add the products, which rounds differently for each number of ranks.
     """
 
     @torch.no_grad()
@@ -71,18 +71,18 @@ class Muon(torch.optim.Muon):
                     self._step(p, p.grad, group)
 
     def _step(self, p: DTensor, grad: DTensor, group: dict[str, Any]) -> None:
-        """torch.optim._muon._single_tensor_muon, with nesterov, around `whole`."""
+        """torch.optim._muon._single_tensor_muon with nesterov, on the gathered gradient."""
         momentum = self.state[p].setdefault("momentum_buffer", torch.zeros_like(grad))
         momentum.lerp_(grad, 1 - group["momentum"])
         direction = _zeropower_via_newtonschulz(
-            whole(grad.lerp(momentum, group["momentum"])),
+            full_tensor(grad.lerp(momentum, group["momentum"])),
             group["ns_coefficients"],
             group["ns_steps"],
             group["eps"],
         )
         p.mul_(1 - group["lr"] * group["weight_decay"])
-        mine = distribute_tensor(direction, p.device_mesh, p.placements, src_data_rank=None)
-        p.add_(mine, alpha=-_adjust_lr(group["lr"], group["adjust_lr_fn"], p.shape))
+        shard = distribute_tensor(direction, p.device_mesh, p.placements, src_data_rank=None)
+        p.add_(shard, alpha=-_adjust_lr(group["lr"], group["adjust_lr_fn"], p.shape))
 
 
 def scale_rates(optimizers: Sequence[Optimizer], factor: float) -> None:
@@ -93,8 +93,8 @@ def scale_rates(optimizers: Sequence[Optimizer], factor: float) -> None:
 
 
 def rate_factor(step: int, steps: int, warmup: int, cooldown: int) -> float:
-    """The factor of `step` (from 1 to `steps`): a linear rise, 1, and a linear fall to almost 0.
+    """The learning rate's factor at `step` (1 to `steps`): a linear rise, 1, and a linear fall to almost 0.
 
-    A function of the step alone, so that resuming needs no state.
+    It depends on the step alone, so that resuming needs no state.
     """
     return min(1.0, step / max(1, warmup), (steps - step + 1) / max(1, cooldown))

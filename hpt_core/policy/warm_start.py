@@ -1,6 +1,6 @@
-"""A small Llama policy built from nothing: tokenizer, model, and the first lessons.
+"""A small Llama policy built from scratch: tokenizer, random weights, and a first supervised training.
 
-What comes out is an ordinary transformers folder; no stage can tell it from a downloaded one.
+The result is an ordinary policy, which the stages treat like a downloaded one.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ CHAT_TEMPLATE = (
     "" + USER + "{{ message.content }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}" + ASSISTANT + "{% endif %}"
 )
-# A word in over a twentieth of the texts is part of a task's wording, so it is worth a token of
-# its own; everything else is spelt in bytes, which arithmetic and spelling need.
 FREQUENT = 0.05
+"""A word in more than this share of the texts belongs to a task's wording and becomes one token. All other
+text is encoded as bytes, which arithmetic and spelling tasks need."""
 
 
 def build_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
-    """Bytes, and a token for each word that is frequent in `texts`."""
+    """A tokenizer of bytes, with a token for each word that is frequent in `texts`."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     core = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -47,7 +47,7 @@ def build_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
 
 
 def build_policy(config: WarmStart, texts: Sequence[str], seed: int) -> LoadedPolicy:
-    """Random weights of the size that `config` asks for, and a tokenizer for `texts`."""
+    """A model of the size in `config` with random weights, and a tokenizer for `texts`."""
     tokenizer = build_tokenizer(texts)
     torch.manual_seed(derive(seed, "init"))
     model = LlamaForCausalLM(  # type: ignore[no-untyped-call]
@@ -67,25 +67,25 @@ def build_policy(config: WarmStart, texts: Sequence[str], seed: int) -> LoadedPo
     return LoadedPolicy(model, tokenizer)
 
 
-def teach(
+def train_warm_start(
     policy: LoadedPolicy,
-    lessons: Sequence[tuple[str, str]],
+    examples: Sequence[tuple[str, str]],
     config: WarmStart,
     seed: int,
     on_step: Callable[[int, float], None],
 ) -> None:
-    """Next-token training on the responses of (problem, worked solution) pairs, in place.
+    """Next-token training, in place, on the solutions of (problem, worked solution) pairs.
 
-    Rates rise over ten steps and fall to 0 over the last 40%. `on_step(step, nll)`.
+    Learning rates rise over ten steps and fall to 0 over the last 40%. Calls `on_step(step, nll)`.
     """
     chat = Chat(policy.tokenizer)
-    encoded = [(chat.prompt(problem), chat.response(solution)) for problem, solution in lessons]
+    encoded = [(chat.prompt(problem), chat.response(solution)) for problem, solution in examples]
     model = policy.model.train()
     optimizers = build_optimizers(model, config.optimizer)
     generator = torch.Generator().manual_seed(derive(seed, "lessons"))
     for step in range(1, config.steps + 1):
-        chosen = torch.randint(len(encoded), (config.batch_size,), generator=generator).tolist()
-        input_ids, labels, attention = _batch([encoded[i] for i in chosen], policy.tokenizer.pad_token_id)
+        indices = torch.randint(len(encoded), (config.batch_size,), generator=generator).tolist()
+        input_ids, labels, attention = _batch([encoded[i] for i in indices], policy.tokenizer.pad_token_id)
         loss = model(input_ids=input_ids, attention_mask=attention, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,4 +1,4 @@
-"""A prompt at one step: its judged rollouts, its demonstration, and where the gate sends it."""
+"""A prompt at one step: its rollouts with their rewards, and its demonstration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from hpt_core.config import RolloutConfig
-from hpt_core.gate import Gate, Route
+from hpt_core.groups import pass_rate
 from hpt_core.protocols import RolloutEngine, Verifier
 from hpt_core.seeds import derive
 from hpt_core.types import Completion, Prompt, Rollout, Trajectory
@@ -26,12 +26,12 @@ class Task:
     """The prompt in the policy's chat template."""
     expert: Trajectory | None
     demonstration: list[int]
-    """Tokens of the expert's response, end-of-turn included; empty without an expert. With a hint they are
-    the hint's alone."""
+    """Tokens of the expert's response, end-of-turn included; empty without an expert. With a hint, the tokens
+    of the hint alone."""
     hint: int = 0
-    """How many of `tokens`, at their end, are the beginning of the expert's response (UFT)."""
+    """Number of tokens at the end of `tokens` that begin the expert's response (UFT)."""
     opening: str = ""
-    """The hint as text, which the verifier reads as a part of the response."""
+    """The hint as text; the verifier reads it as part of the response."""
 
     @property
     def question(self) -> list[int]:
@@ -41,33 +41,28 @@ class Task:
 
 @dataclass(frozen=True)
 class Group:
+    """A prompt with the rollouts of one step."""
+
     task: Task
     rollouts: list[Rollout]
 
     @cached_property
     def rewards(self) -> list[float]:
-        """Of the rollouts that have a verdict."""
+        """Rewards of the rollouts that have a verdict."""
         return [rollout.reward for rollout in self.rollouts if rollout.reward is not None]
 
     @property
     def decidable(self) -> bool:
-        """A pass rate and a baseline need two verdicts; without them the prompt sits the step out.
+        """Whether the group has the two verdicts that a pass rate and a baseline need.
 
-        Where nothing was sampled there is nothing to decide.
+        A prompt without them takes no part in the step. A method that samples nothing needs none.
         """
         return len(self.rewards) >= 2 or not self.rollouts
 
-    @property
+    @cached_property
     def pass_rate(self) -> float:
-        """P of the paper."""
-        return sum(self.rewards) / len(self.rewards)
-
-    @property
-    def rewards_equal(self) -> bool:
-        return len(set(self.rewards)) == 1
-
-    def route(self, gate: Gate) -> Route:
-        return gate.route(self.pass_rate, self.rewards_equal, self.task.expert is not None)
+        """P of the paper: the mean of `rewards`."""
+        return pass_rate(self.rewards)
 
 
 def sample(
@@ -112,7 +107,7 @@ def score(
 
 
 def rollout_row(rollout: Rollout) -> dict[str, Any]:
-    """The rollout as a row of `data.tables.ROLLOUTS`."""
+    """The rollout as a row of `tables.ROLLOUTS`."""
     return {
         "prompt_id": rollout.prompt_id,
         "sample": rollout.sample,
@@ -123,18 +118,4 @@ def rollout_row(rollout: Rollout) -> dict[str, Any]:
         "reward": rollout.reward,
         "finish_reason": rollout.completion.finish_reason,
         "policy": rollout.policy,
-    }
-
-
-def gate_row(group: Group, step: int, route: Route) -> dict[str, Any]:
-    """The gate's decision as a row of `data.tables.GATE`."""
-    expert = group.task.expert
-    return {
-        "step": step,
-        "prompt_id": group.task.prompt.prompt_id,
-        "pass_rate": group.pass_rate if group.rewards else None,
-        "route": route,
-        "trajectory_id": expert.trajectory_id if expert else None,
-        "kind": expert.kind if expert else None,
-        "source": expert.source if expert else None,
     }

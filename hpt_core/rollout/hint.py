@@ -1,4 +1,4 @@
-"""UFT's hints: rollouts go on from a part of the demonstration (arXiv 2505.16984)."""
+"""UFT's hints: rollouts continue a part of the demonstration (arXiv 2505.16984)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ def hinted(
     seed: int,
     decode: Callable[[Sequence[int]], str],
 ) -> list[Task]:
-    """The tasks with a hint at the end of their tokens, which also is all that is left to imitate.
+    """The tasks with a hint at the end of their tokens; the hint is their demonstration.
 
-    The number of slices is drawn from a binomial distribution with the chance of the step (from 1).
+    A hint is the first slices of the demonstration. Their number is drawn from a binomial distribution with
+    the chance of the step (from 1).
     """
     chance = chance_at(config, step)
 
     def with_hint(task: Task) -> Task:
         draw = random.Random(derive(seed, "hint", step, task.prompt.prompt_id))
-        # Its last token ends the turn: after it there is nothing to go on from.
-        whole = task.demonstration[:-1]
-        slices = min(config.slices, len(whole))
+        # The last token ends the turn, after which nothing can be continued.
+        response = task.demonstration[:-1]
+        slices = min(config.slices, len(response))
         drawn = sum(draw.random() < chance for _ in range(slices))
-        hint = whole[: round(drawn / slices * len(whole))] if slices else []
+        hint = response[: round(drawn / slices * len(response))] if slices else []
         return replace(
             task, tokens=[*task.tokens, *hint], demonstration=hint, hint=len(hint), opening=decode(hint)
         )
@@ -40,7 +41,7 @@ def hinted(
 
 
 def chance_at(config: HintConfig, step: int) -> float:
-    """Of each slice: half a cosine from high to low over `config.steps`, then 0."""
+    """The chance of each slice: half a cosine from high to low over `config.steps`, then 0."""
     if step > config.steps:
         return 0.0
     return config.low + (config.high - config.low) * (1 + math.cos(math.pi * step / config.steps)) / 2

@@ -1,4 +1,4 @@
-"""From the parameters to what a step asks of the estimator: options, schedules and regularisers."""
+"""Options, schedules and regularisers of the estimator, from the parameters."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import math
 from typing import Any
 
 from hpt_core.config import MixSchedule, RolloutConfig, TrainConfig
-from hpt_core.gate import Route, gate_of
-from hpt_core.rollout.group import Group
+from hpt_core.gate import gate_of
 from hpt_core.upge import algorithm
 from hpt_core.upge.regularise import Regularisers
 
@@ -15,11 +14,11 @@ CHORD_SCHEDULES = {
     "chord": MixSchedule(peak=0.9, valley=0.05, decay_steps=200),
     "chord_phi": MixSchedule(peak=0.1, valley=0.1),
 }
-"""As the authors of arXiv 2508.11408 trained."""
+"""The schedules of the authors' own runs (arXiv 2508.11408)."""
 
 
 def options_at(config: TrainConfig, rollout: RolloutConfig, step: int) -> dict[str, Any]:
-    """Options of `hpt_core.upge` at `step` (from 1); what params.yaml leaves out stays as published."""
+    """Options of `hpt_core.upge` at `step` (from 1); keys not in params.yaml keep their published value."""
     options: dict[str, Any] = {
         "gate": gate_of(config.gate),
         "length": rollout.max_new_tokens,
@@ -38,30 +37,14 @@ def options_at(config: TrainConfig, rollout: RolloutConfig, step: int) -> dict[s
     return options
 
 
-def route(group: Group, config: TrainConfig) -> Route:
-    """What the method does with a prompt: only one with a gate asks the gate.
-
-    With hints the demonstration is the hint, and there is none once the hints have ended.
-    """
-    method, has_expert = algorithm(config.algorithm), bool(group.task.demonstration)
-    if method.gated:
-        return group.route(gate_of(config.gate))
-    if method.rollouts is None:
-        return "sft" if has_expert else "no_expert"
-    imitates = method.demonstrations is not None or method.offline is not None
-    if imitates and has_expert and "buffer" not in method.needs:
-        return "both"
-    return "equal" if group.rewards_equal else "rl"
-
-
 def mu(schedule: MixSchedule, step: int) -> float:
-    """CHORD's mu at `step` (from 1): a linear rise, half a cosine, and then the valley."""
-    done, warmup, decay = step - 1, schedule.warmup_steps, schedule.decay_steps
-    if done < warmup:
-        return schedule.peak * done / warmup
-    if done >= warmup + decay:
+    """CHORD's mu at `step` (from 1): a linear rise, then half a cosine, then the constant valley."""
+    elapsed, warmup, decay = step - 1, schedule.warmup_steps, schedule.decay_steps
+    if elapsed < warmup:
+        return schedule.peak * elapsed / warmup
+    if elapsed >= warmup + decay:
         return schedule.valley
-    fall = (1 + math.cos(math.pi * (done - warmup) / decay)) / 2
+    fall = (1 + math.cos(math.pi * (elapsed - warmup) / decay)) / 2
     return schedule.valley + (schedule.peak - schedule.valley) * fall
 
 

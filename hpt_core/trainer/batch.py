@@ -1,4 +1,4 @@
-"""From groups to tensors: the rows of a mini-batch, cut into micro-batches of like length."""
+"""The rows of a mini-batch, from groups, and the micro-batches of them that each rank computes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hpt_core.types import Rollout, RowInfo
 
 
 def rows_of(groups: Sequence[Group], *, demonstrations: bool = True) -> list[TrainingRow]:
-    """Every judged rollout and, if wanted, every demonstration of the groups, numbered in their order.
+    """Every judged rollout and, with `demonstrations`, every demonstration; groups are numbered in order.
 
-    The plan says which of them take part.
+    The plan decides which of these rows have a gradient.
     """
     rows = []
     for number, group in enumerate(groups):
@@ -29,25 +29,40 @@ def rows_of(groups: Sequence[Group], *, demonstrations: bool = True) -> list[Tra
 
 
 def demonstration(task: Task, number: int) -> TrainingRow:
-    """The row to imitate: the expert's response to the prompt, or the hint that was shown of it."""
+    """The row to imitate: the expert's response to the prompt or, with a hint, the hint alone."""
     expert = task.expert
     assert expert is not None
     return TrainingRow(
-        task.prompt.prompt_id, task.question, task.demonstration, (), 1.0, number, expert.kind, expert.source
+        task.prompt.prompt_id,
+        task.question,
+        task.demonstration,
+        logp_old=(),
+        reward=1.0,
+        group=number,
+        kind=expert.kind,
+        source=expert.source,
+        trajectory_id=expert.trajectory_id,
     )
 
 
 def _rollout(rollout: Rollout, task: Task, number: int) -> TrainingRow:
-    done, reward = rollout.completion, rollout.reward
-    assert reward is not None
-    said = done.logprobs
+    completion = rollout.completion
+    assert rollout.reward is not None
     return TrainingRow(
-        rollout.prompt_id, task.tokens, done.token_ids, said, reward, number, None, logp_sampled=said
+        rollout.prompt_id,
+        task.tokens,
+        completion.token_ids,
+        logp_old=completion.logprobs,
+        reward=rollout.reward,
+        group=number,
+        kind=None,
+        logp_sampled=completion.logprobs,
+        sample=rollout.sample,
     )
 
 
 def row_info(rows: Sequence[TrainingRow], device: torch.device) -> RowInfo:
-    """What the estimator's plan reads of the rows."""
+    """The rows as the estimator's plan takes them."""
     values = None
     if any(row.value for row in rows):
         values = torch.zeros((len(rows), max(len(row.response) for row in rows)))
@@ -66,9 +81,10 @@ def row_info(rows: Sequence[TrainingRow], device: torch.device) -> RowInfo:
 def rank_batches(
     rows: Sequence[TrainingRow], active: Tensor, budget: int, ranks: Ranks
 ) -> list[list[int] | None]:
-    """This rank's micro-batches of the active rows [B] bool, as many as on every other rank.
+    """Row indices of this rank's micro-batches of the active rows [B] bool, as many as on every other rank.
 
-    None stands for one that it has not. Every rank makes this out for all, so that none need be asked.
+    None stands for a micro-batch that this rank lacks. Each rank computes the cuts of all ranks, so no
+    communication is needed.
     """
     where = active.nonzero().squeeze(1)
     cuts = []
@@ -81,8 +97,8 @@ def rank_batches(
 
 
 def dummy_row(rows: Sequence[TrainingRow], active: Tensor) -> list[TrainingRow]:
-    """A row for a forward pass to no effect, in step with the other ranks'.
+    """The shortest active row, for a forward pass without effect beside those of the other ranks.
 
-    An active one, so that what it overflows in is an error already.
+    The row is active, so an error in it would also be raised elsewhere.
     """
     return [min((rows[i] for i in active.nonzero().squeeze(1).tolist()), key=lambda row: row.length)]

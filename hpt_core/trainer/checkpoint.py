@@ -1,11 +1,11 @@
-"""Checkpoints that a `kill -9` cannot harm: plain tensors and JSON, each put in place in one move.
+"""Checkpoints that survive `kill -9`: tensors and JSON, each folder put in place by one rename.
 
-    ROOT/FINGERPRINT/run.json          what the fingerprint was made of
+    ROOT/FINGERPRINT/run.json          the inputs behind the fingerprint
     ROOT/FINGERPRINT/records/000020/   rollouts, gate decisions and metrics since the last checkpoint
     ROOT/FINGERPRINT/weights/000020/   policy and optimizer; its appearance makes the checkpoint valid
 
-All randomness of training is a function of seed and step, so no random state needs saving. Tensors are
-whole, so that a run may go on under another number of ranks.
+All randomness of training is a function of seed and step, so no random state is saved. Tensors are full, so
+that a run can be resumed with another number of ranks.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from hpt_core import tables
 from hpt_core.errors import CheckpointError
+from hpt_core.files import write_json
 from hpt_core.fingerprint import FILE, RunInputs, differences
+from hpt_core.tables import GateRow
 from hpt_core.trainer import full_state, step_records
 from hpt_core.trainer.ranks import ALONE, Ranks
 from hpt_core.trainer.step_records import Records
@@ -43,7 +44,7 @@ class Checkpoints:
         inputs: RunInputs | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
-        """`inputs` is what the fingerprint was made of, by name: it lets two runs be told apart in words."""
+        """`inputs` is what the fingerprint hashes; warnings name the inputs in which a run differs."""
         self.root = root
         self.folder = root / fingerprint
         self.inputs = inputs or {}
@@ -51,9 +52,9 @@ class Checkpoints:
         self._counts: dict[str, dict[str, int]] = {}
 
     def resume(self, module: nn.Module, optimizers: Sequence[Optimizer]) -> int:
-        """Load the newest checkpoint and return its step; 0, with nothing touched, when there is none.
+        """Load the newest checkpoint and return its step; 0, without any change, when there is none.
 
-        Raises CheckpointError when the newest one is damaged: a restart from scratch must be asked for.
+        Raises CheckpointError for a damaged one, since only the user may decide to start from scratch.
         """
         newest = max(_steps(self.folder / "weights"), default=0)
         if len(set(self.ranks.gather([(self.folder.name, newest)]))) > 1:
@@ -78,14 +79,14 @@ class Checkpoints:
         return newest
 
     def save(self, step: int, module: nn.Module, optimizers: Sequence[Optimizer], since: Records) -> None:
-        """Write the checkpoint of `step`, empty the records `since` the last, drop older weights.
+        """Write the checkpoint of `step`, clear the records `since` the last one, remove older weights.
 
-        Every rank calls this; the main one writes, and none goes on before it has.
+        All ranks call this; the main rank writes, and the others wait for it.
         """
         policy = self._collected(full_state.weights(module))
         moments = self._collected(full_state.moments(optimizers))
         if self.ranks.main:
-            tables.write_json(self.folder / FILE, self.inputs)
+            write_json(self.folder / FILE, self.inputs)
             with _placed(self._at("records", step)) as folder:
                 since.write(folder)
                 self._counts[self._at("records", step).name] = step_records.counts(folder)
@@ -93,7 +94,7 @@ class Checkpoints:
                 save_file(policy, folder / "model.safetensors")
                 save_file(moments, folder / "optimizers.safetensors")
                 contents = {"optimizers": _names(optimizers), "records": self._counts}
-                tables.write_json(folder / "contents.json", contents)
+                write_json(folder / "contents.json", contents)
             for old in _steps(self.folder / "weights"):
                 if old < step:
                     shutil.rmtree(self._at("weights", old))
@@ -105,22 +106,26 @@ class Checkpoints:
         for folder in self._records(until):
             yield from step_records.rows(folder, table)
 
+    def gate_rows(self, until: int) -> Iterator[GateRow]:
+        for row in self.rows("gate", until):
+            yield cast(GateRow, row)
+
     def metrics(self, until: int) -> list[dict[str, float]]:
         return [row for folder in self._records(until) for row in step_records.metrics(folder)]
 
     def discard(self) -> None:
         """Remove the checkpoints of this and of every other fingerprint: the run is complete."""
         if self.root.exists():
-            # One move first: whoever dies while removing must not leave weights without their records.
-            doomed = self.root.with_name(f".{self.root.name}.done")
-            shutil.rmtree(doomed, ignore_errors=True)
-            os.replace(self.root, doomed)
-            shutil.rmtree(doomed)
+            # The rename comes first, so that a kill during removal leaves no weights without records.
+            renamed = self.root.with_name(f".{self.root.name}.done")
+            shutil.rmtree(renamed, ignore_errors=True)
+            os.replace(self.root, renamed)
+            shutil.rmtree(renamed)
 
     def _start(self) -> None:
-        """Without a checkpoint: raise where there was one, and tell of those of other runs."""
+        """Without a checkpoint: raise if there was one, and warn of checkpoints of other runs."""
         kept = _steps(self.folder / "records")
-        # One may have been cut off from its weights; before the next is written, they are there.
+        # The newest records may lack their weights, if the run was killed between the two.
         if len(kept) > 1:
             raise CheckpointError(
                 f"{self.folder}: the weights of step {max(kept)} are gone, its records are not; remove the "
@@ -137,16 +142,16 @@ class Checkpoints:
                 )
 
     def _check(self, contents: Mapping[str, Any], optimizers: Sequence[Optimizer]) -> None:
-        """Raises ValueError or OSError where the records are not whole or the optimizers others."""
+        """Raises ValueError or OSError for incomplete records and for other optimizers."""
         if contents["optimizers"] != _names(optimizers):
             raise ValueError(f"its optimizers are {contents['optimizers']}, not {_names(optimizers)}")
         for name, expected in contents["records"].items():
             folder = self.folder / "records" / name
-            if (found := step_records.counts(folder)) != expected:
-                raise ValueError(f"{folder} has {found} rows of {expected}")
+            if (counts := step_records.counts(folder)) != expected:
+                raise ValueError(f"{folder} has {counts} rows of {expected}")
 
     def _collected(self, tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
-        """On the main rank, in memory; every other one lends its shards and keeps nothing."""
+        """The tensors in memory on the main rank; every other rank only contributes its shards."""
         kept = {}
         for name, tensor in tensors:
             if self.ranks.main:
@@ -169,7 +174,7 @@ def _names(optimizers: Sequence[Optimizer]) -> list[str]:
 
 
 class _placed:
-    """A folder that appears under its name only when the block has ended well."""
+    """A folder that appears under its name only if the block raises nothing."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -186,6 +191,6 @@ class _placed:
         for path in self.temporary.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-        # What stands there was left by a run that died between its records and its weights.
+        # A folder of this name was left by a run that was killed between its records and its weights.
         shutil.rmtree(self.target, ignore_errors=True)
         os.replace(self.temporary, self.target)

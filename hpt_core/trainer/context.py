@@ -1,4 +1,4 @@
-"""All that one training run needs, already loaded."""
+"""The loaded parts of one training run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from hpt_core.trainer.ranks import ALONE, Ranks
 
 @dataclass(frozen=True)
 class TrainContext:
+    """Policy, engine, verifier, prompts and parameters of one run."""
+
     policy: LoadedPolicy
     engine: RolloutEngine
-    """With weights of its own where those of `policy` are sharded or have adapters."""
+    """It holds weights of its own if those of `policy` are sharded or have adapters."""
     verifier: Verifier
     tasks: Sequence[Task]
     dev: Sequence[Task]

@@ -9,9 +9,8 @@ import torch
 from hpt_core.errors import TrainingError
 from hpt_core.policy.optimizers import rate_factor, scale_rates
 from hpt_core.protocols import MetricSink
-from hpt_core.rollout.group import Group, gate_row, rollout_row
+from hpt_core.rollout.group import Group
 from hpt_core.seeds import derive
-from hpt_core.trainer.algorithm_options import route
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.metrics import Spent, step_metrics
@@ -26,15 +25,15 @@ from hpt_core.upge import algorithm
 def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict[str, float]:
     """Train `run.policy` in place from its newest checkpoint; returns seconds by phase.
 
-    Afterwards `checkpoints` holds the records of every step. Raises TrainingError where a step must
-    not be taken, and VerifierError where dev prompts cannot be judged.
+    Afterwards `checkpoints` holds the records of every step. Raises TrainingError for a step that must not
+    be taken, and VerifierError for a dev prompt without a verdict.
     """
     config, clock, records = run.config, Clock(), Records()
     state = TrainState.of(run)
     start = state.resume(checkpoints)
     spent, speed = Spent.until(checkpoints.metrics(start)), Speed.of(run)
     versions = WeightVersions(config.max_staleness)
-    if rolls := algorithm(config.algorithm).rollouts is not None:
+    if samples := algorithm(config.algorithm).rollouts is not None:
         push(run, versions)
     for step in range(start + 1, config.steps + 1):
         clock.last.clear()
@@ -46,32 +45,32 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
         if not groups:
             raise TrainingError(f"step {step}: no prompt has two judged rollouts; see the warnings above")
         stale = versions.age(groups)
-        routes = [route(group, config) for group in groups]
         run.engine.sleep()
         measured = _before_update(state, groups, step, clock)
         with clock.phase("update"):
-            totals = state.learn(groups, step)
-        watched = step % config.dev_every == 0 or step == config.steps
-        if rolls or watched:
+            totals, decisions = state.learn(groups, step)
+        evaluated = step % config.dev_every == 0 or step == config.steps
+        if samples or evaluated:
             with clock.phase("push"):
                 push(run, versions)
 
         generated = sum(len(r.completion.token_ids) for group in sampled for r in group.rollouts)
         spent = spent.and_then(generated, totals)
         unjudged = sum(r.reward is None for group in sampled for r in group.rollouts)
+        gate_rows = decisions.gate_rows(groups, step)
         metrics = {
-            **step_metrics(groups, routes, totals),
+            **step_metrics(groups, gate_rows, totals),
             **measured,
             "staleness": float(stale),
             **spent.metrics(),
             "verifier/unjudged": float(unjudged),
             "lr": config.optimizer.lr * factor,
-            **(_after_update(state, step, clock) if watched else {}),
+            **(_after_update(state, step, clock) if evaluated else {}),
         }
-        records.rollouts += [rollout_row(rollout) for group in sampled for rollout in group.rollouts]
-        records.gate += [gate_row(group, step, to) for group, to in zip(groups, routes, strict=True)]
+        records.rollouts += decisions.rollout_rows(sampled)
+        records.gate += gate_rows
         records.metrics.append({"step": step, **metrics})
-        # Times differ from run to run, so that only the sink hears of them.
+        # Times differ from run to run, so they go to the sink and not into the record.
         sink.log(step, {**metrics, **speed.metrics(clock.last, generated, totals)})
         if step % config.checkpoint_every == 0 or step == config.steps:
             with clock.phase("checkpoint"):
@@ -80,9 +79,9 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
 
 
 def _before_update(state: TrainState, groups: Sequence[Group], step: int, clock: Clock) -> dict[str, float]:
-    """The policy against its sampler; at the first step also what it makes of the demonstrations."""
+    """Sampler mismatch; at the first step also the NLL of the demonstrations."""
     with clock.phase("compare"):
-        measured = state.compare(groups)
+        measured = state.sampler_mismatch(groups)
     if step == 1:
         with clock.phase("nll"):
             measured |= state.demonstrations("nll_before")
@@ -90,7 +89,7 @@ def _before_update(state: TrainState, groups: Sequence[Group], step: int, clock:
 
 
 def _after_update(state: TrainState, step: int, clock: Clock) -> dict[str, float]:
-    """The dev prompts; at the last step also what the policy makes of the demonstrations now."""
+    """Accuracy on the dev prompts; at the last step also the NLL of the demonstrations."""
     with clock.phase("dev"):
         measured = {"dev/accuracy": greedy_accuracy(state.run)}
     if step == state.run.config.steps:

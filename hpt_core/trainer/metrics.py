@@ -1,4 +1,4 @@
-"""What a step reports, under the names that this field uses."""
+"""The metrics of a step, and the sums over tokens that they are made of."""
 
 from __future__ import annotations
 
@@ -14,27 +14,24 @@ from torch import Tensor
 from hpt_core.gate import IMITATED, Route
 from hpt_core.policy.batching import TrainingRow
 from hpt_core.rollout.group import Group
+from hpt_core.tables import GateRow
 from hpt_core.types import Tokens
 from hpt_core.upge.regularise import RegulariserInputs, k3
 
 
-def step_metrics(groups: Sequence[Group], routes: Sequence[Route], totals: Totals) -> dict[str, float]:
-    """Metrics of one step; a mean over nothing is left out rather than invented."""
-    metrics = {**_of_groups(groups, routes), **_of_totals(totals)}
+def step_metrics(groups: Sequence[Group], gate_rows: Sequence[GateRow], totals: Totals) -> dict[str, float]:
+    """Metrics of one step; metrics without data are omitted. `gate_rows` are rows of `tables.GATE`."""
+    metrics = {**_of_groups(groups, gate_rows), **_of_totals(totals, gate_rows)}
     return {name: float(value) for name, value in metrics.items() if value is not None}
 
 
-def _of_groups(groups: Sequence[Group], routes: Sequence[Route]) -> dict[str, float]:
-    decisions = Counter(routes)
-    kinds = Counter(
-        group.task.expert.kind
-        for group, route in zip(groups, routes, strict=True)
-        if route in IMITATED and group.task.expert
-    )
+def _of_groups(groups: Sequence[Group], gate_rows: Sequence[GateRow]) -> dict[str, float]:
+    routes = Counter(row["route"] for row in gate_rows)
+    kinds = Counter(row["kind"] for row in gate_rows if row["route"] in IMITATED)
     hints = [group.task.hint for group in groups]
     return {
         **(_of_rollouts(groups) if any(group.rollouts for group in groups) else {}),
-        **{f"gate/{route}": decisions[route] for route in get_args(Route)},
+        **{f"gate/{name}": routes[name] for name in get_args(Route) if name != "none" or routes[name]},
         **{f"gate/sft_{kind}": count for kind, count in sorted(kinds.items())},
         **({"hint/tokens": fmean(hints)} if any(hints) else {}),
     }
@@ -42,7 +39,7 @@ def _of_groups(groups: Sequence[Group], routes: Sequence[Route]) -> dict[str, fl
 
 def _of_rollouts(groups: Sequence[Group]) -> dict[str, float]:
     rewards = [reward for group in groups for reward in group.rewards]
-    done = [rollout.completion for group in groups for rollout in group.rollouts]
+    completions = [rollout.completion for group in groups for rollout in group.rollouts]
     rates = [group.pass_rate for group in groups]
     return {
         "reward/mean": fmean(rewards),
@@ -50,17 +47,17 @@ def _of_rollouts(groups: Sequence[Group]) -> dict[str, float]:
         "solve/none": fmean(rate == 0 for rate in rates),
         "solve/some": fmean(0 < rate < 1 for rate in rates),
         "solve/all": fmean(rate == 1 for rate in rates),
-        "response/length": fmean(len(completion.token_ids) for completion in done),
-        "response/truncated": fmean(completion.finish_reason == "length" for completion in done),
+        "response/length": fmean(len(completion.token_ids) for completion in completions),
+        "response/truncated": fmean(completion.finish_reason == "length" for completion in completions),
     }
 
 
-def _of_totals(totals: Totals) -> dict[str, float | None]:
+def _of_totals(totals: Totals, gate_rows: Sequence[GateRow]) -> dict[str, float | None]:
     return {
         "offline_share": totals.mean("rows_expert", "rows_trained"),
-        **_of_demonstrations(totals),
+        **_of_demonstrations(totals, gate_rows),
         "ratio/mean": totals.mean("ratio", "tokens_rollout"),
-        "ratio/clipped": totals.mean("tokens_clipped", "tokens_trained"),
+        "ratio/clipped": totals.mean("tokens_clipped", "tokens"),
         "kl/old": totals.mean("kl_old", "tokens_rollout"),
         "kl/reference": totals.mean("kl_reference", "tokens_referred"),
         "value/error": totals.mean("value_error", "tokens_valued"),
@@ -71,28 +68,30 @@ def _of_totals(totals: Totals) -> dict[str, float | None]:
     }
 
 
-def _of_demonstrations(totals: Totals) -> dict[str, float | None]:
-    """nll/KIND, and for each source how many of its demonstrations were trained on and their NLL."""
-    found: dict[str, float | None] = {}
+def _of_demonstrations(totals: Totals, gate_rows: Sequence[GateRow]) -> dict[str, float | None]:
+    """nll/KIND, and for each source the number of its demonstrations that were trained on and their NLL."""
+    trained = Counter(row["source"] for row in gate_rows if row["trained"])
+    metrics: dict[str, float | None] = {}
     for name in sorted(key.removeprefix("nll/") for key in totals.sums if key.startswith("nll/")):
         nll = totals.mean(f"nll/{name}", f"tokens/{name}")
         if name.startswith("source/"):
-            found |= {f"{name}/sft": totals[f"rows/{name}"], f"{name}/nll": nll}
+            count = trained[name.removeprefix("source/")]
+            metrics |= {f"{name}/sft": count, f"{name}/nll": nll}
         else:
-            found[f"nll/{name}"] = nll
-    return found
+            metrics[f"nll/{name}"] = nll
+    return metrics
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Tokens since the start of the run."""
+    """Numbers of tokens since the start of the run."""
 
     generated: float = 0.0
     trained: float = 0.0
 
     @classmethod
     def until(cls, metrics: Sequence[Mapping[str, float]]) -> Spent:
-        """The last step's, of the metrics of every step so far."""
+        """The numbers at the last of these steps."""
         if not metrics:
             return cls()
         return cls(metrics[-1]["tokens/generated"], metrics[-1]["tokens/trained"])
@@ -105,7 +104,7 @@ class Spent:
 
 
 class Totals:
-    """Named sums, of which every rank and mini-batch adds its own; 0 if never added."""
+    """Named sums over ranks and mini-batches; 0 for a name that was never added."""
 
     def __init__(self) -> None:
         self.sums: defaultdict[str, float] = defaultdict(float)
@@ -118,37 +117,37 @@ class Totals:
             self.sums[name] += value
 
     def mean(self, name: str, over: str) -> float | None:
-        """The ratio of two sums; None over nothing."""
+        """The ratio of two sums; None if the second is 0."""
         return self[name] / self[over] if self[over] else None
 
 
 @torch.no_grad()
 def observe(
-    tokens: Tokens, members: Sequence[TrainingRow], clipped: Tensor, measured: RegulariserInputs
+    tokens: Tokens, members: Sequence[TrainingRow], clipped: Tensor, inputs: RegulariserInputs
 ) -> dict[str, float]:
-    """The sums of one micro-batch of `members`; `clipped` [B, T] bool."""
+    """The sums of one micro-batch of the rows `members`; `clipped` [B, T] bool."""
     assert tokens.entropy is not None
     rollout = tokens.mask & ~tokens.expert[:, None]
     log_ratio = (tokens.logp - tokens.logp_old)[rollout]
     sums = {
-        "tokens_trained": int(tokens.mask.sum()),
+        "tokens": int(tokens.mask.sum()),
         "tokens_rollout": int(rollout.sum()),
         "tokens_clipped": int(clipped.sum()),
         "ratio": float(log_ratio.exp().sum()),
-        # KL(pi_old || pi_theta): it was pi_old that drew the tokens.
+        # KL(pi_old || pi_theta), since pi_old drew the tokens.
         "kl_old": float(k3(-log_ratio).sum()),
         "entropy": float(tokens.entropy[rollout].sum()),
     }
-    if measured.logp_reference is not None:
-        sums["kl_reference"] = float(k3((tokens.logp - measured.logp_reference)[rollout]).sum())
+    if inputs.logp_reference is not None:
+        sums["kl_reference"] = float(k3((tokens.logp - inputs.logp_reference)[rollout]).sum())
         sums["tokens_referred"] = sums["tokens_rollout"]
-    if measured.returns is not None:
-        sums["value_error"] = float(measured.value_error(clip=None)[rollout].sum())
+    if inputs.returns is not None:
+        sums["value_error"] = float(inputs.value_error(clip=None)[rollout].sum())
         sums["tokens_valued"] = sums["tokens_rollout"]
     by_kind = Totals()
     nll = -(tokens.logp * tokens.mask).sum(1)
     for row, value in zip(members, nll.tolist(), strict=True):
         if row.kind is not None:
             for name in (row.kind, f"source/{row.source}"):
-                by_kind.add({f"nll/{name}": value, f"tokens/{name}": len(row.response), f"rows/{name}": 1})
+                by_kind.add({f"nll/{name}": value, f"tokens/{name}": len(row.response)})
     return {**sums, **by_kind.sums}

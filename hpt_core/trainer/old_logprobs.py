@@ -1,8 +1,8 @@
-"""What a method must know of the policy as it was before a step's first update.
+"""Values and log-probabilities of a step's rows under the policy before the step's first update.
 
-PPO asks for the values of its rollouts, PSFT and RL-PLUS for the log-probabilities of demonstrations, and
-truncated importance sampling for those of rollouts, beside what the sampler said. Nothing else costs a
-forward pass here: rollouts bring their sampler's log-probabilities with them.
+PPO needs the values of its rollouts. PSFT and RL-PLUS need the log-probabilities of demonstrations. Truncated
+importance sampling needs the trainer's log-probabilities of rollouts. No other method costs a forward pass
+here, since rollouts come with their sampler's log-probabilities.
 """
 
 from __future__ import annotations
@@ -30,37 +30,38 @@ def with_old_logprobs(
     temperature: float,
     ranks: Ranks,
 ) -> list[TrainingRow]:
-    """The rows of a whole step with `value` and `logp_old` where the method asks for them."""
-    wanted = Needed.of(config, dropout=policy_module.drops_out)
+    """The rows of a whole step with `value` and `logp_old` where the method needs them."""
+    needed = Needed.of(config, dropout=policy_module.has_dropout)
     if config.importance_cap is not None:
-        # Where nobody recalls it, the step has one update and the policy is still the old one.
+        # Rows without logp_old belong to a step with a single update, in which the policy is still the old
+        # one.
         rows = [replace(row, logp_old=()) for row in rows]
-    asked = torch.tensor([wanted.experts if row.kind is not None else wanted.rollouts for row in rows])
-    if not asked.any():
+    selected = torch.tensor([needed.experts if row.kind is not None else needed.rollouts for row in rows])
+    if not selected.any():
         return list(rows)
     policy_module.eval()
-    found: list[tuple[int, TrainingRow]] = []
-    for chosen in rank_batches(rows, asked, config.microbatch_tokens, ranks):
-        members = dummy_row(rows, asked) if chosen is None else [rows[i] for i in chosen]
+    computed: list[tuple[int, TrainingRow]] = []
+    for chosen in rank_batches(rows, selected, config.microbatch_tokens, ranks):
+        members = dummy_row(rows, selected) if chosen is None else [rows[i] for i in chosen]
         batch = pad(members, 0, policy_module.device)
         with autocast(policy_module.device, config.autocast):
-            said = policy_module(batch, temperature, values=wanted.values)
+            outputs = policy_module(batch, temperature, values=needed.values)
         for position, i in enumerate(chosen or ()):
             row, length = rows[i], len(rows[i].response)
-            if row.kind is None and wanted.values:
-                row = replace(row, value=said.value[position, :length].tolist())
-            if row.kind is not None or wanted.old:
-                row = replace(row, logp_old=said.logp[position, :length].tolist())
-            found.append((i, row))
-    recalled = dict(ranks.gather(found))
-    return [recalled.get(i, row) for i, row in enumerate(rows)]
+            if row.kind is None and needed.values:
+                row = replace(row, value=outputs.value[position, :length].tolist())
+            if row.kind is not None or needed.old:
+                row = replace(row, logp_old=outputs.logp[position, :length].tolist())
+            computed.append((i, row))
+    by_index = dict(ranks.gather(computed))
+    return [by_index.get(i, row) for i, row in enumerate(rows)]
 
 
 class Needed(NamedTuple):
-    """With one update in a step the policy before it is the policy itself, which nobody needs to ask."""
+    """What has to be computed. With one update in a step, the old policy is the policy itself."""
 
     values: bool
-    """Of rollouts."""
+    """Values of rollouts."""
     old: bool
     """Log-probabilities of rollouts."""
     experts: bool
@@ -72,7 +73,7 @@ class Needed(NamedTuple):
 
     @classmethod
     def of(cls, config: TrainConfig, *, dropout: bool) -> Needed:
-        """With `dropout` what a training forward pass says is not what the policy says."""
+        """With `dropout`, a training forward pass does not give the policy's own log-probabilities."""
         needs, several = algorithm(config.algorithm).needs, config.updates_per_step > 1
         old = config.importance_cap is not None and (several or dropout)
         return cls("value" in needs, old, several and "old_demonstrations" in needs)

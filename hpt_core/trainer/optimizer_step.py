@@ -1,4 +1,4 @@
-"""The end of a step: clip the gradient, then step or skip."""
+"""The end of an update: the gradient is clipped, then the optimizers step or skip."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch.optim import Optimizer
 
 from hpt_core.config import TrainConfig
 from hpt_core.errors import TrainingError
-from hpt_core.policy.model import whole
+from hpt_core.policy.model import full_tensor
 
 
 def clip_and_step(
     module: nn.Module, optimizers: Sequence[Optimizer], config: TrainConfig
 ) -> dict[str, float]:
-    """Take the step unless the gradient's norm, over all ranks, is above skip_norm; both are counted.
+    """Step unless the gradient's norm over all ranks is above `skip_norm`; returns the counts of both.
 
-    Raises TrainingError, before the step, where the norm is not finite.
+    Raises TrainingError, before the step, for a norm that is not finite.
     """
-    # Of shards the norm comes as a shard too; whole, it is the same on every rank, and so what follows.
-    norm = float(whole(torch.nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)))
+    # The norm of shards is a shard itself. The full tensor is the same on every rank, so all decide alike.
+    norm = float(full_tensor(torch.nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)))
     if not isfinite(norm):
         raise TrainingError(f"the gradient norm is {norm}")
     skipped = config.skip_norm is not None and norm > config.skip_norm

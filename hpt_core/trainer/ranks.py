@@ -1,7 +1,7 @@
-"""Several processes that train one policy: which of them this is, and what they tell each other.
+"""The processes that train one policy: their number, this one's index, and what they exchange.
 
-Started by a launcher (`accelerate launch`, torchrun, or `train.ranks`), each holds a shard of the weights
-(FSDP2) and takes a part of every step's work. One process alone needs none of it and pays for none.
+A launcher (`accelerate launch`, torchrun, or `train.ranks`) starts them. Each holds a shard of the weights
+(FSDP2) and computes a part of every step. A single process needs none of this.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from hpt_core.policy.module import PolicyModule
 T = TypeVar("T")
 
 LONGEST_WAIT = timedelta(hours=2)
-"""For one rank by another: some sample for long. One that died is noticed by the launcher, at once."""
+"""Time that one rank waits for another, since sampling may take long. The launcher notices an ended rank."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among `count`; every method but `share` is to be called by all of them in step."""
+    """This process among `count`. All processes must call every method but `share`, in the same order."""
 
     index: int = 0
     count: int = 1
@@ -38,7 +38,7 @@ class Ranks:
         return self.index == 0
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """This rank's part of what all of them hold; the parts in order of rank make the whole."""
+        """This rank's part of `items`, which all ranks hold; the parts in order of rank are all of them."""
         first, last = (len(items) * index // self.count for index in (self.index, self.index + 1))
         return items[first:last]
 
@@ -51,32 +51,32 @@ class Ranks:
         return [item for part in parts for item in part]
 
     def wait(self) -> None:
-        """For the slowest."""
+        """Wait until every rank is here."""
         if self.count > 1:
             torch.distributed.barrier()
 
     def shard(self, policy_module: PolicyModule) -> None:
-        """Cut the weights, in place, so that each rank holds its part of every one (FSDP2).
+        """Shard the weights in place, so that each rank holds a part of every tensor (FSDP2).
 
-        A layer is put together for as long as it computes. Gradients are summed over ranks, in the type
-        of the weights.
+        A layer is gathered while it computes. Gradients are summed over ranks, in the weights' dtype.
         """
         if self.count == 1:
             return
         for module in policy_module.modules():
             if type(module).__name__ in policy_module.layers:
                 fully_shard(module)
-        # By default a root stays whole after its forward pass, and one without a backward pass (of the
-        # sampling policy's values, say) would leave weights behind that the optimizer's step makes stale.
+        # By default the root stays gathered after its forward pass. A pass without a backward pass would then
+        # keep weights that the optimizer's step makes stale.
         fully_shard(policy_module, reshard_after_forward=True)
         for module in policy_module.modules():
             if isinstance(module, FSDPModule):
                 # The denominators in the plan are those of the whole mini-batch: FSDP2's mean over ranks
                 # would divide once more.
                 module.set_gradient_divide_factor(1.0)
-                # gloo knows no scaled sum, by which FSDP2 applies the factor.
+                # FSDP2 applies the factor by a scaled sum, which gloo does not have.
                 module.set_force_sum_reduction_for_comms(True)
-                # A rank without demonstrations, say, must still meet the others for what they alone train.
+                # A rank without demonstrations must still reduce the gradients of parameters that only
+                # demonstrations train.
                 module.set_reduce_scatter_unused_params(True)
 
 
@@ -89,10 +89,10 @@ def launched() -> bool:
 
 
 def join() -> Ranks:
-    """Meet the other processes of the launcher; `ALONE` where there is none. Takes this process's GPU.
+    """Join the launcher's other processes and take this process's GPU; `ALONE` without a launcher.
 
-    accelerate knows the launchers and devices. It does not shard here: its FSDP2 (1.15) takes no CPU, and
-    it cuts out the LM head on its own, which this trainer reads outside of the head's forward pass.
+    accelerate knows the launchers and devices. It does not shard here, since its FSDP2 (1.15) has no CPU
+    support and shards the LM head on its own, which this trainer reads outside of the head's forward pass.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
@@ -101,13 +101,13 @@ def join() -> Ranks:
 
 
 def leave(ranks: Ranks) -> None:
-    """The end of what `join` began; vLLM has groups of its own, and ends them itself."""
+    """Undo `join`. vLLM ends its own process groups itself."""
     if ranks.count > 1:
         torch.distributed.destroy_process_group()
 
 
 def deal(lengths: Sequence[int], count: int) -> list[list[int]]:
-    """Positions of the rows for each of `count` ranks: longest first, to whoever has fewest tokens yet."""
+    """Indices of the rows for each of `count` ranks: longest first, to the rank with the fewest tokens."""
     dealt: list[list[int]] = [[] for _ in range(count)]
     tokens = [0] * count
     for position in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):

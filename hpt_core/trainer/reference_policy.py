@@ -1,4 +1,4 @@
-"""The starting policy, which a KL is measured from."""
+"""The starting policy, from which a KL is measured."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hpt_core.trainer.ranks import Ranks
 
 
 class Reference:
-    """Under adapters it is what they stand on; else a frozen copy, sharded like the policy."""
+    """With adapters, the base weights under them; otherwise a frozen copy, sharded like the policy."""
 
     def __init__(self, policy_module: PolicyModule, ranks: Ranks) -> None:
-        """Of a policy_module that is neither trained nor sharded yet."""
+        """`policy_module` must be neither trained nor sharded yet."""
         self.adapted = has_adapters(policy_module.model)
         self.policy_module = policy_module
         if not self.adapted:
@@ -27,7 +27,7 @@ class Reference:
 
     @torch.no_grad()
     def logp(self, batch: Padded, temperature: float) -> Tensor:
-        """[B, T]."""
+        """log pi_reference of the response tokens, [B, T]."""
         training = self.policy_module.training
         self.policy_module.eval()
         with without_adapters(self.policy_module.model) if self.adapted else nullcontext():

@@ -1,4 +1,7 @@
-"""Do sampler and trainer mean the same policy? Their kernels and types may differ, their weights must not."""
+"""Sampler against trainer: the difference of their log-probabilities, and the age of the sampler's weights.
+
+Their kernels and number types may differ, their weights must not.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,14 @@ from hpt_core.types import Rollout
 from hpt_core.upge.regularise import k3
 
 SAMPLE = 256
-"""Tokens of a step that are compared, prompts included; at least one rollout is."""
+"""Number of tokens of a step that are compared, prompts included; at least one rollout is compared."""
 
 
 @torch.no_grad()
 def sampler_mismatch(
     policy_module: PolicyModule, rows: Sequence[TrainingRow], config: TrainConfig, temperature: float
 ) -> dict[str, float]:
-    """Trainer against sampler on the first rollouts of a step, before its update; nothing without rollouts.
+    """The mismatch on the first rollouts of a step, before its update; empty without rollouts.
 
     sampler/difference: mean of |log pi_trainer - log pi_sampler|, in nats. sampler/difference_max: its
     maximum. sampler/kl: KL(sampler || trainer) by k3. Every rank compares the same rows.
@@ -37,8 +40,8 @@ def sampler_mismatch(
     policy_module.eval()
     batch = pad(rollouts[: max(1, fit)], 0, policy_module.device)
     with autocast(policy_module.device, config.autocast):
-        said = policy_module(batch, temperature)
-    difference = (said.logp - batch.logp_sampled.to(said.logp))[batch.mask]
+        logp = policy_module(batch, temperature).logp
+    difference = (logp - batch.logp_sampled.to(logp))[batch.mask]
     return {
         "sampler/difference": float(difference.abs().mean()),
         "sampler/difference_max": float(difference.abs().max()),
@@ -47,7 +50,7 @@ def sampler_mismatch(
 
 
 class WeightVersions:
-    """Names of the policy's weights before this step and before the `limit` steps that went ahead of it."""
+    """Hashes of the policy's weights before this step and before each of the last `limit` steps."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -57,10 +60,9 @@ class WeightVersions:
         self.names.append(name)
 
     def age(self, groups: Sequence[Group]) -> int:
-        """Steps between the oldest rollout's weights and the policy's.
+        """Number of steps between the weights of the oldest rollout and the policy's.
 
-        Raises TrainingError for a rollout of weights that are older than the limit, or that the policy
-        never had.
+        Raises TrainingError for a rollout of weights older than the limit, or of unknown weights.
         """
         newest_first = list(reversed(self.names))
         return max((self._age(rollout, newest_first) for g in groups for rollout in g.rollouts), default=0)

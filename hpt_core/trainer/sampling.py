@@ -1,4 +1,4 @@
-"""A step's prompts and what the policy says to them, each rank seeing to its share."""
+"""The prompts of a step and their rollouts; each rank samples its share."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def sample_groups(run: TrainContext, step: int, clock: Clock) -> list[Group]:
     with clock.phase("verify"):
         judged = score(mine, completions, run.verifier, step, run.engine.policy)
         rollouts = run.ranks.gather([group.rollouts for group in judged])
-    return [Group(task, its) for task, its in zip(tasks, rollouts, strict=True)]
+    return [Group(task, of_task) for task, of_task in zip(tasks, rollouts, strict=True)]
 
 
 def push(run: TrainContext, versions: WeightVersions) -> None:
-    """Hand the policy's weights, and their name, to the engine. All ranks take part."""
+    """Load the policy's weights and their hash into the engine. All ranks take part."""
     name = weights_hash(run.policy.model)
     run.engine.load_weights(run.policy.model, name)
     versions.add(name)
 
 
 def prompts_of(run: TrainContext, step: int) -> list[Task]:
-    """The tasks of the step, with hints where the method gives them."""
+    """The tasks of the step, with hints if the method uses them."""
     tasks = tasks_of_step(run.tasks, step, run.config.prompts_per_step, run.seed)
     if "hint" not in algorithm(run.config.algorithm).needs:
         return tasks
@@ -53,12 +53,12 @@ def prompts_of(run: TrainContext, step: int) -> list[Task]:
 
 
 def tasks_of_step(tasks: Sequence[Task], step: int, count: int, seed: int) -> list[Task]:
-    """The `count` prompts of a step (from 1): a seeded shuffle per epoch, read on from step to step."""
+    """The next `count` prompts at a step (from 1) of a seeded shuffle per epoch."""
     chosen = []
     for position in range((step - 1) * count, step * count):
         epoch, offset = divmod(position, len(tasks))
         chosen.append(tasks[_shuffle(len(tasks), derive(seed, "epoch", epoch))[offset]])
-    # Where an epoch ends inside a step a prompt may come twice; one group of it is enough.
+    # A prompt may come twice in a step where an epoch ends; one group of it is enough.
     return list({task.prompt.prompt_id: task for task in chosen}.values())
 
 
@@ -66,11 +66,11 @@ def greedy_accuracy(run: TrainContext) -> float:
     """Share of the dev prompts that greedy decoding solves."""
     greedy = Sampling(temperature=0.0, max_new_tokens=run.rollout.max_new_tokens)
     mine = run.ranks.share(run.dev)
-    done = run.engine.generate([task.tokens for task in mine], [0] * len(mine), greedy)
+    completions = run.engine.generate([task.tokens for task in mine], [0] * len(mine), greedy)
     verdicts = run.verifier.verify(
         [
             (completion.response, task.prompt.answer, task.prompt.answer_kind)
-            for task, completion in zip(mine, done, strict=True)
+            for task, completion in zip(mine, completions, strict=True)
         ]
     )
     for task, verdict in zip(mine, verdicts, strict=True):

@@ -1,27 +1,32 @@
-"""ReLIFT's buffer: prompts that no rollout solved wait there for imitation (arXiv 2506.07527)."""
+"""ReLIFT's buffer of prompts that no rollout solved; they are imitated later (arXiv 2506.07527)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+
+from hpt_core.tables import GateRow
 
 
 class SFTBuffer:
-    """First in, first out; a prompt waits once, however often it fails."""
+    """A first-in, first-out queue that holds each prompt at most once, however often it fails."""
 
     def __init__(self, size: int) -> None:
-        """`size` prompts leave together."""
+        """`size`: number of prompts that leave together."""
         self.size = size
         self.waiting: dict[str, None] = {}
 
     @classmethod
-    def replay(cls, size: int, gate_rows: Iterable[dict[str, Any]]) -> SFTBuffer:
-        """The buffer after the steps whose gate decisions (rows of `data.tables.GATE`) are given in order."""
+    def replay(cls, size: int, gate_rows: Iterable[GateRow]) -> SFTBuffer:
+        """The buffer of a resumed run: its state after the steps whose gate rows are given in order."""
         buffer = cls(size)
         for _, rows in groupby(gate_rows, key=itemgetter("step")):
-            buffer.add(failed(rows))
+            buffer.add(
+                row["prompt_id"]
+                for row in rows
+                if enters(row["pass_rate"], has_expert=row["trajectory_id"] is not None)
+            )
             buffer.take()
         return buffer
 
@@ -29,7 +34,7 @@ class SFTBuffer:
         self.waiting.update(dict.fromkeys(prompt_ids))
 
     def take(self) -> list[str]:
-        """The `size` prompts that have waited longest, which leave; none before there are so many."""
+        """Remove and return the `size` prompts that have waited longest; none while there are fewer."""
         if len(self.waiting) < self.size:
             return []
         taken = list(self.waiting)[: self.size]
@@ -38,8 +43,6 @@ class SFTBuffer:
         return taken
 
 
-def failed(gate_rows: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Prompts that no rollout solved and that have a demonstration."""
-    for row in gate_rows:
-        if row["pass_rate"] == 0 and row["trajectory_id"] is not None:
-            yield row["prompt_id"]
+def enters(pass_rate: float | None, *, has_expert: bool) -> bool:
+    """Whether a prompt enters the buffer: no rollout solved it and it has a demonstration."""
+    return pass_rate == 0 and has_expert

@@ -1,11 +1,10 @@
-"""What became of each source's demonstrations: how often taken, and what the policy made of them."""
+"""How often each source's demonstrations were trained on, and their likelihood under the policy."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import Any
 
 from torch import Tensor
 
@@ -16,59 +15,50 @@ from hpt_core.policy.logprobs import TokenLogprobs, autocast
 from hpt_core.policy.module import PolicyModule
 from hpt_core.rollout.group import Task
 from hpt_core.seeds import derive
+from hpt_core.tables import GateRow, SourceStatistics
 from hpt_core.trainer.batch import demonstration
 
 SAMPLE = 16
-"""Demonstrations of a source whose NLL is taken."""
+"""Number of demonstrations of a source whose NLL is measured."""
 
 
-def summarise(
-    gate: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[str, float]]
-) -> dict[str, dict[str, Any]]:
-    """source -> what the gate's decisions (rows of `data.tables.GATE`, in order) say of it.
-
-    Of the prompts whose expert is of the source: prompts; decisions; sft, how often a demonstration was
-    trained on; sft_share, of all sources'; sft_first and sft_last, the share of a prompt's first and last
-    decisions that took it (a buffer, as ReLIFT's, takes it later); solved_first and solved_last, its pass
-    rate then (null without rollouts).
-    nll_before and nll_after are of the `metrics` of the first and the last step.
-    """
-    of_source: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+def summarise(gate: Iterable[GateRow], metrics: Sequence[Mapping[str, float]]) -> dict[str, SourceStatistics]:
+    """Statistics of each source, from the rows of `tables.GATE` of a whole run, in order, and its metrics."""
+    by_source: defaultdict[str, list[GateRow]] = defaultdict(list)
     for row in gate:
         if row["source"] is not None:
-            of_source[row["source"]].append(row)
-    sft = {source: sum(row.get(f"source/{source}/sft", 0.0) for row in metrics) for source in of_source}
-    return {
-        source: {
-            "kind": rows[0]["kind"],
-            "sft": round(sft[source]),
-            "sft_share": sft[source] / total if (total := sum(sft.values())) else None,
-            **_decisions(rows),
-            "nll_before": metrics[0].get(f"source/{source}/nll_before"),
-            "nll_after": metrics[-1].get(f"source/{source}/nll_after"),
-        }
-        for source, rows in sorted(of_source.items())
-    }
+            by_source[row["source"]].append(row)
+    total = sum(row["trained"] for rows in by_source.values() for row in rows)
+    return {source: _statistics(source, rows, total, metrics) for source, rows in sorted(by_source.items())}
 
 
-def _decisions(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _statistics(
+    source: str, rows: Sequence[GateRow], total: int, metrics: Sequence[Mapping[str, float]]
+) -> SourceStatistics:
+    """Statistics of one source from its rows; total: how often any demonstration was trained on."""
     last = {row["prompt_id"]: row for row in rows}
     first = {row["prompt_id"]: row for row in reversed(rows)}
+    sft = sum(row["trained"] for row in rows)
     return {
+        "kind": rows[0]["kind"],
         "prompts": len(first),
         "decisions": len(rows),
-        "sft_first": _share(first.values()),
-        "sft_last": _share(last.values()),
+        "sft": sft,
+        "sft_share": sft / total if total else None,
+        "sft_first": _imitated(first.values()),
+        "sft_last": _imitated(last.values()),
         "solved_first": _solved(first.values()),
         "solved_last": _solved(last.values()),
+        "nll_before": metrics[0].get(f"source/{source}/nll_before"),
+        "nll_after": metrics[-1].get(f"source/{source}/nll_after"),
     }
 
 
-def _share(rows: Iterable[Mapping[str, Any]]) -> float:
+def _imitated(rows: Iterable[GateRow]) -> float:
     return fmean(row["route"] in IMITATED for row in rows)
 
 
-def _solved(rows: Iterable[Mapping[str, Any]]) -> float | None:
+def _solved(rows: Iterable[GateRow]) -> float | None:
     rates = [row["pass_rate"] for row in rows if row["pass_rate"] is not None]
     return fmean(rates) if rates else None
 
@@ -76,7 +66,7 @@ def _solved(rows: Iterable[Mapping[str, Any]]) -> float | None:
 def nll_by_source(
     policy_module: PolicyModule, tasks: Sequence[Task], config: TrainConfig, seed: int
 ) -> dict[str, float]:
-    """source -> nats per token of its demonstrations, of at most SAMPLE of them, the same for every policy.
+    """source -> NLL in nats per token, of at most SAMPLE of its demonstrations, the same for every policy.
 
     Every rank of a sharded policy calls this with all tasks.
     """
@@ -84,21 +74,21 @@ def nll_by_source(
 
     def logp(batch: Padded) -> Tensor:
         with autocast(policy_module.device, config.autocast):
-            said: TokenLogprobs = policy_module(batch, 1.0)
-        return said.logp
+            outputs: TokenLogprobs = policy_module(batch, 1.0)
+        return outputs.logp
 
-    found: dict[str, float] = {}
-    for source, given in sorted(_by_source(tasks).items()):
-        drawn = sorted(given, key=lambda task: derive(seed, "nll", task.prompt.prompt_id))[:SAMPLE]
+    nll: dict[str, float] = {}
+    for source, source_tasks in sorted(_by_source(tasks).items()):
+        drawn = sorted(source_tasks, key=lambda task: derive(seed, "nll", task.prompt.prompt_id))[:SAMPLE]
         rows = [demonstration(task, number) for number, task in enumerate(drawn)]
-        told = row_logp(rows, config.microbatch_tokens, policy_module.device, logp)
-        found[source] = -sum(told) / sum(len(row.response) for row in rows)
-    return found
+        row_logps = row_logp(rows, config.microbatch_tokens, policy_module.device, logp)
+        nll[source] = -sum(row_logps) / sum(len(row.response) for row in rows)
+    return nll
 
 
 def _by_source(tasks: Sequence[Task]) -> dict[str, list[Task]]:
-    of_source: defaultdict[str, list[Task]] = defaultdict(list)
+    by_source: defaultdict[str, list[Task]] = defaultdict(list)
     for task in tasks:
         if task.expert is not None:
-            of_source[task.expert.source].append(task)
-    return of_source
+            by_source[task.expert.source].append(task)
+    return by_source

@@ -1,18 +1,125 @@
-"""What training leaves behind besides weights, kept in files from checkpoint to checkpoint."""
+"""The record of training, in files from checkpoint to checkpoint: rollouts, gate decisions and metrics.
+
+The plans of a step's updates decide which rows have a gradient, and the optimizer decides whether it steps.
+`Decisions` collects both, and the record is written from it alone, so that it cannot differ from what was
+trained on.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+from torch import Tensor
 
 from hpt_core import tables
+from hpt_core.files import read_json_lines
+from hpt_core.gate import Route, route
+from hpt_core.policy.batching import TrainingRow
+from hpt_core.rollout.group import Group, rollout_row
+from hpt_core.tables import GateRow
+from hpt_core.upge import Plan
 
-TABLES = {"rollouts": tables.ROLLOUTS, "gate": tables.GATE}
+TABLES = {"rollouts": tables.TRAINING_ROLLOUTS, "gate": tables.GATE}
+REMEDY = "remove the checkpoints of this run to train from the start"
+
+
+@dataclass(frozen=True)
+class RowDecision:
+    """What a plan decided about one row, and what the optimizer made of it."""
+
+    row: TrainingRow
+    active: bool
+    """The estimator gives it a gradient."""
+    kept: bool
+    no_expert: bool
+    trained: bool
+    """It had a gradient (of the estimator or of a regulariser) in an update that the optimizer took."""
+
+    @property
+    def demonstration(self) -> bool:
+        return self.row.kind is not None
+
+
+class Decisions:
+    """The decisions of all updates of one step, by prompt."""
+
+    def __init__(self) -> None:
+        self.by_prompt: dict[str, list[RowDecision]] = {}
+
+    def add(self, rows: Sequence[TrainingRow], plan: Plan, needed: Tensor, *, stepped: bool) -> None:
+        """Add the decisions of one update. needed [B] bool: the row has a gradient. stepped: the optimizer
+        stepped.
+        """
+        flags = zip(*(f.tolist() for f in (plan.active, plan.kept, plan.no_expert, needed)), strict=True)
+        for row, (active, kept, no_expert, has_gradient) in zip(rows, flags, strict=True):
+            decision = RowDecision(row, active, kept, no_expert, trained=has_gradient and stepped)
+            self.by_prompt.setdefault(row.prompt_id, []).append(decision)
+
+    def route(self, prompt_id: str) -> Route:
+        """The route of a prompt. One without rows has no rollouts and lacks the demonstration to imitate."""
+        decisions = self.by_prompt.get(prompt_id, [])
+        return route(
+            rollouts=any(decision.active and not decision.demonstration for decision in decisions),
+            demonstration=any(decision.active and decision.demonstration for decision in decisions),
+            kept=any(decision.kept for decision in decisions),
+            no_expert=not decisions or any(decision.no_expert for decision in decisions),
+        )
+
+    def trained_samples(self, prompt_id: str) -> set[int]:
+        """Numbers of the prompt's rollouts that were trained on."""
+        decisions = self.by_prompt.get(prompt_id, [])
+        return {
+            decision.row.sample for decision in decisions if decision.trained and not decision.demonstration
+        }
+
+    def demonstration_trained(self, prompt_id: str) -> bool:
+        return any(d.trained and d.demonstration for d in self.by_prompt.get(prompt_id, []))
+
+    def rollout_rows(self, groups: Sequence[Group]) -> list[dict[str, Any]]:
+        """Rows of `tables.TRAINING_ROLLOUTS`."""
+        rows = []
+        for group in groups:
+            trained = self.trained_samples(group.task.prompt.prompt_id)
+            rows += [rollout_row(r) | {"trained": r.sample in trained} for r in group.rollouts]
+        return rows
+
+    def gate_rows(self, groups: Sequence[Group], step: int) -> list[GateRow]:
+        """The prompts of the step, then those that came out of ReLIFT's buffer."""
+        rows = [self._gate_row(group, step) for group in groups]
+        sampled = {row["prompt_id"] for row in rows}
+        for prompt_id, decisions in self.by_prompt.items():
+            if prompt_id not in sampled:
+                [decision] = decisions
+                rows.append(
+                    {
+                        "step": step,
+                        "prompt_id": prompt_id,
+                        "pass_rate": None,
+                        "route": self.route(prompt_id),
+                        "trajectory_id": decision.row.trajectory_id,
+                        "kind": decision.row.kind,
+                        "source": decision.row.source,
+                        "trained": decision.trained,
+                    }
+                )
+        return rows
+
+    def _gate_row(self, group: Group, step: int) -> GateRow:
+        prompt_id, expert = group.task.prompt.prompt_id, group.task.expert
+        return {
+            "step": step,
+            "prompt_id": prompt_id,
+            "pass_rate": group.pass_rate if group.rewards else None,
+            "route": self.route(prompt_id),
+            "trajectory_id": expert.trajectory_id if expert else None,
+            "kind": expert.kind if expert else None,
+            "source": expert.source if expert else None,
+            "trained": self.demonstration_trained(prompt_id),
+        }
 
 
 @dataclass
@@ -20,7 +127,7 @@ class Records:
     """Rows of the steps since the last checkpoint."""
 
     rollouts: list[dict[str, Any]] = field(default_factory=list)
-    gate: list[dict[str, Any]] = field(default_factory=list)
+    gate: list[GateRow] = field(default_factory=list)
     metrics: list[dict[str, float]] = field(default_factory=list)
 
     def clear(self) -> None:
@@ -35,14 +142,14 @@ class Records:
 
 
 def rows(folder: Path, table: str) -> Iterator[dict[str, Any]]:
-    yield from tables.read(folder / f"{table}.parquet")
+    yield from tables.read(folder / f"{table}.parquet", remedy=REMEDY)
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return read_json_lines(folder / "metrics.jsonl", REMEDY)
 
 
 def counts(folder: Path) -> dict[str, int]:
-    """Rows of each file, without reading the tables. Raises OSError or ValueError for one that is damaged."""
-    found: dict[str, int] = {name: pq.read_metadata(folder / f"{name}.parquet").num_rows for name in TABLES}
-    return {**found, "metrics": len(metrics(folder))}
+    """Rows of each file, without reading the tables. Raises InputError for one that is damaged."""
+    of_tables = {name: tables.count_rows(folder / f"{name}.parquet", REMEDY) for name in TABLES}
+    return {**of_tables, "metrics": len(metrics(folder))}

@@ -1,4 +1,4 @@
-"""How much arithmetic a training step does, and how fast this machine could do it."""
+"""Time, arithmetic and model FLOPs utilisation (MFU) of a training step."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.metrics import Totals
 
 SIDE = 1024
-"""Of the square matrices that the machine's rate is measured on: large enough to keep every core busy."""
+"""Side of the square matrices for the machine's rate, large enough to keep every core busy."""
 
 
 def flops(model: PreTrainedModel, lengths: Iterable[int]) -> float:
-    """Of a forward and a backward pass over rows of these lengths, in floating-point operations.
+    """Floating-point operations of a forward and a backward pass over rows of these lengths.
 
     6 per matrix weight and token (Kaplan et al. 2020, arXiv 2001.08361, section 2.1), and causal attention
-    of 6 x layers x hidden x length^2. Recomputation does not count: MFU is about useful work.
+    of 6 x layers x hidden x length^2. Recomputation does not count, since MFU measures useful work.
     """
     weights, layers, hidden = _shape(model)
     return sum(6.0 * weights * length + 6.0 * layers * hidden * length**2 for length in lengths)
@@ -43,13 +43,13 @@ def _shape(model: PreTrainedModel) -> tuple[int, int, int]:
     """(weights in matrices that every token is multiplied with, layers, hidden size)."""
     config = model.config
     weights = sum(p.numel() for p in model.parameters() if p.ndim == 2)
-    # Looking a token up multiplies nothing; a head that shares the embedding's weights does.
-    looked_up = 0 if config.tie_word_embeddings else config.vocab_size * config.hidden_size
-    return weights - looked_up, config.num_hidden_layers, config.hidden_size
+    # The embedding is a lookup without products, unless the LM head shares its weights.
+    embedding = 0 if config.tie_word_embeddings else config.vocab_size * config.hidden_size
+    return weights - embedding, config.num_hidden_layers, config.hidden_size
 
 
 class Clock:
-    """Seconds by phase: of the step under way, and of the whole run."""
+    """Seconds by phase, of the current step and of the whole run."""
 
     def __init__(self) -> None:
         self.last: dict[str, float] = {}
@@ -65,10 +65,13 @@ class Clock:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds, tokens per second and MFU of a step; they belong to the machine, not to the result."""
+    """Seconds, tokens per second and MFU of a step.
+
+    They depend on the machine, so no versioned file contains them.
+    """
 
     rate: float
-    """Floating-point operations per second that the ranks together can do: a large matrix product's."""
+    """Floating-point operations per second of all ranks together, measured on a large matrix product."""
 
     @classmethod
     def of(cls, run: TrainContext) -> Speed:
@@ -79,6 +82,6 @@ class Speed:
         return {
             **{f"seconds/{phase}": spent for phase, spent in seconds.items()},
             **({"tokens_per_s/generate": generated / seconds["generate"]} if generated else {}),
-            "tokens_per_s/update": totals["tokens_trained"] / seconds["update"],
+            "tokens_per_s/update": totals["tokens"] / seconds["update"],
             "mfu": totals["flops"] / seconds["update"] / self.rate,
         }

@@ -1,7 +1,7 @@
 """The Unified Policy Gradient Estimator: one formula (estimator.py), one table (algorithms.py).
 
-For a step that fits one forward pass, `loss`; for one cut into micro-batches, `plan` once and
-`surrogate` for each. Options are the fields of `Options`, over the algorithm's published settings.
+`loss` serves a step that fits one forward pass. For micro-batches, call `plan` once and `surrogate` for each.
+Keyword options override the algorithm's published settings; `Options` lists them.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def surrogate(name: str, tokens: Tokens, planned: Plan, **options: Any) -> Tenso
 
 
 def clipped(name: str, tokens: Tokens, planned: Plan, **options: Any) -> Tensor:
-    """[B, T] bool, the tokens with an advantage that a clip or a truncation holds back."""
+    """[B, T] bool, the tokens with an advantage that a clip or a truncation limits."""
     return estimator.clipped(algorithm(name), tokens, planned, _options(name, options))
 
 
 def returns(name: str, rows: RowInfo, **options: Any) -> Tensor:
-    """[B, T] float64, what a value head is fitted to: A of GAE plus V_old."""
+    """[B, T] float64, the targets of a value head: A of GAE plus V_old."""
     return regularise.returns(rows, _options(name, options))
 
 
@@ -77,8 +77,8 @@ def token_weights(name: str, tokens: Tokens, **options: Any) -> Tensor:
     """
     options = _with_length(tokens, options)
     planned = plan(name, tokens.rows, **options)
-    of_parts = estimator.weights(algorithm(name), tokens, planned, _options(name, options))
-    return torch.stack(of_parts).sum(0)
+    part_weights = estimator.weights(algorithm(name), tokens, planned, _options(name, options))
+    return torch.stack(part_weights).sum(0)
 
 
 def _options(name: str, given: dict[str, Any]) -> Options:

@@ -1,7 +1,7 @@
-"""A_hat, the advantage of a row over what was to be expected.
+"""A_hat, the advantage of a row over its baseline.
 
 Each function maps the rows of a whole mini-batch to [B] float64, or to [B, T] where every token has its
-own; what it says of rows outside its own kind is not read.
+own; its values for rows of the other kind are not read.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from hpt_core.groups import Groups
 from hpt_core.types import RowInfo
-from hpt_core.upge.groups import Groups
 from hpt_core.upge.options import Options
 
 Advantage = Callable[[RowInfo, Options], Tensor]
@@ -20,7 +20,7 @@ Members = Callable[[RowInfo], Tensor]
 
 
 def one(rows: RowInfo, options: Options) -> Tensor:
-    """A = 1: a demonstration is always worth imitating."""
+    """A = 1 for every demonstration."""
     return torch.ones_like(rows.reward, dtype=torch.float64)
 
 
@@ -35,19 +35,19 @@ def sign(rows: RowInfo, options: Options) -> Tensor:
 
 
 def rollouts(rows: RowInfo) -> Tensor:
-    """[B] bool, the group's statistics are taken over its rollouts."""
+    """[B] bool: statistics of a group are over its rollouts."""
     return ~rows.expert
 
 
-def everyone(rows: RowInfo) -> Tensor:
-    """[B] bool, over its rollouts and its demonstrations together."""
+def all_rows(rows: RowInfo) -> Tensor:
+    """[B] bool: statistics of a group are over its rollouts and demonstrations together."""
     return torch.ones_like(rows.expert)
 
 
 def group_mean_baseline(rows: RowInfo, options: Options, over: Members = rollouts) -> Tensor:
     """A = R - mean of the group (Dr.GRPO, arXiv 2503.20783, section 3.2).
 
-    Raises ValueError for a group of one: its own reward as baseline says nothing.
+    Raises ValueError for a group of one, whose baseline would be its own reward.
     """
     groups, members = Groups.of(rows.group), over(rows)
     alone = groups.label[groups.count(members) == 1].tolist()
@@ -56,10 +56,10 @@ def group_mean_baseline(rows: RowInfo, options: Options, over: Members = rollout
             f"group {alone[0]} has a single row to take a baseline from ({len(alone)} such groups); sample "
             "at least two rollouts per prompt (rollout.group_size), or choose reinforce"
         )
-    # Rounding would leave 1e-17 where all earned the same, and a forward pass would be spent on it.
-    silent = groups.equal(rows.reward, members) | (groups.count(members) == 0)
+    # Without the mask, rounding leaves 1e-17 for equal rewards, which would cost a forward pass.
+    no_signal = groups.equal(rows.reward, members) | (groups.count(members) == 0)
     centred = rows.reward.double() - groups.mean(rows.reward, members)[groups.index]
-    return centred.masked_fill(silent[groups.index] | ~members, 0.0)
+    return centred.masked_fill(no_signal[groups.index] | ~members, 0.0)
 
 
 def sample_std(variance: Tensor, count: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def over_pass_rate(rows: RowInfo, options: Options) -> Tensor:
     """
     groups = Groups.of(rows.group)
     rate = groups.mean(rows.reward, rollouts(rows))[groups.index]
-    # Asked this way round a rate that is no number stays one, and plan raises.
+    # This comparison keeps a NaN rate NaN, so that `plan` raises.
     return torch.where(rate <= 0, 0.0, group_mean_baseline(rows, options) / rate)
 
 
@@ -108,7 +108,7 @@ def gae(rows: RowInfo, options: Options) -> Tensor:
     """A_t = sum_k (discount lambda)^k delta_{t+k},  delta_t = r_t + discount V_{t+1} - V_t, [B, T].
 
     GAE, arXiv 1506.02438, eq. 16, as PPO takes it (arXiv 1707.06347, eq. 11 and 12). The reward comes with
-    the last token, V after it is 0. Raises ValueError where nobody computed V.
+    the last token, and V after it is 0. Raises ValueError if `rows` has no value.
     """
     if rows.value is None:
         raise ValueError("ppo needs V of every token under the policy that sampled; pass value=... [B, T]")

@@ -1,8 +1,8 @@
-"""The aggregation, a fifth choice that the formula leaves out: what the sum over tokens is divided by.
+"""The aggregation, a fifth part that the formula leaves out: the denominator of the sum over tokens.
 
 Each function maps the rows of a whole mini-batch, and which of them a term trains on, to the denominator
 [B] float64 of every token of a row. Since it is fixed before the batch is cut, the gradient is the same
-for every cut. A row of zero weight counts: to leave it out changes nothing.
+however it is cut. A row of zero weight counts in the denominator.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from hpt_core.groups import Groups
 from hpt_core.types import RowInfo
-from hpt_core.upge.groups import Groups
 from hpt_core.upge.options import Options
 
 Aggregate = Callable[[RowInfo, Tensor, Options], Tensor]
@@ -35,7 +35,7 @@ def sequence_sum(rows: RowInfo, trained: Tensor, options: Options) -> Tensor:
 
 
 def constant(rows: RowInfo, trained: Tensor, options: Options) -> Tensor:
-    """No row is favoured for its length: rows x L (Dr.GRPO, arXiv 2503.20783, listing 1)."""
+    """Rows weigh the same whatever their length: rows x L (Dr.GRPO, arXiv 2503.20783, listing 1)."""
     return sequence_sum(rows, trained, options) * options.constant_length
 
 
@@ -51,7 +51,7 @@ def prompt_mean(rows: RowInfo, trained: Tensor, options: Options) -> Tensor:
 
 
 def jointly(aggregate: Aggregate) -> Aggregate:
-    """Over rollouts and demonstrations together, where a method takes one mean of both."""
+    """`aggregate` over rollouts and demonstrations together, for methods that take one mean of both."""
 
     def over_all(rows: RowInfo, trained: Tensor, options: Options) -> Tensor:
         return aggregate(rows, torch.ones_like(trained), options)
@@ -60,5 +60,5 @@ def jointly(aggregate: Aggregate) -> Aggregate:
 
 
 def _lengths(rows: RowInfo) -> Tensor:
-    """[B] float64; a response of no tokens adds nothing, so what it is divided by is free."""
+    """[B] float64, at least 1: an empty response adds nothing, whatever its denominator."""
     return rows.length.clamp(min=1).double()

@@ -1,4 +1,4 @@
-"""The published methods as choices of the same parts. One entry each, proven in tests/parity."""
+"""The published methods as choices of the same parts, one entry each; tests/parity proves each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from hpt_core.upge.advantage import (
-    everyone,
+    all_rows,
     gae,
     group_mean_baseline,
     group_zscore,
@@ -18,7 +18,7 @@ from hpt_core.upge.advantage import (
 )
 from hpt_core.upge.aggregate import constant, jointly, prompt_mean, sequence_mean, sequence_sum, token_mean
 from hpt_core.upge.estimator import Algorithm, Term
-from hpt_core.upge.likelihood import shaped, undecided
+from hpt_core.upge.likelihood import chord_phi_slope, shaped
 from hpt_core.upge.mix import by_pass_rate, by_schedule, imitating
 from hpt_core.upge.options import Options
 from hpt_core.upge.reference import geometric, mixture, pi_old, pi_theta, sequence
@@ -27,11 +27,11 @@ from hpt_core.upge.stable import (
     always,
     clip,
     clip_each,
+    rl_plus_exploration,
     sapo_sigmoid,
     srft_exp_entropy,
     srft_exp_neg_entropy,
     truncate,
-    unexplored,
 )
 
 # Maximum likelihood of the demonstrations, averaged over all their tokens.
@@ -63,8 +63,8 @@ GRPO = Algorithm(rollouts=Term(pi_old, group_zscore, clip, aggregate=sequence_me
 # Understanding R1-Zero-like training, arXiv 2503.20783: neither the std nor the length divides.
 DR_GRPO = Algorithm(rollouts=Term(pi_old, group_mean_baseline, clip, aggregate=constant))
 
-# DAPO, arXiv 2503.14476, eq. 8. Its dynamic sampling is the sampler's affair: there, groups of equal
-# rewards are replaced; those that come all the same are inactive, and count as tokens.
+# DAPO, arXiv 2503.14476, eq. 8. Its dynamic sampling replaces groups of equal rewards while it samples, which
+# is no part of the estimator: here such groups are inactive, and their tokens count in the mean.
 DAPO = Algorithm(
     rollouts=Term(pi_old, group_zscore, clip, aggregate=token_mean), options=Options(clip=(0.2, 0.28))
 )
@@ -92,24 +92,24 @@ MAXRL = Algorithm(rollouts=Term(pi_old, over_pass_rate, clip, aggregate=token_me
 
 # LUFFY, arXiv 2504.14945: mixed-policy GRPO, 1/Z being all tokens, with policy shaping. Its released
 # scripts also drop the std, the clip and the token mean, as Dr.GRPO does.
-_OVER_BOTH = partial(group_zscore, over=everyone)
+_OVER_BOTH = partial(group_zscore, over=all_rows)
 LUFFY = Algorithm(
     rollouts=Term(pi_old, _OVER_BOTH, clip, aggregate=jointly(token_mean)),
     offline=Term(pi_ref_one, _OVER_BOTH, always, shaped, aggregate=jointly(token_mean)),
 )
 
 # RL-PLUS, arXiv 2508.00222, as released: neither clip nor std, demonstrations by multiple importance
-# sampling and by how little the policy knows of them.
-_MEAN_OVER_BOTH = partial(group_mean_baseline, over=everyone)
+# sampling, and more for tokens that are unlikely under the policy.
+_MEAN_OVER_BOTH = partial(group_mean_baseline, over=all_rows)
 RL_PLUS = Algorithm(
     rollouts=Term(pi_old, _MEAN_OVER_BOTH, aggregate=jointly(constant)),
-    offline=Term(mixture, _MEAN_OVER_BOTH, unexplored, aggregate=jointly(constant)),
+    offline=Term(mixture, _MEAN_OVER_BOTH, rl_plus_exploration, aggregate=jointly(constant)),
     needs=frozenset({"old_demonstrations"}),
 )
 
 # SRFT, arXiv 2506.19767: entropy-weighted imitation, RL on demonstrations with pi_ref = 1, and signed
-# rollouts. At which level H is taken and what divides the sums the paper leaves open, and the code of
-# arXiv 2509.04419 settles: H of a row, imitation over its tokens, RL over rows x L.
+# rollouts. The paper leaves open the level of H and the denominators. Here they are those of the code of
+# arXiv 2509.04419: H of a row, imitation over its tokens, RL over rows x L.
 SRFT = Algorithm(
     rollouts=Term(pi_theta, sign, srft_exp_entropy, aggregate=jointly(constant)),
     demonstrations=Term(pi_theta, one, srft_exp_neg_entropy, aggregate=token_mean),
@@ -122,10 +122,12 @@ CHORD = Algorithm(
     demonstrations=IMITATION,
     mix=by_schedule,
 )
-CHORD_PHI = replace(CHORD, demonstrations=Term(pi_ref_one, one, always, undecided, aggregate=token_mean))
+CHORD_PHI = replace(
+    CHORD, demonstrations=Term(pi_ref_one, one, always, chord_phi_slope, aggregate=token_mean)
+)
 
-# ReLIFT, arXiv 2506.07527: RL, and from time to time imitation for prompts that nothing solved. The
-# trainer's buffer decides when; its released RL has no std and clips higher.
+# ReLIFT, arXiv 2506.07527: RL, and from time to time imitation of prompts that no rollout solved. The
+# trainer's buffer decides when. The released RL has no std and a higher upper clip.
 RELIFT = Algorithm(
     rollouts=Term(pi_old, group_mean_baseline, clip, aggregate=token_mean),
     demonstrations=IMITATION,
@@ -133,7 +135,7 @@ RELIFT = Algorithm(
     needs=frozenset({"buffer"}),
 )
 
-# UFT, arXiv 2505.16984: rollouts go on from a hint, and the hint's tokens are imitated at weight beta.
+# UFT, arXiv 2505.16984: rollouts continue a hint, and the hint's tokens are imitated with weight beta.
 UFT = Algorithm(
     rollouts=Term(pi_old, group_zscore, clip, aggregate=token_mean),
     demonstrations=IMITATION,

@@ -30,7 +30,7 @@ LOG_RATIO = (-80.0, 20.0)
 
 @dataclass(frozen=True)
 class Term:
-    """The four interchangeable parts, and what their sum over tokens is divided by."""
+    """The four interchangeable parts, and the denominator of their sum over tokens."""
 
     reference: Reference
     advantage: Advantage
@@ -40,19 +40,21 @@ class Term:
 
     def weight(self, tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
         """The formula without grad log pi_theta, [B, T], for the advantage [B, 1 or T] of each token."""
-        a_hat, ratio = self._measured(tokens, advantage, options)
+        a_hat, ratio = self._advantage_and_ratio(tokens, advantage, options)
         stable = self.stable(tokens, ratio, a_hat, options)
         slope = self.likelihood(ratio)
         return stable * ratio * a_hat * slope
 
-    def held(self, tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
-        """[B, T] bool, the tokens that a clip or a truncation holds back."""
+    def limited(self, tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
+        """[B, T] bool, the tokens that a clip or a truncation limits."""
         if self.stable not in CLIPS:
             return torch.zeros_like(tokens.mask)
-        a_hat, ratio = self._measured(tokens, advantage, options)
+        a_hat, ratio = self._advantage_and_ratio(tokens, advantage, options)
         return self.stable(tokens, ratio, a_hat, options) != 1
 
-    def _measured(self, tokens: Tokens, advantage: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+    def _advantage_and_ratio(
+        self, tokens: Tokens, advantage: Tensor, options: Options
+    ) -> tuple[Tensor, Tensor]:
         """A_hat [B, 1 or T] and pi_theta / pi_ref [B, T]."""
         a_hat = advantage[:, : tokens.logp.shape[1]].to(tokens.logp)
         log_ratio = tokens.logp.detach() - self.reference(tokens, a_hat, options)
@@ -61,12 +63,12 @@ class Term:
 
 Need = Literal["value", "old_demonstrations", "buffer", "hint"]
 """value: a head that learns V (PPO). old_demonstrations: demonstrations under the policy before the step
-(PSFT, RL-PLUS). buffer: imitation of failed prompts, from time to time (ReLIFT). hint: rollouts that go on
-from a part of the demonstration (UFT)."""
+(PSFT, RL-PLUS). buffer: imitation of failed prompts, from time to time (ReLIFT). hint: rollouts that continue
+a part of the demonstration (UFT)."""
 
 
 class Part(NamedTuple):
-    """A term with the rows [B] bool that it is for, and where its weight stands in the mix."""
+    """A term, its rows [B] bool, and the index of its weight in the mix."""
 
     term: Term
     members: Tensor
@@ -75,18 +77,18 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Algorithm:
-    """A method of the paper's table: a term for each kind of rows that it trains on, and how they add."""
+    """A method of the paper's table: a term for each kind of rows that it trains on, and their weights."""
 
     rollouts: Term | None = None
     demonstrations: Term | None = None
     """Imitation of the demonstrations."""
     offline: Term | None = None
-    """RL on the demonstrations, as if they were rollouts of an unknown policy."""
+    """RL on the demonstrations, as rollouts of an unknown policy."""
     mix: RowWeighting = even
     options: Options = field(default_factory=Options)
     """The published settings."""
     needs: frozenset[Need] = frozenset()
-    """What its trainer must see to besides."""
+    """What its trainer must provide besides."""
 
     @property
     def gated(self) -> bool:
@@ -100,7 +102,7 @@ class Algorithm:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a mini-batch decides about each of its B rows before any forward pass.
+    """What is decided about each of the B rows of a mini-batch before any forward pass.
 
     The first two have one entry for each part of the algorithm.
     """
@@ -108,19 +110,22 @@ class Plan:
     advantages: tuple[Tensor, ...]
     """[B, 1 or T] float64, A_hat times the weight in the mix; 0 for rows that take no part."""
     denominators: tuple[Tensor, ...]
-    """[B] float64, what each token of the row is divided by."""
+    """[B] float64, the denominator of each token of the row."""
     active: Tensor
-    """[B] bool, the row has a gradient; any other needs no forward pass."""
+    """[B] bool, the row has a gradient; the other rows need no forward pass."""
     kept: Tensor
-    """[B] bool, a rollout that the mix does not drop: what regularisers are taken over."""
+    """[B] bool, a rollout with a weight above 0 in the mix; regularisers are taken over these."""
+    no_expert: Tensor
+    """[B] bool, the gate leaves the prompt to its demonstration alone, and the prompt has none."""
 
     def __getitem__(self, rows: Tensor | slice | list[int]) -> Plan:
-        """The plan of some of the rows, in the order asked for."""
+        """The plan of some of the rows, in the given order."""
         return Plan(
             tuple(advantage[rows] for advantage in self.advantages),
             tuple(denominator[rows] for denominator in self.denominators),
             self.active[rows],
             self.kept[rows],
+            self.no_expert[rows],
         )
 
 
@@ -137,15 +142,17 @@ def plan(algorithm: Algorithm, rows: RowInfo, options: Options) -> Plan:
         weight = torch.where(members, weights[place], 0.0)[:, None]
         advantage = term.advantage(rows, options)
         advantage = advantage[:, None] if advantage.ndim == 1 else advantage
-        # where, not a product alone: what a row without weight earned may be NaN.
+        # `where`, since the reward of a row without weight may be NaN.
         advantages.append(torch.where(weight != 0, advantage * weight, 0.0))
-        # Of the other kind's rows any number will do but 0, which there may be none to divide by.
+        # 1 for rows of the other kind, since their own denominator may be 0.
         denominators.append(torch.where(members, term.aggregate(rows, members, options), 1.0))
     _check_rewards(rows, advantages)
-    moved = torch.stack([(advantage != 0).any(1) for advantage in advantages]).any(0)
+    has_gradient = torch.stack([(advantage != 0).any(1) for advantage in advantages]).any(0)
     kept = ~rows.expert & (weights.rollouts > 0) & (algorithm.rollouts is not None)
-    there = rows.length > 0
-    return Plan(tuple(advantages), tuple(denominators), moved & there, kept & there)
+    not_empty = rows.length > 0
+    return Plan(
+        tuple(advantages), tuple(denominators), has_gradient & not_empty, kept & not_empty, weights.no_expert
+    )
 
 
 def weights(algorithm: Algorithm, tokens: Tokens, planned: Plan, options: Options) -> list[Tensor]:
@@ -153,47 +160,47 @@ def weights(algorithm: Algorithm, tokens: Tokens, planned: Plan, options: Option
 
     0 where a token takes no part. With `importance_cap` times min(pi_old / pi_sampler, cap) on rollouts.
     """
-    of_parts, correction = [], importance(tokens, options)
+    part_weights, correction = [], importance(tokens, options)
     for (term, members, _), advantage in zip(algorithm.parts(tokens.expert), planned.advantages, strict=True):
-        # where, not a product: logp_old of demonstrations and of padding may be anything.
-        here = (members & planned.active)[:, None] & tokens.mask
+        # `where`, since logp_old of demonstrations and of padding may be anything.
+        counted = (members & planned.active)[:, None] & tokens.mask
         weight = term.weight(tokens, advantage, options) * correction
-        of_parts.append(torch.where(here, weight, 0.0).detach())
-    return of_parts
+        part_weights.append(torch.where(counted, weight, 0.0).detach())
+    return part_weights
 
 
 def importance(tokens: Tokens, options: Options) -> Tensor:
     """min(pi_old / pi_sampler, cap) of the tokens of rollouts, [B, T]; 1 elsewhere, and without a cap.
 
     Truncated importance sampling (Ionides 2008, doi 10.1198/106186008X320456), here between the trainer and
-    a sampler that computes the same policy otherwise. Raises ValueError where nobody knows pi_sampler.
+    a sampler whose kernels differ. Raises ValueError if pi_sampler is unknown.
     """
     if options.importance_cap is None or tokens.expert.all():
         return torch.ones_like(tokens.logp)
     if tokens.logp_sampled is None:
-        raise ValueError("importance_cap weighs by pi_sampler; give the sampler's word as logp_sampled")
+        raise ValueError("importance_cap weighs by pi_sampler; give the sampler's own as logp_sampled")
     ratio = (tokens.logp_old - tokens.logp_sampled).clamp(*LOG_RATIO).exp()
     rollout = tokens.mask & ~tokens.expert[:, None]
     return torch.where(rollout, ratio.clamp(max=options.importance_cap), 1.0).detach()
 
 
 def clipped(algorithm: Algorithm, tokens: Tokens, planned: Plan, options: Options) -> Tensor:
-    """[B, T] bool, tokens with an advantage that a clip or a truncation holds back."""
-    found = torch.zeros_like(tokens.mask)
+    """[B, T] bool, tokens with an advantage that a clip or a truncation limits."""
+    limited = torch.zeros_like(tokens.mask)
     for (term, members, _), advantage in zip(algorithm.parts(tokens.expert), planned.advantages, strict=True):
-        here = (members & planned.active)[:, None] & tokens.mask
-        found |= here & term.held(tokens, advantage, options)
-    return found
+        counted = (members & planned.active)[:, None] & tokens.mask
+        limited |= counted & term.limited(tokens, advantage, options)
+    return limited
 
 
 def surrogate(algorithm: Algorithm, tokens: Tokens, planned: Plan, options: Options) -> Tensor:
     """A scalar whose gradient is the estimator's, for rows whose part of the plan is `planned`.
 
-    Its value is no metric, since the weights move with it: watch reward, NLL, ratio and entropy instead.
+    Its value is no metric, since the weights change with it; reward, NLL, ratio and entropy are.
     """
     logp = tokens.logp.masked_fill(~(tokens.mask & planned.active[:, None]), 0.0)
-    of_parts = zip(weights(algorithm, tokens, planned, options), planned.denominators, strict=True)
-    shares = [(w * logp / denominator[:, None].to(w)).sum() for w, denominator in of_parts]
+    parts = zip(weights(algorithm, tokens, planned, options), planned.denominators, strict=True)
+    shares = [(w * logp / denominator[:, None].to(w)).sum() for w, denominator in parts]
     return -torch.stack(shares).sum()
 
 
@@ -207,7 +214,7 @@ def _check_kinds(algorithm: Algorithm, rows: RowInfo, trained: Tensor) -> None:
 
 
 def _check_rewards(rows: RowInfo, advantages: list[Tensor]) -> None:
-    unknown = torch.stack([~advantage.isfinite().all(1) for advantage in advantages]).any(0)
-    if unknown.any():
-        groups = sorted(set(rows.group[unknown].tolist()))
+    not_finite = torch.stack([~advantage.isfinite().all(1) for advantage in advantages]).any(0)
+    if not_finite.any():
+        groups = sorted(set(rows.group[not_finite].tolist()))
         raise ValueError(f"groups {groups} have a reward that is no number; drop the rows without a verdict")

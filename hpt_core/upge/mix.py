@@ -1,4 +1,4 @@
-"""The mix of rollouts and demonstrations: how much each row weighs in each term."""
+"""The mix of rollouts and demonstrations: the weight of each row in each term."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hpt_core.groups import Groups
 from hpt_core.types import RowInfo
-from hpt_core.upge.groups import Groups
 from hpt_core.upge.options import Options
 
 
 class Weights(NamedTuple):
-    """Of every row in every term, [B] float64 each and never negative; read where the term has the row."""
+    """Weights of the rows in each term, [B] float64, never negative; read for the rows of the term."""
 
     rollouts: Tensor
     demonstrations: Tensor
     offline: Tensor
+    no_expert: Tensor
+    """[B] bool, the gate leaves the prompt to its demonstration alone, and the prompt has none."""
 
 
 RowWeighting = Callable[[RowInfo, Options], Weights]
@@ -27,19 +29,19 @@ RowWeighting = Callable[[RowInfo, Options], Weights]
 def even(rows: RowInfo, options: Options) -> Weights:
     """Every row weighs the same."""
     ones = torch.ones_like(rows.reward, dtype=torch.float64)
-    return Weights(ones, ones, ones)
+    return Weights(ones, ones, ones, _nowhere(rows))
 
 
 def imitating(rows: RowInfo, options: Options) -> Weights:
     """Demonstrations weigh `sft_coefficient`, beside rollouts of 1 (UFT's beta, arXiv 2505.16984)."""
     ones = torch.ones_like(rows.reward, dtype=torch.float64)
-    return Weights(ones, ones * options.sft_coefficient, ones)
+    return Weights(ones, ones * options.sft_coefficient, ones, _nowhere(rows))
 
 
 def by_schedule(rows: RowInfo, options: Options) -> Weights:
     """(1 - mu) L_RL + mu L_SFT, mu moving with the step (CHORD, arXiv 2508.11408)."""
     ones = torch.ones_like(rows.reward, dtype=torch.float64)
-    return Weights((1 - options.mu) * ones, options.mu * ones, options.mu * ones)
+    return Weights((1 - options.mu) * ones, options.mu * ones, options.mu * ones, _nowhere(rows))
 
 
 def by_pass_rate(rows: RowInfo, options: Options) -> Weights:
@@ -59,9 +61,14 @@ def by_pass_rate(rows: RowInfo, options: Options) -> Weights:
         )
     rate = groups.mean(rows.reward, ~rows.expert)
     alpha, beta = options.gating(rate)
-    per_prompt = Weights(
+    per_prompt = (
         torch.where(has_expert, alpha.double(), 1.0),
         beta.double() * options.sft_coefficient,
         options.gating.offline(rate).double(),
+        ~has_expert & ~(alpha > 0),
     )
-    return Weights(*(weight[groups.index] for weight in per_prompt))
+    return Weights(*(weights[groups.index] for weights in per_prompt))
+
+
+def _nowhere(rows: RowInfo) -> Tensor:
+    return torch.zeros_like(rows.expert)

@@ -1,4 +1,4 @@
-"""What a user may set; every algorithm takes all of it and reads its own part."""
+"""The options of the algorithms; each algorithm reads those that concern it."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ class Options:
     gamma: float = 0.0
     """HPT's threshold on the pass rate, in [0, 1]."""
     clip: float | tuple[float, float] = 0.2
-    """epsilon, or (epsilon_low, epsilon_high): the ratio is held to [1 - low, 1 + high]; of GMPO to
+    """epsilon, or (epsilon_low, epsilon_high): the ratio is clipped to [1 - low, 1 + high]; for GMPO to
     [exp(-low), exp(high)]."""
     sft_coefficient: float = 1.0
     """Weight of a demonstration beside the rollouts."""
     length: int | None = None
     """L of a constant denominator, in tokens: the longest response that may be sampled."""
     gate: Gate | None = None
-    """In place of the switch at gamma."""
+    """Replaces the switch at gamma."""
     mu: float = 0.1
     """CHORD's share of the demonstrations, in [0, 1]; the trainer moves it along a schedule."""
     importance_cap: float | None = None
-    """C of truncated importance sampling: pi_old / pi_sampler, at most C, weighs each token of a rollout."""
+    """C of truncated importance sampling: the weight pi_old / pi_sampler, at most C, of a rollout's token."""
     discount: float = 1.0
     """PPO's gamma, for each token."""
     gae_lambda: float = 1.0
-    """PPO's lambda: 1 is the reward to go less the value, 0 the one-step error."""
+    """PPO's lambda: 1 gives the reward to go minus the value, 0 the one-step error."""
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The interval that the ratio is held to."""
+        """The interval that the ratio is clipped to."""
         low, high = self._epsilons
         return 1.0 - low, 1.0 + high
 
     @property
     def log_bounds(self) -> tuple[float, float]:
-        """The interval that the logarithm of the ratio is held to."""
+        """The interval that the logarithm of the ratio is clipped to."""
         low, high = self._epsilons
         return -low, high
 
@@ -47,7 +47,7 @@ class Options:
 
     @property
     def constant_length(self) -> int:
-        """Raises ValueError where nobody named L: one read off the data would move with it."""
+        """L. Raises ValueError if it is not set, since an L taken from the data would change with them."""
         if self.length is None or self.length < 1:
             raise ValueError(
                 f"length={self.length}: a constant denominator needs the longest response that may be "

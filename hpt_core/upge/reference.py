@@ -1,7 +1,7 @@
-"""pi_ref, the denominator of the estimator: whose probability the likelihood is measured against.
+"""pi_ref, the denominator of the estimator: the probability that the likelihood is measured against.
 
-Each function maps (tokens, A_hat [B, 1 or T], options) to log pi_ref [B, T]; what it says where the mask
-is False is not read.
+Each function maps (tokens, A_hat [B, 1 or T], options) to log pi_ref [B, T]; its values outside the mask are
+not read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def pi_old(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
 
 
 def one(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
-    """pi_ref = 1, where nobody knows who wrote the tokens (LUFFY, arXiv 2504.14945)."""
+    """pi_ref = 1, for tokens of an unknown policy (LUFFY, arXiv 2504.14945)."""
     return torch.zeros_like(tokens.logp)
 
 
@@ -41,7 +41,7 @@ def sequence(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
 
 
 def geometric(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
-    """As `sequence`, over ratios that are clipped token by token on the side that A_hat pushes to.
+    """Like `sequence`, over token ratios that are clipped in the direction of A_hat.
 
     GMPO, arXiv 2507.20673, eq. 4: log ratios at most epsilon where A > 0, at least -epsilon where A < 0.
     """
@@ -52,7 +52,7 @@ def geometric(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
 
 
 def mixture(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
-    """(pi_old + pi_omega) / 2, the writer's pi_omega being (pi_old + 1) / 2 where nobody knows it.
+    """(pi_old + pi_omega) / 2, with (pi_old + 1) / 2 for pi_omega, the unknown policy of the demonstration.
 
     RL-PLUS's multiple importance sampling, arXiv 2508.00222, as released.
     """

@@ -1,7 +1,7 @@
-"""What stands beside the estimator with a coefficient of its own: KL, entropy and value loss.
+"""The terms beside the estimator, each with a coefficient of its own: KL, entropy and value loss.
 
 Each is a sum over the tokens of the rollouts that the mix keeps, divided by the number of such tokens in the
-whole mini-batch, so that it is the same for every cut.
+whole mini-batch, so that it is the same however the mini-batch is cut.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def k2(log_ratio: Tensor) -> Tensor:
 
 def k3(log_ratio: Tensor) -> Tensor:
     """pi_0 / pi_theta - 1 - log(pi_0 / pi_theta): unbiased, never negative (arXiv 2402.03300, eq. 4)."""
-    # The whole of it, as verl does: with the exponent alone held, the rest would push further away.
-    held = log_ratio.clamp(min=-20)
-    return (-held).exp() - 1 + held
+    # The log ratio is clamped, as in verl. Clamping the exponent alone would leave a gradient away from pi_0.
+    clamped = log_ratio.clamp(min=-20)
+    return (-clamped).exp() - 1 + clamped
 
 
 KL: dict[KLName, Callable[[Tensor], Tensor]] = {"k1": k1, "k2": k2, "k3": k3}
@@ -42,26 +42,26 @@ KL: dict[KLName, Callable[[Tensor], Tensor]] = {"k1": k1, "k2": k2, "k3": k3}
 
 
 def value_error(value: Tensor, value_old: Tensor, returns: Tensor, clip: float | None) -> Tensor:
-    """(V - return)^2 / 2 of each token, [B, T]; with a clip the worse of V and V held to V_old +- clip.
+    """(V - return)^2 / 2 of each token, [B, T]; with a clip, the worse of V and V clipped to V_old +- clip.
 
     The clipped form is that of PPO's public implementations (verl clips at 0.5).
     """
     error = (value - returns).square()
     if clip is not None:
-        held = value_old + (value - value_old).clamp(-clip, clip)
-        error = torch.maximum(error, (held - returns).square())
+        clipped = value_old + (value - value_old).clamp(-clip, clip)
+        error = torch.maximum(error, (clipped - returns).square())
     return error / 2
 
 
 def returns(rows: RowInfo, options: Options) -> Tensor:
-    """What V is fitted to, [B, T]: A of GAE plus V_old."""
+    """The targets of V, [B, T]: A of GAE plus V_old."""
     assert rows.value is not None
     return gae(rows, options) + rows.value.double()
 
 
 @dataclass(frozen=True)
 class Regularisers:
-    """The coefficients; 0 leaves a term out."""
+    """The coefficients of the terms; 0 leaves a term out."""
 
     kl: float = 0.0
     kl_estimate: KLName = "k3"
@@ -72,24 +72,24 @@ class Regularisers:
     def __bool__(self) -> bool:
         return bool(self.kl or self.entropy or self.value)
 
-    def __call__(self, measured: RegulariserInputs, mask: Tensor, count: int) -> Tensor:
+    def __call__(self, inputs: RegulariserInputs, mask: Tensor, count: int) -> Tensor:
         """kl KL - entropy H + value (V - return)^2 / 2 over the tokens of `mask` [B, T], over `count`."""
-        measured = measured.at(mask)
-        total = torch.zeros_like(measured.logp)
+        inputs = inputs.at(mask)
+        total = torch.zeros_like(inputs.logp)
         if self.kl:
-            assert measured.logp_reference is not None
-            total = total + self.kl * KL[self.kl_estimate](measured.logp - measured.logp_reference)
+            assert inputs.logp_reference is not None
+            total = total + self.kl * KL[self.kl_estimate](inputs.logp - inputs.logp_reference)
         if self.entropy:
-            assert measured.entropy is not None
-            total = total - self.entropy * measured.entropy
+            assert inputs.entropy is not None
+            total = total - self.entropy * inputs.entropy
         if self.value:
-            total = total + self.value * measured.value_error(self.value_clip)
+            total = total + self.value * inputs.value_error(self.value_clip)
         return total.sum() / count
 
 
 @dataclass(frozen=True)
 class RegulariserInputs:
-    """What regularisers look at, [B, T] each; only those in use need be there."""
+    """The inputs of the regularisers, [B, T] each; only those of the terms in use are needed."""
 
     logp: Tensor
     logp_reference: Tensor | None = None
@@ -100,7 +100,7 @@ class RegulariserInputs:
 
     def at(self, mask: Tensor) -> RegulariserInputs:
         """The tokens of `mask`, [N] each."""
-        # A mask at the end would not do: 0 times the slope at a NaN is a NaN.
+        # The mask comes before the arithmetic, since 0 times the slope at a NaN is a NaN.
         return RegulariserInputs(
             **{name: field[mask] for name, field in vars(self).items() if field is not None}
         )

@@ -1,4 +1,4 @@
-"""1_stable, the stabilisation: which tokens may still move the policy, and how far.
+"""1_stable, the stabilisation: which tokens may still change the policy, and how far.
 
 Each function maps (tokens, ratio [B, T], A_hat [B, 1 or T], options) to the factor [B, T] on the ratio.
 """
@@ -18,12 +18,12 @@ Stable = Callable[[Tokens, Tensor, Tensor, Options], Tensor]
 
 
 def always(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Options) -> Tensor:
-    """Every token counts."""
+    """1 for every token."""
     return torch.ones_like(ratio)
 
 
 def clip(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Options) -> Tensor:
-    """The gradient of min(r A, clip(r, low, high) A): 0 once the ratio has gone as far as A asked.
+    """The gradient of min(r A, clip(r, low, high) A): 0 once the ratio left the interval in A's direction.
 
     PPO, arXiv 1707.06347, eq. 7; with low and high apart DAPO's clip-higher, arXiv 2503.14476, eq. 8.
     """
@@ -32,7 +32,7 @@ def clip(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Options) -> 
 
 
 def clip_each(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Options) -> Tensor:
-    """As `clip`, by the logarithm of the token's own ratio, whatever ratio stands in the estimator.
+    """Like `clip`, on the logarithm of the token's own ratio, whatever ratio the estimator uses.
 
     GMPO, arXiv 2507.20673, section 3.2.
     """
@@ -50,14 +50,14 @@ def sapo_sigmoid(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Opti
 
     SAPO, arXiv 2511.20347: tau = 1 where A > 0, else 1.05.
     """
-    # Of the ratio's dtype: a where of two numbers is float32, and 1.05 not the same there.
+    # `where` of two numbers is float32, and 1.05 in float32 differs from 1.05 in the ratio's dtype.
     tau = torch.where(advantage > 0, torch.ones_like(ratio), 1.05)
     gate = (tau * (ratio - 1)).sigmoid()
     return 4 * gate * (1 - gate)
 
 
-def unexplored(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Options) -> Tensor:
-    """(1 - pi_theta)^0.5: what the policy would have written anyway teaches little.
+def rl_plus_exploration(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Options) -> Tensor:
+    """(1 - pi_theta)^0.5: tokens that the policy finds likely weigh little.
 
     RL-PLUS's exploration-based advantage, arXiv 2508.00222, with the released gamma of 0.5.
     """
@@ -75,7 +75,7 @@ def srft_exp_entropy(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: 
 
 
 CLIPS = frozenset({clip, clip_each, truncate})
-"""Those that hold a token back for how far it has gone."""
+"""The parts that limit a token by its ratio."""
 
 
 def _within(value: Tensor, advantage: Tensor, low: float, high: float) -> Tensor:
@@ -84,9 +84,9 @@ def _within(value: Tensor, advantage: Tensor, low: float, high: float) -> Tensor
 
 
 def _row_entropy(tokens: Tokens) -> Tensor:
-    """[B, 1], H of SRFT: the mean over a row's tokens, as the code of arXiv 2509.04419 reads the paper.
+    """[B, 1], H of SRFT: the mean over a row's tokens, as in the code of arXiv 2509.04419.
 
-    Raises ValueError where nobody computed the entropy.
+    Raises ValueError if `tokens` has no entropy.
     """
     if tokens.entropy is None:
         raise ValueError("srft weighs rows by their entropy; pass Tokens(entropy=...) [B, T]")

@@ -1,4 +1,4 @@
-"""Judges responses against reference answers. Imports neither torch nor transformers."""
+"""The verifier: judges responses against reference answers, without torch or transformers."""
 
 from __future__ import annotations
 

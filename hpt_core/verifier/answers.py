@@ -1,4 +1,4 @@
-"""What an extracted answer denotes: a number, a choice letter, a text. Comparison is then equality."""
+"""Extracted answers as values (a number, a choice letter or a normalised text) that compare by equality."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NUMBER = re.compile(r"(?<![A-Za-z\d.])[-+]?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+|(
 _FRACTION = re.compile(r"([-+]?\d{1,100})\s{0,3}/\s{0,3}(\d{1,100})")
 _LATEX_FRACTION = re.compile(r"\\[dt]?frac\{([-+]?\d{1,100})\}\{(\d{1,100})\}")
 _ASIDE = re.compile(r"[.;!?](?:\s|$)|\(|,\s")
-_MAX_DIGITS = 100  # Python refuses to read integers of thousands of digits, and no answer has them
+_MAX_DIGITS = 100  # Python refuses to parse integers of thousands of digits, and no answer has them.
 _NOISE = str.maketrans(
     {"$": None, "\N{MINUS SIGN}": "-", "\\": " ", "{": " ", "}": " ", "*": " ", "€": None, "£": None}
 )
@@ -21,10 +21,11 @@ _LETTER_MACRO = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s{0,3}\{")
 
 
 def number(text: str) -> Fraction | None:
-    """The one number that `text` states, its currency, unit and percent sign aside.
+    """The single number in `text`, without currency, unit and percent sign.
 
-    None if there is none or it is not clear which: "5 hours and 30 minutes", "1/2 of 30". An equation
-    states its right-hand side; an aside after the first clause is dropped ("72 (48 + 24)").
+    None if there is no number or more than one: "5 hours and 30 minutes", "1/2 of 30". An equation counts as
+    its right-hand side. If the whole text does not hold a single number, its first clause is tried alone
+    ("72 (48 + 24)" is 72).
     """
     if "=" in text:
         text = text.rpartition("=")[2]
@@ -38,27 +39,27 @@ def _sole_number(text: str) -> Fraction | None:
     fraction = _FRACTION.fullmatch(text.strip(" ."))
     if fraction:
         return Fraction(int(fraction[1]), int(fraction[2])) if int(fraction[2]) else None
-    found = _NUMBER.findall(text)
-    if len(found) != 1 or len(found[0]) > _MAX_DIGITS:
+    numbers = _NUMBER.findall(text)
+    if len(numbers) != 1 or len(numbers[0]) > _MAX_DIGITS:
         return None
-    return Fraction(found[0].replace(",", ""))
+    return Fraction(numbers[0].replace(",", ""))
 
 
 def letter(text: str) -> str | None:
-    """The choice that `text` names: C, (C), C. Paris, \\text{(C)}; upper case. None if it names none."""
+    """The choice that `text` names (C, (C), C. Paris, \\text{(C)}), in upper case. None if it names none."""
     text = _LETTER_MACRO.sub("", text)
     match = _LETTER.match(text)
     if match is None:
         return None
     rest = text[match.end() :].strip(" \t\n)].:,;*_$}\\")
     closed = text[match.end() : match.end() + 1] in (")", ".", ":", "]")
-    # "A dog" and "a dog" begin with a letter and name no choice, "B and C" names two; "C because" does.
+    # "A dog" and "a dog" name no choice, and "B and C" names two, but "C because ..." names C.
     if rest and not closed and (match[1] not in "BCDEFGHJKLMNOPQRSTUVWXYZ" or _ANOTHER.search(rest)):
         return None
     return match[1].upper()
 
 
 def normal(text: str) -> str:
-    """`text` under NFKC, case folded, whitespace runs as one space, without a closing full stop."""
+    """`text` under NFKC, case-folded, with single spaces and without a final full stop."""
     folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     return folded.removesuffix(".").rstrip()

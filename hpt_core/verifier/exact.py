@@ -1,9 +1,9 @@
-"""Mathematical answers that need no algebra: numbers, sequences of numbers, words. Compared exactly.
+"""Exact comparison of mathematical answers that need no algebra: numbers, sequences of numbers, words.
 
-`compare` says None unless the text decides the matter; what it leaves open goes to math-verify, a thousand
-times as slow. Where the two could differ it follows math-verify (a percentage, a unit and 0.333333 against
-1/3 are left open), but for two things that math-verify gets wrong: it reads 4.5e33 as 4.5 * e * 33, and it
-compares decimals to six places, so that 1e-8 would equal 2e-8.
+`compare` returns None for pairs that it cannot decide; they go to math-verify, which takes a thousand times
+as long. Where the two could disagree, `compare` leaves the decision to math-verify (a percentage, a unit,
+0.333333 against 1/3), except where math-verify is wrong: it reads 4.5e33 as 4.5 * e * 33, and it compares
+decimals to six places, so that 1e-8 equals 2e-8.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from fractions import Fraction
 from hpt_core.verifier.extraction import unwrap_text
 
 MAX_LENGTH = 400
-"""Characters; longer answers are no plain numbers."""
+"""Largest number of characters of an answer that is compared here; a longer one is no plain number."""
 
 NEAR = Fraction(1, 10_000)
-"""Of the larger one: decimals that are nearer than this may be equal after math-verify's rounding."""
+"""Relative difference below which two decimals may be equal after math-verify's rounding."""
 
-_THIN = re.compile(r"(?<!\\)\\[!,]")  # spaces that may stand within a number
+_THIN = re.compile(r"(?<!\\)\\[!,]")  # spaces that may occur within a number
 _SPACING = re.compile(r"\\(?:left|right|displaystyle)(?![A-Za-z])|(?<!\\)\\[;: ]|\\q?quad\b|~")
-# "2 3" is no 23, while the space in "11,\! 111" and in "\frac 1 2" separates nothing.
+# "2 3" is not 23, while the space in "11,\! 111" and in "\frac 1 2" has no meaning.
 _SPACE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _ALIKE = ((r"\dfrac", r"\frac"), (r"\tfrac", r"\frac"), (r"\mbox{", r"\text{"), (r"\textbf{", r"\text{"))
 
@@ -44,44 +44,50 @@ _BRACKETS = (("(", ")"), ("(", "]"), ("[", ")"), ("[", "]"), (r"\{", r"\}"), (""
 
 @dataclass(frozen=True)
 class Number:
+    """An answer that is one number."""
+
     value: Fraction
     exact: bool
-    """Not a decimal, which may have been rounded."""
+    """False for a decimal, which may have been rounded."""
 
 
 @dataclass(frozen=True)
 class Sequence:
+    """An answer that is several distinct numbers: a point, an interval, a set or a plain list."""
+
     brackets: tuple[str, str]
     numbers: tuple[Number, ...]
 
 
 @dataclass(frozen=True)
 class Word:
+    """An answer that is text."""
+
     text: str
 
 
 def compare(answer: str, gold: str) -> bool | None:
-    """True where the two are certainly equal, False where they certainly are not, else None."""
+    """True if the two are certainly equal, False if they are certainly unequal, else None."""
     a, b = plain(answer), plain(gold)
     if a == b or unwrap_text(a) == unwrap_text(b):
         return True
     if max(len(a), len(b)) > MAX_LENGTH:
         return None
-    ours, theirs = read(a), read(b)
-    if ours is None or theirs is None:
+    value, gold_value = read(a), read(b)
+    if value is None or gold_value is None:
         return None
-    if isinstance(ours, Number) and isinstance(theirs, Number):
-        return _same_number(ours, theirs)
-    if isinstance(ours, Sequence) and isinstance(theirs, Sequence):
-        return _same_sequence(ours, theirs)
-    if isinstance(ours, Word) and isinstance(theirs, Word):
-        return ours == theirs
-    # A number, several numbers, a word: no two of them are the same thing.
+    if isinstance(value, Number) and isinstance(gold_value, Number):
+        return _same_number(value, gold_value)
+    if isinstance(value, Sequence) and isinstance(gold_value, Sequence):
+        return _same_sequence(value, gold_value)
+    if isinstance(value, Word) and isinstance(gold_value, Word):
+        return value == gold_value
+    # Values of different types are unequal.
     return False
 
 
 def plain(text: str) -> str:
-    """`text` without the dollar signs around it, a closing full stop, and what LaTeX does not show."""
+    """`text` without enclosing dollar signs, a final full stop, and LaTeX commands for spacing."""
     text = _THIN.sub("", text.strip()).replace("{,}", ",").replace("\N{MINUS SIGN}", "-")
     text = _SPACING.sub(" ", text).strip()
     if text.startswith("$") and text.endswith("$") and len(text) > 1:
@@ -93,7 +99,7 @@ def plain(text: str) -> str:
 
 
 def read(text: str) -> Number | Sequence | Word | None:
-    """What the plain `text` denotes, if it is one of the three."""
+    """The value of the plain `text`, if it is a number, a sequence of numbers or a word."""
     word = _WORD.fullmatch(text)
     if word:
         return Word(word[1].strip().casefold())
@@ -101,7 +107,7 @@ def read(text: str) -> Number | Sequence | Word | None:
 
 
 def number(text: str) -> Number | None:
-    """The number that the plain `text` is: 12, 1,234, -\\frac{1}{2}, 1\\frac12, 3/4, 4.5e33, 90^\\circ."""
+    """The plain `text` as a number: 12, 1,234, -\\frac{1}{2}, 1\\frac12, 3/4, 4.5e33, 90^\\circ."""
     match = _NUMBER.fullmatch(text)
     if match is None:
         return None
@@ -122,7 +128,7 @@ def number(text: str) -> Number | None:
         return None
     value = _integer(match["integer"]) + Fraction(int(decimals or "0"), 10 ** len(decimals))
     if match["power"]:
-        # Exact although it may be rounded: math-verify does not read it, so there is nobody else to ask.
+        # This form counts as exact, although the decimal may be rounded, because math-verify cannot read it.
         return Number(sign * value * Fraction(10) ** int(match["power"].strip("{}")), True)
     return Number(sign * value, not decimals)
 
@@ -138,10 +144,10 @@ def _sequence(text: str) -> Sequence | None:
             numbers = [number(part) for part in inside.split(",")]
             if len(numbers) < 2:
                 return None
-            read = tuple(n for n in numbers if n is not None)
-            # [2,2] is one point, and three repeated ones may be any set.
-            distinct = len({n.value for n in read}) == len(numbers)
-            return Sequence((opening, closing), read) if distinct else None
+            parsed = tuple(n for n in numbers if n is not None)
+            # math-verify decides if a part is no number or a number repeats (in a set it counts once).
+            distinct = len({n.value for n in parsed}) == len(numbers)
+            return Sequence((opening, closing), parsed) if distinct else None
     return None
 
 
@@ -155,15 +161,17 @@ def _same_number(a: Number, b: Number) -> bool | None:
 
 
 def _same_sequence(a: Sequence, b: Sequence) -> bool | None:
-    """Under the same brackets; whether (1,2) is 1,2 or [1,2], math-verify says."""
+    """Compare sequences with the same brackets; math-verify decides whether (1,2) equals 1,2 or [1,2]."""
     if a.brackets != b.brackets:
         return None
-    ours, theirs = a.numbers, b.numbers
-    if a.brackets in (("", ""), (r"\{", r"\}")):  # in any order
-        ours, theirs = (tuple(sorted(n, key=lambda number: number.value)) for n in (ours, theirs))
-    if len(ours) != len(theirs):
+    numbers_a, numbers_b = a.numbers, b.numbers
+    if a.brackets in (("", ""), (r"\{", r"\}")):  # The order of a set has no meaning.
+        numbers_a, numbers_b = (
+            tuple(sorted(numbers, key=lambda number: number.value)) for numbers in (numbers_a, numbers_b)
+        )
+    if len(numbers_a) != len(numbers_b):
         return False
-    verdicts = [_same_number(x, y) for x, y in zip(ours, theirs, strict=True)]
+    verdicts = [_same_number(x, y) for x, y in zip(numbers_a, numbers_b, strict=True)]
     if all(verdicts):
         return True
     return False if False in verdicts else None

@@ -1,7 +1,7 @@
-"""The answer in a response: a box first, then the stated conventions of the answer kind.
+"""Extraction of the answer from a response: a box first, then the conventions of the answer kind.
 
-Every pattern is anchored or has bounded repetition and braces are matched with one stack, so the time
-is linear in the response, whatever a policy writes (unbalanced braces, 100,000 characters).
+Every pattern is anchored or has bounded repetition, and braces are matched with one stack, so the time
+is linear in the length of any response (with unbalanced braces, of 100,000 characters).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def extract_answer(response: str, kind: str) -> str | None:
     math, exact and reasoning_gym: the last `Answer: ...`, else the last `The answer is ...`; before
     these, `<answer>...</answer>` for reasoning_gym; after them, the last non-empty line for exact and
     the formula that ends the last line for math.
-    A response that is one line and nothing but the answer counts as stating it.
+    A response of a single line counts as its answer.
     """
     boxed = last_boxed(response)
     if boxed is not None:
@@ -44,33 +44,33 @@ def extract_answer(response: str, kind: str) -> str | None:
 
 def last_boxed(text: str) -> str | None:
     """Content of the last balanced, non-empty box, innermost if boxes nest; None if there is none."""
-    found: tuple[int, int] | None = None
-    open_braces: list[int | None] = []  # start of the content if a box opened the brace, else None
+    last: tuple[int, int] | None = None  # start and end of the content
+    open_braces: list[int | None] = []  # the start of the content for a brace of a box, None for others
     for token in _BOX_OR_BRACE.finditer(text):
         symbol = token.group()
         if symbol == "}":
             start = open_braces.pop() if open_braces else None
             if (
                 start is not None
-                and (found is None or start > found[0])
+                and (last is None or start > last[0])
                 and text[start : token.start()].strip()
             ):
-                found = start, token.start()
+                last = start, token.start()
         elif symbol == "{":
             open_braces.append(None)
         elif symbol[-1] == "{" and len(symbol) > 2:
             open_braces.append(token.end())
-    return text[found[0] : found[1]].strip() if found else None
+    return text[last[0] : last[1]].strip() if last else None
 
 
 def unwrap_text(answer: str) -> str:
-    """`answer` without a \\text{...} (or similar) around the whole of it."""
+    """`answer` without an enclosing \\text{...} or similar command."""
     match = _WRAPPED.fullmatch(answer)
     return match.group(1).strip() if match else answer
 
 
 def _line_after(text: str, start: int) -> str:
-    """What follows on the line, or on the next non-empty line where nothing does; not its emphasis."""
+    """The rest of the line, or the next non-empty line if the rest is empty, without Markdown emphasis."""
     line = text[start : start + 10_000].lstrip().partition("\n")[0].strip()
     for mark in ("**", "`"):
         if line.endswith(mark) and (line.count(mark) == 1 or line.startswith(mark)):
@@ -93,7 +93,7 @@ def _after_is(text: str) -> str | None:
 
 
 def _after_colon_or_is(text: str) -> str | None:
-    """The later of the two."""
+    """The answer after the later of `Answer:` and `answer is`."""
     return _after_colon(text) if _last_end(_COLON, text) >= _last_end(_IS, text) else _after_is(text)
 
 

@@ -1,9 +1,9 @@
-"""The process that grading processes are forked from.
+"""A fork server for grading processes: both the client class and the process itself.
 
-It has done the imports and taught math-verify's parser the usual forms, some two seconds of work, so that
-replacing a grading process that was killed costs milliseconds. It is started with `python -c`, not by
-multiprocessing's fork server, whose children import the parent's main module: that of a training run
-imports torch. It has one thread and never grades, so forking it is safe.
+The fork server imports everything and warms up math-verify's parser once, which takes about two seconds, so
+that replacing a killed grading process takes milliseconds. It is started with `python -c`, because children
+of multiprocessing's own fork server import the parent's main module, and that of a training run imports
+torch. It has one thread and never grades, so forking it is safe.
 """
 
 from __future__ import annotations
@@ -22,50 +22,54 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 from hpt_core.errors import VerifierError
-from hpt_core.verifier import worker
-from hpt_core.verifier.worker import family, prepare
+from hpt_core.verifier.worker import family, grade_batches, prepare
 
 _START = "import sys; sys.path[:] = {path!r}; from hpt_core.verifier.fork_server import serve; serve({fd})"
-_LONGEST = 4096  # bytes of a message
+_MAX_MESSAGE = 4096  # bytes
 
 
 class ForkServer:
-    """Starts and ends grading processes; all of them end with it or with this process."""
+    """Starts and kills grading processes, which all end when the fork server or this process ends."""
 
     def __init__(self) -> None:
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        self._control, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with remote:
             self._process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-c", _START.format(path=sys.path, fd=theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-W", "ignore", "-c", _START.format(path=sys.path, fd=remote.fileno())],
+                pass_fds=[remote.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
 
     def start(self, kinds: Iterable[str]) -> tuple[Connection, int]:
-        """A grading process that is ready for answers of `kinds`: the connection to it and its pid.
+        """Start a grading process that is ready for answers of `kinds`; return its connection and its pid.
 
-        Raises VerifierError if this fork server is gone.
+        Raises VerifierError if the fork server has ended.
         """
-        ours, theirs = Pipe()
+        connection, remote = Pipe()
         request = pickle.dumps(("start", sorted({family(kind) for kind in kinds})))
-        with theirs:
+        with remote:
             try:
-                socket.send_fds(self._control, [request], [theirs.fileno()])
-                return ours, self._reply()
+                socket.send_fds(self._control, [request], [remote.fileno()])
+                return connection, self._reply()
             except OSError as e:
-                ours.close()
+                connection.close()
                 code = self._process.wait()
-                raise VerifierError(f"no grading process starts: its parent left with code {code}") from e
+                raise VerifierError(
+                    f"cannot start a grading process: the fork server ended with exit code {code}"
+                ) from e
 
     def exit_code(self, pid: int, kill: bool) -> int | None:
-        """Wait for process `pid`, killed here or dying already; -N after signal N, None if unknown."""
+        """Wait for the end of process `pid`, after killing it if `kill`; return its exit code.
+
+        The code is -N after signal N, and None if it is unknown.
+        """
         try:
             self._control.send(pickle.dumps(("kill" if kill else "wait", pid)))
             return self._reply()
         except OSError:
-            return None  # the fork server is gone; a process without it ends when its connection closes
+            return None  # The fork server has ended; its child ends when the connection is closed.
 
     def close(self) -> None:
         self._control.close()
@@ -73,47 +77,47 @@ class ForkServer:
         self._process.wait()
 
     def _reply(self) -> int:
-        reply = self._control.recv(_LONGEST)
+        reply = self._control.recv(_MAX_MESSAGE)
         if not reply:
-            raise ConnectionResetError("the fork server is gone")
+            raise ConnectionResetError("the fork server has ended")
         return int(pickle.loads(reply))
 
 
 def serve(fd: int) -> None:
-    """The fork server itself: answer the requests that arrive on socket `fd` until its other end closes."""
-    # Ctrl-C reaches the whole process group: the parent decides what it means.
+    """Run the fork server: answer the requests that arrive on socket `fd` until its other end closes."""
+    # Ctrl-C sends SIGINT to the whole process group; only the parent reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=fd)
     while True:
-        message, fds, _, _ = socket.recv_fds(control, _LONGEST, 1)
+        message, fds, _, _ = socket.recv_fds(control, _MAX_MESSAGE, 1)
         if not message:
             return
         request, subject = pickle.loads(message)
         if request == "kill":
-            os.kill(subject, signal.SIGKILL)  # if it died already, its pid is kept until it is waited for
-        answer = (
+            os.kill(subject, signal.SIGKILL)  # A process that has ended keeps its pid until it is waited for.
+        reply = (
             _fork(control, fds[0], subject)
             if request == "start"
             else os.waitstatus_to_exitcode(os.waitpid(subject, 0)[1])
         )
         try:
-            control.send(pickle.dumps(answer))
+            control.send(pickle.dumps(reply))
         except BrokenPipeError:
             return
 
 
 def _fork(control: socket.socket, fd: int, families: list[str]) -> int:
     for name in families:
-        with contextlib.suppress(Exception):  # the child meets it again, over the item that needs it
+        with contextlib.suppress(Exception):  # The child raises it again for the item that needs it.
             prepare(name)
-    # What stands here is shared with every child, unless its garbage collector writes to it.
+    # Memory stays shared with the children as long as their garbage collectors do not write to it.
     gc.freeze()
     pid = os.fork()
     if pid == 0:
         control.close()
         code = 1
         try:
-            worker.serve(fd)
+            grade_batches(fd)
             code = 0
         except BaseException:
             traceback.print_exc()

@@ -1,4 +1,4 @@
-"""One response against one reference, in this process."""
+"""Grading of one response against one reference, in this process."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ KINDS = ("math", "gsm8k", "choice", "exact", "reasoning_gym:NAME")
 def grade(response: str, gold: str, kind: str) -> Verdict:
     """Judge `response` against `gold` under the conventions of `kind` (one of KINDS).
 
-    Pure, and without a time limit: `math` and some reasoning-gym scorers may not return, so responses
-    of a policy go through `VerifierPool`. Raises InputError for an unknown kind and VerifierError for
-    a reference that cannot be read; a response that states no answer is plainly wrong.
+    A pure function without a time limit. Since `math` and some reasoning-gym scorers may not return,
+    responses of a policy go through `VerifierPool`. A response that states no answer is wrong. Raises
+    InputError for an unknown kind and VerifierError for a reference that cannot be read.
     """
     verdict = grade_quickly(response, gold, kind)
     if verdict is not None:
@@ -30,9 +30,9 @@ def grade(response: str, gold: str, kind: str) -> Verdict:
 
 
 def grade_quickly(response: str, gold: str, kind: str) -> Verdict | None:
-    """The verdict where string work decides it, in time linear in the inputs; else None.
+    """The verdict if string comparison decides it, in time linear in the inputs; else None.
 
-    Raises as `grade` does, except for an unknown reasoning-gym task, which costs an import to tell.
+    Raises as `grade` does, except for an unknown reasoning-gym task, which only an import can detect.
     """
     _check_form(kind)
     problem = _quick_gold_problem(gold, kind)
@@ -41,12 +41,12 @@ def grade_quickly(response: str, gold: str, kind: str) -> Verdict | None:
     extracted = extract_answer(response, kind)
     if extracted is None:
         return Verdict(False, None)
-    correct = _QUICK.get(kind, _same_as_reference)(extracted, gold)
+    correct = _QUICK.get(kind, _equals_reference)(extracted, gold)
     return None if correct is None else Verdict(correct, extracted)
 
 
 def check_kind(kind: str) -> None:
-    """Raise InputError, naming the kinds, unless `kind` is one the verifier knows."""
+    """Raise InputError, naming the kinds, unless the verifier knows `kind`."""
     _check_form(kind)
     if kind.startswith(reasoning.PREFIX):
         reasoning.task_of(kind)
@@ -76,9 +76,11 @@ def _quick_gold_problem(gold: str, kind: str) -> str | None:
     if kind == "math":
         return symbolic.reference_problem(gold)
     if kind == "gsm8k" and _gold_number(gold) is None:
-        return f"no number in the reference {_shown(gold)}; end it in '#### 72' or give the number alone"
+        return (
+            f"no number in the reference {_abbreviated(gold)}; end it in '#### 72' or give the number alone"
+        )
     if kind == "choice" and _gold_letter(gold) is None:
-        return f"the reference {_shown(gold)} names no choice; give one letter, A to Z"
+        return f"the reference {_abbreviated(gold)} names no choice; give one letter, A to Z"
     return None
 
 
@@ -90,8 +92,8 @@ def _gold_letter(gold: str) -> str | None:
     return answers.letter(extract_answer(gold, "choice") or "")
 
 
-def _same_as_reference(extracted: str, gold: str) -> bool | None:
-    """A task's scorer gives its own reference full credit, which the tests hold for every task."""
+def _equals_reference(extracted: str, gold: str) -> bool | None:
+    """True if the answer is the reference itself: every scorer gives it full credit (the tests check all)."""
     reference = reasoning.read_entry(gold)["answer"]
     return True if reference is not None and extracted == str(reference).strip() else None
 
@@ -108,7 +110,8 @@ def _same_text(extracted: str, gold: str) -> bool | None:
     return answers.normal(extracted) == answers.normal(gold)
 
 
-def _shown(gold: str) -> str:
+def _abbreviated(gold: str) -> str:
+    """The reference as a message quotes it: its end, in which the answer stands."""
     return repr(gold if len(gold) <= 60 else "..." + gold[-57:])
 
 

@@ -1,9 +1,9 @@
-"""LaTeX and plain expressions as sympy objects, by math-verify, in a fifth of its time.
+"""Parsing of LaTeX and plain expressions into sympy objects with math-verify, in a fifth of its usual time.
 
 No text is evaluated as code. LaTeX goes through an ANTLR grammar. Plain expressions go through
-sympy.parse_expr, which is eval(), but math-verify hands it only what its own pattern matched: digits,
-blanks and . + - * / ^ ( ), with no letter, quote, bracket or underscore, so there is nothing to name or
-call. What such text can do is take for ever (9^{9^{9^9}}): the pool kills it.
+sympy.parse_expr, which calls eval(), but math-verify passes only what its own pattern matches: digits,
+blanks and . + - * / ^ ( ). Without a letter, quote, bracket or underscore such text can name and call
+nothing. It can take for ever (9^{9^{9^9}}); the pool then kills the process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 MEMORY = 2048
-"""Parsed texts kept: the references of a step, and answers that many rollouts share."""
+"""Number of parsed texts in the cache: the references of a step, and answers that many rollouts share."""
 
 _TYPICAL = (
     r"\frac{1}{2}",
@@ -35,7 +35,7 @@ _TYPICAL = (
 
 @lru_cache(maxsize=1)
 def load() -> None:
-    """Import math-verify and let its parser learn the usual forms, which would make first calls slow."""
+    """Import math-verify and warm up its parser with typical forms, because the first calls are slow."""
     _use_two_stages()
     for text in _TYPICAL:
         parse(text)
@@ -43,11 +43,11 @@ def load() -> None:
 
 @lru_cache(maxsize=MEMORY)
 def parse(text: str) -> list[Any]:
-    """The sympy object that `text` is, and `text` as math-verify normalised it. May take for ever."""
-    from math_verify import parse as parse_answer  # 0.4 s, for the kind math alone
+    """`text` as a sympy object, and as the text that math-verify normalised. May take for ever."""
+    from math_verify import parse as parse_answer  # takes 0.4 s, and only the kind math needs it
 
     _use_two_stages()
-    # It warns once that its time-outs are off, which is meant: signals fail off the main thread.
+    # math-verify warns that its time-outs are off. They must be: signals do not work off the main thread.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     wrapped = text if text.startswith("$") or "\\[" in text else f"${text}$"
     return list(parse_answer(wrapped, parsing_timeout=None))
@@ -55,10 +55,10 @@ def parse(text: str) -> list[Any]:
 
 @lru_cache(maxsize=1)
 def _use_two_stages() -> None:
-    """Have latex2sympy try ANTLR's SLL prediction before its LL, which is several times as slow.
+    """Make latex2sympy try ANTLR's SLL prediction before LL prediction, which takes several times as long.
 
-    SLL finds the tree that LL finds or reports a syntax error (ANTLR's PredictionMode, SLL), so that the
-    second stage makes this exact. latex2sympy has no setting for it.
+    SLL either finds the same tree as LL or reports a syntax error (see ANTLR's PredictionMode), so the result
+    of the two stages is exact. latex2sympy has no setting for it.
     """
     from antlr4.atn.PredictionMode import PredictionMode  # type: ignore[import-untyped]
     from latex2sympy2_extended import latex2sympy2
@@ -70,7 +70,7 @@ def _use_two_stages() -> None:
                 return super().math()
             except RecursionError:
                 raise
-            except Exception:  # the error listener of latex2sympy raises nothing more special
+            except Exception:  # latex2sympy's error listener raises the bare class.
                 self.reset()
                 self._interp.predictionMode = PredictionMode.LL
                 return super().math()

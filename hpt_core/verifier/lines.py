@@ -5,22 +5,34 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
-from hpt_core.protocols import Verifier
 from hpt_core.types import Verdict
+from hpt_core.verifier.worker import Item
+
+if TYPE_CHECKING:
+    # At run time it would import the configuration, which takes longer than judging a file.
+    from hpt_core.protocols import Verifier
 
 BATCH = 1024
-"""Lines read before verdicts are written."""
+"""Number of lines that are read before their verdicts are written."""
 
 _FORM = 'write one {"response": ..., "gold": ..., "kind": ...} per line'
 
 
-def verify_lines(lines: Iterable[str | bytes], verifier: Verifier, name: str) -> Iterator[dict[str, Any]]:
-    """{"correct", "extracted", "error"} for each line {"response", "gold", "kind"} of file `name`, in order.
+class LineVerdict(TypedDict):
+    """The verdict on one line, as `hpt verify` writes it."""
 
-    `gold` is a text, a number, or the object of a reasoning-gym entry. A line that cannot be read gets
-    an error that names file, line and remedy; so does one that cannot be judged.
+    correct: bool
+    extracted: str | None
+    error: str | None
+
+
+def verify_lines(lines: Iterable[str | bytes], verifier: Verifier, name: str) -> Iterator[LineVerdict]:
+    """One verdict for each line {"response", "gold", "kind"} of file `name`, in order.
+
+    `gold` is a text, a number, or the object of a reasoning-gym entry. A line that cannot be read or judged
+    gets an error that names file, line and remedy.
     """
     numbered = enumerate(lines, start=1)
     while batch := list(islice(numbered, BATCH)):
@@ -32,8 +44,8 @@ def verify_lines(lines: Iterable[str | bytes], verifier: Verifier, name: str) ->
             yield {"correct": verdict.correct, "extracted": verdict.extracted, "error": error}
 
 
-def _item(line: str | bytes) -> tuple[str, str, str] | str:
-    """(response, gold, kind), or what is wrong with the line."""
+def _item(line: str | bytes) -> Item | str:
+    """(response, gold, kind), or a message that says what is wrong with the line."""
     try:
         text = line.decode("utf-8") if isinstance(line, bytes) else line
     except UnicodeDecodeError as e:

@@ -1,4 +1,4 @@
-"""A pool of grading processes, each of which can be lost without losing more than one item."""
+"""A pool of grading processes; an item that hangs or crashes its process costs only itself."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from hpt_core.verifier.grading import grade, grade_quickly
 from hpt_core.verifier.worker import Grade, Item
 
 BATCH = 64
-"""Items per round trip: enough to hide its cost, few enough to share work evenly."""
+"""Items per round trip: enough to hide its latency, few enough to share the work evenly."""
 
 LIFETIME = 20_000
-"""Items before a process is replaced: sympy and ANTLR keep a little of everything that they have seen."""
+"""Items after which a process is replaced, because the caches of sympy and ANTLR grow with every item."""
 
 
 class VerifierPool:
-    """Grades in `workers` processes; an item that takes over `timeout_s` seconds costs only itself.
+    """Grades in `workers` processes, with a limit of `timeout_s` seconds for each item.
 
-    What string work decides is graded here, the rest in the processes, which start when first needed
-    and end with the pool or with this process. A verdict whose `error` is set is no judgement: callers
-    must not turn it into a reward. `grade_item` is for tests; it must be importable by name.
+    Items that string comparison decides are graded in this process, the others in the grading processes,
+    which start when they are first needed and end with the pool or with this process. A verdict with an
+    `error` is not a judgement; callers must not turn it into a reward. `grade_item` is for tests; it must be
+    importable by name.
     """
 
     def __init__(self, workers: int, timeout_s: float, grade_item: Grade = grade) -> None:
@@ -59,14 +60,15 @@ class VerifierPool:
 
     def verify(self, items: Sequence[Item]) -> list[Verdict]:
         """One verdict for each (response, gold, kind), in order."""
-        verdicts = [self._here(item) for item in items]
+        verdicts = [self._grade_without_worker(item) for item in items]
         undecided = deque(i for i, verdict in enumerate(verdicts) if verdict is None)
         if undecided:
             with self._lock:
-                self._in_workers(items, undecided, verdicts)
+                self._grade_in_workers(items, undecided, verdicts)
         return [verdict for verdict in verdicts if verdict is not None]
 
-    def _here(self, item: Item) -> Verdict | None:
+    def _grade_without_worker(self, item: Item) -> Verdict | None:
+        """The verdict if string comparison decides it, else None."""
         if self._grade_item is not grade:
             return None
         try:
@@ -74,10 +76,10 @@ class VerifierPool:
         except (InputError, VerifierError) as e:
             return Verdict(False, None, str(e))
 
-    def _in_workers(
+    def _grade_in_workers(
         self, items: Sequence[Item], undecided: deque[int], verdicts: list[Verdict | None]
     ) -> None:
-        """Fill in the undecided verdicts."""
+        """Fill in the verdicts at the undecided indices."""
         size = max(1, min(BATCH, -(-len(undecided) // self._workers)))
         busy: dict[Connection, _Worker] = {}
         try:
@@ -87,7 +89,7 @@ class VerifierPool:
                     worker = self._idle.pop() if self._idle else self._start({items[i][2] for i in batch})
                     if worker.send(batch, items):
                         busy[worker.connection] = worker
-                    else:  # it died idle: nobody's item is to blame
+                    else:  # The worker ended between items, so no item failed.
                         undecided.extendleft(reversed(batch))
                         worker.kill()
                 for connection in wait(list(busy)):
@@ -102,7 +104,7 @@ class VerifierPool:
                     if verdict is not None and not worker.pending:
                         self._retire_or_keep(worker)
         finally:
-            # Interrupted: what they would still answer belongs to no later call.
+            # Workers are still busy only after an interrupt; a later call must not receive their answers.
             for worker in busy.values():
                 worker.kill()
 
@@ -110,7 +112,7 @@ class VerifierPool:
         if self._fork_server is not None:
             try:
                 return _Worker(self._fork_server, kinds, self._grade_item, self._timeout_s)
-            except VerifierError:  # it was killed while it stood idle; a fresh one's failure is final
+            except VerifierError:  # The fork server was killed while idle. A new one is tried once.
                 self._fork_server.close()
         self._fork_server = ForkServer()
         return _Worker(self._fork_server, kinds, self._grade_item, self._timeout_s)
@@ -123,7 +125,7 @@ class VerifierPool:
 
 
 class _Worker:
-    """One grading process and the items it owes."""
+    """One grading process and the indices of the items that it has not answered yet."""
 
     def __init__(self, fork_server: ForkServer, kinds: set[str], grade_item: Grade, timeout_s: float) -> None:
         self.pending: deque[int] = deque()
@@ -131,25 +133,26 @@ class _Worker:
         self._timeout_s = timeout_s
         self._fork_server = fork_server
         self.connection, self._pid = fork_server.start(kinds)
-        self._greeting: tuple[Grade, float] | None = (grade_item, timeout_s)
+        self._setup: tuple[Grade, float] | None = (grade_item, timeout_s)
+        """The first message to the process; None once it was sent."""
 
     def send(self, batch: list[int], items: Sequence[Item]) -> bool:
-        """Hand over a batch; False if the process is gone. Raises VerifierError if it never started."""
-        fresh = self._greeting is not None
+        """Send a batch; False if the process has ended. Raises VerifierError if it never started."""
+        is_new = self._setup is not None
         try:
-            if self._greeting is not None:
-                self.connection.send(self._greeting)
-                self._greeting = None
+            if self._setup is not None:
+                self.connection.send(self._setup)
+                self._setup = None
             self.connection.send([tuple(items[i]) for i in batch])
         except OSError as e:
-            if fresh:
-                raise VerifierError(f"no grading process starts: {self.exit_reason()}") from e
+            if is_new:
+                raise VerifierError(f"cannot start a grading process: {self.exit_reason()}") from e
             return False
         self.pending.extend(batch)
         return True
 
     def receive(self) -> Verdict | None:
-        """The next verdict; None if the process died over it."""
+        """The next verdict; None if the process ended while it graded the item."""
         try:
             verdict = self.connection.recv()
         except (EOFError, OSError):
@@ -159,7 +162,7 @@ class _Worker:
         return verdict
 
     def exit_reason(self) -> str:
-        """Why the process died, for the item that it died over."""
+        """Why the process ended; the error of the item that it was grading."""
         self.connection.close()
         code = self._fork_server.exit_code(self._pid, kill=False)
         if code is None:

@@ -1,6 +1,6 @@
-"""A grading process: takes batches from a pipe, answers item by item, and dies rather than hang.
+"""A grading process: it receives batches over a pipe, answers item by item, and ends at an item's time limit.
 
-Forked by `fork_server`, which has done its imports.
+It is forked by `fork_server`, which has done the imports.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Item = tuple[str, str, str]
 Grade = Callable[[str, str, str], Verdict]
 
 MEMORY = 4 << 30
-"""Bytes of address space: a tower of powers ends in an error of its own, not in the machine's OOM killer."""
+"""Limit of the address space in bytes. It makes a tower of powers an error before the OOM killer acts."""
 
 
-def serve(fd: int) -> None:
+def grade_batches(fd: int) -> None:
     """Answer the batches that arrive on `fd` until the other end closes.
 
-    The first message is (grade function, timeout_s). Each batch, a list of items, is answered with one
+    The first message is (grade function, timeout_s). Each batch is a list of items; the answer is one
     Verdict per item, in order, each sent as soon as it is known.
     """
-    # Ctrl-C reaches the whole process group: the parent decides what it means.
+    # Ctrl-C sends SIGINT to the whole process group; only the parent reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
@@ -46,18 +46,18 @@ def serve(fd: int) -> None:
         while True:
             for item in cast(list[Item], connection.recv()):
                 prepare(item[2])
-                # The kernel's default for SIGALRM ends the process even inside one long big-integer
-                # operation, and even when the parent is gone.
+                # The default action of SIGALRM ends the process even within one long big-integer operation,
+                # and even after the parent has ended.
                 signal.setitimer(signal.ITIMER_REAL, timeout_s)
                 verdict = judge(item, grade_item)
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 connection.send(verdict)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the pool closed
+        return  # The pool was closed.
 
 
 def judge(item: Item, grade_item: Grade = grade) -> Verdict:
-    """The verdict on `item`; whatever prevents one is its error, never a reward or a lost batch."""
+    """The verdict on `item`; an exception becomes the verdict's error, so the batch goes on."""
     try:
         return grade_item(*item)
     except (InputError, VerifierError) as e:
@@ -67,7 +67,7 @@ def judge(item: Item, grade_item: Grade = grade) -> Verdict:
 
 
 def family(kind: str) -> str:
-    """A kind that needs the same imports as `kind`."""
+    """The representative of all kinds that need the same imports as `kind`."""
     return reasoning.PREFIX if kind.startswith(reasoning.PREFIX) else kind
 
 

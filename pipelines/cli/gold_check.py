@@ -1,4 +1,4 @@
-"""`hpt verify --gold-check`: a table of the answers that the verifier accepts, and every exception."""
+"""`hpt verify --gold-check`: the answers that the verifier refuses, then the counts in a table."""
 
 from __future__ import annotations
 
@@ -9,40 +9,44 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hpt_core.data.reading.gold_answers import read_golds
 from hpt_core.errors import InputError
 from hpt_core.verifier import VerifierPool, check_kind
-from hpt_core.verifier.gold_check import Gold, Refusal, read_golds, refusals
+from hpt_core.verifier.gold_check import Gold, Refusal, refusals
+from pipelines.paths import BENCHMARK_PROMPTS
 
-BENCHMARKS = Path("data/prompts/benchmarks.parquet")
-LONGEST = 200  # characters of an answer that are shown
+LONGEST = 200
+"""Characters of an answer that are shown."""
 
 
-def check(files: Sequence[Path], kind: str | None, workers: int, timeout_s: float, root: Path) -> int:
-    """Exit status: 0 if every answer of every data set is accepted in every form, else 1."""
+def check(files: Sequence[Path], kind: str | None, workers: int, timeout_s: float, root: Path) -> bool:
+    """Whether the verifier accepts every answer of every data set in every form."""
     if kind is not None:
         check_kind(kind)
-    if not files and not (root / BENCHMARKS).is_file():
-        raise InputError(f"{BENCHMARKS} is not there: run `hpt run`, or give the files to check")
+    if not files and not (root / BENCHMARK_PROMPTS).is_file():
+        raise InputError(f"{BENCHMARK_PROMPTS} is not there: run `hpt run`, or give the files to check")
     table = Table("data set", "answers", "accepted", "refused")
-    failed: list[Refusal] = []
+    all_refused: list[Refusal] = []
     with VerifierPool(workers, timeout_s) as pool:
-        for file in files or [root / BENCHMARKS]:
+        for file in files or [root / BENCHMARK_PROMPTS]:
             golds = read_golds(file, kind)
             if not golds:
                 raise InputError(f"{file}: no answers in it; give a file with an answer column")
             refused = refusals(golds, pool)
-            failed += refused
+            all_refused += refused
             table.add_row(str(file), *_counts(golds, refused))
-    for refusal in failed:
+    for refusal in all_refused:
         print(_sentence(refusal))
-    # The table last, where it is seen.
+    # The table comes last, so that it stays in view below a long list.
     Console().print(table)
-    return 1 if failed else 0
+    return not all_refused
 
 
 def _counts(golds: Sequence[Gold], refused: Sequence[Refusal]) -> list[Text]:
-    bad = len({refusal.gold.where for refusal in refused})
-    return [Text(f"{count:,}", justify="right") for count in (len(golds), len(golds) - bad, bad)]
+    """Answers, accepted answers and refused answers; an answer may be refused in several forms."""
+    n_refused = len({refusal.gold.where for refusal in refused})
+    counts = (len(golds), len(golds) - n_refused, n_refused)
+    return [Text(f"{count:,}", justify="right") for count in counts]
 
 
 def _sentence(refusal: Refusal) -> str:

@@ -15,17 +15,18 @@ from dvc.repo import Repo, lock_repo
 from dvc.stage import PipelineStage
 
 from hpt_core.errors import InputError
+from pipelines import paths
 
 logger = logging.getLogger(__name__)
 
-PER_ARM = (
-    "models/*",
-    "data/rollouts/*",
-    "data/eval/*.parquet",
-    "metrics/eval/*.json",
-    "metrics/train/*.jsonl",
+OUTPUTS_PER_ARM = (
+    paths.model("*"),
+    paths.rollouts("*"),
+    paths.evaluation_responses("*"),
+    paths.evaluation_metrics("*"),
+    paths.training_metrics("*"),
 )
-"""Outputs that carry an arm's name, in folders that they share."""
+"""Patterns of the outputs that are named after an arm, in folders that all arms share."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,11 @@ class Stage:
     desc: str
     upstream: tuple[str, ...]
     changed: bool
-    """Out of date, or below a stage that is: running it may do something."""
+    """Whether the stage, or one upstream of it, is out of date; only then can running it have an effect."""
 
 
 def load_stages(root: Path) -> list[Stage]:
-    """The stages in an order in which they can run, those that most others wait for first.
+    """The stages in an order in which they can run, those on the longest chains first.
 
     Raises InputError where dvc.yaml or params.yaml cannot be resolved.
     """
@@ -53,27 +54,27 @@ def load_stages(root: Path) -> list[Stage]:
 
 
 def remove_stale_outputs(root: Path, arms: Collection[str]) -> list[Path]:
-    """Remove outputs of arms that params.yaml no longer has, and return them.
+    """Remove the outputs of arms that params.yaml no longer has, and return their paths.
 
-    They would be part of the folders that `compare` depends on. DVC's cache keeps them.
+    They would otherwise be part of the folders that `compare` depends on. DVC's cache keeps them.
     """
-    known = {"base", "teacher_policy", *arms}
-    strangers = [path for pattern in PER_ARM for path in sorted(root.glob(pattern)) if path.stem not in known]
-    for path in strangers:
+    policies = {*paths.RESERVED_NAMES, *arms}
+    outputs = [path for pattern in OUTPUTS_PER_ARM for path in sorted(root.glob(str(pattern)))]
+    stale = [path for path in outputs if path.stem not in policies]
+    for path in stale:
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
-    return strangers
+    return stale
 
 
 def _stages(repo: Repo) -> list[Stage]:
     graph = repo.index.graph
-    depth: dict[str, int] = {}
     stages: dict[str, Stage] = {}
-    # Edges point upstream, so what a stage needs comes before it.
-    for node in filter(partial(_is_task, repo), nx.dfs_postorder_nodes(graph)):
-        upstream = sorted(s.name for s in graph.successors(node) if _is_task(repo, s))
+    # Edges point upstream, so in postorder each stage follows the stages that it needs.
+    for node in filter(partial(_has_command, repo), nx.dfs_postorder_nodes(graph)):
+        upstream = sorted(stage.name for stage in graph.successors(node) if _has_command(repo, stage))
         changed = any(stages[name].changed for name in upstream)
         stages[node.name] = Stage(
             name=node.name,
@@ -81,15 +82,24 @@ def _stages(repo: Repo) -> list[Stage]:
             upstream=tuple(upstream),
             changed=changed or bool(node.status()),
         )
+    # With few workers the longest chain decides how long a run takes. sorted() is stable, and a stage has a
+    # larger depth than every stage downstream of it.
+    depths = _depths(stages)
+    return sorted(stages.values(), key=lambda stage: -depths[stage.name])
+
+
+def _depths(stages: dict[str, Stage]) -> dict[str, int]:
+    """Stage -> number of stages on the longest chain downstream of it; `stages` has upstream stages first."""
+    depths = dict.fromkeys(stages, 0)
     for name in reversed(stages):
-        depth[name] = depth.get(name, 0)
-        for up in stages[name].upstream:
-            depth[up] = max(depth.get(up, 0), depth[name] + 1)
-    # The longest chain first: with few workers it decides how long the whole takes. sorted() is stable,
-    # and an upstream stage is always deeper than what waits for it.
-    return sorted(stages.values(), key=lambda stage: -depth[stage.name])
+        for upstream in stages[name].upstream:
+            depths[upstream] = max(depths[upstream], depths[name] + 1)
+    return depths
 
 
-def _is_task(repo: Repo, stage: object) -> bool:
-    """Data that is only tracked (.dvc files) has no command; a dvc.yaml further down is another project."""
+def _has_command(repo: Repo, stage: object) -> bool:
+    """Whether a node is a stage of the project's dvc.yaml.
+
+    Data that is only tracked (.dvc files) has no command, and a dvc.yaml in a subfolder is another project.
+    """
     return isinstance(stage, PipelineStage) and Path(stage.path) == Path(repo.root_dir) / "dvc.yaml"

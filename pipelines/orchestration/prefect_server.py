@@ -1,4 +1,4 @@
-"""A Prefect server on loopback, for schedules: the ephemeral one of `hpt run` has no scheduler."""
+"""A Prefect server on loopback for schedules, since the ephemeral server of `hpt run` has no scheduler."""
 
 from __future__ import annotations
 
@@ -14,46 +14,47 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hpt_core.errors import InputError
+from pipelines import paths
 
-START_LIMIT, FAREWELL = 120, 10
-"""Seconds to start in, and to end in."""
+START_LIMIT, STOP_LIMIT = 120, 10
+"""Seconds that the server may take to start, and to stop."""
 REMEDY = "give another --port, or set PREFECT_API_URL to a Prefect server that runs"
 
 
 @contextmanager
 def prefect_server(root: Path, port: int = 4200) -> Iterator[str]:
-    """PREFECT_API_URL where the user has set it; else a server of our own for as long as the block runs.
+    """URL of the API: PREFECT_API_URL if the user has set it, else of a server that runs during the block.
 
-    Raises InputError where the port is taken, or the server does not start.
+    Raises InputError if the port is taken, or the server does not start.
     """
     if url := os.environ.get("PREFECT_API_URL"):
         yield url
         return
-    # Whatever listens there would be taken for ours.
+    # Whatever listens on the port would be mistaken for the new server.
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise InputError(f"port {port} is in use: {REMEDY}")
     url = f"http://127.0.0.1:{port}/api"
-    log = root / "logs" / "prefect-server.log"
+    log = root / paths.LOGS / "prefect-server.log"
     log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("w") as output:
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        _wait(server, f"{url}/health", port, log)
+        _wait_until_healthy(server, f"{url}/health", port, log)
         os.environ["PREFECT_API_URL"] = url
         yield url
     finally:
         server.terminate()
         try:
-            server.wait(FAREWELL)
+            server.wait(STOP_LIMIT)
         except subprocess.TimeoutExpired:
-            # It waits for our own open connections, which end with us: neither would go first.
+            # The server waits for the connections of this process, which close only when this process ends.
             server.kill()
             server.wait()
 
 
-def _wait(server: subprocess.Popen[bytes], health: str, port: int, log: Path) -> None:
+def _wait_until_healthy(server: subprocess.Popen[bytes], health: str, port: int, log: Path) -> None:
     deadline = time.monotonic() + START_LIMIT
     while time.monotonic() < deadline and server.poll() is None:
         try:

@@ -1,4 +1,4 @@
-"""A command in its own process group, its output passed on line by line, and a way to end it whole.
+"""Commands in process groups of their own, so that a command ends together with all of its children.
 
 Killing `dvc` alone would leave the command of its stage running, and a retry would then run it twice.
 """
@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-TAIL = 30
-"""Lines of output that a failure repeats."""
+TAIL_LENGTH = 30
+"""Number of the last lines of output that a failure repeats."""
 
 
 class CommandError(RuntimeError):
@@ -28,7 +28,7 @@ class CommandError(RuntimeError):
 
 
 class ProcessGroups:
-    """Runs commands, each in its own group; `close` ends them all and lets no new one start."""
+    """Runs commands, each in its own process group; `close` ends all of them and prevents new ones."""
 
     def __init__(self, grace: float = 10.0) -> None:
         """grace: seconds between SIGTERM and SIGKILL."""
@@ -44,9 +44,9 @@ class ProcessGroups:
         log: Callable[[str], None],
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """Run `command`, each line of its output to `log`. Raises CommandError."""
+        """Run `command` and pass each line of its output to `log`. Raises CommandError."""
         process = self._start(command, cwd, env)
-        tail: deque[str] = deque(maxlen=TAIL)
+        tail: deque[str] = deque(maxlen=TAIL_LENGTH)
         try:
             assert process.stdout is not None
             for line in process.stdout:
@@ -62,7 +62,7 @@ class ProcessGroups:
             raise CommandError(status, tail)
 
     def close(self) -> None:
-        """End every group that runs: SIGTERM, then SIGKILL after the grace."""
+        """End every running group: SIGTERM, then SIGKILL after the grace."""
         with self._lock:
             self._closed = True
             running = list(self._running)
@@ -73,7 +73,7 @@ class ProcessGroups:
     ) -> subprocess.Popen[str]:
         with self._lock:
             if self._closed:
-                raise CommandError(-signal.SIGTERM, ["not started: the run is being ended"])
+                raise CommandError(-signal.SIGTERM, ["not started, because the run is being stopped"])
             process = subprocess.Popen(
                 command,
                 cwd=cwd,
@@ -92,20 +92,21 @@ class ProcessGroups:
         for process in processes:
             _signal(process, signal.SIGTERM)
         deadline = time.monotonic() + self._grace
-        while any(_alive(process) for process in processes) and time.monotonic() < deadline:
+        while any(_running(process) for process in processes) and time.monotonic() < deadline:
             time.sleep(0.05)
         for process in processes:
-            if _alive(process):
+            if _running(process):
                 _signal(process, signal.SIGKILL)
 
 
-def _alive(process: subprocess.Popen[str]) -> bool:
-    """Whether any member of the group lives; the leader may be gone before its children."""
+def _running(process: subprocess.Popen[str]) -> bool:
+    """Whether any process of the group is running; the leader may have ended before its children."""
     process.poll()
     return _signal(process, 0)
 
 
 def _signal(process: subprocess.Popen[str], number: int) -> bool:
+    """Send signal `number` to the group, 0 for none; returns whether the group still exists."""
     try:
         os.killpg(process.pid, number)
     except ProcessLookupError:

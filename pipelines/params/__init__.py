@@ -1,4 +1,4 @@
-"""params.yaml: its schema, its errors by line, and the recipes that write it."""
+"""params.yaml: its schema, its errors by line, its recipes, and the document that describes its keys."""
 
 from pipelines.params.schema import MARK, Params, load_params
 

@@ -1,22 +1,27 @@
-"""An arm from a new source, in params.yaml: the source joins experts.sources, and the arm is of it alone."""
+"""`hpt arm`: adds a source to experts.sources of params.yaml, and an arm that learns from it alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError
 
-from hpt_core.data.demonstrations.selection import SOURCE
+from hpt_core.config.data import SOURCE
 from hpt_core.errors import InputError
 from pipelines.params import load_params, recipes
+from pipelines.params.commented_yaml import one_line
+from pipelines.paths import PARAMS
+
+SourceKeys: TypeAlias = Mapping[str, Any]
+"""Keys of an expert source but its name, with values as YAML reads them; params.yaml's schema checks them."""
 
 
-def parse(pairs: list[str]) -> dict[str, Any]:
-    """`key=value` of an expert source, each value in YAML: license=MIT columns='{problem: question}'.
+def parse(pairs: list[str]) -> SourceKeys:
+    """The keys of an expert source from `key=value`, with values in YAML: columns='{problem: question}'.
 
     Raises InputError.
     """
@@ -35,23 +40,17 @@ def parse(pairs: list[str]) -> dict[str, Any]:
     return source
 
 
-def add(root: Path, name: str, source: Mapping[str, Any]) -> None:
-    """Put `source`, under the name of the arm, and the arm into params.yaml; all else stays as it is.
+def add(root: Path, name: str, source: SourceKeys) -> None:
+    """Add `source` and an arm to params.yaml, both under `name`; all else stays as it is.
 
-    Raises InputError for what `pipelines.params` refuses, an arm or a source of this name included.
+    Raises InputError if there is an arm or source of this name, or if `pipelines.params` refuses the result.
     """
-    path = root / "params.yaml"
+    path = root / PARAMS
     if name in load_params(path).arms:
         raise InputError(f"{path}: there is an arm {name!r}; choose another name, or edit it there")
 
     def change(tree: CommentedMap) -> None:
-        tree["experts"]["sources"].append(_on_one_line({"name": name} | dict(source)))
-        tree["arms"][name] = _on_one_line({"mix": _on_one_line({f"{SOURCE}{name}": 1.0})})
+        tree["experts"]["sources"].append(one_line({"name": name} | dict(source)))
+        tree["arms"][name] = one_line({"mix": {f"{SOURCE}{name}": 1.0}})
 
     recipes.amend(root, change, f"+arms.{name}")
-
-
-def _on_one_line(values: Mapping[str, Any]) -> CommentedMap:
-    flow = CommentedMap(values)
-    flow.fa.set_flow_style()
-    return flow

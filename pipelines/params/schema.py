@@ -1,4 +1,4 @@
-"""params.yaml -> one typed `Params`. An error names the file, the line, the key and the remedy."""
+"""The schema of params.yaml, `Params`, and the relations that its sections must keep to each other."""
 
 from __future__ import annotations
 
@@ -10,121 +10,150 @@ from pydantic import Field, ValidationError, model_validator
 
 from hpt_core.config import (
     BENCHMARKS,
+    ArmConfig,
     Config,
     CurateConfig,
     EvaluateConfig,
+    ExpertsConfig,
     Policy,
     Positive,
     RolloutConfig,
+    TeacherConfig,
     TrainConfig,
     VerifierConfig,
 )
-from hpt_core.config.base import at
-from hpt_core.data.demonstrations.selection import SOURCE
+from hpt_core.config.base import error_at
+from hpt_core.config.data import SOURCE
 from hpt_core.errors import InputError
 from pipelines.params import yaml_errors
-from pipelines.params.sections import (
-    ArmConfig,
-    ExpertsConfig,
-    PromotionConfig,
-    ScheduleConfig,
-    TeacherConfig,
-    TrackingConfig,
-)
+from pipelines.params.sections import PromotionConfig, ScheduleConfig, TrackingConfig
+from pipelines.paths import PARAMS, RESERVED_NAMES
 
 MARK = "# recipe:"
-"""Starts the first line of params.yaml, which says what wrote it."""
-
-TAKEN = ("base", "teacher_policy")
-"""Folders of models/ that the stages base and teacher write."""
+"""Start of the first line of params.yaml, which names the recipe and the overrides that wrote the file."""
 
 
 class Params(Config):
+    """All of params.yaml."""
+
     seed: int
+    """Random seed from which every random draw derives: shuffles, rollouts, evaluation and bootstrap."""
     threads: Positive
-    """Cores per stage; a part of the result, since float sums depend on it."""
+    """Cores of each stage; a part of the result, since float sums depend on it."""
     curate: CurateConfig
+    """Training prompts and benchmarks: their sources and filters. A training prompt is removed if it is a
+    benchmark problem, a near duplicate of another prompt, or has an answer that its own verifier does not
+    accept. data/prompts/report.json has the counts, data/prompts/quarantine.parquet every removed row with
+    its reason."""
     base: Policy
+    """The starting policy: exactly one of `model` (pretrained) and `warm_start` (built here). The model needs
+    a chat template, its own or `chat_template`."""
     teacher: TeacherConfig | None
+    """The model that writes teacher trajectories; null: none. Exactly one of `policy` (sampled here) and
+    `endpoint` (a server) is given. The verifier judges each response, and correct ones become trajectories of
+    the source `teacher`."""
     rollout: RolloutConfig
+    """How the policy is sampled, in the stage rollouts and in training."""
     experts: ExpertsConfig
+    """Expert trajectories: their sources and filters. The verifier judges every trajectory, and those that it
+    rejects are quarantined."""
     arms: Annotated[dict[str, ArmConfig], Field(min_length=1)]
+    """Arm name -> the mix of experts that the arm learns from. A name has letters, digits, _ and - only. All
+    arms have the same prompts, budget and seeds. `hpt arm NAME key=value ...` adds an expert source and an
+    arm that learns from it alone."""
     train: TrainConfig
+    """The training run of each arm."""
     evaluate: EvaluateConfig
+    """How avg@k and pass@k are measured on `curate.benchmarks`."""
     verifier: VerifierConfig
+    """The processes that judge responses."""
     tracking: TrackingConfig
+    """Names in MLflow."""
     promotion: PromotionConfig = PromotionConfig()
+    """What a candidate must show to replace the champion. The promotion gate also requires that no benchmark
+    problem is among the training prompts and that every expert trajectory was verified."""
     schedule: ScheduleConfig
+    """When `hpt serve` runs the flow. An overlapping run is cancelled."""
 
     @property
     def promotion_benchmarks(self) -> list[str]:
-        """Benchmarks that a candidate has to be better on."""
+        """Benchmarks on which a candidate must be better."""
         outside = self.promotion.out_of_distribution
         return self.promotion.benchmarks or [name for name in self.curate.benchmarks if name not in outside]
 
     @property
     def samples(self) -> dict[str, int]:
-        """Benchmark -> responses to each of its prompts."""
-        given = self.evaluate.samples
-        if isinstance(given, dict):
-            return {name: given[name] for name in self.curate.benchmarks}
-        return {name: given or self._published(name) for name in self.curate.benchmarks}
+        """Benchmark -> responses per problem."""
+        samples = self.evaluate.samples
+        if isinstance(samples, dict):
+            return {name: samples[name] for name in self.curate.benchmarks}
+        return {name: samples or self._published_samples(name) for name in self.curate.benchmarks}
 
-    def _published(self, name: str) -> int:
-        """What is published for a benchmark that is one of the registry."""
-        known = {source.benchmark for source in self.curate.benchmarks[name]}
-        found = {BENCHMARKS[one].samples for one in known if one is not None}
-        if None in known or len(found) != 1:
-            raise at(
+    def _published_samples(self, name: str) -> int:
+        """The published number of responses per problem of a benchmark, from the registry."""
+        registered = {source.benchmark for source in self.curate.benchmarks[name]}
+        samples = {BENCHMARKS[benchmark].samples for benchmark in registered if benchmark is not None}
+        if None in registered or len(samples) != 1:
+            raise error_at(
                 ("evaluate", "samples"),
                 f"null stands for published numbers, and there is none for {name!r}: its sources name "
-                f"{sorted(map(str, known))} as `benchmark`; give a number, or one for each benchmark",
+                f"{sorted(map(str, registered))} as `benchmark`; give a number, or one for each benchmark",
             )
-        return found.pop()
+        return samples.pop()
 
     @model_validator(mode="after")
     def _every_benchmark_has_samples(self) -> Params:
-        given, place = self.evaluate.samples, ("evaluate", "samples")
-        if isinstance(given, dict):
-            known = list(self.curate.benchmarks)
-            for name in given:
-                if name not in known:
-                    raise at((*place, name), f"no such benchmark: curate.benchmarks has {known}; remove it")
-            if missing := [name for name in known if name not in given]:
-                raise at(place, f"no number for {missing}; add one for each, or give one number for all")
-        elif given is None:
-            for name in self.curate.benchmarks:
-                self._published(name)
+        samples, key, benchmarks = (
+            self.evaluate.samples,
+            ("evaluate", "samples"),
+            list(self.curate.benchmarks),
+        )
+        if isinstance(samples, dict):
+            for name in samples:
+                if name not in benchmarks:
+                    message = f"no such benchmark: curate.benchmarks has {benchmarks}; remove it"
+                    raise error_at((*key, name), message)
+            if missing := [name for name in benchmarks if name not in samples]:
+                raise error_at(key, f"no number for {missing}; add one for each, or give one number for all")
+        elif samples is None:
+            for name in benchmarks:
+                self._published_samples(name)
         return self
 
     @model_validator(mode="after")
-    def _promotion_knows_its_benchmarks(self) -> Params:
-        known, outside = list(self.curate.benchmarks), self.promotion.out_of_distribution
+    def _promotion_names_benchmarks(self) -> Params:
+        benchmarks, outside = list(self.curate.benchmarks), self.promotion.out_of_distribution
         for key in ("benchmarks", "out_of_distribution"):
             for i, name in enumerate(getattr(self.promotion, key) or []):
-                if name not in known:
-                    told = f"no benchmark {name!r}: curate.benchmarks has {known}; correct or remove it"
-                    raise at(("promotion", key, i), told)
+                if name not in benchmarks:
+                    raise error_at(
+                        ("promotion", key, i),
+                        f"no benchmark {name!r}: curate.benchmarks has {benchmarks}; correct or remove it",
+                    )
         if not self.promotion_benchmarks:
-            raise at(("promotion", "out_of_distribution"), "no benchmark is left to be better on; remove one")
+            raise error_at(
+                ("promotion", "out_of_distribution"), "no benchmark is left to be better on; remove one"
+            )
         if both := sorted(set(self.promotion_benchmarks) & set(outside)):
-            raise at(("promotion", "benchmarks"), f"{both} is out of distribution as well; keep it in one")
+            raise error_at(
+                ("promotion", "benchmarks"), f"{both} is out of distribution as well; keep it in one"
+            )
         return self
 
     @model_validator(mode="after")
-    def _one_process_for_vllm(self) -> Params:
+    def _vllm_has_one_trainer_process(self) -> Params:
         if self.rollout.engine == "vllm" and self.train.ranks > 1:
-            raise at(
+            raise error_at(
                 ("train", "ranks"),
                 "vLLM samples beside one training process only; set rollout.engine: hf, or ranks: 1",
             )
         return self
 
     @model_validator(mode="after")
-    def _teacher_has_its_name(self) -> Params:
+    def _no_source_is_named_teacher(self) -> Params:
         for i, source in enumerate(self.experts.sources):
             if self.teacher and source.name == "teacher":
-                raise at(
+                raise error_at(
                     ("experts", "sources", i, "name"),
                     "'teacher' is the source of what `teacher` writes; rename this one, or set teacher: null",
                 )
@@ -132,44 +161,45 @@ class Params(Config):
 
     @model_validator(mode="after")
     def _arms_have_sources(self) -> Params:
-        given = [(source.kind, source.name) for source in self.experts.sources]
-        given += [("teacher", "teacher")] if self.teacher else []
-        known = sorted({name for kind, source in given for name in (kind, f"{SOURCE}{source}")})
+        sources = [(source.kind, source.name) for source in self.experts.sources]
+        sources += [("teacher", "teacher")] if self.teacher else []
+        mix_entries = sorted({entry for kind, name in sources for entry in (kind, f"{SOURCE}{name}")})
         for name, arm in self.arms.items():
-            if missing := sorted(set(arm.mix) - set(known)):
-                raise at(
+            if missing := sorted(set(arm.mix) - set(mix_entries)):
+                raise error_at(
                     ("arms", name, "mix", missing[0]),
-                    f"nothing gives {missing}: experts.sources and teacher give {known}; add a source, or "
-                    "drop the entry from the mix",
+                    f"nothing gives {missing}: experts.sources and teacher give {mix_entries}; add a "
+                    "source, or drop the entry from the mix",
                 )
         return self
 
     @model_validator(mode="after")
-    def _arms_have_what_they_choose_by(self) -> Params:
+    def _likeliest_has_log_probabilities(self) -> Params:
         for name, arm in self.arms.items():
             if arm.choose == "likeliest" and not self.experts.base_logp:
-                raise at(
+                raise error_at(
                     ("arms", name, "choose"),
-                    "likeliest goes by log-probabilities that the stage experts computes if told to; set "
+                    "likeliest needs log-probabilities, which the stage experts computes on request; set "
                     "experts.base_logp: true",
                 )
         return self
 
     @model_validator(mode="after")
-    def _arms_have_names_of_their_own(self) -> Params:
+    def _arm_names_are_file_names(self) -> Params:
         for name in self.arms:
-            if name in TAKEN:
-                raise at(("arms", name), f"models/{name} is not an arm's; give the arm another name")
-            # The name is that of files and of DVC stages, and a dot would be a path into params.yaml.
+            if name in RESERVED_NAMES:
+                raise error_at(("arms", name), f"models/{name} is not an arm's; give the arm another name")
+            # Files and DVC stages have this name, and DVC reads a dot as a path into params.yaml.
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-                raise at(("arms", name), "an arm's name has letters, digits, _ and - only; rename it")
+                raise error_at(("arms", name), "an arm's name has letters, digits, _ and - only; rename it")
         return self
 
 
-def load_params(path: Path = Path("params.yaml")) -> Params:
+def load_params(path: Path = PARAMS) -> Params:
     """Read and check `path`. Raises InputError that names the line of the first wrong key."""
-    tree = yaml_errors.read(path)
+    tree = yaml_errors.read_yaml(path)
     try:
-        return Params.model_validate(yaml_errors.plain(tree))
+        return Params.model_validate(yaml_errors.plain_values(tree))
     except ValidationError as error:
-        raise InputError("\n".join(yaml_errors.told(path, tree, item) for item in error.errors())) from None
+        messages = (yaml_errors.message(path, tree, details) for details in error.errors())
+        raise InputError("\n".join(messages)) from None

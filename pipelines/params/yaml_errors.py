@@ -1,19 +1,21 @@
-"""A YAML file that is complained about by line."""
+"""Errors in a YAML file, each with its line, key and remedy."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError
 
+from hpt_core.config.base import CUSTOM_ERROR
 from hpt_core.errors import InputError
 
 
-def read(path: Path) -> Any:
-    """The tree of the file, which knows its lines. Raises InputError."""
+def read_yaml(path: Path) -> Any:
+    """The tree of the file, with the line of each key. Raises InputError."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -27,23 +29,24 @@ def read(path: Path) -> Any:
         raise InputError(f"{path}:{line}: not YAML: {error.problem}") from error
 
 
-def told(path: Path, tree: Any, item: Any) -> str:
-    """file:line: key: what is wrong and what to do."""
-    location = (*item["loc"], *item.get("ctx", {}).get("location", ()))
-    key = ".".join(map(str, location)) or "params"
-    return f"{path}:{_line(tree, location)}: {key}: {_remedy(item)}"
-
-
-def plain(node: Any) -> Any:
+def plain_values(node: Any) -> Any:
+    """The values of a tree without lines and comments."""
     if isinstance(node, dict):
-        return {str(key): plain(value) for key, value in node.items()}
+        return {str(key): plain_values(value) for key, value in node.items()}
     if isinstance(node, list):
-        return [plain(value) for value in node]
+        return [plain_values(value) for value in node]
     return node
 
 
+def message(path: Path, tree: Any, details: ErrorDetails) -> str:
+    """A validation error as `file:line: key: what is wrong and what to do`."""
+    location = (*details["loc"], *details.get("ctx", {}).get("location", ()))
+    key = ".".join(map(str, location)) or "params"
+    return f"{path}:{_line(tree, location)}: {key}: {_remedy(details)}"
+
+
 def _line(tree: Any, location: tuple[int | str, ...]) -> int:
-    """The line of the deepest part of `location` that the file has."""
+    """The line of the deepest part of `location` that is in the file."""
     line = 1
     for key in location:
         if isinstance(tree, CommentedMap) and key in tree:
@@ -56,11 +59,11 @@ def _line(tree: Any, location: tuple[int | str, ...]) -> int:
     return line
 
 
-def _remedy(item: Any) -> str:
-    if item["type"] == "extra_forbidden":
-        return "unknown key; correct its spelling or remove it (the README lists every key)"
-    if item["type"] == "missing":
-        return "missing; add it (the README lists every key)"
-    if item["type"] == "told":
-        return str(item["msg"])
-    return f"{item['msg']}; got {item['input']!r}"[:400]
+def _remedy(details: ErrorDetails) -> str:
+    if details["type"] == "extra_forbidden":
+        return "unknown key; correct its spelling or remove it (docs/configuration.md lists every key)"
+    if details["type"] == "missing":
+        return "missing; add it (docs/configuration.md lists every key)"
+    if details["type"] == CUSTOM_ERROR:
+        return details["msg"]
+    return f"{details['msg']}; got {details['input']!r}"[:400]

@@ -1,4 +1,4 @@
-"""Which responses to show: one prompt of each way in which the policies can agree or differ."""
+"""Which responses the report shows: one prompt for each way in which policies can agree or differ."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ from dataclasses import dataclass
 
 from hpt_core.seeds import derive
 from hpt_core.types import Prompt
-from pipelines.report.results import BASE, Results, Row
+from pipelines.report.results import BASE, ResponseRow, Results
 
-SHOWN = 900
-"""Characters of a response or a problem that are shown."""
+MAX_CHARACTERS = 900
+"""Length at which a response or a problem is cut."""
+HEADINGS = (
+    "The base policy fails, every arm succeeds",
+    "The base policy fails, the arms disagree",
+    "The base policy succeeds, an arm fails",
+    "No policy succeeds",
+)
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """The start of a text, and how much of it is left out."""
+    """The start of a text, and the number of characters after it."""
 
     text: str
     left_out: int
@@ -25,56 +31,49 @@ class Example:
     """One prompt and the first response of every policy to it."""
 
     heading: str
-    alike: int
-    """Prompts of the benchmark that the policies treat in this way."""
+    count: int
+    """Prompts of the benchmark that the heading describes."""
     prompt: Prompt
     problem: Excerpt
-    responses: dict[str, tuple[Row, Excerpt]]
+    responses: dict[str, tuple[ResponseRow, Excerpt]]
 
 
 def choose(results: Results, benchmark: str, seed: int) -> list[Example]:
-    """Up to four examples, each drawn by `seed` from its kind; the kinds that do not occur are left out."""
-    first: dict[str, dict[str, Row]] = {}
+    """An example for each heading that describes some prompt, drawn by `seed`."""
+    first: dict[str, dict[str, ResponseRow]] = {}
     for policy in results.policies:
         for row in results.responses[policy][benchmark]:
             if row["sample"] == 0:
                 first.setdefault(row["prompt_id"], {})[policy] = row
-    kinds: dict[str, list[str]] = {heading: [] for heading in HEADINGS}
+    described: dict[str, list[str]] = {heading: [] for heading in HEADINGS}
     for prompt_id, rows in first.items():
-        kinds[_heading(rows)].append(prompt_id)
+        if (heading := _heading(rows)) is not None:
+            described[heading].append(prompt_id)
     examples = []
-    for heading in HEADINGS[:4]:
-        if not kinds[heading]:
+    for heading, prompt_ids in described.items():
+        if not prompt_ids:
             continue
-        prompt_id = min(kinds[heading], key=lambda one: derive(seed, "example", benchmark, one))
+        prompt_id = min(prompt_ids, key=lambda prompt_id: derive(seed, "example", benchmark, prompt_id))
         prompt = results.prompts[benchmark][prompt_id]
-        shown = {policy: (row, excerpt(row["response"])) for policy, row in first[prompt_id].items()}
-        examples.append(Example(heading, len(kinds[heading]), prompt, excerpt(prompt.problem), shown))
+        responses = {policy: (row, excerpt(row["response"])) for policy, row in first[prompt_id].items()}
+        examples.append(Example(heading, len(prompt_ids), prompt, excerpt(prompt.problem), responses))
     return examples
-
-
-HEADINGS = (
-    "The base policy fails, every arm succeeds",
-    "The base policy fails, the arms disagree",
-    "The base policy succeeds, an arm fails",
-    "No policy succeeds",
-    "Every policy succeeds",
-)
 
 
 def excerpt(text: str) -> Excerpt:
     """The first characters, with control characters made visible."""
     visible = "".join(
         chr(0x2400 + ord(c)) if ord(c) < 32 and c not in "\n\t" else c
-        for c in text[:SHOWN].replace("\r\n", "\n")
+        for c in text[:MAX_CHARACTERS].replace("\r\n", "\n")
     )
-    return Excerpt(visible, max(0, len(text) - SHOWN))
+    return Excerpt(visible, max(0, len(text) - MAX_CHARACTERS))
 
 
-def _heading(rows: dict[str, Row]) -> str:
+def _heading(rows: dict[str, ResponseRow]) -> str | None:
+    """None where every policy succeeds: this shows no difference."""
     arms = [row["correct"] for policy, row in rows.items() if policy != BASE]
     if rows[BASE]["correct"]:
-        return HEADINGS[4] if all(arms) else HEADINGS[2]
+        return None if all(arms) else HEADINGS[2]
     if not any(arms):
         return HEADINGS[3]
     return HEADINGS[0] if all(arms) else HEADINGS[1]

@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from hpt_core import tables
 from hpt_core.errors import InputError
+from hpt_core.evaluation import BenchmarkResult
+from hpt_core.files import read_json, read_steps
+from hpt_core.tables import GateRow, SourceStatistics
 from hpt_core.types import Prompt
+from pipelines import paths
 
 BASE = "base"
-PROMPTS = Path("data/prompts/benchmarks.parquet")
-Row = dict[str, Any]
+StepMetrics = dict[str, Any]
+"""A line of metrics/train/ARM.jsonl: "step", and metric -> value."""
+
+
+class ResponseRow(TypedDict):
+    """A row of data/eval/POLICY.parquet, `tables.EVALUATION`."""
+
+    benchmark: str
+    prompt_id: str
+    source: str
+    sample: int
+    response: str
+    extracted: str | None
+    correct: bool
+    finish_reason: str
+    n_tokens: int
 
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that is compared; policies are the base and the arms, in the order of params.yaml."""
+    """Everything that is compared. Policies are the base and the arms, in the order of params.yaml."""
 
     arms: tuple[str, ...]
-    metrics: dict[str, dict[str, Row]]
+    metrics: dict[str, dict[str, BenchmarkResult]]
     """policy -> benchmark -> entry of metrics/eval/POLICY.json"""
-    responses: dict[str, dict[str, list[Row]]]
+    responses: dict[str, dict[str, list[ResponseRow]]]
     """policy -> benchmark -> rows of data/eval/POLICY.parquet"""
-    training: dict[str, list[Row]]
+    training: dict[str, list[StepMetrics]]
     """arm -> lines of metrics/train/ARM.jsonl"""
-    gates: dict[str, list[Row]]
+    gates: dict[str, list[GateRow]]
     """arm -> rows of data/rollouts/ARM/gate.parquet"""
-    sources: dict[str, dict[str, Row]]
+    sources: dict[str, dict[str, SourceStatistics]]
     """arm -> source of demonstrations -> entry of data/rollouts/ARM/provenance.json"""
     base_rates: dict[str, float]
-    """training prompt -> pass rate of the base policy; without those of which no rollout was judged"""
+    """training prompt -> pass rate of the base policy, where one of its rollouts was verified"""
     prompts: dict[str, dict[str, Prompt]]
     """benchmark -> prompt_id -> prompt"""
-    experts: dict[str, Any] | None
-    """source -> counts of data/experts/report.json, where there is one"""
+    experts: dict[str, Any]
+    """source -> counts of data/experts/report.json; empty where there is no such file"""
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -48,14 +65,6 @@ class Results:
         return list(self.metrics[BASE])
 
 
-def metrics_file(policy: str) -> Path:
-    return Path(f"metrics/eval/{policy}.json")
-
-
-def responses_file(policy: str) -> Path:
-    return Path(f"data/eval/{policy}.parquet")
-
-
 def evaluate_stage(policy: str) -> str:
     return "evaluate_base" if policy == BASE else f"evaluate@{policy}"
 
@@ -63,85 +72,56 @@ def evaluate_stage(policy: str) -> str:
 def read_results(arms: Sequence[str], root: Path) -> Results:
     """Read the files of the base policy and `arms` under `root`.
 
-    Raises InputError that names the file, and the stage to run, for one that is missing, unreadable or
-    of another run than the one beside it.
+    Raises InputError, with the name of the file and the stage to run, where a file is missing or unreadable,
+    or where two files belong to different runs.
     """
-    policies = (BASE, *arms)
-    metrics = {policy: read_json(root / metrics_file(policy), evaluate_stage(policy)) for policy in policies}
-    for arm in arms:
-        if set(metrics[arm]) != set(metrics[BASE]):
-            raise InputError(
-                f"{root / metrics_file(BASE)} has the benchmarks {sorted(metrics[BASE])}, and "
-                f"{root / metrics_file(arm)} has {sorted(metrics[arm])}; "
-                f"run `dvc repro` to evaluate both anew"
-            )
-    experts = root / "data/experts/report.json"
+    metrics = read_metrics(arms, root)
+    experts = root / paths.EXPERTS_REPORT
     return Results(
         arms=tuple(arms),
         metrics=metrics,
-        responses={policy: _responses(root, policy, metrics[policy]) for policy in policies},
-        training={arm: read_steps(root / f"metrics/train/{arm}.jsonl", f"train@{arm}") for arm in arms},
-        gates={arm: tables.read(_trained(root, arm, "gate.parquet"), tables.GATE) for arm in arms},
-        sources={arm: read_json(_trained(root, arm, "provenance.json"), f"train@{arm}") for arm in arms},
-        base_rates={
-            row["prompt_id"]: row["pass_rate"]
-            for row in tables.read(_trained(root, BASE, "pass_rates.parquet"), tables.PASS_RATES)
-        },
+        responses={policy: _responses(root, policy, results) for policy, results in metrics.items()},
+        training={arm: read_steps(root / paths.training_metrics(arm)) for arm in arms},
+        gates={arm: read_gate(arm, root) for arm in arms},
+        sources={arm: read_json(root / paths.source_statistics(arm)) for arm in arms},
+        base_rates=tables.read_pass_rates(root / paths.PASS_RATES),
         prompts={
             benchmark: {prompt.prompt_id: prompt for prompt in prompts}
-            for benchmark, prompts in tables.read_benchmarks(root / PROMPTS).items()
+            for benchmark, prompts in tables.read_benchmarks(root / paths.BENCHMARK_PROMPTS).items()
         },
-        experts=read_json(experts, "experts") if experts.is_file() else None,
+        experts=read_json(experts) if experts.is_file() else {},
     )
 
 
-def read_json(path: Path, stage: str) -> dict[str, Any]:
-    """The object in `path`, which `stage` writes. Raises InputError."""
-    if not path.is_file():
-        raise InputError(f"{path}: not found; run `dvc repro {stage}`")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); remove it and run `dvc repro {stage}`") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: a JSON object is wanted; remove it and run `dvc repro {stage}`")
-    return value
-
-
-def read_steps(path: Path, stage: str) -> list[Row]:
-    """The lines of a training log, each with its "step". Raises InputError with the line."""
-    if not path.is_file():
-        raise InputError(f"{path}: not found; run `dvc repro {stage}`")
-    rows: list[Row] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            row = json.loads(line)
-            row["step"] = int(row["step"])
-        except (ValueError, KeyError, TypeError) as error:
+def read_metrics(arms: Sequence[str], root: Path) -> dict[str, dict[str, BenchmarkResult]]:
+    """Policy -> benchmark -> results. Raises InputError where an arm has other benchmarks than the base."""
+    files = {policy: root / paths.evaluation_metrics(policy) for policy in (BASE, *arms)}
+    metrics: dict[str, dict[str, BenchmarkResult]] = {
+        policy: read_json(file) for policy, file in files.items()
+    }
+    for arm in arms:
+        if set(metrics[arm]) != set(metrics[BASE]):
             raise InputError(
-                f"{path}:{number}: not the metrics of a step ({type(error).__name__}: {error}); "
-                f"remove the file and run `dvc repro {stage}`"
-            ) from error
-        rows.append(row)
-    if not rows:
-        raise InputError(f"{path}: no steps; remove it and run `dvc repro {stage}`")
-    return rows
+                f"{files[BASE]} has the benchmarks {sorted(metrics[BASE])}, and "
+                f"{files[arm]} has {sorted(metrics[arm])}; run `dvc repro` to evaluate both anew"
+            )
+    return metrics
 
 
-def _trained(root: Path, policy: str, name: str) -> Path:
-    return root / "data/rollouts" / policy / name
+def read_gate(arm: str, root: Path) -> list[GateRow]:
+    return cast(list[GateRow], tables.read(root / paths.gate_decisions(arm), tables.GATE))
 
 
-def _responses(root: Path, policy: str, metrics: dict[str, Row]) -> dict[str, list[Row]]:
-    path = root / responses_file(policy)
-    benchmarks: dict[str, list[Row]] = {}
-    for row in tables.read(path, tables.EVALUATION):
+def _responses(root: Path, policy: str, metrics: dict[str, BenchmarkResult]) -> dict[str, list[ResponseRow]]:
+    path = root / paths.evaluation_responses(policy)
+    benchmarks: dict[str, list[ResponseRow]] = {}
+    for row in cast(list[ResponseRow], tables.read(path, tables.EVALUATION)):
         benchmarks.setdefault(row["benchmark"], []).append(row)
     counts = {name: len({row["prompt_id"] for row in rows}) for name, rows in benchmarks.items()}
     stated = {name: entry["n_prompts"] for name, entry in metrics.items()}
     if counts != stated:
         raise InputError(
-            f"{path} has prompts {counts}, {root / metrics_file(policy)} speaks of {stated}: "
-            f"they are of different runs; run `dvc repro --force {evaluate_stage(policy)}`"
+            f"{path} has prompts {counts}, and {root / paths.evaluation_metrics(policy)} has {stated}: "
+            f"they belong to different runs; run `dvc repro --force {evaluate_stage(policy)}`"
         )
     return benchmarks

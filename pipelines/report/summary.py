@@ -1,21 +1,29 @@
-"""The table at the end of a run: what came out for the base policy and each arm, and what it took."""
+"""The table at the end of a run: the results of the base policy and each arm, and their cost."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import md5
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hpt_core.files import read_json
+from pipelines import paths
 from pipelines.report import words
-from pipelines.report.results import BASE, read_json
+from pipelines.report.comparison_file import BenchmarkComparison, Comparison, read_comparison
+from pipelines.report.comparisons import results
+from pipelines.report.results import BASE
 
-NONE = "\u2013"
 CAPTION = Text("* difference from base detected (corrected p < 0.05)\ntokens: generated + trained on")
+
+
+def empty_table(title: str | Text | None) -> Table:
+    """A table without columns, in the style of all tables that `hpt` prints."""
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left")
 
 
 def table(root: Path = Path(".")) -> Table:
@@ -23,10 +31,10 @@ def table(root: Path = Path(".")) -> Table:
 
     Raises InputError where it is missing.
     """
-    comparison = read_json(root / "metrics/compare.json", "compare")
-    benchmarks: dict[str, Any] = comparison["benchmarks"]
-    result = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=_title(benchmarks), caption=CAPTION)
-    result.title_justify = result.caption_justify = "left"
+    comparison = read_comparison(root)
+    benchmarks = comparison["benchmarks"]
+    result = empty_table(_title(benchmarks))
+    result.caption, result.caption_justify = CAPTION, "left"
     result.add_column("policy", overflow="ellipsis", max_width=10, no_wrap=True)
     if len(benchmarks) > 1:
         result.add_column("benchmark", overflow="ellipsis", max_width=10, no_wrap=True)
@@ -34,22 +42,23 @@ def table(root: Path = Path(".")) -> Table:
         result.add_column(heading, justify="right", no_wrap=True)
     for name, entry in benchmarks.items():
         for policy in (BASE, *comparison["arms"]):
-            where = [Text(name)] if len(benchmarks) > 1 else []
-            result.add_row(Text(policy), *where, *_accuracy(entry, policy), *_cost(root, comparison, policy))
+            benchmark = [Text(name)] if len(benchmarks) > 1 else []
+            cells: list[Text | str] = [*_accuracy(entry, policy), *_cost(root, comparison, policy)]
+            result.add_row(Text(policy), *benchmark, *cells)
         result.add_section()
     return result
 
 
 def print_summary(console: Console, root: Path = Path(".")) -> None:
-    """The table, then the verdicts on the arms, in words."""
-    comparison = read_json(root / "metrics/compare.json", "compare")
+    """The table, then the verdicts on the arms."""
+    comparison = read_comparison(root)
     console.print(table(root))
     for entry in comparison["benchmarks"].values():
-        for result in entry["pairs"] or entry["gain"].values():
+        for result in results(entry):
             console.print(Text(result["verdict"]))
 
 
-def _title(benchmarks: dict[str, Any]) -> Text:
+def _title(benchmarks: Mapping[str, BenchmarkComparison]) -> Text:
     sizes = [
         f"{name}: {entry['accuracy'][BASE]['n_prompts']} prompts x {entry['accuracy'][BASE]['k']}"
         for name, entry in benchmarks.items()
@@ -57,32 +66,32 @@ def _title(benchmarks: dict[str, Any]) -> Text:
     return Text("; ".join(sizes))
 
 
-def _accuracy(entry: dict[str, Any], policy: str) -> list[Text]:
-    one = entry["accuracy"][policy]
-    cells = [Text(words.percent(one["avg_at_k"]), style="bold"), Text(words.interval(one["ci95"]))]
+def _accuracy(entry: BenchmarkComparison, policy: str) -> list[Text]:
+    accuracy = entry["accuracy"][policy]
+    cells = [Text(words.percent(accuracy["avg_at_k"]), style="bold"), Text(words.interval(accuracy["ci95"]))]
     if policy not in entry["gain"]:
-        return [*cells, Text(NONE)]
+        return [*cells, Text(words.NONE)]
     gain = entry["gain"][policy]
     # A star as well as a colour, so that it survives a terminal or a log without colours.
     style = ("green" if gain["difference"] > 0 else "red") if gain["detected"] else ""
     return [*cells, Text(words.signed(gain["difference"]) + ("*" if gain["detected"] else " "), style=style)]
 
 
-def _cost(root: Path, comparison: dict[str, Any], policy: str) -> list[str]:
+def _cost(root: Path, comparison: Comparison, policy: str) -> list[str]:
     """Offline share, tokens generated and trained on together, and seconds of training."""
     if policy == BASE:
-        return [NONE, NONE, NONE]
+        return [words.NONE, words.NONE, words.NONE]
     training = comparison["training"][policy]
     tokens = words.count(training["tokens_generated"] + training["tokens_trained"])
     return [words.percent(training["offline_share"]), tokens, _seconds(root, policy)]
 
 
 def _seconds(root: Path, arm: str) -> str:
-    """Of the training that gave the present result; `cached` where that ran elsewhere or was restored."""
-    timing, result = root / f"logs/timings/train@{arm}.json", root / f"metrics/train/{arm}.jsonl"
+    """Seconds of the training that gave the present result; `cached` where DVC restored the result."""
+    timing, result = root / paths.timing(f"train@{arm}"), root / paths.training_metrics(arm)
     if not (timing.is_file() and result.is_file()):
         return "cached"
-    taken = read_json(timing, f"train@{arm}")
-    return (
-        f"{taken['seconds']:.0f}" if taken.get("result") == md5(result.read_bytes()).hexdigest() else "cached"
-    )
+    timed = read_json(timing)
+    if timed.get("result") != md5(result.read_bytes()).hexdigest():
+        return "cached"
+    return f"{timed['seconds']:.0f}"

@@ -1,20 +1,20 @@
-"""The pieces that charts are drawn from: elements, linear scales, ticks, markers. Pure functions."""
+"""What every chart is drawn from: SVG elements, figures, scales and axes. Lengths are in pixels."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-STYLES = 7
-"""Colours, markers and dashes before they repeat; 0 is the base policy's."""
-DASHES = ("", "", "6 3", "2 2.5", "9 3 2 3", "4 2", "1 3")
+WIDTH = 420.0
+"""Width of a figure: one column of the page."""
+Point = tuple[float, float]
 
 
 def element(name: str, content: str | Markup = "", **attributes: object) -> Markup:
-    """<name attributes>content</name>, all escaped; `class_` is class, `_` in a name is `-`."""
+    """<name attributes>content</name>, escaped; `class_` stands for class, `_` in an attribute for `-`."""
     parts = [
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _number(value))
         for key, value in attributes.items()
@@ -27,10 +27,6 @@ def _number(value: object) -> object:
     return f"{round(value, 2) + 0.0:g}" if isinstance(value, float) else value
 
 
-def group(*children: Markup, **attributes: object) -> Markup:
-    return element("g", Markup("").join(children), **attributes)
-
-
 def text(content: str, x: float, y: float, anchor: str = "start", class_: str = "label") -> Markup:
     return element("text", content, x=x, y=y, text_anchor=anchor, class_=class_)
 
@@ -39,15 +35,34 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
 
-def drawing(width: float, height: float, title: str, description: str, *children: Markup) -> Markup:
-    """An <svg> that scales with its column and tells a screen reader what it shows."""
-    return element(
-        "svg",
-        element("title", title) + element("desc", description) + Markup("").join(children),
-        viewBox=f"0 0 {width:g} {height:g}",
-        role="img",
-        aria_label=f"{title}. {description}",
-    )
+def polyline(places: Sequence[Point], class_: str, dash: str | None = None) -> Markup:
+    return element("polyline", points=coordinates(places), class_=class_, stroke_dasharray=dash)
+
+
+def coordinates(places: Sequence[Point]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart, and the text that a screen reader reads instead of it."""
+
+    title: str
+    description: str
+    height: float
+    marks: Sequence[Markup]
+
+    def svg(self, **attributes: object) -> Markup:
+        """An <svg> that scales with its column; `attributes` are added to it."""
+        head = element("title", self.title) + element("desc", self.description)
+        return element(
+            "svg",
+            head + Markup("").join(self.marks),
+            **attributes,
+            viewBox=f"0 0 {WIDTH:g} {self.height:g}",
+            role="img",
+            aria_label=f"{self.title}. {self.description}",
+        )
 
 
 @dataclass(frozen=True)
@@ -63,32 +78,44 @@ class Scale:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
-def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
-    """Round numbers (1, 2, 2.5 or 5 times a power of ten) within [low, high], about `wanted` of them."""
-    rough = (high - low) / wanted
+def x_axis(
+    x: Scale, bottom: float, labels: Iterable[tuple[float, str]], caption: str, top: float | None = None
+) -> list[Markup]:
+    """The axis at `bottom` with (value, label) ticks; with `top`, a grid line at each tick up to there."""
+    marks = [line(x.start, bottom, x.end, bottom, "axis")]
+    for value, label in labels:
+        place = x(value)
+        tick = (bottom + 4, "axis") if top is None else (top, "grid")
+        marks += [
+            line(place, bottom, place, *tick),
+            text(label, place, bottom + 17, "middle", "tick"),
+        ]
+    return [*marks, text(caption, x.end, bottom + 32, "end", "tick")]
+
+
+def step_axis(x: Scale, bottom: float, first: int, last: int) -> list[Markup]:
+    """The axis of training steps `first` to `last`."""
+    steps = [step for step in ticks(first, last, 5) if step == int(step)] if last > first else [first]
+    return x_axis(x, bottom, [(step, f"{step:.0f}") for step in steps], "training step")
+
+
+def ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """Round numbers (1, 2, 2.5 or 5 times a power of ten) within [low, high], about `count` of them."""
+    rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-def whole_ticks(low: int, high: int, wanted: int = 5) -> list[int]:
-    """`ticks` for counts such as steps."""
-    return [int(tick) for tick in ticks(low, high, wanted) if tick == int(tick)] if high > low else [low]
-
-
-def extent(values: Sequence[float], floor: float | None = None) -> tuple[float, float]:
-    """A range with a little air that holds `values`, and `floor` where it is given."""
-    low, high = min(values), max(values)
-    if floor is not None:
-        low = min(low, floor)
-    if high - low < 1e-9:
-        return low - (0.5 if floor is None else 0), low + (abs(low) or 1.0)
-    return low, high + 0.06 * (high - low)
+def percent_range(shares: Sequence[float]) -> Point:
+    """A range within [0, 1] that holds `shares` with a margin."""
+    margin = max(0.02, 0.08 * (max(shares) - min(shares)))
+    return max(0.0, min(shares) - margin), min(1.0, max(shares) + margin)
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Label positions in the order given, moved apart to `gap` and kept within [low, high]."""
+    """The positions of labels, moved so that they are `gap` apart and within [low, high]."""
     order = sorted(range(len(positions)), key=lambda index: positions[index])
     placed = [0.0] * len(positions)
     previous = low - gap
@@ -98,26 +125,6 @@ def spread(positions: Sequence[float], gap: float, low: float, high: float) -> l
     for index in reversed(order):
         limit = placed[index] = min(placed[index], limit - gap)
     return placed
-
-
-def marker(style: int, x: float, y: float, size: float = 4.5) -> Markup:
-    """A shape of its own for each policy, so that colour is never the only difference."""
-    kind, s = f"mark c{style % STYLES}", size
-    shapes: tuple[list[tuple[float, float]], ...] = (
-        [(-s, -s), (s, -s), (s, s), (-s, s)],
-        [(0, -1.3 * s), (1.2 * s, 0.9 * s), (-1.2 * s, 0.9 * s)],
-        [(0, -1.35 * s), (1.35 * s, 0), (0, 1.35 * s), (-1.35 * s, 0)],
-        [(0, 1.3 * s), (1.2 * s, -0.9 * s), (-1.2 * s, -0.9 * s)],
-        [(-s, -0.45 * s), (s, -0.45 * s), (s, 0.45 * s), (-s, 0.45 * s)],
-    )
-    index = style % STYLES
-    if index < 2:
-        return element("circle", cx=x, cy=y, r=size, class_=f"{kind} hollow" if index == 0 else kind)
-    return element("polygon", points=points([(x + dx, y + dy) for dx, dy in shapes[index - 2]]), class_=kind)
-
-
-def points(pairs: Sequence[tuple[float, float]]) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)
 
 
 def shorten(name: str, length: int) -> str:

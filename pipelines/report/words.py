@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-Entry = Mapping[str, Any]
+from pipelines.report.comparison_file import Accuracy, CorrectedDifference
+
+NONE = "\u2013"
+"""A table's cell without a value."""
 
 
 def percent(share: float) -> str:
@@ -19,7 +21,7 @@ def points(difference: float) -> str:
 
 
 def signed(difference: float) -> str:
-    """0.0312 -> +3.1, with a true minus sign: for tables"""
+    """0.0312 -> +3.1, with the minus sign of typography, for tables"""
     text = points(difference)
     return text.replace("-", "\u2212") if text.startswith("-") else f"+{text}" if text != "0.0" else text
 
@@ -43,7 +45,7 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
-def gain_verdict(benchmark: str, arm: str, base: str, result: Entry) -> str:
+def gain_verdict(benchmark: str, arm: str, base: str, result: CorrectedDifference) -> str:
     """One sentence on an arm and the policy it started from."""
     evidence = f"(95% {interval(result['ci95'])}, {p_value(result['p_holm'])})"
     if not result["detected"]:
@@ -55,8 +57,8 @@ def gain_verdict(benchmark: str, arm: str, base: str, result: Entry) -> str:
     return f"On {benchmark}, {arm} loses {points(-result['difference'])} points against {base} {evidence}."
 
 
-def pair_verdict(benchmark: str, a: str, b: str, result: Entry) -> str:
-    """One sentence on two arms; the better one comes first, so that the difference is positive."""
+def pair_verdict(benchmark: str, a: str, b: str, result: CorrectedDifference) -> str:
+    """One sentence on two arms. The better one comes first, so that the difference is positive."""
     if not result["detected"]:
         return f"On {benchmark}, no difference was detected between {a} and {b}: {_by(a, result)}."
     low, high = result["ci95"]
@@ -67,8 +69,8 @@ def pair_verdict(benchmark: str, a: str, b: str, result: Entry) -> str:
     )
 
 
-def headline(benchmark: str, accuracy: Mapping[str, Entry], rivals: Sequence[str]) -> str:
-    """Who scored highest, and who cannot be told apart from it."""
+def headline(benchmark: str, accuracy: Mapping[str, Accuracy], rivals: Sequence[str]) -> str:
+    """The policy of highest accuracy, and `rivals`, the policies that are not distinguishable from it."""
     best = max(accuracy, key=lambda policy: accuracy[policy]["avg_at_k"])
     entry = accuracy[best]
     share = f"{percent(entry['avg_at_k'])} (95% {interval(entry['ci95'])})"
@@ -82,7 +84,7 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _by(name: str, result: Entry) -> str:
+def _by(name: str, result: CorrectedDifference) -> str:
     return (
         f"{name} scores {points(result['difference'])} points more "
         f"(95% {interval(result['ci95'])}, {p_value(result['p_holm'])})"

@@ -1,4 +1,4 @@
-"""How likely trajectories are under the starting policy, for arms that choose by it."""
+"""Log-probabilities of trajectories under the starting policy, for arms that choose by them."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ MICROBATCH_TOKENS = 16384
 def with_base_logp(
     policy: LoadedPolicy, trajectories: Sequence[Trajectory], prompts: Sequence[Prompt]
 ) -> list[Trajectory]:
-    """Each with `base_logp`, at temperature 1 and after the prompt as the policy is asked it.
+    """Set `base_logp`, the mean log-probability of a response token after the prompt, at temperature 1.
 
-    Raises InputError where the model has no positions for one of them.
+    Raises InputError where a prompt with its trajectory is longer than the model's positions.
     """
     chat = Chat(policy.tokenizer)
-    asked = {prompt.prompt_id: prompt.problem for prompt in prompts}
-    tokens = {name: chat.prompt(asked[name]) for name in sorted({t.prompt_id for t in trajectories})}
+    problems = {prompt.prompt_id: prompt.problem for prompt in prompts}
+    tokens = {name: chat.prompt(problems[name]) for name in sorted({t.prompt_id for t in trajectories})}
     rows = [
         TrainingRow(t.prompt_id, tokens[t.prompt_id], chat.response(t.response), (), 1.0, number, t.kind)
         for number, t in enumerate(trajectories)
     ]
-    room: int = policy.model.config.max_position_embeddings
-    if (longest := max((row.length for row in rows), default=0)) > room:
+    positions: int = policy.model.config.max_position_embeddings
+    if (longest := max((row.length for row in rows), default=0)) > positions:
         raise InputError(
-            f"experts.base_logp: a prompt with its trajectory has {longest} tokens, and the model has {room} "
-            "positions; lower experts.max_tokens in params.yaml"
+            f"experts.base_logp: a prompt with its trajectory has {longest} tokens, and the model has "
+            f"{positions} positions; lower experts.max_tokens in params.yaml"
         )
 
     def logp(batch: Padded) -> Tensor:
         return token_logprobs(policy.model, batch, 1.0).logp
 
-    told = row_logp(rows, MICROBATCH_TOKENS, policy.model.device, logp)
+    totals = row_logp(rows, MICROBATCH_TOKENS, policy.model.device, logp)
     return [
         replace(trajectory, base_logp=total / len(row.response))
-        for trajectory, row, total in zip(trajectories, rows, told, strict=True)
+        for trajectory, row, total in zip(trajectories, rows, totals, strict=True)
     ]

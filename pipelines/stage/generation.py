@@ -1,4 +1,4 @@
-"""The pieces that several stages build from params: engine, verifier, encoded prompts."""
+"""The parts that several stages build from params: the engine, the verifier, prompts as tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -18,7 +18,7 @@ from hpt_core.protocols import RolloutEngine, Sampler, Verifier
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.engines.vllm import VLLMEngine
 from hpt_core.seeds import derive
-from hpt_core.tables import quarantined
+from hpt_core.tables import QuarantineRow, quarantined
 from hpt_core.types import Completion, Prompt, Responses, Verdict
 from hpt_core.verifier import VerifierPool
 from pipelines.params import Params
@@ -26,22 +26,20 @@ from pipelines.params import Params
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 P = TypeVar("P")
-"""A prompt as the sampler takes it: tokens, or text."""
+"""A prompt in the form that the sampler takes: tokens or text."""
 
 
 def build_engine(params: Params, policy: LoadedPolicy) -> RolloutEngine:
-    """The engine that params name, with the weights of `policy`.
+    """The engine of `rollout.engine`, with the weights of `policy`.
 
-    Raises InputError where the model has no positions for the longest prompt and response.
+    Raises InputError where the longest prompt with the longest response exceeds the model's positions.
     """
     config = params.rollout
-    longest, room = (
-        config.max_prompt_tokens + config.max_new_tokens,
-        policy.model.config.max_position_embeddings,
-    )
-    if longest > room:
+    longest = config.max_prompt_tokens + config.max_new_tokens
+    positions: int = policy.model.config.max_position_embeddings
+    if longest > positions:
         raise InputError(
-            f"rollout.max_prompt_tokens + rollout.max_new_tokens is {longest}, and the model has {room} "
+            f"rollout.max_prompt_tokens + rollout.max_new_tokens is {longest}, and the model has {positions} "
             "positions; lower one of them in params.yaml"
         )
     dtype = getattr(torch, config.dtype)
@@ -56,12 +54,12 @@ def build_verifier(params: Params) -> VerifierPool:
 
 def tokenize_within_limit(
     chat: Chat, prompts: Sequence[Prompt], params: Params, stage: str, file: Path
-) -> tuple[dict[str, list[int]], list[dict[str, Any]]]:
-    """Tokens of the prompts within the limit, by prompt_id, and a quarantine row for each other one.
+) -> tuple[dict[str, list[int]], list[QuarantineRow]]:
+    """Tokens of the prompts within rollout.max_prompt_tokens, by prompt_id; a quarantine row for each other.
 
-    `file` is where the prompts, in their order, were read from.
+    The prompts have the order of the lines of `file`, which they were read from.
 
-    Raises InputError where no prompt is within it.
+    Raises InputError where no prompt is within the limit.
     """
     limit = params.rollout.max_prompt_tokens
     encoded, too_long = chat.encode(prompts, limit)
@@ -92,39 +90,46 @@ def tokenize_within_limit(
 
 @dataclass(frozen=True)
 class SamplingRequest:
-    """How often and under which name a policy is asked; the name is part of every seed."""
+    """The number of responses to each prompt, and how they are sampled."""
 
     purpose: str
+    """Part of the seed of every response."""
     samples: int
     sampling: Sampling
     seed: int
 
 
 def sample_and_verify(
-    engine: Sampler[P], verifier: Verifier, prompts: Mapping[Prompt, P], asking: SamplingRequest
+    engine: Sampler[P], verifier: Verifier, prompts: Mapping[Prompt, P], request: SamplingRequest
 ) -> list[Responses]:
-    """Verified responses to prompts that are asked at once.
+    """Sample responses to all prompts in one call, and verify them.
 
-    The verdict on a completion that is none, which a server may refuse, is its error.
+    Where a server refused to complete a prompt, the error of the verdict is the server's reason.
     """
-    k = asking.samples
-    pairs = [(prompt, tokens, i) for prompt, tokens in prompts.items() for i in range(k)]
-    seeds = [derive(asking.seed, asking.purpose, prompt.prompt_id, i) for prompt, _, i in pairs]
-    done = engine.generate([tokens for _, tokens, _ in pairs], seeds, asking.sampling)
-    judged = _judge(done, [prompt for prompt, _, _ in pairs], verifier)
+    samples = request.samples
+    requests = [(prompt, tokens, i) for prompt, tokens in prompts.items() for i in range(samples)]
+    seeds = [derive(request.seed, request.purpose, prompt.prompt_id, i) for prompt, _, i in requests]
+    completions = engine.generate([tokens for _, tokens, _ in requests], seeds, request.sampling)
+    verdicts = _verify(completions, [prompt for prompt, _, _ in requests], verifier)
     return [
-        Responses(pairs[first][0], done[first : first + k], judged[first : first + k])
-        for first in range(0, len(pairs), k)
+        Responses(
+            requests[first][0],
+            completions[first : first + samples],
+            verdicts[first : first + samples],
+        )
+        for first in range(0, len(requests), samples)
     ]
 
 
-def _judge(done: Sequence[Completion], prompts: Sequence[Prompt], verifier: Verifier) -> list[Verdict]:
-    said = [(c, p) for c, p in zip(done, prompts, strict=True) if c.error is None]
-    verdicts = iter(verifier.verify([(c.response, p.answer, p.answer_kind) for c, p in said]))
-    return [next(verdicts) if c.error is None else Verdict(False, None, c.error) for c in done]
+def _verify(
+    completions: Sequence[Completion], prompts: Sequence[Prompt], verifier: Verifier
+) -> list[Verdict]:
+    responses = [(c, p) for c, p in zip(completions, prompts, strict=True) if c.error is None]
+    verdicts = iter(verifier.verify([(c.response, p.answer, p.answer_kind) for c, p in responses]))
+    return [next(verdicts) if c.error is None else Verdict(False, None, c.error) for c in completions]
 
 
 def chunk(items: Sequence[T], slots: int, samples: int) -> list[Sequence[T]]:
-    """As many at once as fit the engine's slots with `samples` responses each."""
+    """Cut `items` so that each part, with `samples` responses to each item, fits the engine's slots."""
     size = max(1, slots // samples)
     return [items[start : start + size] for start in range(0, len(items), size)]

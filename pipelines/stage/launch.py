@@ -1,43 +1,52 @@
-"""What every stage does around its work: parameters in, threads set, seconds noted, errors in one line."""
+"""The process of a stage: it reads the parameters, sets the threads, runs the stage and writes its timing."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-from hpt_core import tables
-from hpt_core.errors import CheckpointError, EngineError, InputError, TrainingError, VerifierError
+from hpt_core.errors import REPORTED_ERRORS, InputError
+from hpt_core.files import write_json
+from pipelines import paths
 from pipelines.params import Params, load_params
 
-TIMINGS = Path("logs/timings")
-"""Seconds of each stage; outside of DVC, since no two runs take the same."""
+
+class StageReport(TypedDict, total=False):
+    """What a stage reports of its run, for logs/timings."""
+
+    seconds: dict[str, float]
+    """Part of the run -> its duration."""
+    result: str
+    """Hash of the outputs."""
 
 
-def launch(name: str, run: Callable[[Params], Mapping[str, Any]]) -> None:
-    """Run a stage as a process. An error that a user can mend is printed without a traceback."""
+def launch(name: str, run: Callable[[Params], StageReport | None]) -> None:
+    """Run a stage as a process. An error that a user can correct is printed without a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for noisy in ("httpx", "datasets", "transformers"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    for library in ("httpx", "datasets", "transformers"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     if transformers := sys.modules.get("transformers"):
-        transformers.utils.logging.disable_progress_bar()  # one line a weight file, in every log
+        # Its progress bars print a line for each weight file into every log.
+        transformers.utils.logging.disable_progress_bar()
     started = time.perf_counter()
     try:
         params = load_params()
         if torch := sys.modules.get("torch"):
             torch.set_num_threads(params.threads)
-        report = run(params)
-    except (InputError, TrainingError, VerifierError, CheckpointError, EngineError) as error:
+        report = run(params) or StageReport()
+    except REPORTED_ERRORS as error:
         logging.error("%s", error)
         sys.exit(2)
+    # Timings are not a DVC output, because no two runs take the same time.
     seconds = {"seconds": time.perf_counter() - started, **report.get("seconds", {})}
-    timing: dict[str, Any] = {key: round(value, 2) for key, value in seconds.items()}
+    timing: dict[str, float | str] = {key: round(value, 2) for key, value in seconds.items()}
     if "result" in report:
-        timing["result"] = report["result"]  # the hash of what took this long
-    tables.write_json(TIMINGS / f"{name}.json", timing)
+        timing["result"] = report["result"]  # The hash of the outputs that took this long.
+    write_json(paths.timing(name), timing)
 
 
 def argument() -> str:
@@ -47,7 +56,7 @@ def argument() -> str:
     return sys.argv[1]
 
 
-def check_name(name: str, known: Collection[str]) -> None:
+def check_name(name: str, choices: Collection[str]) -> None:
     """Raises InputError, with the choices, for a name that params.yaml does not have."""
-    if name not in known:
-        raise InputError(f"{name!r} is not known to params.yaml; choose one of {', '.join(known)}")
+    if name not in choices:
+        raise InputError(f"{name!r} is not known to params.yaml; choose one of {', '.join(choices)}")

@@ -1,4 +1,4 @@
-"""How far a stage has come: a bar on a terminal, a line for every tenth elsewhere."""
+"""The progress of a stage: a bar on a terminal, or else a log line for every tenth of the work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class ProgressBar:
-    """Counts `total` units of work, `before` of them done by an earlier run; a context manager."""
+    """Counts `total` units of work, of which an earlier run did `before`; a context manager."""
 
     def __init__(self, description: str, total: int, before: int = 0) -> None:
         console = Console(stderr=True)
@@ -44,13 +44,13 @@ class ProgressBar:
         self.bar.stop()
 
     def skip(self, count: int) -> None:
-        """Units that an earlier run did."""
+        """Count units that an earlier run did; they do not enter the rate."""
         self.before += count
         self.done += count
         self.bar.update(self.task, completed=self.done)
 
     def advance(self, count: int = 1, tokens: int = 0, /, **notes: float) -> None:
-        """`notes` are shown beside the count, and tokens per second of the `tokens` that it took."""
+        """Count units of this run and the tokens that they generated; `notes` are shown beside the count."""
         tenth = 10 * self.done // self.total
         self.done += count
         self.tokens += tokens
@@ -59,22 +59,22 @@ class ProgressBar:
         note = "  ".join([*rate, *(f"{name} {value:.3g}" for name, value in notes.items())])
         self.bar.update(self.task, completed=self.done, note=note)
         if self.bar.disable and 10 * self.done // self.total > tenth:
-            left = seconds / (self.done - self.before) * (self.total - self.done)
+            remaining = seconds / (self.done - self.before) * (self.total - self.done)
             log.info(
                 "%s %d/%d  %.0f s, %.0f s left  %s",
                 self.description,
                 self.done,
                 self.total,
                 seconds,
-                left,
+                remaining,
                 note,
             )
 
 
 class StepProgress:
-    """A `MetricSink` that moves a bar and shows the metrics that tell how training goes."""
+    """A `MetricSink` that advances a bar and shows the main metrics beside it."""
 
-    SHOWN: Mapping[str, str] = {
+    LABELS: Mapping[str, str] = {
         "reward/mean": "reward",
         "offline_share": "offline",
         "grad_norm": "norm",
@@ -85,5 +85,5 @@ class StepProgress:
         self.bar = bar
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        notes = {label: metrics[name] for name, label in self.SHOWN.items() if name in metrics}
+        notes = {label: metrics[name] for name, label in self.LABELS.items() if name in metrics}
         self.bar.advance(step - self.bar.done, **notes)

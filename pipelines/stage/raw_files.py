@@ -1,7 +1,7 @@
-"""raw/: the user's own files, as dependencies of the stages that read them.
+"""raw/: the folders of the user's own files, on which the stages that read them depend.
 
-dvc.yaml cannot list files that params.yaml names, so it depends on two folders. A file elsewhere is
-read all the same; DVC then cannot see it change, and the stage says so.
+dvc.yaml cannot list files that params.yaml names, so it lists two folders. A stage reads a file elsewhere as
+well, and warns that DVC does not see it change.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ log = logging.getLogger(__name__)
 
 
 def warn_outside(folder: Path, paths: Iterable[str | None]) -> None:
-    """Warn of each local path that does not lie in `folder`."""
+    """Warn of each local path outside of `folder`."""
     for path in paths:
         if path and Path(path).exists() and not Path(path).resolve().is_relative_to(folder.resolve()):
             log.warning(
-                "%s lies outside of %s, so a change of it re-runs nothing; copy it there (no link)",
+                "%s is outside of %s, so a change of it re-runs no stage; copy it there (not a link)",
                 path,
                 folder,
             )

@@ -1,7 +1,7 @@
-"""Asking the teacher, a policy here or a served model: the hardest prompts first, up to a budget.
+"""Responses of the teacher, a local policy or a served model: the hardest prompts first, within a budget.
 
-Killed at any moment it goes on: parts that were asked are shards (see pipelines/shards.py), and a server's
-responses are in a response_log beside them, which stays: what was paid for once is never asked again.
+An interrupted run resumes: finished parts are shards (see pipelines/stage/shards.py). A server's responses
+are in a log beside the shards, which is never removed, so that no response is paid for twice.
 """
 
 from __future__ import annotations
@@ -17,177 +17,206 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hpt_core import tables
+from hpt_core.config import TeacherConfig
 from hpt_core.data.demonstrations.teacher import Teacher, as_rows, from_rows
 from hpt_core.errors import EngineError
 from hpt_core.fingerprint import file_hash
 from hpt_core.policy.chat import Chat
 from hpt_core.protocols import Verifier
+from hpt_core.tables import QuarantineRow
 from hpt_core.types import Prompt, Responses
 from pipelines.params import Params
-from pipelines.params.sections import TeacherConfig
+from pipelines.paths import BASE_MODEL, PASS_RATES, TEACHER_MODEL, TRAIN_PROMPTS
 from pipelines.stage import teacher_backends
-from pipelines.stage.generation import SamplingRequest, sample_and_verify, tokenize_within_limit
+from pipelines.stage.generation import (
+    SamplingRequest,
+    sample_and_verify,
+    tokenize_within_limit,
+)
 from pipelines.stage.regrade import regrade, retry_timeout
-from pipelines.stage.shards import Part, Row, Shards, run_inputs
+from pipelines.stage.shards import Part, ShardRow, Shards, run_inputs
 from pipelines.stage.teacher_backends import TeacherBackend
 
 log = logging.getLogger(__name__)
 P = TypeVar("P")
-HOW = {"url", "api_key_env", "requests_per_minute", "timeout_s", "retries"}
-"""Of an endpoint: what decides no response."""
+TRANSPORT_KEYS = {"url", "api_key_env", "requests_per_minute", "timeout_s", "retries"}
+"""Keys of teacher.endpoint on which no response depends."""
 
 
 @dataclass(frozen=True)
-class Inputs:
-    train: Path = Path("data/prompts/train.parquet")
-    pass_rates: Path = Path("data/rollouts/base/pass_rates.parquet")
-    base: Path = Path("models/base")
-    teacher: Path = Path("models/teacher_policy")
+class ExpertInputs:
+    """The files and folders that the stage `experts` reads, apart from the sources of experts."""
+
+    train: Path = TRAIN_PROMPTS
+    pass_rates: Path = PASS_RATES
+    base: Path = BASE_MODEL
+    teacher: Path = TEACHER_MODEL
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the teacher said, hardest prompt first."""
+class TeacherSamples:
+    """Verified responses of the teacher, hardest prompt first."""
 
     responses: list[Responses]
     teacher: Teacher
-    too_long: list[Row]
-    """Quarantine rows of the prompts that are not asked, in their order."""
+    too_long: list[QuarantineRow]
+    """Quarantine rows of the prompts that were too long to sample, in the order of the prompts."""
     unasked: int
-    """Prompts that the budget did not reach."""
+    """Prompts for which the budget did not suffice."""
     tokens: int
-    """All that were generated: what the budget is charged with."""
+    """Generated tokens, as charged to the budget."""
     shards: Shards
-    """To be discarded once the outputs stand."""
+    """The shards of the responses, to be discarded once the outputs are complete."""
 
 
-def ask_teacher(
-    params: Params, config: TeacherConfig, inputs: Inputs, chat: Chat, kept: Path, verifier: Verifier
-) -> Asked:
-    """Verified responses of the teacher; shards lie in `kept`, a server's response_log beside it.
+def sample_teacher(
+    params: Params, config: TeacherConfig, inputs: ExpertInputs, chat: Chat, shards: Path, verifier: Verifier
+) -> TeacherSamples:
+    """Sample and verify responses; a server's responses are logged in a file beside the folder `shards`.
 
-    `chat` is the starting policy's: a prompt that is too long by it is in no arm, and is not asked. Raises
-    EngineError where the teacher cannot be brought to answer, or answers none of the prompts, InputError
-    where it cannot be asked.
+    `chat` is that of the starting policy. A prompt that is too long for it is in no arm, and is not sampled.
+
+    Raises EngineError where the teacher fails or answers no prompt, InputError where it cannot be used.
     """
     prompts = tables.read_prompts(inputs.train)
     trainable, too_long = tokenize_within_limit(chat, prompts, params, "experts", inputs.train)
     if config.endpoint:
-        server = teacher_backends.served(config.endpoint, prompts, kept.with_name(f"{kept.name}.jsonl"))
-        return _ask(_only(server, trainable, too_long), params, config, inputs, kept, verifier)
-    assert config.policy, "there is one of the two"
+        response_log = shards.with_name(f"{shards.name}.jsonl")
+        server = teacher_backends.served(config.endpoint, prompts, response_log)
+        return _sample(_restricted(server, trainable, too_long), params, config, inputs, shards, verifier)
+    assert config.policy, "a teacher is a policy or an endpoint"
     policy = teacher_backends.local(
         params, config.policy, config.max_new_tokens, inputs.teacher, prompts, inputs.train
     )
-    return _ask(_only(policy, trainable, too_long), params, config, inputs, kept, verifier)
+    return _sample(_restricted(policy, trainable, too_long), params, config, inputs, shards, verifier)
 
 
-def _only(who: TeacherBackend[P], trainable: Collection[str], too_long: Sequence[Row]) -> TeacherBackend[P]:
-    """For the prompts that can be trained on; the others have no pass rate, and would come first."""
-    by_line = {row["line"]: row for row in [*too_long, *who.too_long]}
+def _restricted(
+    backend: TeacherBackend[P], trainable: Collection[str], too_long: Sequence[QuarantineRow]
+) -> TeacherBackend[P]:
+    """The backend with the trainable prompts only. The others have no pass rate and would come first."""
+    by_line = {row["line"]: row for row in [*too_long, *backend.too_long]}
     return replace(
-        who,
-        prompts={prompt: asked for prompt, asked in who.prompts.items() if prompt.prompt_id in trainable},
+        backend,
+        prompts={prompt: form for prompt, form in backend.prompts.items() if prompt.prompt_id in trainable},
         too_long=[by_line[line] for line in sorted(by_line)],
     )
 
 
 def hardest_first(prompts: Sequence[Prompt], pass_rates: Path) -> list[Prompt]:
-    """The prompts in order of the starting policy's pass rate; one without counts as never solved."""
-    rates = {row["prompt_id"]: row["pass_rate"] for row in tables.read(pass_rates, tables.PASS_RATES)}
+    """The prompts in order of the starting policy's pass rate; one without a pass rate counts as unsolved."""
+    rates = tables.read_pass_rates(pass_rates)
     return sorted(prompts, key=lambda prompt: (rates.get(prompt.prompt_id, 0.0), prompt.prompt_id))
 
 
-def _ask(
-    who: TeacherBackend[P],
+def _sample(
+    backend: TeacherBackend[P],
     params: Params,
     config: TeacherConfig,
-    inputs: Inputs,
-    kept: Path,
+    inputs: ExpertInputs,
+    folder: Path,
     verifier: Verifier,
-) -> Asked:
-    order = hardest_first(list(who.prompts), inputs.pass_rates)
-    asking = SamplingRequest("teacher", config.samples, config.sampling, params.seed)
-    decided_by = run_inputs(_used(params), who.sampler.policy, inputs.teacher, inputs.train, __file__)
-    decided_by["asked"] = hashlib.sha256("".join(prompt.prompt_id for prompt in order).encode()).hexdigest()
-    decided_by["teacher_backends"] = file_hash(Path(teacher_backends.__file__))
-    shards = Shards(kept, decided_by, tables.TEACHING)
-
-    def make(some: Sequence[Prompt]) -> list[Row]:
-        given = sample_and_verify(
-            who.sampler, verifier, {prompt: who.prompts[prompt] for prompt in some}, asking
-        )
-        return [row for one in given for row in as_rows(one)]
-
-    def parts() -> Iterator[Part]:
-        left, spent = order, 0
-        for number in count():
-            room = affordable(config, len(order) - len(left), spent)
-            size = min(max(1, who.at_once // config.samples), room)
-            some, left = left[:size], left[size:]
-            if not some:
-                return
-            yield Part(some, config.samples, partial(make, some))
-            spent += sum(row["n_tokens"] for row in shards.rows([number]))
-
-    made = shards.follow(parts(), len(order), "teacher", lambda row: int(row["n_tokens"]))
-    by_id = {prompt.prompt_id: prompt for prompt in order}
-    if silent := regrade(params, shards, made, lambda row: by_id[row["prompt_id"]]):
-        log.warning(
-            "%d responses of the teacher have no verdict, not even with %g s for each (verifier_error in "
-            "quarantine.parquet); raise verifier.timeout_s",
-            len(silent),
-            retry_timeout(params),
-        )
-    rows = list(shards.rows(made))
+) -> TeacherSamples:
+    order = hardest_first(list(backend.prompts), inputs.pass_rates)
+    shards = Shards(folder, _run_inputs(params, backend, inputs, order), tables.TEACHER_RESPONSES)
+    parts = _parts(backend, config, params.seed, order, shards, verifier)
+    numbers = shards.finish_in_turn(parts, len(order), "teacher", lambda row: int(row["n_tokens"]))
+    _regrade(params, shards, numbers, order)
+    rows = list(shards.rows(numbers))
     if rows and all(row["no_response"] for row in rows):
-        shards.discard()  # a server that is set right answers them
+        shards.discard()  # They would be resumed from after the server is corrected.
         raise EngineError(
-            f"{who.author} answered none of {len(rows)} requests: {rows[0]['no_response']}. Correct "
+            f"{backend.author} answered none of {len(rows)} requests: {rows[0]['no_response']}. Correct "
             "`teacher` in params.yaml (max_new_tokens has to fit too) or the server, and run the stage again"
         )
-    by_prompt = [list(some) for _, some in groupby(rows, lambda row: str(row["prompt_id"]))]
-    return Asked(
-        [from_rows(prompt, some) for prompt, some in zip(order, by_prompt, strict=False)],
+    by_prompt = [list(group) for _, group in groupby(rows, lambda row: str(row["prompt_id"]))]
+    return TeacherSamples(
+        [from_rows(prompt, group) for prompt, group in zip(order, by_prompt, strict=False)],
         Teacher(
             name="teacher",
-            author=who.author,
+            author=backend.author,
             license=config.license,
             sampling=config.sampling,
             seed=params.seed,
-            chat_template=who.chat_template,
-            system_prompt=who.system_prompt,
+            chat_template=backend.chat_template,
+            system_prompt=backend.system_prompt,
             keep=config.keep,
         ),
-        who.too_long,
+        backend.too_long,
         unasked=len(order) - len(by_prompt),
         tokens=sum(row["n_tokens"] for row in rows),
         shards=shards,
     )
 
 
-def affordable(config: TeacherConfig, asked: int, spent: int) -> int:
-    """How many more prompts the budget pays for, however long their responses.
+def _parts(
+    backend: TeacherBackend[P],
+    config: TeacherConfig,
+    seed: int,
+    order: Sequence[Prompt],
+    shards: Shards,
+    verifier: Verifier,
+) -> Iterator[Part]:
+    """Parts of prompts in this order, each within the budget that the responses so far have left."""
+    request = SamplingRequest("teacher", config.samples, config.sampling, seed)
 
-    `asked` prompts and `spent` tokens are gone. No response overdraws it; what a host bills for attempts that
-    failed or timed out, of which it says nothing, does not count.
+    def make(prompts: Sequence[Prompt]) -> list[ShardRow]:
+        forms = {prompt: backend.prompts[prompt] for prompt in prompts}
+        sampled = sample_and_verify(backend.sampler, verifier, forms, request)
+        return [row for responses in sampled for row in as_rows(responses)]
+
+    first, spent = 0, 0
+    for number in count():
+        size = max(1, backend.responses_per_part // config.samples)
+        prompts = order[first : first + min(size, affordable(config, first, spent))]
+        if not prompts:
+            return
+        yield Part(prompts, config.samples, partial(make, prompts))
+        first += len(prompts)
+        spent += sum(row["n_tokens"] for row in shards.rows([number]))
+
+
+def affordable(config: TeacherConfig, sampled: int, spent: int) -> int:
+    """The number of further prompts that the budget covers, however long their responses are.
+
+    `sampled` prompts and `spent` tokens are used up. No response exceeds the budget. Attempts that failed or
+    timed out are not counted, because a host may bill them without reporting their tokens.
     """
-    room = [sys.maxsize]
+    limits = [sys.maxsize]
     if config.budget_samples is not None:
-        room.append(config.budget_samples // config.samples - asked)
+        limits.append(config.budget_samples // config.samples - sampled)
     if config.budget_tokens is not None:
-        room.append((config.budget_tokens - spent) // (config.samples * config.max_new_tokens))
-    return max(0, min(room))
+        limits.append((config.budget_tokens - spent) // (config.samples * config.max_new_tokens))
+    return max(0, min(limits))
 
 
-def _used(params: Params) -> dict[str, Any]:
-    """The parameters that decide what is in a shard.
+def _regrade(params: Params, shards: Shards, numbers: range, prompts: Sequence[Prompt]) -> None:
+    by_id = {prompt.prompt_id: prompt for prompt in prompts}
+    if unjudged := regrade(params, shards, numbers, lambda row: by_id[row["prompt_id"]]):
+        log.warning(
+            "%d responses of the teacher have no verdict, not even with %g s for each (verifier_error in "
+            "quarantine.parquet); raise verifier.timeout_s",
+            len(unjudged),
+            retry_timeout(params),
+        )
 
-    The verifier's are not among them: what it gave no verdict on is judged again, with the time-out of then.
+
+def _run_inputs(
+    params: Params, backend: TeacherBackend[P], inputs: ExpertInputs, order: Sequence[Prompt]
+) -> dict[str, Any]:
+    """All that decides the rows of the shards, by name.
+
+    The verifier's parameters are not among them: a response without a verdict is graded again, with the time
+    limit of the present run.
     """
-    return params.model_dump(
+    parameters = params.model_dump(
         mode="json",
         include={"seed": True, "threads": True, "rollout": True, "teacher": True},
-        # What is kept of the responses is decided afterwards.
-        exclude={"teacher": {"endpoint": HOW, "keep": True}},
+        # `keep` selects among the responses after they are sampled.
+        exclude={"teacher": {"endpoint": TRANSPORT_KEYS, "keep": True}},
     )
+    return {
+        **run_inputs(parameters, backend.sampler.policy, inputs.teacher, inputs.train, __file__),
+        "order": hashlib.sha256("".join(prompt.prompt_id for prompt in order).encode()).hexdigest(),
+        "teacher_backends": file_hash(Path(teacher_backends.__file__)),
+    }

@@ -1,4 +1,4 @@
-"""What an arm trains on: prompts with their experts, and those held back to watch it."""
+"""The prompts that an arm trains on, with their experts, and the dev prompts that measure it meanwhile."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hpt_core import tables
 from hpt_core.data.demonstrations.selection import choose
@@ -15,16 +14,18 @@ from hpt_core.errors import InputError
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import LoadedPolicy
 from hpt_core.rollout.group import Task
+from hpt_core.tables import QuarantineRow
 from hpt_core.types import Prompt, Trajectory
 from hpt_core.upge import algorithm
 from pipelines.params import Params
+from pipelines.paths import BASE_MODEL, DEV_PROMPTS, EXPERTS, PASS_RATES, TRAIN_PROMPTS, checkpoints
 from pipelines.stage.generation import tokenize_within_limit
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Paths:
+class TrainingFiles:
     """Inputs and outputs of `train` under one root."""
 
     root: Path = Path()
@@ -32,30 +33,28 @@ class Paths:
     @property
     def inputs(self) -> tuple[Path, Path, Path]:
         """Training prompts, dev prompts, expert trajectories."""
-        prompts = self.root / "data/prompts"
-        return prompts / "train.parquet", prompts / "dev.parquet", self.root / "data/experts/experts.parquet"
+        return self.root / TRAIN_PROMPTS, self.root / DEV_PROMPTS, self.root / EXPERTS
 
     @property
     def pass_rates(self) -> Path:
-        return self.root / "data/rollouts/base/pass_rates.parquet"
+        return self.root / PASS_RATES
 
     @property
     def base(self) -> Path:
-        return self.root / "models/base"
+        return self.root / BASE_MODEL
 
     def checkpoints(self, arm: str) -> Path:
-        """Outside of the stage's outputs, which DVC removes before it runs the stage again."""
-        return self.root / "checkpoints" / arm
+        return self.root / checkpoints(arm)
 
 
-HERE = Paths()
-"""In the current folder."""
+PROJECT = TrainingFiles()
+"""The project is the current folder."""
 
 
 def load_tasks(
-    params: Params, arm: str, policy: LoadedPolicy, paths: Paths
-) -> tuple[list[Task], list[Task], list[dict[str, Any]]]:
-    """Training prompts with this arm's experts, dev prompts, and quarantine rows of those left out."""
+    params: Params, arm: str, policy: LoadedPolicy, paths: TrainingFiles
+) -> tuple[list[Task], list[Task], list[QuarantineRow]]:
+    """Training prompts with the experts of `arm`, dev prompts, and quarantine rows of the other prompts."""
     train_path, dev_path, experts_path = paths.inputs
     chat, prompts, dev = (
         Chat(policy.tokenizer),
@@ -67,15 +66,15 @@ def load_tasks(
         by_prompt[trajectory.prompt_id].append(trajectory)
     tokens, too_long = tokenize_within_limit(chat, prompts, params, "train", train_path)
     dev_tokens, dev_too_long = tokenize_within_limit(chat, dev, params, "train", dev_path)
-    wanted, out_of_window = in_window(prompts, params.train.difficulty, paths.pass_rates)
+    selected, out_of_window = in_window(prompts, params.train.difficulty, paths.pass_rates)
 
     def task(prompt: Prompt) -> Task:
-        given = by_prompt.get(prompt.prompt_id, [])
-        expert = choose(given, params.arms[arm].mix, params.seed, params.arms[arm].choose)
+        trajectories = by_prompt.get(prompt.prompt_id, [])
+        expert = choose(trajectories, params.arms[arm].mix, params.seed, params.arms[arm].choose)
         demonstration = chat.response(expert.response) if expert else []
         return Task(prompt, tokens[prompt.prompt_id], expert, demonstration)
 
-    tasks = [task(prompt) for prompt in wanted if prompt.prompt_id in tokens]
+    tasks = [task(prompt) for prompt in selected if prompt.prompt_id in tokens]
     if not tasks:
         raise InputError(
             f"train: none of {len(prompts)} prompts is within train.difficulty {params.train.difficulty}; "
@@ -89,21 +88,21 @@ def load_tasks(
         with_expert,
         len(tasks) - with_expert,
     )
-    held_back = [Task(p, dev_tokens[p.prompt_id], None, []) for p in dev if p.prompt_id in dev_tokens]
-    return tasks, held_back, [*too_long, *dev_too_long, *out_of_window]
+    dev_tasks = [Task(p, dev_tokens[p.prompt_id], None, []) for p in dev if p.prompt_id in dev_tokens]
+    return tasks, dev_tasks, [*too_long, *dev_too_long, *out_of_window]
 
 
 def in_window(
     prompts: Sequence[Prompt], window: Sequence[float] | None, pass_rates: Path
-) -> tuple[list[Prompt], list[dict[str, Any]]]:
-    """The prompts whose pass rate under the starting policy is in [low, high], and a row for each other one.
+) -> tuple[list[Prompt], list[QuarantineRow]]:
+    """The prompts whose pass rate under the starting policy is in the window [low, high]; without one, all.
 
-    Without a window all of them.
+    Returns a quarantine row for each other prompt as well.
     """
     if window is None:
         return list(prompts), []
-    (low, high), kept, left_out = window, list[Prompt](), list[dict[str, Any]]()
-    rates = {row["prompt_id"]: row["pass_rate"] for row in tables.read(pass_rates, tables.PASS_RATES)}
+    (low, high), kept, left_out = window, list[Prompt](), list[QuarantineRow]()
+    rates = tables.read_pass_rates(pass_rates)
     for prompt in prompts:
         rate = rates.get(prompt.prompt_id)
         if rate is not None and low <= rate <= high:
@@ -117,13 +116,14 @@ def in_window(
 
 
 def check_room(tasks: Sequence[Task], params: Params, policy: LoadedPolicy) -> None:
-    """Raises InputError where the model has no positions for a demonstration, or for what follows it."""
-    room: int = policy.model.config.max_position_embeddings
+    """Raise InputError where a demonstration, or a rollout after a hint, exceeds the model's positions."""
+    positions: int = policy.model.config.max_position_embeddings
     hinted = "hint" in algorithm(params.train.algorithm).needs
     after = params.rollout.max_new_tokens if hinted else 0
     longest = max(len(task.tokens) + len(task.demonstration) + after for task in tasks)
-    if longest > room:
+    if longest > positions:
         raise InputError(
             f"train: a prompt with its demonstration{' as a hint and a rollout' if hinted else ''} has "
-            f"{longest} tokens, and the model has {room} positions; lower experts.max_tokens in params.yaml"
+            f"{longest} tokens, and the model has {positions} positions; lower experts.max_tokens in "
+            "params.yaml"
         )

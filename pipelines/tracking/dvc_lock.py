@@ -1,7 +1,7 @@
-"""What an arm was made from, as one hash: the key under which it is published.
+"""dvc.lock, and the hash of all that an arm was made from, which is the key under which it is published.
 
-It covers the dependencies and parameters of a stage as dvc.lock holds them. While the stage still runs,
-dvc.lock has no entry yet; DVC's own API then gives the same values.
+The hash covers the dependencies and parameters of a stage as dvc.lock holds them. While the stage still runs,
+dvc.lock has no entry for it; DVC's own API then gives the same values.
 """
 
 from __future__ import annotations
@@ -10,19 +10,40 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ruamel.yaml import YAML
 
 from hpt_core.errors import InputError
+from pipelines import paths
 
 LOCK = "dvc.lock"
-AFTER = ("evaluate_base", "compare")
-"""Stages of no arm that no arm is made from."""
+DOWNSTREAM = ("evaluate_base", "compare")
+"""The stages without an arm in their name that no arm is made from."""
 
 
-def read_lock(root: Path) -> dict[str, Any]:
-    """Stage name -> its entry in dvc.lock; empty where nothing has run yet."""
+class LockedFile(TypedDict):
+    """A dependency or output: its path in dvc.yaml and its DVC hash."""
+
+    path: str
+    md5: str
+
+
+class LockEntry(TypedDict, total=False):
+    """A stage in dvc.lock."""
+
+    deps: list[LockedFile]
+    params: dict[str, dict[str, Any]]
+    """Parameter file -> key -> value."""
+    outs: list[LockedFile]
+
+
+Lock = Mapping[str, LockEntry]
+"""Stage name -> its entry."""
+
+
+def read_lock(root: Path) -> dict[str, LockEntry]:
+    """The entries of dvc.lock; empty where no stage has run yet. Raises InputError for a damaged file."""
     path = root / LOCK
     if not path.exists():
         return {}
@@ -32,65 +53,70 @@ def read_lock(root: Path) -> dict[str, Any]:
     return dict(tree["stages"])
 
 
-def digest(entry: Mapping[str, Any]) -> str:
+def digest(entry: LockEntry) -> str:
     """sha256 over the canonical JSON of an entry's dependency hashes and parameters."""
-    made_from = {
-        "deps": {dep["path"]: dep["md5"] for dep in entry.get("deps", [])},
-        "params": entry.get("params", {}),
-    }
-    text = json.dumps(made_from, sort_keys=True, separators=(",", ":"))
+    tree = {"deps": dependency_hashes(entry), "params": entry.get("params", {})}
+    text = json.dumps(tree, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def hash_without_seed(lock: Mapping[str, Any], stage: str, entry: Mapping[str, Any]) -> str:
-    """One hash for the runs of a train stage that differ in the seed alone.
+def hash_without_seed(lock: Lock, stage: str, entry: LockEntry) -> str:
+    """One hash for all runs of a train stage that differ in the seed alone.
 
-    Over parameters, code and raw data of the stage and of those before it; what these hand to each other
-    follows from the seed.
+    It covers the parameters, code and raw data of the stage and of those upstream. It leaves out the files
+    that these stages pass to each other, because they follow from the seed.
     """
-    entries = {name: lock[name] for name in before(lock)} | {stage: entry}
-    made = [out["path"] for one in entries.values() for out in one.get("outs", [])]
-    parts = {}
-    for name, one in entries.items():
-        params = {key: value for key, value in _params(one).items() if key != "seed"}
-        given = [dep for dep in one.get("deps", []) if not _within(dep["path"], made)]
-        parts[name] = {"deps": given, "params": {"params.yaml": params}}
-    return hashlib.sha256("".join(digest(parts[name]) for name in sorted(parts)).encode()).hexdigest()
+    entries: dict[str, LockEntry] = {name: lock[name] for name in upstream_of_arms(lock)} | {stage: entry}
+    outputs = [out["path"] for stage_entry in entries.values() for out in stage_entry.get("outs", [])]
+    reduced: dict[str, LockEntry] = {}
+    for name, stage_entry in entries.items():
+        params = {key: value for key, value in parameters(stage_entry).items() if key != "seed"}
+        sources = [dep for dep in stage_entry.get("deps", []) if not _within(dep["path"], outputs)]
+        reduced[name] = {"deps": sources, "params": {str(paths.PARAMS): params}}
+    digests = "".join(digest(reduced[name]) for name in sorted(reduced))
+    return hashlib.sha256(digests.encode()).hexdigest()
 
 
-def before(lock: Mapping[str, Any]) -> list[str]:
-    """The stages that arms are made from, which are those of no arm, less what comes after."""
-    return [name for name in lock if "@" not in name and name not in AFTER]
+def upstream_of_arms(lock: Lock) -> list[str]:
+    """The stages that every arm is made from."""
+    return [name for name in lock if "@" not in name and name not in DOWNSTREAM]
 
 
-def _params(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(entry.get("params", {}).get("params.yaml", {}))
+def dependency_hashes(entry: LockEntry) -> dict[str, str]:
+    """Path -> DVC hash."""
+    return {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
+
+
+def parameters(entry: LockEntry) -> dict[str, Any]:
+    """Key of params.yaml -> value, for the keys that the stage depends on."""
+    return dict(entry.get("params", {}).get(str(paths.PARAMS), {}))
 
 
 def _within(path: str, folders: Iterable[str]) -> bool:
     return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
 
 
-def locked(lock: Mapping[str, Any], stage: str) -> str | None:
-    """The content of a stage that has run; None where dvc.lock does not know it."""
+def locked_digest(lock: Lock, stage: str) -> str | None:
+    """The digest of a stage that has run; None where dvc.lock has no entry for it."""
     return digest(lock[stage]) if stage in lock else None
 
 
-def live_entry(root: Path, stage: str) -> dict[str, Any]:
-    """The entry, less its outputs, that dvc.lock will hold once this stage has run."""
+def live_entry(root: Path, stage: str) -> LockEntry:
+    """The entry, without its outputs, that dvc.lock will hold once this running stage has ended."""
     from dvc.repo import Repo
     from dvc.stage.serialize import to_single_stage_lockfile
 
     with Repo(str(root)) as repo:
-        [found] = repo.stage.collect(stage)
-        found.outs.clear()  # they are being written
-        found.save_deps()
-        entry: dict[str, Any] = json.loads(json.dumps(to_single_stage_lockfile(found)))  # plain dicts
+        [running] = repo.stage.collect(stage)
+        running.outs.clear()  # The stage is still writing them.
+        running.save_deps()
+        # DVC's own dict types become plain ones.
+        entry: LockEntry = json.loads(json.dumps(to_single_stage_lockfile(running)))
         return entry
 
 
-def output_hash(lock: Mapping[str, Any], path: str) -> str | None:
-    """The DVC hash of an output, by its path in dvc.yaml."""
+def output_hash(lock: Lock, path: str) -> str | None:
+    """The DVC hash of an output, by its path in dvc.yaml; None where no stage has written it."""
     for entry in lock.values():
         for out in entry.get("outs", []):
             if out["path"] == path:
@@ -99,7 +125,7 @@ def output_hash(lock: Mapping[str, Any], path: str) -> str | None:
 
 
 def remote_url(root: Path, md5: str) -> str | None:
-    """Where the default DVC remote keeps this content; None without a remote."""
+    """Where the default DVC remote keeps the file of this hash; None without a remote."""
     from dvc.config import NoRemoteError
     from dvc.repo import Repo
 

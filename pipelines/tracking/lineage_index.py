@@ -1,9 +1,9 @@
-"""Lineage both ways: what a model was made from, and which models were made from a trajectory.
+"""Lineage in both directions: what a model was made from, and which models were trained on a trajectory.
 
-Publishing puts both into the arm's run, as artifacts. An index beside them in logs/ answers questions: one
-SQLite file for each tracking server and experiment, so that a takedown does not read a thousand runs. It is
-a copy: where it is missing, or others publish to the same server, `pipelines.tracking.mlflow_store` brings
-it up to date from the artifacts. Nothing here imports mlflow, which takes longer than the answer.
+Publishing stores both as artifacts of the arm's run. The index is a copy in logs/ that answers questions
+without reading every run: one SQLite file for each tracking server and experiment. Where it is missing, or
+where others publish to the same server, `pipelines.tracking.mlflow_store` updates it from the artifacts.
+Nothing here imports mlflow, whose import takes longer than an answer.
 """
 
 from __future__ import annotations
@@ -11,20 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-from hpt_core.gate import IMITATED
+from pipelines import paths
 from pipelines.environment import tracking_uri
 
-MODEL_LINEAGE, TRAINED_ON = "lineage/made_from.json", "lineage/trained_on.json"
-"""Artifacts of an arm's run: a `ModelLineage`; trajectory_id -> times that a step trained on it."""
 TABLES = """
 create table if not exists run (number integer primary key, id text unique, made_from text);
 create table if not exists version (model text, number integer, run text, primary key (model, number));
@@ -39,18 +34,26 @@ create table if not exists trained (
 
 @dataclass(frozen=True)
 class SourceContribution:
-    """Trajectories of one origin in an arm."""
+    """The trajectories of one source in an arm."""
 
     kind: str
     source: str
     author: str
     license: str
     offered: int
-    """Trajectories that its mix has a place for."""
+    """Number of trajectories that the arm's mix admits."""
     trained: int
-    """Different ones among them that some step trained on."""
+    """Number of different trajectories among them that at least one step trained on."""
     times: int
-    """Steps that trained on one of them, each counted."""
+    """Number of (step, trajectory) pairs in which the step trained on the trajectory."""
+
+
+class PromptContribution(TypedDict):
+    """The number of training prompts of one source."""
+
+    source: str
+    license: str
+    prompts: int
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,13 @@ class ModelLineage:
 
     arm: str
     content: str
+    """The digest of its train stage, as in the run's tag."""
     recipe: str
     commit: str
     params: dict[str, str]
     dvc: dict[str, str]
-    """Path -> DVC hash, of data, models and code of its stage and of those before it."""
-    prompts: list[dict[str, Any]]
-    """source, license, prompts"""
+    """Path -> DVC hash, for data, models and code of its train stage and of the stages upstream."""
+    prompts: list[PromptContribution]
     trajectories: list[SourceContribution]
 
     def to_json(self) -> str:
@@ -78,74 +81,39 @@ class ModelLineage:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainedRun:
     """A published run that trained on a trajectory."""
 
     run: str
-    arm: str
-    recipe: str
-    commit: str
+    lineage: ModelLineage
     times: int
+    """Number of its steps that trained on the trajectory."""
     versions: tuple[str, ...]
-    """Registered models, such as "hpt-policy v3"."""
-
-
-def trained_on(gate: Sequence[dict[str, Any]], buffer: int | None = None) -> Counter[str]:
-    """trajectory_id -> times that a step trained on it, from the rows of an arm's gate.parquet, in order.
-
-    buffer: of ReLIFT, `train.sft_buffer`. There no route says so: failed prompts wait in the buffer, and
-    those that leave it are trained on.
-    """
-    if buffer is None:
-        rows = (row for row in gate if row["route"] in IMITATED and row["trajectory_id"])
-        return Counter(row["trajectory_id"] for row in rows)
-    from hpt_core.trainer.sft_buffer import SFTBuffer, failed
-
-    of_prompt = {row["prompt_id"]: row["trajectory_id"] for row in gate if row["trajectory_id"]}
-    waiting, counts = SFTBuffer(buffer), Counter[str]()
-    for _, step in groupby(gate, key=itemgetter("step")):
-        waiting.add(failed(step))
-        counts.update(of_prompt[prompt] for prompt in waiting.take())
-    return counts
-
-
-def source_contributions(
-    experts: Sequence[Mapping[str, Any]], times: Mapping[str, int]
-) -> list[SourceContribution]:
-    """By origin, of the trajectories that an arm was offered: rows of experts.parquet."""
-
-    def origin(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
-        return row["kind"], row["source"], row["author"], row["license"]
-
-    found = []
-    for names, group in groupby(sorted(experts, key=origin), key=origin):
-        counts = [times.get(row["trajectory_id"], 0) for row in group]
-        found.append(SourceContribution(*names, len(counts), sum(count > 0 for count in counts), sum(counts)))
-    return found
+    """Registered models that were made from the run, such as "hpt-policy v3"."""
 
 
 class Index:
-    """Of one tracking server and experiment, in the checkout `root`."""
+    """The index of one tracking server and experiment, in the checkout `root`."""
 
     def __init__(self, root: Path, experiment: str) -> None:
-        place = hashlib.sha256(f"{tracking_uri(root)} {experiment}".encode()).hexdigest()[:12]
-        self.path = root / "logs" / f"lineage-{place}.db"
+        key = hashlib.sha256(f"{tracking_uri(root)} {experiment}".encode()).hexdigest()[:12]
+        self.path = root / paths.LOGS / f"lineage-{key}.db"
 
     @property
-    def present(self) -> bool:
-        """Whether it was made whole: a rebuild that was cut short is begun anew."""
+    def complete(self) -> bool:
+        """False where the index is missing, or where building it was interrupted."""
         return self.path.exists() and self.synchronised() > 0
 
     def add(self, published: Iterable[tuple[str, ModelLineage, Mapping[str, int]]]) -> None:
-        """Runs, with what they were made from and trained on; all or nothing.
+        """Add runs, each with its lineage and the trajectories that it trained on, in one transaction.
 
-        What a run trained on never changes, so that adding it again changes nothing.
+        The lineage of a run never changes, so that adding a run again changes nothing.
         """
         with self._open() as db:
-            for run, made_from, trained in published:
+            for run, lineage, trained in published:
                 db.execute("insert or ignore into run (id) values (?)", (run,))
                 [number] = db.execute("select number from run where id = ?", (run,)).fetchone()
-                db.execute("update run set made_from = ? where number = ?", (made_from.to_json(), number))
+                db.execute("update run set made_from = ? where number = ?", (lineage.to_json(), number))
                 names = ((name,) for name in trained)
                 db.executemany("insert or ignore into trajectory (id) values (?)", names)
                 db.executemany(
@@ -154,13 +122,13 @@ class Index:
                 )
 
     def register(self, model: str, versions: Mapping[int, str]) -> None:
-        """Version of a registered model -> run."""
+        """Add versions of a registered model; versions: number -> run."""
         with self._open() as db:
             rows = ((model, number, run) for number, run in versions.items())
             db.executemany("insert or replace into version values (?, ?, ?)", rows)
 
     def synchronised(self) -> int:
-        """When it last was brought up to the server, in milliseconds since 1970; 0 for never."""
+        """When the index was last updated from the server, in milliseconds since 1970; 0 for never."""
         with self._open() as db:
             [at] = db.execute("select coalesce(max(at), 0) from synchronised").fetchone()
         return int(at)
@@ -175,34 +143,33 @@ class Index:
             return {run for (run,) in db.execute("select id from run")}
 
     def versions(self, model: str) -> dict[int, str]:
-        """Version -> run."""
+        """Version of a registered model -> run, in the order of the versions."""
         with self._open() as db:
             query = "select number, run from version where model = ? order by number"
             return dict(db.execute(query, (model,)))
 
-    def made_from(self, run: str) -> ModelLineage | None:
+    def lineage(self, run: str) -> ModelLineage | None:
+        """None for a run without a published lineage."""
         with self._open() as db:
-            found = db.execute("select made_from from run where id = ?", (run,)).fetchone()
-        return ModelLineage.from_json(found[0]) if found else None
+            row = db.execute("select made_from from run where id = ?", (run,)).fetchone()
+        return ModelLineage.from_json(row[0]) if row else None
 
-    def of_trajectory(self, trajectory: str) -> list[Training]:
-        """Runs that trained on it, in the order of their publication."""
+    def trained_on(self, trajectory: str) -> list[TrainedRun]:
+        """Runs that trained on a trajectory, in the order of their publication."""
         query = """
             select run.id, run.made_from, times from trajectory
             join trained on trained.trajectory = trajectory.number join run on run.number = trained.run
             where trajectory.id = ? order by run.number
         """
         with self._open() as db:
-            found = db.execute(query, (trajectory,)).fetchall()
+            rows = db.execute(query, (trajectory,)).fetchall()
             versions: dict[str, list[str]] = {}
             for model, number, run in db.execute("select * from version order by model, number"):
                 versions.setdefault(run, []).append(f"{model} v{number}")
-        trainings = []
-        for run, text, times in found:
-            made = json.loads(text)
-            of_run = tuple(versions.get(run, ()))
-            trainings.append(Training(run, made["arm"], made["recipe"], made["commit"], times, of_run))
-        return trainings
+        return [
+            TrainedRun(run, ModelLineage.from_json(text), times, tuple(versions.get(run, ())))
+            for run, text, times in rows
+        ]
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

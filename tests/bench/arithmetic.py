@@ -1,4 +1,4 @@
-"""How much of the machine's rate of multiplication the forward and backward passes reach."""
+"""The share of the machine's matrix multiplication rate that forward and backward passes reach."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from hpt_core.policy.batching import TrainingRow, pad
 from hpt_core.policy.logprobs import autocast
 from hpt_core.policy.module import PolicyModule
 from hpt_core.trainer.throughput import flops
-from tests.bench.given import load_model
+from tests.bench.inputs import load_model
 from tests.bench.table import REPETITIONS, seconds, show
 
 ROWS, LENGTH, SIDE = 8, 128, 2048
 
 
 def forward_backward(folder: Path | None) -> None:
-    """6 x weights x tokens + 6 x layers x hidden x length^2 for causal attention; recomputation adds nothing.
+    """Measure 6 x weights x tokens + 6 x layers x hidden x length^2 operations (causal attention) per second.
 
-    Every row is full and all of it response (bar one token), so that each token needs the LM head too.
+    Recomputation adds nothing to the count. Every row has the full length, and all of its tokens but the
+    first are response tokens, so that each of them needs the LM head too.
     """
     model = load_model(folder).train()
     policy_module, batch = PolicyModule(model), pad(_rows(model.config.vocab_size), 0, model.device)
-    a, b = torch.randn(SIDE, SIDE).bfloat16(), torch.randn(SIDE, SIDE).bfloat16()
+    left, right = torch.randn(SIDE, SIDE).bfloat16(), torch.randn(SIDE, SIDE).bfloat16()
 
     def step() -> None:
         with autocast(model.device, "bfloat16"):
@@ -37,16 +38,22 @@ def forward_backward(folder: Path | None) -> None:
     passes, products = [], []
     for _ in range(1 + REPETITIONS):
         passes.append(_timed(step))
-        products.append(_timed(lambda: torch.mm(a, b), times=10))
+        products.append(_timed(lambda: torch.mm(left, right), times=10))
     passes, products = passes[1:], products[1:]
-    done = flops(model, [LENGTH] * ROWS) / median(passes)
+    achieved = flops(model, [LENGTH] * ROWS) / median(passes)
     rate = 2 * SIDE**3 / median(products)
     show(
         f"Forward and backward, bfloat16, {ROWS} x {LENGTH} tokens, {torch.get_num_threads()} threads",
-        ["what", "time", "GFLOP/s", "share", "asked"],
+        ["what", "time", "GFLOP/s", "share", "required"],
         [
             [f"product of {SIDE} x {SIDE}", seconds(products), f"{rate / 1e9:.0f}", "", ""],
-            ["forward and backward", seconds(passes), f"{done / 1e9:.0f}", f"{done / rate:.0%}", "50%"],
+            [
+                "forward and backward",
+                seconds(passes),
+                f"{achieved / 1e9:.0f}",
+                f"{achieved / rate:.0%}",
+                "50%",
+            ],
         ],
     )
 

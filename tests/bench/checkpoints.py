@@ -1,4 +1,4 @@
-"""What checkpoints cost a training run of the embedded recipe."""
+"""The cost of checkpoints in a training run of the embedded recipe."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.bench.table import show
 
 STEPS, EVERY = 30, 5
 ALONE = ["teacher=null", "~arms.teacher", "~arms.mixed"]
-"""One arm, whose demonstrations code writes."""
+"""Overrides that leave one arm, with demonstrations that code writes."""
 ROOT = Path(__file__).parents[2]
 
 
 def overhead(_: Path | None) -> None:
-    """Seconds of a checkpoint, the mean of some, beside those of the steps that lie between two."""
+    """Measure the mean seconds of a checkpoint and of a step, and the share of checkpoints in a run."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         shutil.copytree(ROOT / "conf", root / "conf")
@@ -30,19 +30,19 @@ def overhead(_: Path | None) -> None:
     share = checkpoint / (checkpoint + usual * step)
     show(
         f"Checkpoints of the embedded recipe, one every {usual} steps",
-        ["a step", "a checkpoint", "share of run time", "asked"],
+        ["a step", "a checkpoint", "share of run time", "required"],
         [[f"{step:.2f} s", f"{checkpoint:.3f} s", f"{share:.2%}", "2%"]],
     )
 
 
 def _train(root: Path) -> dict[str, float]:
-    """Seconds by phase of a run in `root`: prompts, starting policy and experts first."""
-    params, paths = load_params(root / "params.yaml"), train.Paths(root)
+    """Run the stages up to `train` in `root` and return the seconds of its phases."""
+    params, paths = load_params(root / "params.yaml"), train.TrainingFiles(root)
     prompts, _, trajectories = paths.inputs
     curate.run(params, prompts.parent)
     base.run(params, "base", paths.base, prompts.parent)
     sampled = root / "data/rollouts/base"
     rollouts.run(params, prompts, paths.base, sampled)
-    inputs = experts.Inputs(prompts, sampled / "pass_rates.parquet", paths.base)
+    inputs = experts.ExpertInputs(prompts, sampled / "pass_rates.parquet", paths.base)
     experts.run(params, inputs, trajectories.parent)
     return dict(train.run(params, "program", paths)["seconds"])

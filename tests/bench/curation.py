@@ -1,8 +1,8 @@
-"""`python -m tests.bench.curation [--rows N ...]`: seconds and memory of curation; asserts nothing.
+"""`python -m tests.bench.curation [--rows N ...]`: the time and memory of curation.
 
-Prompts are written from a seed, in eight wordings of four to six sentences, with numbers, names and things
-drawn anew: each fortieth is a repeat, each fortieth a repeat but for a word, and each hundredth a problem
-of one of the seven benchmarks, half of them with other numbers. Each size runs in a process of its own.
+The prompts are drawn from a seed: four to six of eight sentences, with new numbers, names and things. One in
+forty repeats another, one in forty repeats another but for a word, and one in a hundred is a problem of one
+of the seven benchmarks, half of these with other numbers. Each size runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hpt_core.config import CurateConfig, PromptSource
 from hpt_core.data.curation.pipeline import curate
 from tests.bench.table import show
 
-ASKED = {46_000: "60 s, 1 GiB"}
+REQUIRED = {46_000: "60 s, 1 GiB"}
 BENCHMARKS, PROBLEMS = 7, 500
 CONSONANTS, VOWELS = ("b", "ch", "d", "fl", "gr", "k", "l", "m", "n", "p", "s", "st", "tr", "v", "z"), "aeiou"
 SENTENCES = (
@@ -54,20 +54,26 @@ def main() -> None:
     lines = []
     for rows in options.rows:
         command = [sys.executable, "-m", "tests.bench.curation", "--alone", "--rows", str(rows)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        got = json.loads(done.stdout.splitlines()[-1])
-        rate = f"{rows / got['seconds']:,.0f}"
+        process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        result = json.loads(process.stdout.splitlines()[-1])
+        rate = f"{rows / result['seconds']:,.0f}"
         cells = [
-            f"{got['seconds']:.1f} s",
-            f"{got['cpu']:.1f} s",
+            f"{result['seconds']:.1f} s",
+            f"{result['cpu']:.1f} s",
             rate,
-            f"{got['before']:.0f}",
-            f"{got['peak']:.0f}",
+            f"{result['before']:.0f}",
+            f"{result['peak']:.0f}",
         ]
         lines.append(
-            [f"{rows:,}", *cells, ASKED.get(rows, ""), f"{got['kept']:,}", json.dumps(got["dropped"])]
+            [
+                f"{rows:,}",
+                *cells,
+                REQUIRED.get(rows, ""),
+                f"{result['kept']:,}",
+                json.dumps(result["dropped"]),
+            ]
         )
-    columns = ["rows", "took", "CPU", "rows/s", "MiB before", "MiB at most", "asked", "kept", "dropped"]
+    columns = ["rows", "took", "CPU", "rows/s", "MiB before", "peak MiB", "required", "kept", "dropped"]
     show(f"all filters, against {BENCHMARKS} benchmarks of {PROBLEMS} problems", columns, lines)
 
 
@@ -75,12 +81,12 @@ def _measure(rows: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         benchmarks = {f"bench{i}": _problems(PROBLEMS, f"bench{i}") for i in range(BENCHMARKS)}
-        known = [problem for problems in benchmarks.values() for problem in problems]
+        benchmark_problems = [problem for problems in benchmarks.values() for problem in problems]
         sources = {
             bench: [_write(folder / f"{bench}.jsonl", iter(problems))]
             for bench, problems in benchmarks.items()
         }
-        train = _write(folder / "train.jsonl", _training(rows, known))
+        train = _write(folder / "train.jsonl", _training(rows, benchmark_problems))
         config = CurateConfig(
             train=[train],
             benchmarks=sources,
@@ -89,14 +95,14 @@ def _measure(rows: int) -> dict[str, object]:
             max_problem_chars=4000,
             scripts=["Latin"],
         )
-        before, started, worked = _peak(), time.perf_counter(), time.process_time()
+        before, start, cpu_start = _peak(), time.perf_counter(), time.process_time()
         counts = curate(config, 0, folder / "out")["sources"]["train"]["train"]
-        seconds, cpu = time.perf_counter() - started, time.process_time() - worked
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
     return {"seconds": seconds, "cpu": cpu, "before": before, "peak": _peak(), **counts}
 
 
 def _peak() -> float:
-    """MiB resident at most so far."""
+    """Peak of resident memory so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
@@ -115,12 +121,12 @@ def _word(draw: random.Random) -> str:
     return "".join(draw.choice(CONSONANTS) + draw.choice(VOWELS) for _ in range(draw.randint(2, 3)))
 
 
-def _training(rows: int, known: list[str]) -> Iterator[str]:
+def _training(rows: int, benchmark_problems: list[str]) -> Iterator[str]:
     draw = random.Random("train")
     last = _problem(draw)
     for row in range(rows):
         if row % 100 == 50:
-            problem = draw.choice(known)
+            problem = draw.choice(benchmark_problems)
             yield problem if row % 200 == 50 else problem.replace("1", "7").replace("2", "5")
         elif row % 40 == 10:
             yield last
@@ -134,7 +140,7 @@ def _training(rows: int, known: list[str]) -> Iterator[str]:
 def _write(path: Path, problems: Iterator[str]) -> PromptSource:
     with path.open("w", encoding="utf-8") as file:
         for problem in problems:
-            # One answer for the same numbers, every third a fraction.
+            # The same numbers have the same answer; every third answer is a fraction.
             digits = sum(int(c) for c in problem if c.isdigit())
             answer = str(digits) if digits % 3 else rf"\frac{{{digits}}}{{7}}"
             file.write(json.dumps({"problem": problem, "answer": answer}) + "\n")

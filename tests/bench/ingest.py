@@ -1,8 +1,8 @@
-"""`python -m tests.bench.ingest [--rows N] [--model FOLDER]`: seconds that ingesting trajectories takes.
+"""`python -m tests.bench.ingest [--rows N] [--model FOLDER]`: the time of ingestion without verification.
 
-Verification aside: a stand-in for the verifier compares the last number. Everything else is the stage's own,
-from the files to the tables. Half of the trajectories are text with GSM8K's mark-up, half are four samples a
-row with a score each, of which a fiftieth is false; an eighth is wrong, a thirty-second repeats another.
+A substitute for the verifier compares the last box. Everything else, from the files to the tables, is the
+code of the stage `experts`. Half of the trajectories are text with GSM8K's mark-up; half are rows of four
+samples with a score each, one in fifty of which is false. One in eight is wrong, one in 32 repeats another.
 """
 
 from __future__ import annotations
@@ -30,48 +30,48 @@ from hpt_core.types import Prompt, Verdict
 from tests.bench.table import show
 
 SAMPLES = 4
-"""Of a row that has several, and of a prompt in the plain file."""
+"""Responses of a row that has several, and responses to a prompt in the plain file."""
 
 
-class LastNumber:
-    """A verifier that takes no time."""
+class LastBox:
+    """A verifier that takes no time: it compares the last box."""
 
     def verify(self, items: Sequence[tuple[str, str, str]]) -> list[Verdict]:
-        found = [response.rpartition("\\boxed{")[2].partition("}")[0] for response, _, _ in items]
-        return [Verdict(answer == gold, answer) for answer, (_, gold, _) in zip(found, items, strict=True)]
+        answers = [response.rpartition("\\boxed{")[2].partition("}")[0] for response, _, _ in items]
+        return [Verdict(answer == gold, answer) for answer, (_, gold, _) in zip(answers, items, strict=True)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.ingest", description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000, help="trajectories (default 100,000)")
-    parser.add_argument("--model", type=Path, help="folder with a tokenizer; default: one of characters")
+    parser.add_argument(
+        "--model", type=Path, help="folder with a tokenizer; default: a tokenizer of characters"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prompts = [_prompt(i) for i in range(max(1, options.rows // (2 * SAMPLES)))]
         sources = _write(folder, prompts, options.rows)
         chat = Chat(_tokenizer(options.model, prompts))
-        before, started, worked = _peak(), time.perf_counter(), time.process_time()
+        before, start, cpu_start = _peak(), time.perf_counter(), time.process_time()
         reports, tokens = _ingest(folder / "out", sources, prompts, chat)
-        seconds, cpu = time.perf_counter() - started, time.process_time() - worked
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
     read, kept = (sum(report[key] for report in reports) for key in ("in", "kept"))
-    dropped = {
-        f"{name}": report["dropped"] for name, report in zip(("plain", "samples"), reports, strict=True)
-    }
-    columns = ["trajectories", "took", "CPU", "MiB before", "MiB at most", "kept", "tokens each", "asked"]
+    dropped = {name: report["dropped"] for name, report in zip(("plain", "samples"), reports, strict=True)}
+    columns = ["trajectories", "took", "CPU", "MiB before", "peak MiB", "kept", "tokens each", "required"]
     row = [f"{read:,}", f"{seconds:.1f} s", f"{cpu:.1f} s", f"{before:.0f}", f"{_peak():.0f}"]
-    asked = "60 s" if read == 100_000 else ""
-    show("ingestion, verification aside", columns, [[*row, f"{kept:,}", f"{tokens / kept:.0f}", asked]])
+    required = "60 s" if read == 100_000 else ""
+    show("ingestion without verification", columns, [[*row, f"{kept:,}", f"{tokens / kept:.0f}", required]])
     print(json.dumps({"dropped": dropped, "contradicts": reports[1]["contradicts"]}))
 
 
 def _ingest(
     out: Path, sources: list[ExpertSource], prompts: list[Prompt], chat: Chat
 ) -> tuple[list[dict[str, Any]], int]:
-    """The reports of the sources, and the tokens of what was kept."""
+    """The reports of the sources, and the number of tokens that were kept."""
     check(sources)
-    admission = Eligibility(lambda text: len(chat.response(text)), ["mit"], 4096)
-    ingested = [ingest(source, prompts, LastNumber(), admission) for source in sources]
+    eligibility = Eligibility(lambda text: len(chat.response(text)), ["mit"], 4096)
+    ingested = [ingest(source, prompts, LastBox(), eligibility) for source in sources]
     accepted = [trajectory for part in ingested for trajectory in part.trajectories]
     rejects = [reject.quarantine("experts") for part in ingested for reject in part.rejects]
     tables.write(out / "experts.parquet", map(tables.as_row, accepted), tables.EXPERTS)
@@ -88,7 +88,7 @@ def _prompt(number: int) -> Prompt:
 
 
 def _write(folder: Path, prompts: list[Prompt], rows: int) -> list[ExpertSource]:
-    """Half of the trajectories in each of two files."""
+    """Write half of the trajectories to each of two files; returns their sources."""
     draw = random.Random(0)
     plain, several = folder / "plain.jsonl", folder / "several.jsonl"
     with plain.open("w") as file:
@@ -98,11 +98,13 @@ def _write(folder: Path, prompts: list[Prompt], rows: int) -> list[ExpertSource]
     with several.open("w") as file:
         for row in range((rows - rows // 2) // SAMPLES):
             prompt = prompts[row % len(prompts)]
-            said = [_solution(draw, prompt) for _ in range(SAMPLES)]
+            responses = [_solution(draw, prompt) for _ in range(SAMPLES)]
             if row % 4 == 0:
-                said[1] = said[0]
-            marks = [(final_number(text) == prompt.answer) != (draw.random() < 0.02) for text in said]
-            file.write(json.dumps({"problem": prompt.problem, "generations": said, "score": marks}) + "\n")
+                responses[1] = responses[0]
+            marks = [(final_number(text) == prompt.answer) != (draw.random() < 0.02) for text in responses]
+            file.write(
+                json.dumps({"problem": prompt.problem, "generations": responses, "score": marks}) + "\n"
+            )
     common: dict[str, Any] = {"license": "mit", "rewrite": ["gsm8k"]}
     return [
         ExpertSource(name="plain", kind="human", file=str(plain), **common),
@@ -117,7 +119,7 @@ def _write(folder: Path, prompts: list[Prompt], rows: int) -> list[ExpertSource]
 
 
 def _solution(draw: random.Random, prompt: Prompt) -> str:
-    """Three to eight steps of GSM8K, and its last line."""
+    """Three to eight steps and a last line, as in GSM8K."""
     steps = list(_steps(draw))
     answer = prompt.answer if draw.random() < 7 / 8 else f"{prompt.answer}1"
     return "\n".join([*steps, f"#### {answer}"])
@@ -151,7 +153,7 @@ def _tokenizer(folder: Path | None, prompts: list[Prompt]) -> PreTrainedTokenize
 
 
 def _peak() -> float:
-    """MiB resident at most so far."""
+    """Peak of resident memory so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 

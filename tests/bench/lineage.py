@@ -1,7 +1,7 @@
-"""`hpt lineage` where 1,000 arms are published, each trained on 2,400 of 4,000 trajectories.
+"""The time of `hpt lineage` for 1,000 published arms, each trained on 2,400 of 4,000 trajectories.
 
-The runs are real ones in MLflow on SQLite, with their artifacts and versions; only DVC and training are left
-out. Seconds are those of the whole command, Python's start included.
+The runs are real runs in MLflow on SQLite, with artifacts and model versions; only DVC and training are left
+out. The times are those of the whole command, including the start of Python.
 """
 
 from __future__ import annotations
@@ -15,13 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipelines.tracking.lineage_index import (
-    MODEL_LINEAGE,
-    TRAINED_ON,
-    Index,
-    ModelLineage,
-    SourceContribution,
-)
+from pipelines.tracking.lineage_index import Index, ModelLineage, SourceContribution
+from pipelines.tracking.run_layout import COMPLETE_TAG, LINEAGE_TAG, MODEL_LINEAGE_FILE, TRAINED_ON_FILE
 from tests.bench.table import REPETITIONS, seconds, show
 
 RUNS, TRAJECTORIES, TRAINED = 1000, 4000, 2400
@@ -34,40 +29,41 @@ def queries(_: Path | None) -> None:
         root = Path(folder)
         environment.prepare(root)
         (root / "params.yaml").write_bytes(Path("params.yaml").read_bytes())
-        began = time.perf_counter()
+        start = time.perf_counter()
         _publish(root)
-        published = time.perf_counter() - began
-        taken = {
-            "hpt lineage --trajectory ID": _asked(root, ["--trajectory", "t7"]),
-            "hpt lineage VERSION": _asked(root, [str(RUNS // 2)]),
+        published = time.perf_counter() - start
+        timings = {
+            "hpt lineage --trajectory ID": _run_command(root, ["--trajectory", "t7"]),
+            "hpt lineage VERSION": _run_command(root, [str(RUNS // 2)]),
         }
         index = Index(root, "hpt")
         size = index.path.stat().st_size
         index.path.unlink()
-        taken["the first after the index was lost"] = _asked(root, ["--trajectory", "t7"], 1)
+        timings["the first after the index was lost"] = _run_command(root, ["--trajectory", "t7"], 1)
     show(
         f"lineage over {RUNS} runs, published in {published:.0f} s; the index has {size / 2**20:.0f} MiB",
         ["question", "whole command"],
-        [[question, seconds(spent)] for question, spent in taken.items()],
+        [[question, seconds(values)] for question, values in timings.items()],
     )
 
 
-def _asked(root: Path, question: list[str], times: int = REPETITIONS) -> list[float]:
-    """Seconds, `times` over."""
+def _run_command(root: Path, question: list[str], times: int = REPETITIONS) -> list[float]:
+    """Seconds of each of `times` runs of `hpt lineage`."""
     command = [sys.executable, "-m", "pipelines.cli", "lineage", *question]
     env = os.environ | {"PYTHONPATH": str(Path.cwd())}
-    spent = []
+    timings = []
     for _ in range(times):
-        began = time.perf_counter()
+        start = time.perf_counter()
         subprocess.run(command, cwd=root, env=env, check=True, capture_output=True)
-        spent.append(time.perf_counter() - began)
-    return spent
+        timings.append(time.perf_counter() - start)
+    return timings
 
 
 def _publish(root: Path) -> None:
     from mlflow.entities import Metric, Param
 
-    from pipelines.tracking.mlflow_store import COMPLETE, LINEAGE, Store
+    from pipelines.tracking.mlflow_store import Store
+    from pipelines.tracking.run_writer import RunWriter
 
     store, rng = Store(root, "hpt"), random.Random(0)
     store.client.create_registered_model("hpt-policy")
@@ -79,17 +75,17 @@ def _publish(root: Path) -> None:
         run = store.create("human", tags)
         store.client.log_batch(run.info.run_id, metrics, [Param(k, v) for k, v in params.items()])
         times = {f"t{i}": rng.randint(1, 9) for i in sorted(rng.sample(range(TRAJECTORIES), TRAINED))}
-        share = SourceContribution(
+        contribution = SourceContribution(
             "human", "people", "team", "MIT", TRAJECTORIES, TRAINED, sum(times.values())
         )
         dvc = {f"path/{i}": f"{i:032x}" for i in range(40)}
-        made = ModelLineage("human", name, "embedded", name[:40], params, dvc, [], [share])
-        store.client.log_text(run.info.run_id, made.to_json(), MODEL_LINEAGE)
-        store.client.log_text(run.info.run_id, json.dumps(times), TRAINED_ON)
-        for tag in (LINEAGE, COMPLETE):
+        lineage = ModelLineage("human", name, "embedded", name[:40], params, dvc, [], [contribution])
+        store.client.log_text(run.info.run_id, lineage.to_json(), MODEL_LINEAGE_FILE)
+        store.client.log_text(run.info.run_id, json.dumps(times), TRAINED_ON_FILE)
+        for tag in (LINEAGE_TAG, COMPLETE_TAG):
             store.client.set_tag(run.info.run_id, tag, "true")
-        model = store.model(run, "human", 10, {"arm": "human"})
+        model = RunWriter(store, run).model("human", 10, {"arm": "human"})
         store.client.create_model_version("hpt-policy", f"models:/{model}", run.info.run_id, model_id=model)
         store.end(run, "FINISHED")
-        store.index().add([(run.info.run_id, made, times)])
+        store.index().add([(run.info.run_id, lineage, times)])
         store.index().register("hpt-policy", {number + 1: run.info.run_id})

@@ -1,4 +1,4 @@
-"""What was measured, and what is asked of it."""
+"""Tables of measurements beside their requirements."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 REPETITIONS = 5
-"""Timings behind each median, after one that does not count."""
+"""Timings behind each median, after a first one that is not counted."""
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -22,5 +22,5 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 
 
 def seconds(timings: Sequence[float]) -> str:
-    """The median, and how far the timings went."""
+    """The median and the range of the timings."""
     return f"{median(timings):.2f} s ({min(timings):.2f} to {max(timings):.2f})"

@@ -1,6 +1,6 @@
-"""`python -m tests.bench.verifier [--gsm8k FILE] [--math FILE]`: the verifier's figures; asserts nothing.
+"""`python -m tests.bench.verifier [--gsm8k FILE] [--math FILE]`: rate and memory of the verifier.
 
-Without files, answers like those of GSM8K and MATH are generated. Needs no torch.
+Without files, answers like those of GSM8K and MATH are generated. This bench needs no torch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> None:
     gsm8k, golds = _gsm8k(options.gsm8k), _math(options.math)
     right = [(_solution(gold), gold, "math") for gold in golds]
     wrong = [(_solution(golds[i - 1]), gold, "math") for i, gold in enumerate(golds)]
-    # x + 0 denotes the same and is another text, which no comparison of texts accepts.
+    # x + 0 is equal to x and a different text, so comparing texts does not accept it.
     rewritten = [(_solution(f"{gold} + 0"), gold, "math") for gold in golds if not gold.startswith("\\text")]
     cases = {
         "GSM8K solutions": (gsm8k, "5,000"),
@@ -38,8 +38,8 @@ def main() -> None:
     }
     show(
         "one worker, answers per second; the first round starts the process",
-        ["what", "answers", "first", "second", "asked"],
-        [[name, str(len(items)), *_rates(items), asked] for name, (items, asked) in cases.items()],
+        ["what", "answers", "first", "second", "required"],
+        [[name, str(len(items)), *_rates(items), required] for name, (items, required) in cases.items()],
     )
     _hangs(wrong)
     _memory(wrong + rewritten)
@@ -57,7 +57,7 @@ def _seconds(pool: VerifierPool, items: list[Item]) -> float:
 
 
 def _hangs(items: list[Item]) -> None:
-    """980 answers alone, then with 20 that hang or are 100,000 characters long."""
+    """Time 980 answers alone, then with 20 more that hang or are 100,000 characters long."""
     plain = (items * (980 // len(items) + 1))[:980]
     hostile = [*HANGS * 4, *["\\frac{" * 16_667] * 4]
     mixed: list[Item] = [*plain, *((f"\\boxed{{{text}}}", "x+1", "math") for text in hostile)]
@@ -69,29 +69,29 @@ def _hangs(items: list[Item]) -> None:
         with VerifierPool(workers, TIMEOUT_S) as pool:
             start = time.perf_counter()
             verdicts = pool.verify(mixed)
-            took = time.perf_counter() - start
-        late = sum("took over" in (verdict.error or "") for verdict in verdicts)
-        bound = 3 * alone + late * TIMEOUT_S / workers
-        cells = [f"{alone:.2f} s", f"{took:.2f} s", f"{bound:.2f} s", str(late), str(len(verdicts))]
+            elapsed = time.perf_counter() - start
+        timed_out = sum("took over" in (verdict.error or "") for verdict in verdicts)
+        bound = 3 * alone + timed_out * TIMEOUT_S / workers
+        cells = [f"{alone:.2f} s", f"{elapsed:.2f} s", f"{bound:.2f} s", str(timed_out), str(len(verdicts))]
         rows.append([str(workers), *cells])
-    columns = ["workers", "980 alone", "1,000", "asked: under", "timed out", "judged"]
+    columns = ["workers", "980 alone", "1,000", "required: under", "timed out", "judged"]
     show(f"1,000 answers of which 20 are hostile, {TIMEOUT_S:g} s for one", columns, rows)
 
 
 def _memory(items: list[Item]) -> None:
     rows = []
     with VerifierPool(1, 5.0) as pool:
-        done = 0
+        judged = 0
         for goal in (5_000, 25_000, 50_000, 75_000, 100_000):
-            while done < goal:
+            while judged < goal:
                 pool.verify(items)
-                done += len(items)
-            rows.append([f"{done:,}", f"{_resident():,.0f}"])
+                judged += len(items)
+            rows.append([f"{judged:,}", f"{_resident():,.0f}"])
     show("MiB resident in the pool's processes", ["answers", "MiB"], rows)
 
 
 def _resident() -> float:
-    """Of this process's descendants; what they share is counted in each."""
+    """MiB resident in the descendants of this process; shared memory is counted in each."""
     return sum(_tree(pid) for pid in _children("self")) / 2**10
 
 

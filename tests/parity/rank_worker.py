@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from hpt_core.config import KLConfig, OptimizerConfig, TrainConfig
 from hpt_core.errors import TrainingError
 from hpt_core.policy.batching import TrainingRow
-from hpt_core.policy.model import whole, whole_weights
+from hpt_core.policy.model import full_tensor, merged_weights
 from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.optimizers import build_optimizers
 from hpt_core.trainer import batch
@@ -97,7 +97,7 @@ class Recorder(torch.optim.Optimizer):
     def step(self) -> None:
         for name, parameter in self.parameters.items():
             if parameter.grad is not None:
-                self.seen[name] = whole(parameter.grad).clone()
+                self.seen[name] = full_tensor(parameter.grad).clone()
 
 
 def gradient(
@@ -134,12 +134,12 @@ def message_of_a_nan(ranks: Ranks) -> str:
 
     policy_module.model.get_input_embeddings().register_forward_hook(overflow)
     ranks.shard(policy_module)
-    before = dict(whole_weights(policy_module.model))
+    before = dict(merged_weights(policy_module.model))
     optimizers = build_optimizers(policy_module.model, OptimizerConfig(lr=1e-3))
     try:
         update(policy_module, optimizers, ragged(poisoned=0), config(), OPTIONS, temperature=0.9, ranks=ranks)
     except TrainingError as error:
-        after = dict(whole_weights(policy_module.model))
+        after = dict(merged_weights(policy_module.model))
         assert all(torch.equal(after[name], before[name]) for name in before)
         return str(error)
     return "none"
@@ -156,7 +156,7 @@ def trained(ranks: Ranks) -> dict[str, Tensor]:
         update(
             policy_module, optimizers, ragged(), config(clip_norm=0.5), OPTIONS, temperature=0.9, ranks=ranks
         )
-    return dict(whole_weights(policy_module.model))
+    return dict(merged_weights(policy_module.model))
 
 
 def main(folder: Path) -> None:

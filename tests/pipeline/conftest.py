@@ -1,4 +1,4 @@
-"""A toy project: real DVC, real files of the contract's layout, stages that take no time."""
+"""A toy project: real DVC, real files in the project's layout, stages that take no time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SERVICES = ("PREFECT_", "MLFLOW_", "HPT_", "DVC_")
 
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Environment of an embedded default of its own, one Prefect server for the whole session."""
+    """A folder and environment variables of the embedded default, apart from the user's, for the session."""
     root = tmp_path_factory.mktemp("services")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(SERVICES)]:
@@ -33,7 +33,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("PATH", os.environ["PATH"])
         environment.prepare(root)
         yield root
-        # The server's farewell at exit goes to a stream that pytest has closed by then.
+        # At exit the server logs to a stream that pytest has closed by then.
         logging.getLogger("prefect").setLevel(logging.WARNING)
 
 
@@ -53,19 +53,19 @@ def make_toy(services: Path) -> Callable[[Path], Path]:
 
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory, make_toy: Callable[[Path], Path]) -> Path:
-    """A toy project that a bare `dvc repro` brought up to date, with an empty MLflow database."""
+    """A toy project that `dvc repro` alone brought up to date, with an empty MLflow database."""
     root = make_toy(tmp_path_factory.mktemp("reproduced") / "toy")
-    # The folder with the migrations of a fresh database, which take longer than any test.
     subprocess.run(["dvc", "repro", "-q"], cwd=root, check=True)
     from pipelines.tracking.mlflow_store import Store
 
+    # Creating the database takes longer than any test, so it happens once, here.
     Store(root, "toy")
     return root
 
 
 @pytest.fixture
 def workspace(reproduced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, which is the current folder."""
+    """A copy of `reproduced`, which is also the current folder."""
     root = tmp_path / "toy"
     shutil.copytree(reproduced, root, symlinks=True)
     monkeypatch.chdir(root)

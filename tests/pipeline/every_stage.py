@@ -1,4 +1,4 @@
-"""The stages of dvc.yaml through their `run`, by name, in the current folder."""
+"""Runs the stages of dvc.yaml by name, through their `run`, in the current folder."""
 
 from __future__ import annotations
 

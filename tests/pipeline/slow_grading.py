@@ -1,4 +1,4 @@
-"""A grader that takes its time over one answer; a module of its own, for the grading processes to import."""
+"""A grader that is slow for one answer. It is a module, so that the grading processes can import it."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ REPO = Path(__file__).parents[2]
 
 @dataclass
 class Finished:
-    """A toy project after a whole run."""
+    """A toy project after a complete run, and the state in which the flow ended."""
 
     root: Path
     state: Any
@@ -54,22 +54,22 @@ def ended(root: Path) -> dict[str, float]:
 
 
 def states(flow_run_id: Any) -> dict[str, str]:
-    """Task name -> name of its state, as Prefect's server has it once it has taken in all events."""
+    """Task name -> name of its state on Prefect's server, once the server has processed all events."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.client.schemas.sorting import TaskRunSort
 
-    chosen = FlowRunFilter(id={"any_": [flow_run_id]})
+    selection = FlowRunFilter(id={"any_": [flow_run_id]})
     with get_client(sync_client=True) as client:
         for _ in range(100):
-            tasks = client.read_task_runs(flow_run_filter=chosen, sort=TaskRunSort.ID_DESC, limit=100)
+            tasks = client.read_task_runs(flow_run_filter=selection, sort=TaskRunSort.ID_DESC, limit=100)
             if all(run.state.is_final() or run.state_name == "NotReady" for run in tasks):
                 break
             time.sleep(0.1)
         return {run.name: run.state_name for run in tasks}
 
 
-def test_dag_is_that_of_dvc_yaml(finished: Finished) -> None:
+def test_dag_of_dvc_yaml(finished: Finished) -> None:
     upstream = {stage.name: set(stage.upstream) for stage in load_stages(finished.root)}
     assert upstream == {
         "curate": set(),
@@ -90,7 +90,7 @@ def test_dag_is_that_of_dvc_yaml(finished: Finished) -> None:
     }
 
 
-def test_every_stage_is_a_task_and_runs_after_what_it_needs(finished: Finished) -> None:
+def test_every_stage_is_a_task_and_runs_after_its_upstream_stages(finished: Finished) -> None:
     assert finished.state.is_completed(), finished.state.message
     stages = load_stages(finished.root)
     tasks = states(finished.state.state_details.flow_run_id)
@@ -132,7 +132,7 @@ def test_data_and_models_are_pushed(finished: Finished) -> None:
     assert (finished.root / ".remote" / "files" / "md5" / out[:2] / out[2:]).exists()
 
 
-def test_failing_stage_stops_what_waits_for_it_and_says_how_to_go_on(
+def test_failing_stage_stops_downstream_stages_and_names_the_command_to_repeat(
     finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipelines import flow
@@ -152,12 +152,12 @@ def test_failing_stage_stops_what_waits_for_it_and_says_how_to_go_on(
     tasks = states(state.state_details.flow_run_id)
     assert tasks["train@human"] == "Failed"
     assert (tasks["evaluate@human"], tasks["compare"]) == ("NotReady", "NotReady")
-    # The other arm does not depend on it.
+    # The other arm does not depend on the failed stage.
     assert (tasks["train@program"], tasks["evaluate@program"]) == ("Completed", "Completed")
     assert "register" not in tasks
 
 
-def test_cancelled_run_leaves_no_process(
+def test_cancelled_run_leaves_no_process_behind(
     make_toy: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_toy(tmp_path / "toy")
@@ -166,13 +166,15 @@ def test_cancelled_run_leaves_no_process(
     with (tmp_path / "log").open("w") as log:
         run = subprocess.Popen(command, cwd=root, stdout=log, stderr=subprocess.STDOUT)
     child = root / "logs" / "child" / "curate"
-    wait_for(lambda: child.exists() and child.read_text() != "", run)
-    run.send_signal(signal.SIGTERM)
+    try:
+        wait_for(lambda: child.exists() and child.read_text() != "", run)
+    finally:
+        run.send_signal(signal.SIGTERM)
     assert run.wait(timeout=60) != 0
     assert not alive(int(child.read_text())), "the stage's own child, which ignores SIGTERM, still runs"
 
 
-def wait_for(condition: Callable[[], bool], run: subprocess.Popen[bytes], limit: float = 90) -> None:
+def wait_for(condition: Callable[[], bool], run: subprocess.Popen[bytes], limit: float = 240) -> None:
     deadline = time.monotonic() + limit
     while not condition():
         assert run.poll() is None and time.monotonic() < deadline, "no stage began"

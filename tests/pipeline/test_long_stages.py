@@ -1,4 +1,4 @@
-"""Stages that take hours on real models: killed at any moment they go on, and end with the same bytes."""
+"""Stages that take hours on real models resume after a kill at any moment, with the same outputs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from slow_grading import SECONDS, SLOW_GOLD, grade_slowly
 from hpt_core import tables
 from hpt_core.config import PromptSource
 from hpt_core.errors import InputError, TrainingError, VerifierError
-from hpt_core.gate import Switch
 from hpt_core.policy.model import load_policy, save_policy
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.types import Verdict
 from hpt_core.verifier import VerifierPool
 from pipelines import evaluate, rollouts
 from pipelines.params import Params, load_params
+from pipelines.paths import BENCHMARK_PROMPTS
 from pipelines.stage import regrade
 
 REPO = Path(__file__).parents[2]
@@ -76,7 +76,7 @@ OUTPUTS = {
     "evaluate_base": ["data/eval/base.parquet", "metrics/eval/base.json"],
     "evaluate@human": ["data/eval/human.parquet", "metrics/eval/human.json"],
 }
-KEPT = {
+SHARDS = {
     "rollouts": "checkpoints/rollouts@base",
     "evaluate_base": "checkpoints/evaluate@base",
     "evaluate@human": "checkpoints/evaluate@human",
@@ -86,7 +86,7 @@ COMMAND = {
     "evaluate_base": ["pipelines.evaluate", "base"],
     "evaluate@human": ["pipelines.evaluate", "human"],
 }
-# Runs a stage as its command does, and dies by SIGKILL at the moment that argv[1] names.
+# Runs a stage as its command does, and kills the process at the moment that argv[1] names.
 SCRIPT = """
 import os, runpy, shutil, signal, sys
 from hpt_core.rollout.engines.hf import HFEngine
@@ -99,17 +99,17 @@ def moment(name):
     if when == f"{name} {count[name]}":
         os.kill(os.getpid(), signal.SIGKILL)
 
-def generate(*given, real=HFEngine.generate):
-    done = real(*given)
+def generate(*arguments, real=HFEngine.generate):
+    completions = real(*arguments)
     moment("generate")
-    return done
+    return completions
 
 def replace(source, target, real=os.replace):
     if str(target).endswith(".parquet"):
-        whole = open(source, "rb").read()
-        open(source, "wb").write(whole[: len(whole) // 2])
+        content = open(source, "rb").read()
+        open(source, "wb").write(content[: len(content) // 2])
         moment("move")
-        open(source, "wb").write(whole)
+        open(source, "wb").write(content)
     real(source, target)
 
 def rmtree(path, real=shutil.rmtree):
@@ -124,9 +124,9 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Prompts and a policy that is right now and then; the arm's is the same with its tokenizer."""
-    root = tmp_path_factory.mktemp("made")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prompts, and a base policy that solves some of them; the arm's policy is a copy of it."""
+    root = tmp_path_factory.mktemp("prepared")
     sums = [
         {
             "problem": f"State the final answer to the following arithmetic problem: {a} + {b} =",
@@ -153,18 +153,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "project"
-    shutil.copytree(made, root)
+    shutil.copytree(prepared, root)
     monkeypatch.chdir(root)
     return root
 
 
 @pytest.fixture(scope="module")
-def expected(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """Hashes of what uninterrupted runs leave, by stage."""
+def expected(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """Hashes of the outputs of uninterrupted runs, by stage."""
     root = tmp_path_factory.mktemp("uninterrupted")
-    shutil.copytree(made, root, dirs_exist_ok=True)
+    shutil.copytree(prepared, root, dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         for stage in OUTPUTS:
@@ -189,8 +189,8 @@ def start(stage: str, when: str) -> subprocess.Popen[str]:
 
 def kill(stage: str, when: str) -> None:
     process = start(stage, when)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == -signal.SIGKILL, said
+    _, output = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL, output
 
 
 def remove_outputs(stage: str) -> None:
@@ -200,57 +200,57 @@ def remove_outputs(stage: str) -> None:
 
 
 def shards(stage: str) -> list[str]:
-    return sorted(path.name for path in Path(KEPT[stage]).glob("*/[0-9]*.parquet"))
+    return sorted(path.name for path in Path(SHARDS[stage]).glob("*/[0-9]*.parquet"))
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many responses each call of the engine was for."""
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of responses that each call of the engine requests."""
     calls: list[int] = []
 
     def generate(
-        self: HFEngine, prompts: Any, *given: Any, real: Callable[..., Any] = HFEngine.generate
+        self: HFEngine, prompts: Any, *arguments: Any, real: Callable[..., Any] = HFEngine.generate
     ) -> Any:
         calls.append(len(prompts))
-        return real(self, prompts, *given)
+        return real(self, prompts, *arguments)
 
     monkeypatch.setattr(HFEngine, "generate", generate)
     return calls
 
 
 def again(stage: str, params: Params | None = None) -> dict[str, str]:
-    """What the stage leaves when it is run again."""
+    """Run the stage again and hash its outputs."""
     remove_outputs(stage)
     run_stage(params or load_params(), stage)
-    assert not Path(KEPT[stage]).exists(), "shards go once the outputs stand"
+    assert not Path(SHARDS[stage]).exists(), "the shards are removed once the outputs are complete"
     return hashes(Path(), stage)
 
 
 # 19 prompts in parts of 4 are 5 calls; benchmarks of 6 and 9 are 2 and 3.
 @pytest.mark.parametrize("stage", ["rollouts", "evaluate@human"])
-def test_killed_twice_and_run_again(
-    project: Path, expected: dict[str, dict[str, str]], asked: list[int], stage: str
+def test_a_stage_that_was_killed_twice_resumes(
+    project: Path, expected: dict[str, dict[str, str]], calls: list[int], stage: str
 ) -> None:
     kill(stage, "generate 3")
-    assert shards(stage) == ["000000.parquet", "000001.parquet"], "the third part was in work"
-    kill(stage, "move 2")  # half-way through the second shard of this process
+    assert shards(stage) == ["000000.parquet", "000001.parquet"], "the third part was not finished"
+    kill(stage, "move 2")  # While the second shard of this process is half written.
     assert shards(stage) == ["000000.parquet", "000001.parquet", "000002.parquet"]
     assert again(stage) == expected[stage]
-    assert len(asked) == 2
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize(("stage", "when"), [("rollouts", "move 6"), ("evaluate_base", "discard")])
-def test_killed_over_the_outputs(
-    project: Path, expected: dict[str, dict[str, str]], asked: list[int], stage: str, when: str
+def test_a_stage_that_was_killed_while_it_wrote_outputs_resumes(
+    project: Path, expected: dict[str, dict[str, str]], calls: list[int], stage: str, when: str
 ) -> None:
     kill(stage, when)
     assert again(stage) == expected[stage]
-    assert len(asked) == (1 if when == "discard" else 0), "the shard that was removed, and no other"
+    assert len(calls) == (1 if when == "discard" else 0), "the shard that was removed, and no other"
 
 
 @pytest.mark.parametrize("stage", ["rollouts", "evaluate_base"])
-def test_killed_from_outside(
-    project: Path, expected: dict[str, dict[str, str]], asked: list[int], stage: str
+def test_a_stage_that_was_killed_from_outside_resumes(
+    project: Path, expected: dict[str, dict[str, str]], calls: list[int], stage: str
 ) -> None:
     process = start(stage, "never")
     deadline = time.monotonic() + 200
@@ -261,17 +261,17 @@ def test_killed_from_outside(
     done = len(shards(stage))
     assert done > 0
     assert again(stage) == expected[stage]
-    assert len(asked) == 5 - done
+    assert len(calls) == 5 - done
 
 
-def break_off(stage: str) -> None:
-    """In the fourth of five parts, in this process."""
-    left = iter(range(3))
+def interrupt(stage: str) -> None:
+    """Interrupt the stage, in this process, in the fourth of five parts."""
+    remaining = iter(range(3))
 
-    def generate(self: HFEngine, *given: Any, real: Callable[..., Any] = HFEngine.generate) -> Any:
-        if next(left, None) is None:
+    def generate(self: HFEngine, *arguments: Any, real: Callable[..., Any] = HFEngine.generate) -> Any:
+        if next(remaining, None) is None:
             raise KeyboardInterrupt
-        return real(self, *given)
+        return real(self, *arguments)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(HFEngine, "generate", generate)
@@ -283,36 +283,36 @@ def break_off(stage: str) -> None:
 def test_another_seed_reuses_nothing(
     project: Path,
     expected: dict[str, dict[str, str]],
-    asked: list[int],
+    calls: list[int],
     caplog: pytest.LogCaptureFixture,
     stage: str,
 ) -> None:
-    break_off(stage)
-    asked.clear()
+    interrupt(stage)
+    calls.clear()
     other = load_params().model_copy(update={"seed": 4})
-    left = again(stage, other)
-    assert len(asked) == 5
+    outputs = again(stage, other)
+    assert len(calls) == 5
     warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warned) == 1 and "a run with other seed are not used" in warned[0]
-    assert left == again(stage, other), "as an uninterrupted run of that seed"
-    assert left != expected[stage]
+    assert outputs == again(stage, other), "as an uninterrupted run of that seed"
+    assert outputs != expected[stage]
 
 
 def test_another_chat_template_reuses_nothing(
-    project: Path, expected: dict[str, dict[str, str]], asked: list[int]
+    project: Path, expected: dict[str, dict[str, str]], calls: list[int]
 ) -> None:
-    break_off("rollouts")
-    asked.clear()
+    interrupt("rollouts")
+    calls.clear()
     policy = load_policy(Path("models/base"))
     assert isinstance(policy.tokenizer.chat_template, str)
     policy.tokenizer.chat_template = "Add up. " + policy.tokenizer.chat_template
     save_policy(policy, Path("models/base"))
     assert again("rollouts") != expected["rollouts"]
-    assert len(asked) == 5, "the weights are the same, and what they are asked is not"
+    assert len(calls) == 5, "the weights are the same, and their prompts are not"
 
 
 class Slow:
-    """A verifier that has no word on what it is asked from the third call on."""
+    """A verifier that gives no verdict from its third call on."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -331,7 +331,7 @@ class Slow:
 
 @pytest.fixture
 def pools(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Time-outs of the verifiers that evaluation builds; all take SECONDS over answers to one prompt."""
+    """Slow verifiers for evaluation, which take SECONDS for one of the prompts; their time limits."""
     built: list[float] = []
 
     def build(params: Params) -> VerifierPool:
@@ -349,44 +349,46 @@ def with_timeout(seconds: float) -> Params:
     return params.model_copy(update={"verifier": verifier})
 
 
-def test_a_response_over_time_is_judged_again_with_ten_times_as_much(
-    project: Path, expected: dict[str, dict[str, str]], asked: list[int], pools: list[float]
+def test_a_response_over_the_time_limit_is_graded_again_with_ten_times_as_much(
+    project: Path, expected: dict[str, dict[str, str]], calls: list[int], pools: list[float]
 ) -> None:
     assert again("evaluate_base", with_timeout(SECONDS / 2)) == expected["evaluate_base"]
     assert pools == [SECONDS / 2, SECONDS * 5]
-    assert len(asked) == 5
+    assert len(calls) == 5
 
 
-def test_evaluation_ends_without_a_verdict_only_when_all_else_is_done(
-    project: Path, expected: dict[str, dict[str, str]], asked: list[int], pools: list[float]
+def test_evaluation_fails_for_lack_of_a_verdict_only_after_all_else_is_done(
+    project: Path, expected: dict[str, dict[str, str]], calls: list[int], pools: list[float]
 ) -> None:
     slow = [
         (benchmark, prompt.prompt_id)
-        for benchmark, prompts in tables.read_benchmarks(evaluate.BENCHMARKS).items()
+        for benchmark, prompts in tables.read_benchmarks(BENCHMARK_PROMPTS).items()
         for prompt in prompts
         if prompt.answer == SLOW_GOLD
     ]
     [(benchmark, prompt_id)] = slow
     with pytest.raises(VerifierError) as caught:
         run_stage(with_timeout(SECONDS / 20), "evaluate_base")
-    said = str(caught.value)
+    message = str(caught.value)
     for sample in range(4):
         place = f"benchmark {benchmark}, prompt {prompt_id}, sample {sample}: grading took over 2 s; raise"
-        assert place in said
-    assert "raise verifier.timeout_s" in said.lower() and "generates nothing" in said
-    assert len(shards("evaluate_base")) == len(asked) == 5
+        assert place in message
+    assert "raise verifier.timeout_s" in message.lower() and "generates nothing" in message
+    assert len(shards("evaluate_base")) == len(calls) == 5
     assert not Path("metrics/eval/base.json").exists() and not Path("data/eval/base.parquet").exists()
-    kept = [row for path in Path(KEPT["evaluate_base"]).glob("*/[0-9]*.parquet") for row in tables.read(path)]
-    assert len(kept) == 4 * 15 and all(row["response"] for row in kept)
-    silent = {(row["benchmark"], row["prompt_id"]) for row in kept if row["no_verdict"]}
-    assert silent == {(benchmark, prompt_id)}
-    asked.clear()
+    rows = [
+        row for path in Path(SHARDS["evaluate_base"]).glob("*/[0-9]*.parquet") for row in tables.read(path)
+    ]
+    assert len(rows) == 4 * 15 and all(row["response"] for row in rows)
+    unjudged = {(row["benchmark"], row["prompt_id"]) for row in rows if row["no_verdict"]}
+    assert unjudged == {(benchmark, prompt_id)}
+    calls.clear()
     assert again("evaluate_base", with_timeout(SECONDS * 2)) == expected["evaluate_base"]
-    assert asked == [], "nothing is generated anew"
+    assert calls == [], "nothing is generated anew"
 
 
 def test_more_failures_than_an_error_can_name(
-    project: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
+    project: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = Slow()
     for module in (evaluate, regrade):
@@ -395,11 +397,11 @@ def test_more_failures_than_an_error_can_name(
         VerifierError, match=r"(?s)^36 of the responses .*benchmark two.*: slow\nand 31 more$"
     ):
         run_stage(load_params(), "evaluate_base")
-    assert len(asked) == 5
+    assert len(calls) == 5
 
 
 def with_benchmarks(benchmarks: dict[str, str], samples: object) -> Params:
-    """Parameters whose benchmarks are copies of those of the registry, `benchmarks` is ours -> theirs."""
+    """Parameters with copies of registered benchmarks; `benchmarks` is our name -> the registered name."""
     params = load_params()
     sources = {
         name: [PromptSource(name=name, benchmark=published, file=f"raw/data/{name}.jsonl")]
@@ -426,16 +428,16 @@ def test_each_benchmark_has_its_number_of_samples(
         mine = [row for row in rows if row["benchmark"] == name]
         assert len(mine) == entry["n_prompts"] * expected[name]
         assert entry["pass_curve"][-1]["k"] == expected[name]
-    theirs = {"k": 32, "temperature": 0.6, "top_p": 0.95}
-    assert metrics["one"]["published"] == {"aime24": theirs}
-    assert metrics["two"]["published"] == {"gsm8k": theirs | {"k": 1}}
+    settings = {"k": 32, "temperature": 0.6, "top_p": 0.95}
+    assert metrics["one"]["published"] == {"aime24": settings}
+    assert metrics["two"]["published"] == {"gsm8k": settings | {"k": 1}}
     assert (metrics["one"]["as_published"], metrics["two"]["as_published"]) == (samples is None, True)
-    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    ours = f"one is asked with {theirs | {'k': 3}}, in published results on aime24 with {theirs}"
-    assert said == ([ours] if samples else [])
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    warning = f"one is sampled with {settings | {'k': 3}}, published results on aime24 with {settings}"
+    assert warnings == ([warning] if samples else [])
 
 
-def test_a_benchmark_of_our_own_is_compared_with_nothing_published(project: Path) -> None:
+def test_an_unregistered_benchmark_has_no_published_settings(project: Path) -> None:
     run_stage(load_params(), "evaluate_base")
     metrics = json.loads(Path("metrics/eval/base.json").read_text())
     assert metrics.keys() == {"one", "two"}
@@ -447,43 +449,43 @@ def test_benchmarks_of_another_curation_are_refused(project: Path) -> None:
         InputError, match=r"benchmarks\.parquet has \['one', 'two'\], and .*\['one'\].*repro curate"
     ):
         run_stage(with_benchmarks({"one": "aime24"}, 4), "evaluate_base")
-    assert not Path(KEPT["evaluate_base"]).exists()
+    assert not Path(SHARDS["evaluate_base"]).exists()
 
 
-def test_rollouts_without_a_verdict_are_judged_anew_with_a_longer_time_out(
-    project: Path, expected: dict[str, dict[str, str]], asked: list[int], monkeypatch: pytest.MonkeyPatch
+def test_a_longer_time_limit_samples_rollouts_anew(
+    project: Path, expected: dict[str, dict[str, str]], calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         slow = Slow()
         patch.setattr(rollouts, "build_verifier", lambda params: slow)
         patch.setattr(rollouts.Shards, "discard", lambda self: None)
         run_stage(load_params(), "rollouts")
-    asked.clear()
+    calls.clear()
     longer = load_params()
     longer = longer.model_copy(update={"verifier": longer.verifier.model_copy(update={"timeout_s": 9.0})})
     assert again("rollouts", longer) == expected["rollouts"]
-    assert len(asked) == 5
+    assert len(calls) == 5
 
 
 def test_the_forecast_is_of_an_epoch(project: Path) -> None:
     run_stage(load_params(), "rollouts")
-    said = json.loads(Path("data/rollouts/base/forecast.json").read_text())
+    forecast = json.loads(Path("data/rollouts/base/forecast.json").read_text())
     drawn = tables.read(Path("data/rollouts/base/rollouts.parquet"))
     rates = tables.read(Path("data/rollouts/base/pass_rates.parquet"))
     lengths = {
         name: [len(r["token_ids"]) for r in drawn if r["prompt_id"] == name] for name in prompt_ids(rates)
     }
-    assert said["rollout_tokens_per_epoch"] == sum(len(row["token_ids"]) for row in drawn)
-    assert said["tokens_per_prompt"] == pytest.approx(said["rollout_tokens_per_epoch"] / len(rates))
+    assert forecast["rollout_tokens_per_epoch"] == sum(len(row["token_ids"]) for row in drawn)
+    assert forecast["tokens_per_prompt"] == pytest.approx(forecast["rollout_tokens_per_epoch"] / len(rates))
     right = [len(row["token_ids"]) for row in drawn if row["reward"] == 1]
     assert 0 < len(right) < len(drawn), "the case must have both"
     for solved in range(4):
         gamma = f"{solved}/4"
         to_sft = [row for row in rates if row["solved"] <= solved]
         to_rl = [row for row in rates if solved < row["solved"] < 4]
-        shares = said["gamma"][gamma]
+        shares = forecast["gamma"][gamma]
         assert shares["sft"] == len(to_sft) / len(rates) and shares["rl"] == len(to_rl) / len(rates)
-        assert said["training_tokens_per_epoch"][gamma] == {
+        assert forecast["training_tokens_per_epoch"][gamma] == {
             "rl": sum(sum(lengths[row["prompt_id"]]) for row in to_rl),
             "sft": round(len(to_sft) * sum(right) / len(right)),
         }
@@ -504,8 +506,7 @@ def test_the_experts_report_says_which_demonstrations_are_missing(project: Path)
     def without(has: set[str]) -> dict[str, int]:
         return {
             f"{solved}/4": sum(
-                Switch(solved / 4).route(row["pass_rate"], False, row["prompt_id"] in has) == "no_expert"
-                for row in rates
+                row["pass_rate"] <= solved / 4 and row["prompt_id"] not in has for row in rates
             )
             for solved in range(4)
         }
@@ -528,7 +529,7 @@ def test_a_policy_of_nan_weights_is_an_error(project: Path, temperature: float) 
         update={"evaluate": params.evaluate.model_copy(update={"temperature": temperature})}
     )
     with pytest.raises(
-        TrainingError, match=r"1 of its weights are not finite \(.* first\); make the model anew"
+        TrainingError, match=r"1 of its weights are not finite \(.* is the first\); rebuild the model"
     ):
         run_stage(params, "evaluate_base")
 
@@ -539,6 +540,6 @@ def test_activations_that_overflow_are_an_error(project: Path) -> None:
         policy.model.model.norm.weight.fill_(1e38)
     save_policy(policy, Path("models/base"))
     with pytest.raises(
-        TrainingError, match=r"its weights finite: it overflows in torch.float32; set rollout.d"
+        TrainingError, match=r"its weights are finite: it overflows in torch.float32; set rollout.d"
     ):
         run_stage(load_params(), "rollouts")

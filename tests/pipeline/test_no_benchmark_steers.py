@@ -1,7 +1,7 @@
-"""No benchmark picks a checkpoint: dvc.yaml leads nothing of an evaluation into training.
+"""No benchmark selects a checkpoint: in dvc.yaml no output of an evaluation is an input of training.
 
-That training opens no other file than these is held by `test_stages`, which runs every stage in a folder with
-nothing but its dependencies.
+`test_stages` shows that training opens no other file: it runs every stage in a folder that has the stage's
+dependencies alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def stages(tmp_path: Path) -> Iterator[dict[str, Stage]]:
 
 
 def inputs(stage: Stage) -> set[str]:
-    """Its dependencies, `params.yaml:KEY` for each key of the parameters."""
+    """The dependencies of a stage, with `params.yaml:KEY` for each key of the parameters."""
     paths = {dep.def_path for dep in stage.deps}
     keys = {f"params.yaml:{key}" for dep in stage.deps if hasattr(dep, "params") for key in dep.params}
     return paths | keys
@@ -39,26 +39,26 @@ def under(path: str, folders: set[str]) -> bool:
     return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
 
 
-def readers(stages: dict[str, Stage], made: set[str]) -> set[str]:
-    """Stages that depend on one of the paths `made`, or on a folder around it, directly or not."""
-    found: set[str] = set()
+def readers(stages: dict[str, Stage], outputs: set[str]) -> set[str]:
+    """Stages that depend on one of `outputs`, or on a folder around it, directly or through other stages."""
+    reading: set[str] = set()
     while True:
         more = {
             name
             for name, stage in stages.items()
-            if any(under(dep, made) or any(under(one, {dep}) for one in made) for dep in inputs(stage))
-        } - found
+            if any(under(dep, outputs) or any(under(out, {dep}) for out in outputs) for dep in inputs(stage))
+        } - reading
         if not more:
-            return found
-        found |= more
-        made = made | {out.def_path for name in more for out in stages[name].outs}
+            return reading
+        reading |= more
+        outputs = outputs | {out.def_path for name in more for out in stages[name].outs}
 
 
-def test_what_evaluations_find_reaches_the_report_alone(stages: dict[str, Stage]) -> None:
+def test_only_the_comparison_reads_what_evaluations_write(stages: dict[str, Stage]) -> None:
     evaluations = [name for name in stages if name.startswith("evaluate")]
     assert len(evaluations) == 4
-    found = {out.def_path for name in evaluations for out in stages[name].outs}
-    assert len(found) == 8 and readers(stages, found) == {"compare"}
+    outputs = {out.def_path for name in evaluations for out in stages[name].outs}
+    assert len(outputs) == 8 and readers(stages, outputs) == {"compare"}
 
 
 def test_training_reads_no_benchmark(stages: dict[str, Stage]) -> None:
@@ -72,9 +72,9 @@ def test_training_reads_no_benchmark(stages: dict[str, Stage]) -> None:
             assert not any(path.startswith(f"params.yaml:{key}") for path in read)
 
 
-def test_before_training_the_benchmarks_are_read_to_keep_them_out_of_lessons(
+def test_before_training_the_benchmarks_are_read_to_keep_them_out_of_warm_starts(
     stages: dict[str, Stage],
 ) -> None:
-    """Of the stages that training needs, only those that build a policy open them."""
+    """Of the stages upstream of training, only base and teacher read the benchmarks."""
     direct = {name for name, stage in stages.items() if BENCHMARKS in inputs(stage)}
     assert direct == {"base", "teacher", "compare"} | {n for n in stages if n.startswith("evaluate")}

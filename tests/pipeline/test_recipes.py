@@ -1,19 +1,22 @@
-"""conf/: what each recipe composes to, and that going from one to another and back loses nothing."""
+"""conf/: the parameters of each recipe, and that switching recipes and back restores params.yaml."""
 
 from __future__ import annotations
 
 import shutil
+import textwrap
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hpt_core.config import BENCHMARKS
+from hpt_core.config import BENCHMARKS, LoraConfig
 from hpt_core.data.reading.records import SourceRow
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.errors import InputError
 from pipelines.params import Params, load_params, recipes
+from pipelines.params.reference_text import INTRODUCTION
+from pipelines.paths import recipe_names
 
 REPO = Path(__file__).parents[2]
 GSM8K = ["gsm8k=/data/gsm8k", "model=/models/smollm2"]
@@ -41,17 +44,73 @@ def compose(project: Path, recipe: str, *overrides: str) -> Params:
 
 
 def test_these_are_the_recipes() -> None:
-    assert recipes.names(REPO) == sorted(INPUTS)
+    assert recipe_names(REPO) == sorted(INPUTS)
 
 
 def test_params_yaml_is_the_embedded_recipe(project: Path) -> None:
     committed = (project / "params.yaml").read_text()
     compose(project, "embedded")
     assert (project / "params.yaml").read_text() == committed
-    # From nothing too: every comment of params.yaml comes from conf.
+    # The same without a params.yaml: every comment comes from the recipe or the schema.
     (project / "params.yaml").unlink()
     compose(project, "embedded")
     assert (project / "params.yaml").read_text() == committed
+
+
+def test_a_recipe_replaces_params_yaml_with_its_comments(project: Path) -> None:
+    path = project / "params.yaml"
+    committed = path.read_text()
+    path.write_text(
+        committed.replace("seed: 17  #", "seed: 18  # of mine:").replace("threads: 1", "threads: 2")
+    )
+    compose(project, "embedded")
+    assert path.read_text() == committed
+
+
+def test_an_override_keeps_every_other_line(project: Path) -> None:
+    path = project / "params.yaml"
+    edited = path.read_text().replace("threads: 1  #", "threads: 1  # My own comment:")
+    path.write_text(edited.replace("\ntrain:", "\n# My own line\ntrain:"))
+    before = path.read_text().splitlines()
+    recipes.override(project, ["seed=2"])
+    after = path.read_text().splitlines()
+    assert len(after) == len(before)
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert [(old.split("  #")[0], new.split("  #")[0]) for old, new in changed] == [
+        ("# recipe: embedded", "# recipe: embedded seed=2"),
+        ("seed: 17", "seed: 2"),
+    ]
+    assert sum("y own" in line for line in after) == 2
+
+
+def test_an_override_adds_and_removes_keys(project: Path) -> None:
+    path = project / "params.yaml"
+    path.write_text(path.read_text().replace("\ntrain:", "\n# My own line\ntrain:"))
+    recipes.override(project, ["+train.lora.rank=8", "~arms.teacher"])
+    assert load_params(path).train.lora == LoraConfig(rank=8)
+    text = path.read_text()
+    assert "\n  dev_every: 10  # Steps between greedy evaluations on the dev set\n  lora:  # Low-rank" in text
+    assert "\n    rank: 8  # Rank of each adapter\n\nevaluate:" in text
+    assert "\n\n# My own line\ntrain:" in text
+    assert list(load_params(path).arms) == ["program", "mixed"]
+
+
+def test_the_documents_example_of_an_own_recipe(project: Path) -> None:
+    _, text = INTRODUCTION.split("# @package _global_\n")
+    example = textwrap.dedent("    # @package _global_\n" + text)
+    example = example.replace("\ntrain:\n", "\ntrain:  # A reason of the section\n")
+    (project / "conf/recipe/mine.yaml").write_text(example)
+    recipes.write(project, "mine", [])
+    lines = (project / "params.yaml").read_text().splitlines()
+    assert lines[:2] == ["# recipe: mine", "# What this recipe is for."]
+    assert (
+        "  steps: 100  # A comment here replaces the description that params.yaml shows behind the key."
+        in lines
+    )
+    assert {"train:  # A reason of the section", "  prompts_per_step: 32  # Prompts per step"} <= set(lines)
+    mine = load_params(project / "params.yaml")
+    train = mine.train.model_copy(update={"steps": 50})
+    assert mine.model_copy(update={"train": train}) == load_params(REPO / "params.yaml")
 
 
 @pytest.mark.parametrize("recipe", sorted(INPUTS))
@@ -66,7 +125,7 @@ def test_there_and_back(recipe: str, project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "given", "said"),
+    ("recipe", "overrides", "message"),
     [
         ("gsm8k", [], "needs gsm8k=...: a folder with GSM8K's train.jsonl"),
         ("gsm8k_smoke", ["model=/models/smollm2"], "needs gsm8k=...: a folder"),
@@ -74,11 +133,11 @@ def test_there_and_back(recipe: str, project: Path) -> None:
         ("paper_qwen_7b", [*PAPER, "suite=folder"], "needs benchmarks=...: a folder with AIME24, AIME25"),
     ],
 )
-def test_a_missing_input_is_named(recipe: str, given: list[str], said: str, project: Path) -> None:
+def test_a_missing_input_is_named(recipe: str, overrides: list[str], message: str, project: Path) -> None:
     before = (project / "params.yaml").read_text()
     with pytest.raises(InputError) as error:
-        recipes.write(project, recipe, given)
-    assert said in str(error.value)
+        recipes.write(project, recipe, overrides)
+    assert message in str(error.value)
     assert (project / "params.yaml").read_text() == before
 
 

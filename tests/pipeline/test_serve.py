@@ -1,4 +1,4 @@
-"""`hpt serve` on a Prefect server of its own: runs are scheduled, and never two at a time."""
+"""`hpt serve` on a Prefect server of its own: it schedules runs, and never two run at the same time."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from hpt_core.errors import InputError
 from pipelines.cli import main
 from pipelines.orchestration import prefect_server
 
-LIMIT = 120
-"""Seconds; on a busy machine the server takes half a minute to start."""
+TIMEOUT = 240
+"""Seconds to wait for a state. On a busy machine the server takes half a minute to start."""
 
 
 class Api:
+    """The part of Prefect's REST API that the tests read."""
+
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}/api"
 
@@ -36,21 +38,22 @@ class Api:
             return json.load(response)
 
     def runs(self, *states: str) -> list[dict[str, Any]]:
-        wanted = {"flow_runs": {"state": {"type": {"any_": list(states)}}}, "limit": 50}
-        found: list[dict[str, Any]] = self.post("flow_runs/filter", wanted)
-        return found
+        selection = {"flow_runs": {"state": {"type": {"any_": list(states)}}}, "limit": 50}
+        runs: list[dict[str, Any]] = self.post("flow_runs/filter", selection)
+        return runs
 
 
-def until(condition: Callable[[], Any], log: Path) -> Any:
-    deadline = time.monotonic() + LIMIT
+def wait_for(condition: Callable[[], Any], log: Path) -> Any:
+    """The value of `condition` as soon as it is true."""
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         try:
-            if found := condition():
-                return found
+            if value := condition():
+                return value
         except OSError:
             pass  # the server is still starting
         time.sleep(0.5)
-    pytest.fail(f"not within {LIMIT} s; its log ends with:\n{log.read_text()[-2000:]}")
+    pytest.fail(f"not within {TIMEOUT} s; the log of `hpt serve` ends with:\n{log.read_text()[-2000:]}")
 
 
 @pytest.fixture
@@ -58,9 +61,9 @@ def served(
     make_toy: Callable[[Path], Path], tmp_path: Path
 ) -> Iterator[tuple[Api, Path, subprocess.Popen[bytes]]]:
     toy = make_toy(tmp_path / "toy")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     environment["PREFECT_HOME"] = str(tmp_path / "prefect")
     environment["PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS"] = "2"
@@ -77,23 +80,27 @@ def served(
     process.send_signal(signal.SIGINT)
     process.wait(60)
     with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", port)) != 0, "the server outlived `hpt serve`"
+        assert probe.connect_ex(("127.0.0.1", port)) != 0, (
+            "the Prefect server is still running after `hpt serve` ended"
+        )
 
 
 def test_runs_are_scheduled_and_an_overlapping_one_is_cancelled(
     served: tuple[Api, Path, subprocess.Popen[bytes]],
 ) -> None:
     api, log, _ = served
-    [deployment] = until(lambda: api.post("deployments/filter", {}), log)
+    [deployment] = wait_for(lambda: api.post("deployments/filter", {}), log)
     [schedule] = deployment["schedules"]
     assert schedule["schedule"]["cron"] == "0 2 * * *"
     assert schedule["schedule"]["timezone"] == "Europe/Berlin"
-    # The server's own scheduler has to fill the calendar: without it nothing would ever run.
-    until(lambda: len(api.runs("SCHEDULED")) > 2, log)
+    # Without the server's own scheduler no run would ever be scheduled.
+    wait_for(lambda: len(api.runs("SCHEDULED")) > 2, log)
 
     now = {"state": {"type": "SCHEDULED"}}
-    first, second = (api.post(f"deployments/{deployment['id']}/create_flow_run", now) for _ in range(2))
-    ended = until(lambda: len(found := api.runs("COMPLETED", "CANCELLED", "FAILED")) == 2 and found, log)
+    path = f"deployments/{deployment['id']}/create_flow_run"
+    # A busy server may answer that its database is locked.
+    first, second = (wait_for(lambda: api.post(path, now), log) for _ in range(2))
+    ended = wait_for(lambda: len(runs := api.runs("COMPLETED", "CANCELLED", "FAILED")) == 2 and runs, log)
     states = {run["id"]: run["state"] for run in ended}
     assert {states[first["id"]]["type"], states[second["id"]]["type"]} == {"COMPLETED", "CANCELLED"}
     [cancelled] = [state for state in states.values() if state["type"] == "CANCELLED"]
@@ -108,8 +115,8 @@ def test_port_that_is_taken(
 ) -> None:
     monkeypatch.chdir(make_toy(tmp_path / "toy"))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         assert main.main(["serve", "--port", str(port)]) == 2
     [error] = capsys.readouterr().err.splitlines()
     assert f"port {port} is in use" in error
@@ -119,6 +126,6 @@ def test_port_that_is_taken(
 def test_server_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    told = r"not start on port 4321, see .*prefect-server\.log: .*--port.*PREFECT_API_URL"
-    with pytest.raises(InputError, match=told), prefect_server.prefect_server(tmp_path, 4321):
+    message = r"not start on port 4321, see .*prefect-server\.log: .*--port.*PREFECT_API_URL"
+    with pytest.raises(InputError, match=message), prefect_server.prefect_server(tmp_path, 4321):
         pass

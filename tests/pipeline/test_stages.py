@@ -1,4 +1,4 @@
-"""Every stage through its `run`, on a project small enough to check row by row; twice."""
+"""Every stage through its `run`, twice, on a project that is small enough to check row by row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from every_stage import run_every_stage, run_stage
 
 from hpt_core import tables
 from hpt_core.errors import InputError
-from hpt_core.gate import Switch
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import load_policy, weights_hash
 from hpt_core.types import Verdict
@@ -92,13 +91,13 @@ class Project(NamedTuple):
 
 
 def make(root: Path) -> Project:
-    """Input with a wrong line of each sort, and every stage on it."""
+    """Run every stage on inputs that have an unusable line of each kind."""
     own = [{"problem": f"What is {i} plus {i}?", "answer": f"#### {2 * i}"} for i in range(8)]
-    # Within curate's limit of characters, over the policy's limit of tokens.
+    # This problem is within curate's limit of characters and over the policy's limit of tokens.
     own.append({"problem": "9 " * 90, "answer": "#### 9"})
     people = [{"problem": row["problem"], "response": f"\\boxed{{{2 * i}}}"} for i, row in enumerate(own[:5])]
     people[3]["response"] = "\\boxed{7}"
-    people.append({"problem": "What was never asked?", "response": "\\boxed{1}"})
+    people.append({"problem": "What is in no file?", "response": "\\boxed{1}"})
     (root / "raw/data").mkdir(parents=True)
     for name, rows in (("own", own), ("people", people)):
         lines = [json.dumps(row) for row in rows]
@@ -138,7 +137,7 @@ def test_curate_accounts_for_every_row(project: Project) -> None:
     ]
 
 
-def test_rollouts_hold_every_prompt_or_say_why_not(project: Project) -> None:
+def test_every_prompt_has_rollouts_or_a_quarantine_row(project: Project) -> None:
     prompts = {row["prompt_id"]: row for row in project.rows("data/prompts/train.parquet")}
     rates = {row["prompt_id"]: row for row in project.rows("data/rollouts/base/pass_rates.parquet")}
     (long,) = project.rows("data/rollouts/base/quarantine.parquet")
@@ -158,7 +157,7 @@ def test_rollouts_hold_every_prompt_or_say_why_not(project: Project) -> None:
     assert all(sum(shares.values()) == pytest.approx(1) for shares in forecast["gamma"].values())
 
 
-def test_a_limit_that_no_prompt_keeps(project: Project, tmp_path: Path) -> None:
+def test_a_limit_below_every_prompt_is_an_error(project: Project, tmp_path: Path) -> None:
     short = project.params.rollout.model_copy(update={"max_prompt_tokens": 5})
     params = project.params.model_copy(update={"rollout": short})
     train_path, policy = project.root / "data/prompts/train.parquet", project.root / "models/base"
@@ -171,10 +170,10 @@ def test_a_limit_that_no_prompt_keeps(project: Project, tmp_path: Path) -> None:
 def test_prompts_that_cannot_be_judged_are_quarantined(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Picky:
-        """No word on the people's prompts."""
+    class PartialVerifier:
+        """A verifier without a verdict on the prompts of the source `own`."""
 
-        def __enter__(self) -> Picky:
+        def __enter__(self) -> PartialVerifier:
             return self
 
         def __exit__(self, *_: object) -> None: ...
@@ -182,15 +181,15 @@ def test_prompts_that_cannot_be_judged_are_quarantined(
         def verify(self, items: Sequence[tuple[str, str, str]]) -> list[Verdict]:
             return [Verdict(False, None, "slow" if kind == "gsm8k" else None) for _, _, kind in items]
 
-    monkeypatch.setattr(rollouts, "build_verifier", lambda params: Picky())
+    monkeypatch.setattr(rollouts, "build_verifier", lambda params: PartialVerifier())
     train_path, policy = project.root / "data/prompts/train.parquet", project.root / "models/base"
     rollouts.run(project.params, train_path, policy, tmp_path)
     quarantine = tables.read(tmp_path / "quarantine.parquet", tables.QUARANTINE)
-    mute = [row for row in quarantine if row["reason"] == "no_verdict"]
+    unjudged = [row for row in quarantine if row["reason"] == "no_verdict"]
     rates = tables.read(tmp_path / "pass_rates.parquet", tables.PASS_RATES)
-    assert {row["source"] for row in mute} == {"own"} and mute
+    assert {row["source"] for row in unjudged} == {"own"} and unjudged
     assert len(rates) + len(quarantine) == len(tables.read_prompts(train_path))
-    assert json.loads((tmp_path / "forecast.json").read_text())["unjudged"] == len(mute) * GROUP
+    assert json.loads((tmp_path / "forecast.json").read_text())["unjudged"] == len(unjudged) * GROUP
 
 
 def test_the_system_prompt_is_in_every_folder_made_from_base(project: Project) -> None:
@@ -209,7 +208,7 @@ def test_experts_account_for_every_row(project: Project) -> None:
         assert sum(counts["dropped"].values()) == sum(row["source"] == name for row in quarantine)
     people = {row["line"]: row for row in quarantine if row["source"] == "people"}
     assert people[3]["reason"] == "malformed_json" and people[3]["row"] == '{"problem":'
-    assert people[7]["reason"] == "unknown_prompt" and "What was never asked?" in people[7]["row"]
+    assert people[7]["reason"] == "unknown_prompt" and "What is in no file?" in people[7]["row"]
     assert {row["file"] for row in people.values()} == {"raw/data/people.jsonl"}
     # The fourth answer is wrong, unless its prompt went to dev, where no expert is wanted.
     assert people[5]["reason"] in {"rejected_by_verifier", "unknown_prompt"}
@@ -217,14 +216,14 @@ def test_experts_account_for_every_row(project: Project) -> None:
     assert kept["worked"] and kept["teacher"] and kept["people"]
 
 
-def test_a_teacher_s_trajectories_say_how_it_was_asked(project: Project) -> None:
+def test_a_teacher_s_trajectories_record_how_they_were_sampled(project: Project) -> None:
     teacher = load_policy(project.root / "models/teacher_policy")
     template = hashlib.sha256(str(teacher.tokenizer.chat_template).encode()).hexdigest()
     rows = [r for r in project.rows("data/experts/experts.parquet") if r["kind"] == "teacher"]
     assert {row["author"] for row in rows} == {f"warm-start@{weights_hash(teacher.model)}"}
-    for told in (json.loads(row["sampling"]) for row in rows):
-        assert told.pop("sample") in (0, 1)
-        assert told == {
+    for sampling in (json.loads(row["sampling"]) for row in rows):
+        assert sampling.pop("sample") in (0, 1)
+        assert sampling == {
             "temperature": 0.7,
             "top_p": 1.0,
             "max_new_tokens": 24,
@@ -232,6 +231,13 @@ def test_a_teacher_s_trajectories_say_how_it_was_asked(project: Project) -> None
             "chat_template": f"sha256:{template}",
             "system_prompt": None,
         }
+
+
+def expected_route(pass_rate: float, rewards: Sequence[float], has_expert: bool) -> str:
+    """HPT's switch at 0.25, written out (arXiv 2509.04419, section 3.3)."""
+    if pass_rate <= 0.25:
+        return "sft" if has_expert else "no_expert"
+    return "equal" if len(set(rewards)) == 1 else "rl"
 
 
 @pytest.mark.parametrize("arm", ["human", "mixed"])
@@ -244,14 +250,20 @@ def test_training_keeps_every_rollout_and_decision(project: Project, arm: str) -
     assert Counter(row["step"] for row in gate) == dict.fromkeys(range(1, STEPS + 1), PER_STEP)
     assert len(drawn) == STEPS * PER_STEP * GROUP
     rewards: dict[tuple[int, str], list[float]] = {}
+    trained: dict[tuple[int, str], set[bool]] = {}
     for row in drawn:
+        trained.setdefault((row["step"], row["prompt_id"]), set()).add(row["trained"])
         rewards.setdefault((row["step"], row["prompt_id"]), []).append(row["reward"])
         assert len(row["token_ids"]) == len(row["logprobs"]) > 0
     for row in gate:
         earned = rewards[row["step"], row["prompt_id"]]
         assert len(earned) == GROUP and row["pass_rate"] == sum(earned) / GROUP
         expert = row["prompt_id"] in offered
-        assert row["route"] == Switch(0.25).route(row["pass_rate"], len(set(earned)) == 1, expert)
+        assert row["route"] == expected_route(row["pass_rate"], earned, expert)
+        assert row["trained"] == (row["route"] == "sft")
+        # Without a demonstration the prompt is left to RL, which has a signal where the rewards differ.
+        by_rl = row["route"] in ("rl", "no_expert") and len(set(earned)) > 1
+        assert trained[row["step"], row["prompt_id"]] == ({True} if by_rl else {False})
         assert (row["trajectory_id"] is not None) == expert
         if expert:
             taken = trajectories[row["trajectory_id"]]
@@ -283,7 +295,7 @@ def test_prompts_without_an_expert_are_counted(project: Project) -> None:
     assert human > mixed, "people wrote for a few prompts, the mix has a program for most"
 
 
-def test_arms_leave_the_base_behind(project: Project) -> None:
+def test_training_changes_the_weights_of_each_arm(project: Project) -> None:
     hashes = {
         weights_hash(load_policy(project.root / "models" / name).model) for name in ("base", "human", "mixed")
     }
@@ -302,6 +314,21 @@ def test_evaluation_and_comparison_add_up(project: Project) -> None:
     assert "mixed" in (project.root / "reports/provenance.html").read_text()
 
 
+def test_the_data_of_plots_has_the_training_logs_and_the_evaluation(project: Project) -> None:
+    rows = project.json("reports/plots/training.json")
+    for arm in ("human", "mixed"):
+        names = ("step", "reward/mean", "offline_share", "dev/accuracy")
+        expected = [{name: step.get(name) for name in names} for step in project.metrics(arm)]
+        assert [{name: row[name] for name in names} for row in rows if row["arm"] == arm] == expected
+        assert [step["dev/accuracy"] is None for step in expected] == [True, True, True, False]
+    policies = project.json("reports/plots/evaluation.json")
+    assert [row["policy"] for row in policies] == ["base", "human", "mixed"]
+    for row in policies:
+        held = project.json(f"metrics/eval/{row['policy']}.json")["held"]
+        assert (row["benchmark"], row["avg_at_k"]) == ("held", held["avg_at_k"])
+        assert [row["low"], row["high"]] == held["ci95"]
+
+
 def test_dvc_knows_of_every_file_that_a_stage_reads(project: Project, tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc/config").write_text("[core]\n    no_scm = true\n")
@@ -312,13 +339,13 @@ def test_dvc_knows_of_every_file_that_a_stage_reads(project: Project, tmp_path: 
     assert len(stages) == 11
     for name, stage in stages.items():
         box = tmp_path / "boxes" / name
-        # A stage sees what it depends on, and nothing else of the project.
+        # The folder has the dependencies of the stage and nothing else of the project.
         for path in (dep.def_path for dep in stage.deps):
-            if (given := project.root / path).is_dir():
-                shutil.copytree(given, box / path)
-            elif given.exists():
+            if (source := project.root / path).is_dir():
+                shutil.copytree(source, box / path)
+            elif source.exists():
                 (box / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(given, box / path)
+                shutil.copy(source, box / path)
         box.mkdir(parents=True, exist_ok=True)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(box)

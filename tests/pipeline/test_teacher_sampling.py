@@ -1,4 +1,4 @@
-"""The teacher behind a real server: hardest prompts first, within its budget, and nothing paid for twice."""
+"""The teacher behind a real server: hardest prompts first, within the budget, no response paid for twice."""
 
 from __future__ import annotations
 
@@ -63,20 +63,20 @@ verifier: {}
 tracking: {experiment: e, registered_model: m}
 schedule: {cron: "0 2 * * *", timezone: UTC}
 """
-OF_OUR_OWN = (
+LOCAL_TEACHER = (
     PARAMS[: PARAMS.index("  endpoint:")]
     + "  policy: {model: models/base}\n"
     + PARAMS[PARAMS.index("rollout: {") :].replace("{group_size", "{slots: 6, group_size")
 )
-# Runs the stage as its command does, and dies by SIGKILL once the third part is generated.
+# Runs the stage as its command does, and kills the process once the third part is generated.
 SCRIPT = """
 import os, runpy, signal
 from hpt_core.rollout.engines.hf import HFEngine
 
 parts = []
 
-def generate(*given, real=HFEngine.generate):
-    parts.append(real(*given))
+def generate(*arguments, real=HFEngine.generate):
+    parts.append(real(*arguments))
     if len(parts) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return parts[-1]
@@ -88,7 +88,7 @@ SAMPLES, N = 3, 12
 PROMPTS = [
     Prompt(prompt_id(f"{a} + 3 ="), f"{a} + 3 =", f"{a + 3}", "exact", "sums", "mit") for a in range(N)
 ]
-# In fourths; the last prompt has no pass rate.
+# Correct rollouts of four, by prompt; the last prompt has no pass rate.
 SOLVED = [4, 0, 2, 1, 3, 0, 4, 2, 1, 3, 2]
 HARDEST = [
     prompt.problem
@@ -96,20 +96,20 @@ HARDEST = [
         (SOLVED[i] if i < len(SOLVED) else 0, prompt.prompt_id, prompt) for i, prompt in enumerate(PROMPTS)
     )
 ]
-KEPT, JOURNAL = Path("checkpoints/experts@teacher"), Path("checkpoints/experts@teacher.jsonl")
+SHARDS, RESPONSE_LOG = Path("checkpoints/experts@teacher"), Path("checkpoints/experts@teacher.jsonl")
 OUTPUTS = [f"data/experts/{name}" for name in ("experts.parquet", "quarantine.parquet", "report.json")]
 
 
 def answer(body: Any) -> tuple[str, str]:
-    """Right for two seeds of three, in three lengths."""
+    """A response that is correct for two of three seeds, in three lengths."""
     problem, seed = body["messages"][-1]["content"], body["seed"]
     right = int(problem.partition(" ")[0]) + 3
     return f"so {seed} is " * (seed % 2) + f"\\boxed{{{right if seed % 3 else 99}}}", "stop"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("made")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("prepared")
     tables.write(root / "data/prompts/train.parquet", map(tables.as_row, PROMPTS), tables.PROMPTS)
     rates = [
         {"prompt_id": prompt.prompt_id, "samples": 4, "solved": solved, "pass_rate": solved / 4}
@@ -132,16 +132,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Any
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Any
 ) -> Callable[..., Params]:
-    """A project of its own for each name, in the current folder; returns its parameters."""
+    """Enter the project of a name, made at the first call, and return its parameters."""
     torch.set_num_threads(1)
     server.answer = answer
 
     def enter(name: str = "project", url: str = server.url, **changes: Any) -> Params:
         root = tmp_path / name
         if not root.exists():
-            shutil.copytree(made, root)
+            shutil.copytree(prepared, root)
         monkeypatch.chdir(root)
         Path("params.yaml").write_text(PARAMS.replace("URL", url))
         params = load_params()
@@ -160,24 +160,24 @@ def endpoint_with(params: Params, **changes: Any) -> Params:
 
 
 def run(params: Params) -> dict[str, str]:
-    """Hashes of what the stage leaves."""
+    """Run the stage and hash its outputs."""
     shutil.rmtree("data/experts", ignore_errors=True)  # as DVC does
     run_stage(params, "experts")
-    assert not KEPT.exists(), "shards go once the outputs stand"
+    assert not SHARDS.exists(), "the shards are removed once the outputs are complete"
     return {out: sha256(Path(out).read_bytes()).hexdigest() for out in OUTPUTS}
 
 
 def report() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(Path("data/experts/report.json").read_text())["teacher"]
-    return found
+    counts: dict[str, Any] = json.loads(Path("data/experts/report.json").read_text())["teacher"]
+    return counts
 
 
 def order(server: Any) -> list[str]:
-    """The problems in the order in which they were first asked, up to those under way at once."""
+    """The problems in the order of their first requests; concurrent requests may change places."""
     return list(dict.fromkeys(body["messages"][-1]["content"] for body in server.requests))
 
 
-def test_every_trajectory_says_how_it_came_about(project: Callable[..., Params], server: Any) -> None:
+def test_every_trajectory_records_how_it_was_sampled(project: Callable[..., Params], server: Any) -> None:
     params = project()
     assert json.loads(Path("models/teacher_policy/teacher.json").read_text()) == {
         "teacher": {"model": "org/big", "revision": "r1"}
@@ -186,13 +186,13 @@ def test_every_trajectory_says_how_it_came_about(project: Callable[..., Params],
     run(params)
     rows = tables.read_experts(Path("data/experts/experts.parquet"))
     assert 6 < len(rows) <= N, "two samples of three are right"
-    asked = {(body["messages"][-1]["content"], body["seed"]): body for body in server.requests}
+    requests = {(body["messages"][-1]["content"], body["seed"]): body for body in server.requests}
     by_id = {prompt.prompt_id: prompt for prompt in PROMPTS}
     for row in rows:
-        told, problem = json.loads(row.sampling), by_id[row.prompt_id].problem
-        sample = told.pop("sample")
-        assert row.sampling == json.dumps(told | {"sample": sample}, sort_keys=True)
-        assert told == {
+        sampling, problem = json.loads(row.sampling), by_id[row.prompt_id].problem
+        sample = sampling.pop("sample")
+        assert row.sampling == json.dumps(sampling | {"sample": sample}, sort_keys=True)
+        assert sampling == {
             "temperature": 0.7,
             "top_p": 1.0,
             "max_new_tokens": 10,
@@ -201,7 +201,7 @@ def test_every_trajectory_says_how_it_came_about(project: Callable[..., Params],
             "system_prompt": "Add up.",
         }
         assert (row.kind, row.source, row.author, row.license) == ("teacher", "teacher", "org/big@r1", "mit")
-        body = asked[problem, derive(3, "teacher", row.prompt_id, sample) >> 32]
+        body = requests[problem, derive(3, "teacher", row.prompt_id, sample) >> 32]
         assert row.response == answer(body)[0].strip() and row.verified
         assert body["messages"][0] == {"role": "system", "content": "Add up."}
     counts = report()
@@ -224,33 +224,33 @@ def test_a_budget_of_samples(project: Callable[..., Params], server: Any, budget
 
 
 @pytest.mark.parametrize("budget", [30, 61, 90, 10_000])
-def test_a_budget_of_tokens_is_used_up_and_never_overdrawn(
+def test_a_budget_of_tokens_is_used_up_and_not_exceeded(
     project: Callable[..., Params], server: Any, budget: int
 ) -> None:
     run(project(budget_tokens=budget))
     counts = report()
     spent = sum(len(answer(body)[0].split()) + 1 for body in server.requests)
     assert counts["generated_tokens"] == spent <= budget
-    asked = len(server.requests) // SAMPLES
-    assert sorted(order(server)) == sorted(HARDEST[:asked]) and counts["unasked"] == N - asked
-    # One more prompt may have taken 3 responses of 10 tokens.
-    assert asked == N or budget - spent < 30
-    assert asked > budget // 30 or asked == N or budget == 30, (
-        "responses shorter than they may be pay for more"
+    prompts = len(server.requests) // SAMPLES
+    assert sorted(order(server)) == sorted(HARDEST[:prompts]) and counts["unasked"] == N - prompts
+    # A further prompt can take 3 responses of 10 tokens.
+    assert prompts == N or budget - spent < 30
+    assert prompts > budget // 30 or prompts == N or budget == 30, (
+        "what short responses leave of the budget pays for further prompts"
     )
 
 
-def test_a_server_without_counts_is_taken_to_have_used_all(
+def test_without_token_counts_the_longest_response_is_charged(
     project: Callable[..., Params], server: Any, faults: Any
 ) -> None:
     reply = {"choices": [{"finish_reason": "stop", "message": {"content": "4"}}]}
     server.faults = {p.problem: [faults.body(json.dumps(reply).encode())] * SAMPLES for p in PROMPTS}
     run(project(budget_tokens=60))
     assert len(server.requests) == 2 * SAMPLES
-    assert report()["generated_tokens"] == 60, "what the budget was charged with"
+    assert report()["generated_tokens"] == 60, "as charged to the budget"
 
 
-def test_what_is_no_response_is_charged_as_well_unless_it_was_refused(
+def test_a_filtered_response_is_charged_and_a_refused_prompt_is_not(
     project: Callable[..., Params], server: Any, faults: Any
 ) -> None:
     choices = [{"finish_reason": "content_filter", "message": {"content": "4"}}]
@@ -269,7 +269,9 @@ def test_what_is_no_response_is_charged_as_well_unless_it_was_refused(
     assert 30 < counts["generated_tokens"] == spent <= 60
 
 
-def test_a_prompt_that_no_arm_can_train_on_is_not_asked(project: Callable[..., Params], server: Any) -> None:
+def test_a_prompt_that_is_too_long_for_training_is_not_sampled(
+    project: Callable[..., Params], server: Any
+) -> None:
     params = project()
     problem = "0 + 3 = " + "1 + " * 60 + "0 ="
     long = Prompt(prompt_id(problem), problem, "63", "exact", "sums", "mit")
@@ -278,14 +280,14 @@ def test_a_prompt_that_no_arm_can_train_on_is_not_asked(project: Callable[..., P
     run(params)
     assert sorted(order(server)) == sorted(HARDEST)
     bad = tables.read(Path("data/experts/quarantine.parquet"))
-    told = [row for row in bad if row["reason"] == "prompt_too_long"]
-    assert [(row["stage"], row["line"], row["row"]) for row in told] == [("experts", 5, problem)]
-    assert "raise rollout.max_prompt_tokens (60)" in told[0]["detail"]
+    rows = [row for row in bad if row["reason"] == "prompt_too_long"]
+    assert [(row["stage"], row["line"], row["row"]) for row in rows] == [("experts", 5, problem)]
+    assert "raise rollout.max_prompt_tokens (60)" in rows[0]["detail"]
     assert (report()["unasked"], report()["in"]) == (0, SAMPLES * N)
 
 
 def build_slow_verifiers(patch: pytest.MonkeyPatch) -> list[float]:
-    """Time-outs of the verifiers that the stage builds; all take SECONDS over answers to one prompt."""
+    """Slow verifiers for the stage, which take SECONDS for one of the prompts; returns their time limits."""
     built: list[float] = []
 
     def build(params: Params) -> VerifierPool:
@@ -302,7 +304,7 @@ def with_timeout(params: Params, seconds: float) -> Params:
     return params.model_copy(update={"verifier": verifier})
 
 
-def test_what_was_paid_for_is_judged_again_with_ten_times_the_time(
+def test_a_response_without_a_verdict_is_graded_again_with_ten_times_the_time(
     project: Callable[..., Params],
     server: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -317,17 +319,17 @@ def test_what_was_paid_for_is_judged_again_with_ten_times_the_time(
         assert not [record for record in caplog.records if record.levelno == logging.WARNING]
 
         assert run(with_timeout(params, SECONDS / 20)) != expected
-    assert report()["dropped"]["verifier_error"] == SAMPLES, "nothing is made of them"
-    [said] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert said.startswith("3 responses of the teacher have no verdict, not even with 2 s for each")
+    assert report()["dropped"]["verifier_error"] == SAMPLES, "they become no trajectories"
+    [message] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert message.startswith("3 responses of the teacher have no verdict, not even with 2 s for each")
     bad = tables.read(Path("data/experts/quarantine.parquet"))
-    silent = {json.loads(row["row"])["prompt_id"] for row in bad if row["reason"] == "verifier_error"}
-    assert silent == {prompt.prompt_id for prompt in PROMPTS if prompt.answer == SLOW_GOLD}
+    unjudged = {json.loads(row["row"])["prompt_id"] for row in bad if row["reason"] == "verifier_error"}
+    assert unjudged == {prompt.prompt_id for prompt in PROMPTS if prompt.answer == SLOW_GOLD}
     assert run(params) == expected
-    assert len(server.requests) == SAMPLES * N, "the server was asked once"
+    assert len(server.requests) == SAMPLES * N, "each response was requested once"
 
 
-def test_refused_prompts_are_quarantined_and_the_rest_goes_on(
+def test_refused_prompts_are_quarantined_and_the_others_are_sampled(
     project: Callable[..., Params], server: Any, faults: Any
 ) -> None:
     too_long = faults.status(400, {"error": {"message": "maximum context length is 8 tokens"}})
@@ -336,10 +338,10 @@ def test_refused_prompts_are_quarantined_and_the_rest_goes_on(
     counts = report()
     assert counts["dropped"]["no_response"] == SAMPLES and counts["in"] == SAMPLES * N
     bad = tables.read(Path("data/experts/quarantine.parquet"))
-    told = [row for row in bad if row["reason"] == "no_response"]
-    assert {row["detail"] for row in told} == {"HTTP 400: maximum context length is 8 tokens"}
-    assert {json.loads(row["row"])["prompt_id"] for row in told} == {prompt_id(HARDEST[0])}
-    assert len(told) == SAMPLES and counts["kept"] > 6
+    rows = [row for row in bad if row["reason"] == "no_response"]
+    assert {row["detail"] for row in rows} == {"HTTP 400: maximum context length is 8 tokens"}
+    assert {json.loads(row["row"])["prompt_id"] for row in rows} == {prompt_id(HARDEST[0])}
+    assert len(rows) == SAMPLES and counts["kept"] > 6
 
 
 def test_a_server_that_refuses_every_prompt_is_an_error(
@@ -351,12 +353,12 @@ def test_a_server_that_refuses_every_prompt_is_an_error(
         EngineError, match=r"org/big@r1 answered none of 36 requests: HTTP 400: maximum .*Correct"
     ):
         run(project())
-    run(project())  # the server is set right
+    run(project())  # The server accepts the prompts now.
     assert report()["kept"] > 6
 
 
 def at_request(when: int, server: Any, end: Callable[[], None]) -> None:
-    """`end` something at a request, before it is answered."""
+    """Call `end` at a request, before its answer."""
 
     def reply(body: Any) -> tuple[str, str]:
         if len(server.requests) == when:
@@ -375,19 +377,19 @@ def kill_stage(when: int, server: Any) -> None:
         text=True,
     )
     at_request(when, server, process.kill)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == -signal.SIGKILL, said
+    _, output = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL, output
 
 
 def interrupt_stage(when: int, server: Any) -> None:
-    """Ctrl-C at a request."""
+    """Interrupt this process, as Ctrl-C does, at a request."""
     at_request(when, server, lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         run(load_params())
 
 
 @pytest.mark.parametrize("end", [kill_stage, interrupt_stage])
-def test_ended_and_run_again(
+def test_an_interrupted_stage_requests_nothing_twice(
     project: Callable[..., Params],
     server: Any,
     start_server: Callable[[], Any],
@@ -398,23 +400,23 @@ def test_ended_and_run_again(
 
     params = project("ended")
     end(25, server)
-    kept, before = len(JOURNAL.read_bytes().splitlines()), len(server.requests)
-    assert len(list(KEPT.glob("*/0*.parquet"))) == 1 and 15 < kept <= 25 <= before < 28
+    kept, before = len(RESPONSE_LOG.read_bytes().splitlines()), len(server.requests)
+    assert len(list(SHARDS.glob("*/0*.parquet"))) == 1 and 15 < kept <= 25 <= before < 28
     assert not Path("data/experts").exists()
     other = start_server()
     other.answer = answer
     assert run(endpoint_with(params, url=other.url)) == expected
-    assert len(other.requests) == SAMPLES * N - kept, "what was answered is not asked again"
-    assert set((server.asked + other.asked).values()) <= {1, 2}
-    assert len(server.asked | other.asked) == SAMPLES * N
+    assert len(other.requests) == SAMPLES * N - kept, "what was answered is not requested again"
+    assert set((server.request_counts + other.request_counts).values()) <= {1, 2}
+    assert len(server.request_counts | other.request_counts) == SAMPLES * N
 
-    # What was paid for stays: another pace, or another server of the same model, asks for nothing.
-    asked = len(other.requests)
+    # The logged responses serve a run with another pace or another server of the same model.
+    requested = len(other.requests)
     assert run(endpoint_with(params, concurrency=5, timeout_s=9.0, retries=4)) == expected
-    assert len(server.requests) == before and len(other.requests) == asked and JOURNAL.exists()
+    assert len(server.requests) == before and len(other.requests) == requested and RESPONSE_LOG.exists()
 
 
-def test_a_server_that_dies_in_the_middle(
+def test_a_server_that_stops_in_the_middle(
     project: Callable[..., Params],
     server: Any,
     start_server: Callable[[], Any],
@@ -423,28 +425,28 @@ def test_a_server_that_dies_in_the_middle(
     expected = run(project("uninterrupted"))
     server.requests.clear()
 
-    project("dead")
+    project("stopped")
     at_request(20, server, server.stop)
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as exit_status:
         experts.main()
-    kept = len(JOURNAL.read_bytes().splitlines())
+    kept = len(RESPONSE_LOG.read_bytes().splitlines())
     last = caplog.records[-1]
-    assert left.value.code == 2 and last.exc_info is None
-    assert f"Nothing is lost: {kept} responses are kept in {JOURNAL}" in last.getMessage()
+    assert exit_status.value.code == 2 and last.exc_info is None
+    assert f"Nothing is lost: {kept} responses are kept in {RESPONSE_LOG}" in last.getMessage()
     assert last.getMessage().endswith("then run the stage again")
     other = start_server()
     other.answer = answer
-    assert run(project("dead", url=other.url)) == expected
+    assert run(project("stopped", url=other.url)) == expected
     assert len(other.requests) == SAMPLES * N - kept and kept >= 18
 
 
-def test_a_policy_of_our_own_goes_on_as_well(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_local_teacher_resumes_as_well(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.set_num_threads(1)
-    shutil.copytree(made, tmp_path / "project")
+    shutil.copytree(prepared, tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
-    Path("params.yaml").write_text(OF_OUR_OWN)
+    Path("params.yaml").write_text(LOCAL_TEACHER)
     params = load_params()
     run_stage(params, "teacher")
     assert params.teacher
@@ -453,9 +455,9 @@ def test_a_policy_of_our_own_goes_on_as_well(
         run(params.model_copy(update={"teacher": endless}))
     calls: list[int] = []
 
-    def generate(self: HFEngine, prompts: Any, *given: Any, real: Any = HFEngine.generate) -> Any:
+    def generate(self: HFEngine, prompts: Any, *arguments: Any, real: Any = HFEngine.generate) -> Any:
         calls.append(len(prompts))
-        return real(self, prompts, *given)
+        return real(self, prompts, *arguments)
 
     monkeypatch.setattr(HFEngine, "generate", generate)
     expected = run(params)
@@ -465,8 +467,8 @@ def test_a_policy_of_our_own_goes_on_as_well(
     env = {**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert len(list(KEPT.glob("*/0*.parquet"))) == 2
+    assert len(list(SHARDS.glob("*/0*.parquet"))) == 2
     calls.clear()
     assert run(params) == expected
     assert calls == [6] * 4
-    assert not JOURNAL.exists()
+    assert not RESPONSE_LOG.exists()

@@ -1,4 +1,4 @@
-"""The rollouts and train stages on the real vLLM: killed and gone on, with the same bytes as if not."""
+"""The stages rollouts and train on the real vLLM resume after a kill, with the same outputs."""
 
 from __future__ import annotations
 
@@ -60,19 +60,19 @@ verifier: {}
 tracking: {experiment: e, registered_model: m}
 schedule: {cron: "0 2 * * *", timezone: UTC}
 """
-# Runs a stage as its command does, and dies by SIGKILL as soon as the engine has answered so many calls.
+# Runs a stage as its command does, and kills the process once the engine has answered argv[1] calls.
 SCRIPT = """
 import os, runpy, signal, sys
 from hpt_core.rollout.engines.vllm import VLLMEngine
-left = int(sys.argv.pop(1))
+remaining = int(sys.argv.pop(1))
 
-def generate(*given, real=VLLMEngine.generate):
-    global left
-    done = real(*given)
-    left -= 1
-    if not left:
+def generate(*arguments, real=VLLMEngine.generate):
+    global remaining
+    completions = real(*arguments)
+    remaining -= 1
+    if not remaining:
         os.kill(os.getpid(), signal.SIGKILL)
-    return done
+    return completions
 
 VLLMEngine.generate = generate
 runpy.run_module(sys.argv.pop(1), run_name="__main__")
@@ -81,8 +81,8 @@ ROLLOUTS, TRAINED = "data/rollouts/base", ("models/program", "data/rollouts/prog
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("made")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("prepared")
     (root / "params.yaml").write_text(PARAMS)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -93,8 +93,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(made, tmp_path / "project")
+def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(prepared, tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
     return tmp_path / "project"
 
@@ -113,43 +113,43 @@ def hashes(root: Path, *outputs: str) -> dict[str, str]:
     return {str(file.relative_to(root)): sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def test_rollouts_go_on_after_a_kill(made: Path, project: Path) -> None:
+def test_rollouts_resume_after_a_kill(prepared: Path, project: Path) -> None:
     shutil.rmtree(project / ROLLOUTS)
     kill(3, "pipelines.rollouts")
     (kept,) = Path("checkpoints/rollouts@base").glob("*")
-    assert len(list(kept.glob("*.parquet"))) == 2, "the third part died before it was written"
+    assert len(list(kept.glob("*.parquet"))) == 2, "the third part was not written"
     run_stage(load_params(), "rollouts")
-    assert hashes(project, ROLLOUTS) == hashes(made, ROLLOUTS)
+    assert hashes(project, ROLLOUTS) == hashes(prepared, ROLLOUTS)
     rows = list(tables.read(project / ROLLOUTS / "rollouts.parquet"))
     assert len({row["policy"] for row in rows}) == 1 and 0 < sum(row["reward"] for row in rows) < len(rows)
 
 
-def test_training_goes_on_after_a_kill(
+def test_training_resumes_after_a_kill(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(project, tmp_path / "whole")
+    shutil.copytree(project, tmp_path / "uninterrupted")
     kill(2, "pipelines.train", "program")
     assert list(Path("checkpoints/program").rglob("*.safetensors")), "step 1 is kept"
     run_stage(load_params(), "train@program")
-    monkeypatch.chdir(tmp_path / "whole")
+    monkeypatch.chdir(tmp_path / "uninterrupted")
     run_stage(load_params(), "train@program")
-    assert hashes(project, *TRAINED) == hashes(tmp_path / "whole", *TRAINED)
+    assert hashes(project, *TRAINED) == hashes(tmp_path / "uninterrupted", *TRAINED)
     rows = list(tables.read(project / "data/rollouts/program/rollouts.parquet"))
     assert len({row["policy"] for row in rows}) == 3, "each step samples from new weights"
 
 
-def test_an_engine_that_dies_loses_nothing(project: Path) -> None:
-    """vLLM has no attention kernel for heads of 24 on a CPU, and finds out in the middle of a batch."""
+def test_an_engine_that_fails_loses_no_part(project: Path) -> None:
+    """vLLM has no attention kernel for heads of 24 on a CPU, and fails in the middle of a batch."""
     text = Path("params.yaml").read_text().replace("hidden_size: 64", "hidden_size: 48")
     Path("params.yaml").write_text(text)
     shutil.rmtree("models/base")
     run_stage(load_params(), "base")
     shutil.rmtree(ROLLOUTS)
     with pytest.raises(
-        EngineError, match=r"vLLM stopped over 16 responses .*what was sampled before is kept"
+        EngineError, match=r"vLLM stopped while sampling 16 responses .*what was sampled before is kept"
     ):
         run_stage(load_params(), "rollouts")
-    assert not Path(ROLLOUTS, "rollouts.parquet").exists(), "nothing was made up"
+    assert not Path(ROLLOUTS, "rollouts.parquet").exists(), "no rollout was invented"
     Path("params.yaml").write_text(text.replace("engine: vllm", "engine: hf"))
     run_stage(load_params(), "rollouts")
     assert Path(ROLLOUTS, "rollouts.parquet").exists()

@@ -1,4 +1,4 @@
-"""A tiny Llama policy with opinions, and groups of rollouts made by hand."""
+"""Fixtures of the unit tests: tiny policies, prompts, and groups of rollouts without sampling."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SIZES = WarmStart(
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Float sums, and so the bytes of weights, depend on the number of threads."""
+    """Use one thread: rounding of sums, and so the bytes of weights, depends on the number of threads."""
     torch.set_num_threads(1)
 
 
@@ -42,7 +42,7 @@ def sizes() -> WarmStart:
 
 @pytest.fixture
 def policy() -> LoadedPolicy:
-    """Random weights, scaled up: a fresh model's distribution is almost uniform and hides mistakes."""
+    """A tiny Llama, its random weights scaled up: an almost uniform distribution would hide errors."""
     built = build_policy(SIZES, TEXTS, seed=5)
     with torch.no_grad():
         for parameter in built.model.parameters():
@@ -53,7 +53,7 @@ def policy() -> LoadedPolicy:
 
 @pytest.fixture
 def absolute(policy: LoadedPolicy) -> LoadedPolicy:
-    """A GPT-2: unlike rotary positions, its absolute ones tell when padding has shifted them."""
+    """A tiny GPT-2: its absolute positions, unlike rotary ones, reveal a shift by padding."""
     torch.manual_seed(7)
     shape = GPT2Config(
         vocab_size=len(policy.tokenizer),
@@ -68,14 +68,14 @@ def absolute(policy: LoadedPolicy) -> LoadedPolicy:
 
 @pytest.fixture
 def prompt_tokens(policy: LoadedPolicy) -> list[list[int]]:
-    """Prompts of ragged lengths."""
+    """Prompts of different lengths."""
     chat = Chat(policy.tokenizer)
     return [chat.prompt(text) for text in ("1", "1 + 2 =", "Spell: kayak", "12 - 3 + 45 - 6 =", "?!")]
 
 
 @pytest.fixture
 def make_group(policy: LoadedPolicy) -> Callable[..., Group]:
-    """A prompt NAME with a rollout for each reward and, maybe, an expert of KIND."""
+    """Make a group: prompt `name`, a rollout for each reward, and an expert if `kind` is set."""
     chat = Chat(policy.tokenizer)
 
     def make(name: str, rewards: Sequence[float], kind: str | None = None) -> Group:
@@ -89,7 +89,8 @@ def make_group(policy: LoadedPolicy) -> Callable[..., Group]:
         for i, reward in enumerate(rewards):
             ids = tuple(chat.response(f"{name}{'abc' * i}{reward}"))
             logprobs = tuple(-0.5 - 0.1 * (j % 7) for j in range(len(ids)))
-            rollouts.append(Rollout(name, i, 1, Completion(name, ids, logprobs, "stop"), reward, "made"))
+            completion = Completion(name, ids, logprobs, "stop")
+            rollouts.append(Rollout(name, i, 1, completion, float(reward), "made"))
         return Group(task, rollouts)
 
     return make

@@ -15,12 +15,12 @@ from hpt_core.upge import ALGORITHMS
 
 def test_parameters_load_without_torch() -> None:
     script = "import hpt_core.config, sys; print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout == "set()\n"
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: PromptSource(name="x", answer_kind="math"), "exactly one of reasoning_gym, file, hub"),
         (lambda: PromptSource(name="x", file="f", hub="h", answer_kind="math"), "exactly one of"),
@@ -33,12 +33,12 @@ def test_parameters_load_without_torch() -> None:
         (lambda: Sampling(max_new_tokens=8, temprature=1.0), "temprature"),
     ],
 )
-def test_what_does_not_fit_is_refused(make: object, said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_inconsistent_keys_are_refused(make: object, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         make()  # type: ignore[operator]
 
 
-def test_every_algorithm_of_the_table_may_be_named() -> None:
+def test_every_algorithm_has_a_name_in_the_parameters() -> None:
     assert set(get_args(AlgorithmName)) == set(ALGORITHMS)
 
 

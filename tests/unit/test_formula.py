@@ -1,4 +1,4 @@
-"""Formulas of the pass rate: what they compute, and that nothing else gets through."""
+"""Formulas of the pass rate P: their values, and that anything else is refused."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ RATES = [0.0, 0.125, 0.5, 0.875, 1.0]
 )
 def test_floats_and_tensors_agree(text: str, expected: formula.Function) -> None:
     function = formula.parse(text)
-    wanted = [expected(rate) for rate in RATES]
-    assert [function(rate) for rate in RATES] == pytest.approx(wanted, rel=1e-12, abs=1e-15)
-    assert function(torch.tensor(RATES).double()).tolist() == pytest.approx(wanted, rel=1e-12, abs=1e-15)
+    values = [expected(rate) for rate in RATES]
+    assert [function(rate) for rate in RATES] == pytest.approx(values, rel=1e-12, abs=1e-15)
+    assert function(torch.tensor(RATES).double()).tolist() == pytest.approx(values, rel=1e-12, abs=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_floats_and_tensors_agree(text: str, expected: formula.Function) -> None
         "P +",
     ],
 )
-def test_nothing_else_is_a_formula(text: str) -> None:
+def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="formula of P"):
         formula.parse(text)
 
@@ -74,6 +74,6 @@ def test_gates_from_parameters() -> None:
         ({"alpha": "rate"}, "'rate' in 'rate'"),
     ],
 )
-def test_a_weight_that_cannot_be_is_refused_where_it_is_read(keys: dict[str, str], message: str) -> None:
+def test_weights_without_a_valid_value_are_refused_on_reading(keys: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GateConfig(kind="formula", **keys)

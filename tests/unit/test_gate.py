@@ -35,22 +35,6 @@ def test_switch_and_mix_have_no_rl_on_demonstrations():
     assert FormulaGate(lambda p: p, lambda p: p).offline(torch.tensor([0.25])).tolist() == [0.0]
 
 
-@pytest.mark.parametrize(
-    ("pass_rate", "rewards_equal", "has_expert", "route"),
-    [
-        (0.0, True, True, "sft"),
-        (0.25, False, True, "sft"),
-        (0.25, False, False, "no_expert"),
-        (0.0, True, False, "no_expert"),
-        (0.5, False, True, "rl"),
-        (0.5, False, False, "rl"),
-        (1.0, True, True, "equal"),
-    ],
-)
-def test_each_prompt_has_one_route(pass_rate, rewards_equal, has_expert, route):
-    assert Switch(gamma=0.25).route(pass_rate, rewards_equal, has_expert) == route
-
-
 def test_any_pair_of_functions():
     gate = FormulaGate(lambda p: p, lambda p: (1 - p) / 2)
     alpha, beta = gate(torch.tensor([0.0, 0.5]))
@@ -115,26 +99,3 @@ def test_a_weight_comes_out_as_it_stands_in_the_table():
         assert weights(table, rate) == table.rows[row]
         of_tensor = weights(table, torch.tensor(rate, dtype=torch.float64))
         assert tuple(weight.item() for weight in of_tensor) == table.rows[row]
-
-
-@pytest.mark.parametrize(
-    ("solved", "rewards_equal", "has_expert", "route"),
-    [
-        (0, True, True, "sft"),
-        (0, True, False, "no_expert"),
-        (1, False, True, "sft"),
-        (1, False, False, "no_expert"),
-        (2, False, True, "both"),
-        (2, False, False, "rl"),
-        (4, True, True, "sft"),
-        (4, True, False, "equal"),
-        (5, False, True, "both"),
-        (6, False, True, "both"),
-        (7, False, True, "rl"),
-        (8, True, True, "equal"),
-        (8, True, False, "equal"),
-    ],
-)
-def test_the_soft_gate_routes_some_prompts_to_both(solved, rewards_equal, has_expert, route):
-    """At 5 and 6 of 8 nothing is imitated, and the demonstration still is trained on by RL."""
-    assert Table().route(solved / 8, rewards_equal, has_expert) == route

@@ -1,4 +1,4 @@
-"""Tables: the same bytes for the same rows, all or nothing, and errors that name file and remedy."""
+"""Tables: the same bytes for the same rows, complete or unchanged files, errors with file and remedy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from hpt_core import tables
@@ -22,7 +23,7 @@ ROWS = [
 
 def test_the_same_rows_give_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     script = (
-        "from pathlib import Path; from hpt_core.data import tables\n"
+        "from pathlib import Path; from hpt_core import tables\n"
         f"tables.write(Path({str(tmp_path / 'b.parquet')!r}), {ROWS!r}, tables.PROMPTS)"
     )
     tables.write(tmp_path / "a.parquet", ROWS, tables.PROMPTS)
@@ -95,7 +96,7 @@ def test_a_missing_file_names_the_stage_that_makes_it(tmp_path: Path, folder: st
     assert f"`dvc repro {stage}`" in str(raised.value)
 
 
-def test_a_foreign_file_names_itself(tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "prompts" / "train.parquet"
     path.parent.mkdir()
     path.write_text("problem,answer\n")
@@ -106,7 +107,19 @@ def test_a_foreign_file_names_itself(tmp_path: Path) -> None:
         tables.read_prompts(path)
 
 
-def test_prompts_come_back_as_they_went(tmp_path: Path) -> None:
+def test_columns_and_rows_can_be_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "prompts" / "train.parquet"
+    tables.write(path, ROWS, tables.PROMPTS)
+    chosen = tables.read(path, columns=["answer", "source"], filters=pc.field("answer") == "3")
+    assert chosen == [{"answer": "3", "source": "s"}]
+    assert tables.count_rows(path) == len(ROWS)
+    with pytest.raises(InputError, match=r"has no columns \['verdict'\]; run `dvc repro curate`"):
+        tables.read(path, columns=["answer", "verdict"])
+    with pytest.raises(InputError, match=r"none\.parquet: not found; make it"):
+        tables.count_rows(tmp_path / "none.parquet", remedy="make it")
+
+
+def test_prompts_are_read_as_they_were_written(tmp_path: Path) -> None:
     prompts = [Prompt(**row) for row in ROWS]
     tables.write(tmp_path / "p.parquet", map(tables.as_row, prompts), tables.PROMPTS)
     assert tables.read_prompts(tmp_path / "p.parquet") == prompts

@@ -1,52 +1,49 @@
-"""What a prompt must be, one named rule after the other; a rule says what is wrong, or nothing."""
+"""Rules that a prompt must pass by itself: lengths, scripts, and an answer that the verifier can compare."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from hpt_core.config import CurateConfig, PromptSource
 from hpt_core.data.problems import final_number
 from hpt_core.data.reading.records import SourceRow
-from hpt_core.data.scripts import other_script
+from hpt_core.data.scripts import letter_runs, other_script
 from hpt_core.verifier import gold_problem
 from hpt_core.verifier.grading import grade_quickly
 
-PROSE = 4
-"""Words from which a `math` answer without digit or formula is prose, which no two people write alike."""
-
-_LETTERS = re.compile(r"[^\W\d_]+")
+PROSE_WORDS = 4
+"""A `math` answer of as many words, without digit or formula, is prose, which no two people write alike."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A rule, and the reason under which what fails it is quarantined."""
+    """A rule, and the reason under which a row that fails it is quarantined."""
 
     reason: str
-    trouble: Callable[[str, str], str | None]
-    """(problem, answer) -> what is wrong."""
+    fault: Callable[[str, str], str | None]
+    """(problem, answer) -> what is wrong, or None."""
 
 
-FILLED_IN = (
+NOT_EMPTY = (
     Filter("empty_problem", lambda problem, _: None if problem else "the problem is empty"),
     Filter("empty_answer", lambda _, answer: None if answer else "the answer is empty"),
 )
-"""For problems to evaluate on, which are taken as they are."""
+"""The only filters for benchmarks, which are read as they are."""
 
 
 def training_filters(config: CurateConfig) -> tuple[Filter, ...]:
-    """For problems to train on."""
+    """The filters for problems to train on."""
     lengths = (
         Filter("problem_too_short", lambda problem, _: _too_short(problem, config.min_problem_chars)),
         Filter("problem_too_long", lambda problem, _: _too_long(problem, config.max_problem_chars)),
     )
     scripts = config.scripts
     if scripts is None:
-        return FILLED_IN + lengths
+        return NOT_EMPTY + lengths
     return (
-        *FILLED_IN,
+        *NOT_EMPTY,
         *lengths,
         Filter("other_script", lambda problem, _: other_script(problem, scripts, "curate.scripts")),
     )
@@ -62,10 +59,10 @@ def _too_long(problem: str, most: int) -> str | None:
     return f"{len(problem)} characters; curate.max_problem_chars is {most}" if long else None
 
 
-def reference(row: SourceRow, source: PromptSource, kind: str) -> tuple[str, str | None]:
-    """The answer as a reference of `kind`, and why the verifier could not judge by it.
+def reference_answer(row: SourceRow, source: PromptSource, kind: str) -> tuple[str, str | None]:
+    """The row's answer as a reference of `kind`, and why the verifier could not compare with it, or None.
 
-    A reference must itself be accepted, boxed, as the answer to its problem.
+    The verifier must accept a reference, in a box, as the answer to its own problem.
     """
     answer = row.values["answer"].strip()
     if kind == "gsm8k":
@@ -73,15 +70,15 @@ def reference(row: SourceRow, source: PromptSource, kind: str) -> tuple[str, str
         if number is None:
             return answer, "the last line is no '#### number', 'A: number' or number"
         answer = number
-    trouble = gold_problem(answer, kind)
-    if trouble and source.reasoning_gym:
+    fault = gold_problem(answer, kind)
+    if fault and source.reasoning_gym:
         return _with_metadata(row, kind)
-    return answer, trouble or _unverifiable(answer, kind)
+    return answer, fault or _unverifiable(answer, kind)
 
 
 def _unverifiable(answer: str, kind: str) -> str | None:
     if kind.startswith("reasoning_gym:"):
-        return None  # gold_problem has asked the scorer
+        return None  # gold_problem has run the task's scorer on it.
     if kind == "math" and _is_prose(answer):
         return f"{answer[:60]!r} is prose, which the verifier cannot compare"
     boxed = answer if "\\boxed" in answer else f"\\boxed{{{answer}}}"
@@ -92,12 +89,12 @@ def _unverifiable(answer: str, kind: str) -> str | None:
 
 
 def _is_prose(answer: str) -> bool:
-    words = [word for word in _LETTERS.findall(answer) if len(word) > 1]
-    return len(words) >= PROSE and not any(c.isdigit() or c in "\\$=<>+^" for c in answer)
+    words = [word for word in letter_runs(answer) if len(word) > 1]
+    return len(words) >= PROSE_WORDS and not any(c.isdigit() or c in "\\$=<>+^" for c in answer)
 
 
 def _with_metadata(row: SourceRow, kind: str) -> tuple[str, str | None]:
-    """The reference as JSON, for tasks whose scorer reads more than the answer; and its trouble."""
+    """The reference as JSON, for tasks whose scorer reads more than the answer, and what is wrong with it."""
     try:
         entry = {"answer": row.record["answer"], "metadata": row.record["metadata"]}
         gold = json.dumps(entry, sort_keys=True)

@@ -1,7 +1,7 @@
-"""Hashes of words, of n-grams of words, and MinHash signatures, for many texts at once.
+"""Hashes of words, hashes of n-grams of words and MinHash signatures, for many texts at once.
 
-Words are hashed as polynomials in the bytes' random values, all of a batch from one running sum; the same
-text gives the same hashes on every machine.
+The hash of a word is a polynomial in random values of its bytes; one running sum gives the hashes of a whole
+batch. The same text has the same hashes on every machine.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 Hashes = npt.NDArray[np.uint64]
-Places = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 SHINGLE = 3
-"""Words of a shingle, of which near duplicates share most."""
+"""Words of a shingle; near duplicates share most of their shingles."""
 BANDS, ROWS = 16, 4
-"""Of the MinHash signature: pairs of Jaccard similarity s meet in a band with probability 1 - (1 - s^4)^16,
-which is 0.64 for 0.5, 0.9998 for 0.8 (Leskovec et al., Mining of Massive Datasets, 3.4)."""
+"""Shape of the MinHash signature: two texts of Jaccard similarity s share a band with probability
+1 - (1 - s^4)^16, which is 0.64 for 0.5, 0.9998 for 0.8 (Leskovec et al., Mining of Massive Datasets, 3.4)."""
 
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
 _INVERSE = pow(_BASE, -1, 2**64)
 
 
 def mix(values: Hashes) -> Hashes:
-    """The finaliser of splitmix64: every bit of the input moves every bit of the output."""
+    """The finaliser of splitmix64: every bit of the output depends on every bit of the input."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
@@ -48,8 +48,11 @@ def _powers(base: int, capacity: int) -> Hashes:
     return np.multiply.accumulate(factors)
 
 
-def word_hashes(texts: Sequence[str]) -> tuple[Hashes, Places]:
-    """[N] hashes of all words, and [D + 1] where each text's begin; `texts` as `wording` gives them."""
+def word_hashes(texts: Sequence[str]) -> tuple[Hashes, Indices]:
+    """[N] hashes of the words of D texts, and [D + 1] offsets at which the words of each text begin.
+
+    `texts` are the results of `normalized_text`.
+    """
     lengths = np.array([text.count(" ") + 1 if text else 0 for text in texts], dtype=np.int64)
     data = np.frombuffer("".join(f"{text} " for text in texts if text).encode(), dtype=np.uint8)
     offsets = np.concatenate(([0], np.cumsum(lengths)))
@@ -63,8 +66,8 @@ def word_hashes(texts: Sequence[str]) -> tuple[Hashes, Places]:
     return mix((sums[ends] - sums[starts]) * _powers(_INVERSE, capacity)[starts]), offsets
 
 
-def beginning_hashes(words: Hashes, offsets: Places) -> Hashes:
-    """[N] hashes: of the words of a text up to and including each one."""
+def beginning_hashes(words: Hashes, offsets: Indices) -> Hashes:
+    """[N] hashes; that of a word is over the words of its text up to and including this word."""
     sums = np.zeros(len(words) + 1, dtype=np.uint64)
     capacity = 1 << len(sums).bit_length()
     np.cumsum(words * _powers(_BASE, capacity)[: len(words)], out=sums[1:])
@@ -72,8 +75,8 @@ def beginning_hashes(words: Hashes, offsets: Places) -> Hashes:
     return mix((sums[1:] - sums[starts]) * _powers(_INVERSE, capacity)[starts])
 
 
-def gram_hashes(words: Hashes, offsets: Places, size: int) -> tuple[Hashes, Places]:
-    """[M] hashes of the runs of `size` words in each text, and [D + 1] where each text's begin.
+def gram_hashes(words: Hashes, offsets: Indices, size: int) -> tuple[Hashes, Indices]:
+    """[M] hashes of the runs of `size` words in each text, and [D + 1] offsets where those of a text begin.
 
     A text of fewer words has one gram, the whole text; one without words has none.
     """
@@ -91,21 +94,21 @@ def gram_hashes(words: Hashes, offsets: Places, size: int) -> tuple[Hashes, Plac
     return mix(grams), begins
 
 
-def band_keys(words: Hashes, offsets: Places, twins: Hashes) -> Hashes:
+def band_keys(words: Hashes, offsets: Indices, figures: Hashes) -> Hashes:
     """[BANDS, D] keys; two texts that share one are candidates for near duplicates.
 
-    `twins` [D] takes part in every key, so that texts which differ there never meet. A text without
-    words has `twins` alone.
+    `figures` [D] is part of every key, so that texts with different `figures` never share one. It is the
+    whole key of a text without words.
     """
     shingles, begins = gram_hashes(words, offsets, SHINGLE)
-    full = np.flatnonzero(np.diff(begins) > 0)
-    keys = np.tile(mix(twins), (BANDS, 1))
-    if len(full):
+    not_empty = np.flatnonzero(np.diff(begins) > 0)
+    keys = np.tile(mix(figures), (BANDS, 1))
+    if len(not_empty):
         for band in range(BANDS):
             for row in range(band * ROWS, (band + 1) * ROWS):
                 values = (shingles * _FACTORS[row] + _SHIFTS[row]) >> np.uint64(32)
-                smallest = np.minimum.reduceat(values, begins[full])
-                keys[band, full] = mix(keys[band, full] + smallest * np.uint64(_BASE))
+                smallest = np.minimum.reduceat(values, begins[not_empty])
+                keys[band, not_empty] = mix(keys[band, not_empty] + smallest * np.uint64(_BASE))
     return keys
 
 

@@ -1,15 +1,14 @@
-"""Rows of the sources -> prompts, as far as a row alone decides."""
+"""Prompts from the rows of the sources, through the filters that look at one row alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
 from hpt_core.config import PromptSource
-from hpt_core.data.curation import contract
-from hpt_core.data.curation.filters import Filter, reference
+from hpt_core.data.curation.filters import Filter, reference_answer
 from hpt_core.data.curation.report import CurationReport
 from hpt_core.data.problems import prompt_id
-from hpt_core.data.progress import watched
+from hpt_core.data.progress import with_progress
 from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.types import Prompt
@@ -19,19 +18,19 @@ def read_prompts(
     group: str,
     sources: Sequence[PromptSource],
     filters: Sequence[Filter],
-    ledger: CurationReport,
-    seen: Callable[[SourceRow], None],
+    report: CurationReport,
+    on_row: Callable[[SourceRow], None],
 ) -> Iterator[tuple[SourceRow, Prompt]]:
-    """Rows with their prompts, as far as the row alone decides; `seen` sees every readable row."""
+    """The rows that pass `filters`, each with its prompt. `on_row` is called with every readable row."""
     for source in sources:
-        ledger.open(group, source.name)
-        for row in watched(read_rows(source), f"{group} {source.name}"):
-            ledger.read(group, row)
+        report.open_source(group, source.name)
+        for row in with_progress(read_rows(source), f"{group} {source.name}"):
+            report.count_read(group, row)
             if isinstance(row, SourceRow):
-                seen(row)
+                on_row(row)
             result = row if isinstance(row, Reject) else _prompt(row, source, filters)
             if isinstance(result, Reject):
-                ledger.drop(group, result)
+                report.drop(group, result)
             else:
                 yield result
 
@@ -41,10 +40,10 @@ def _prompt(
 ) -> tuple[SourceRow, Prompt] | Reject:
     problem, answer = row.values["problem"].strip(), row.values["answer"].strip()
     for rule in filters:
-        if trouble := rule.trouble(problem, answer):
-            return row.reject(rule.reason, trouble)
-    kind = contract.answer_kind(source)
-    answer, trouble = reference(row, source, kind)
-    if trouble:
-        return row.reject("unreadable_answer", trouble)
+        if fault := rule.fault(problem, answer):
+            return row.reject(rule.reason, fault)
+    kind = source.verifier_kind
+    answer, fault = reference_answer(row, source, kind)
+    if fault:
+        return row.reject("unreadable_answer", fault)
     return row, Prompt(prompt_id(problem), problem, answer, kind, source.name, source.license)

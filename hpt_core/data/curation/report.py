@@ -1,25 +1,93 @@
-"""What became of every row: in = kept + dropped, source by source, and what was found in benchmarks."""
+"""The report of curation: for each source in = kept + dropped, and the matches with benchmark problems."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypedDict
 
-from hpt_core.data.curation.decontamination import Index, Known, Match
+from hpt_core.data.curation.decontamination import BenchmarkIndex, BenchmarkProblem, Match
 from hpt_core.data.reading.records import Reject, SourceRow
 
 PAIRS = 200
-"""Matched pairs that the report shows; the quarantine has all of them."""
+"""Matched pairs in the report; the quarantine has all of them."""
 SHOWN = 200
 """Characters of a problem in a pair."""
 EXAMPLES = 5
-"""Rejects of a group that an error shows."""
+"""Rejects of a group that an error message shows."""
+
+SourceCounts = TypedDict("SourceCounts", {"in": int, "kept": int, "dropped": dict[str, int]})
+"""Rows of a source; dropped: reason -> rows."""
+
+
+class BenchmarkCounts(TypedDict):
+    """Rows of a benchmark."""
+
+    rows: int
+    kept: int
+    merged: int
+    """Rows equal to another row."""
+    left_out: dict[str, int]
+    """Reason -> rows."""
+
+
+class MatchedPair(TypedDict):
+    """A benchmark problem and a training prompt that matches it."""
+
+    benchmark: str
+    prompt_id: str
+    problem: str
+    rule: str
+    overlap: float
+    source: str
+    where: str
+    training_problem: str
+
+
+class Template(TypedDict):
+    """A benchmark problem whose text, but for numbers, is that of a generated task."""
+
+    benchmark: str
+    prompt_id: str
+    problem: str
+
+
+class Contamination(TypedDict):
+    """The matches of training prompts with benchmark problems."""
+
+    benchmark_problems: dict[str, int]
+    found: dict[str, dict[str, int]]
+    """Benchmark -> rule -> training prompts."""
+    pairs: list[MatchedPair]
+    pairs_left_out: int
+    templates: list[Template]
+
+
+class Sizes(TypedDict):
+    """Rows of the files that curation writes."""
+
+    train: int
+    dev: int
+    quarantine: int
+    benchmarks: dict[str, int]
+
+
+class ReportFile(TypedDict):
+    """The content of report.json."""
+
+    sources: dict[str, dict[str, SourceCounts]]
+    """The counts of each source, by group and source."""
+    benchmarks: dict[str, BenchmarkCounts]
+    content: dict[str, dict[str, str]]
+    unused_columns: dict[str, dict[str, list[str]]]
+    contamination: Contamination
+    checks: dict[str, bool]
+    sizes: Sizes
 
 
 class CurationReport:
-    """Counts, and hands each reject on as it comes."""
+    """Collects the counts of curation and passes each reject on to the quarantine."""
 
     def __init__(self, quarantine: Callable[[Reject], None]) -> None:
         self._quarantine = quarantine
@@ -28,18 +96,18 @@ class CurationReport:
         self._dropped: dict[tuple[str, str], Counter[str]] = {}
         self._examples: dict[str, list[str]] = {}
         self._content: dict[tuple[str, str], hashlib._Hash] = {}
-        self._found: dict[str, Counter[str]] = {}
+        self._matches: dict[str, Counter[str]] = {}
         self._problems: dict[str, int] = {}
-        self._pairs: list[dict[str, Any]] = []
-        self._templates: list[Known] = []
+        self._pairs: list[MatchedPair] = []
+        self._templates: list[BenchmarkProblem] = []
         self.quarantined = 0
 
-    def open(self, group: str, source: str) -> None:
+    def open_source(self, group: str, source: str) -> None:
         self._read.setdefault(group, Counter())[source] = 0
         self._dropped[group, source] = Counter()
         self._content[group, source] = hashlib.sha256()
 
-    def read(self, group: str, row: SourceRow | Reject) -> None:
+    def count_read(self, group: str, row: SourceRow | Reject) -> None:
         self._read[group][row.source] += 1
         self._content[group, row.source].update(
             repr(row.values if isinstance(row, SourceRow) else row.row).encode()
@@ -56,77 +124,88 @@ class CurationReport:
         if reject.reason != "duplicate" and len(examples) < EXAMPLES:
             examples.append(f"{reject.file}:{reject.line}: {reject.reason}: {reject.detail}")
 
-    def checked(self, index: Index) -> None:
-        """The benchmark problems that training prompts are compared with."""
-        self._problems = dict(Counter(known.benchmark for known in index.known))
+    def set_benchmark_problems(self, index: BenchmarkIndex) -> None:
+        """Note how many problems of each benchmark the training prompts are compared with."""
+        self._problems = dict(Counter(problem.benchmark for problem in index.problems))
 
-    def templates(self, known: Sequence[Known]) -> None:
-        self._templates = list(known)
+    def set_templates(self, problems: Sequence[BenchmarkProblem]) -> None:
+        self._templates = list(problems)
 
-    def contaminated(self, known: Known, match: Match, source: str, where: str, problem: str) -> None:
-        self._found.setdefault(known.benchmark, Counter())[match.rule] += 1
+    def add_match(
+        self, problem: BenchmarkProblem, match: Match, source: str, where: str, training_problem: str
+    ) -> None:
+        """Note that the training prompt at `where` is the benchmark problem `problem`."""
+        self._matches.setdefault(problem.benchmark, Counter())[match.rule] += 1
         if len(self._pairs) < PAIRS:
-            pair = {
-                "benchmark": known.benchmark,
-                "prompt_id": known.prompt_id,
-                "problem": known.problem[:SHOWN],
+            pair: MatchedPair = {
+                "benchmark": problem.benchmark,
+                "prompt_id": problem.prompt_id,
+                "problem": problem.problem[:SHOWN],
                 "rule": match.rule,
                 "overlap": round(match.overlap, 3),
                 "source": source,
                 "where": where,
-                "training_problem": problem[:SHOWN],
+                "training_problem": training_problem[:SHOWN],
             }
             self._pairs.append(pair)
 
-    def counts(self) -> dict[str, Any]:
-        """By group and source; every row that was read is in it once."""
-        report: dict[str, Any] = {}
+    def counts(self) -> dict[str, dict[str, SourceCounts]]:
+        """Counts by group and source; every row that was read is counted once."""
+        by_group: dict[str, dict[str, SourceCounts]] = {}
         for group, sources in self._read.items():
-            report[group] = {}
+            by_group[group] = {}
             for name, read in sources.items():
                 kept, dropped = self._kept[group, name], self._dropped[group, name]
-                assert read == kept + dropped.total(), f"{group}, source {name}: a row went uncounted"
-                report[group][name] = {"in": read, "kept": kept, "dropped": dict(sorted(dropped.items()))}
-        return report
+                assert read == kept + dropped.total(), f"{group}, source {name}: a row was not counted"
+                by_group[group][name] = {"in": read, "kept": kept, "dropped": dict(sorted(dropped.items()))}
+        return by_group
 
-    def benchmarks(self) -> dict[str, Any]:
-        """By benchmark: rows read, kept, merged with an equal one, and left out, by reason."""
-        report: dict[str, Any] = {}
+    def benchmarks(self) -> dict[str, BenchmarkCounts]:
+        """Counts by benchmark."""
+        by_benchmark: dict[str, BenchmarkCounts] = {}
         for group, sources in self.counts().items():
             if (name := group.removeprefix("benchmark:")) != group:
                 left_out = Counter[str]()
                 for counts in sources.values():
                     left_out.update(counts["dropped"])
                 merged = left_out.pop("duplicate", 0)
-                rows, kept = (sum(counts[key] for counts in sources.values()) for key in ("in", "kept"))
-                report[name] = {"rows": rows, "kept": kept, "merged": merged}
-                report[name]["left_out"] = dict(sorted(left_out.items()))
-        return report
+                by_benchmark[name] = {
+                    "rows": sum(counts["in"] for counts in sources.values()),
+                    "kept": sum(counts["kept"] for counts in sources.values()),
+                    "merged": merged,
+                    "left_out": dict(sorted(left_out.items())),
+                }
+        return by_benchmark
 
     def examples(self, group: str) -> list[str]:
-        """The first EXAMPLES rows of a group that were dropped, but for duplicates, and why."""
+        """The first EXAMPLES rejects of a group, duplicates left out, each with its reason."""
         return self._examples.get(group, [])
 
     def content(self) -> dict[str, dict[str, str]]:
-        """By group and source, a hash of the rows as they were read: another one under the same name is
-        another source."""
+        """A hash of the rows as they were read, by group and source.
+
+        A source with another hash under the same name has changed.
+        """
         return {
             group: {name: self._content[group, name].hexdigest()[:16] for name in sources}
             for group, sources in self._read.items()
         }
 
-    def contamination(self) -> dict[str, Any]:
+    def contamination(self) -> Contamination:
         """Matches by benchmark and rule, the first PAIRS of them, and the problems that are templates."""
-        found = {name: dict(sorted(rules.items())) for name, rules in sorted(self._found.items())}
-        left_out = sum(rules.total() for rules in self._found.values()) - len(self._pairs)
-        templates = [
-            {"benchmark": known.benchmark, "prompt_id": known.prompt_id, "problem": known.problem[:SHOWN]}
-            for known in self._templates[:PAIRS]
+        matches = {name: dict(sorted(rules.items())) for name, rules in sorted(self._matches.items())}
+        templates: list[Template] = [
+            {
+                "benchmark": problem.benchmark,
+                "prompt_id": problem.prompt_id,
+                "problem": problem.problem[:SHOWN],
+            }
+            for problem in self._templates[:PAIRS]
         ]
         return {
             "benchmark_problems": self._problems,
-            "found": found,
+            "found": matches,
             "pairs": self._pairs,
-            "pairs_left_out": left_out,
+            "pairs_left_out": sum(rules.total() for rules in self._matches.values()) - len(self._pairs),
             "templates": templates,
         }

@@ -1,4 +1,4 @@
-"""No problem on two sides: in training, in dev, in a benchmark."""
+"""The check that no problem is in two of training, dev and the benchmarks."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from hpt_core.types import Prompt
 
 
 class Splits:
-    """Who has which problem; overlap keys as well as ids, so that a change of case is no way around it."""
+    """The split of each problem, by id and by overlap key, so that a change of case does not hide it."""
 
     def __init__(self) -> None:
-        self._owner: dict[str, str] = {}
+        self._split_of: dict[str, str] = {}
 
     def claim(self, split: str, prompt: Prompt) -> None:
         self.check(split, prompt)
         for key in (prompt.prompt_id, overlap_key(prompt.problem)):
-            self._owner[key] = split
+            self._split_of[key] = split
 
     def check(self, split: str, prompt: Prompt) -> None:
-        """Raises InputError where another split has the problem."""
+        """Raises InputError if another split has the problem."""
         for key in (prompt.prompt_id, overlap_key(prompt.problem)):
-            if self._owner.get(key, split) != split:
+            if self._split_of.get(key, split) != split:
                 raise InputError(
-                    f"prompt {prompt.prompt_id} stands in {split} and in {self._owner[key]} "
+                    f"prompt {prompt.prompt_id} stands in {split} and in {self._split_of[key]} "
                     f"({prompt.problem[:80]!r}, source {prompt.source!r}); remove it from one of the "
                     f"two sources in params.yaml (curate.train, curate.benchmarks)"
                 )
@@ -34,7 +34,7 @@ class Splits:
 def check_disjoint(
     train: Iterable[Prompt], dev: Iterable[Prompt], benchmarks: Mapping[str, Iterable[Prompt]]
 ) -> bool:
-    """True, or InputError naming a problem that two of training, dev and evaluation share.
+    """Return True, or raise InputError that names a problem in two of training, dev and the benchmarks.
 
     Only dev and the benchmarks are held in memory.
     """

@@ -1,4 +1,4 @@
-"""Prompts on their way through curation: on disk, in order, each one readable by its place."""
+"""Storage on disk for the prompts that curation has read and not yet decided on, readable by index."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _FIELDS = tuple(field.name for field in fields(Prompt))
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A prompt, and the row that it is turned away as."""
+class SpooledPrompt:
+    """A prompt, and the source row that its reject would show."""
 
     prompt: Prompt
     file: str
     line: int
     row: str
-    """The row as JSON, as much of it as quarantine keeps."""
+    """The row as JSON, cut to the length that the quarantine keeps."""
 
     @property
     def where(self) -> str:
@@ -34,10 +34,10 @@ class Entry:
 
 
 class Spool:
-    """Entries in a file; in memory, eight bytes each. All are added before one is read."""
+    """Prompts in a file, with eight bytes of memory for each. All are added before the first is read."""
 
     def __init__(self, file: BinaryIO) -> None:
-        """`file`: an empty one."""
+        """`file` is empty and open for reading and writing."""
         self._file = file
         self._starts = array("q")
         self._end = 0
@@ -53,15 +53,15 @@ class Spool:
         self._starts.append(self._end)
         self._end += len(line)
 
-    def __getitem__(self, at: int) -> Entry:
-        self._file.seek(self._starts[at])
-        return _entry(self._file.readline())
+    def __getitem__(self, index: int) -> SpooledPrompt:
+        self._file.seek(self._starts[index])
+        return _parse(self._file.readline())
 
-    def __iter__(self) -> Iterator[Entry]:
-        for at in range(len(self)):
-            yield self[at]
+    def __iter__(self) -> Iterator[SpooledPrompt]:
+        for index in range(len(self)):
+            yield self[index]
 
 
-def _entry(line: bytes) -> Entry:
+def _parse(line: bytes) -> SpooledPrompt:
     *prompt, file, number, row = json.loads(line)
-    return Entry(Prompt(*prompt), file, number, row)
+    return SpooledPrompt(Prompt(*prompt), file, number, row)

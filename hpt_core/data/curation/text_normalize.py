@@ -1,4 +1,4 @@
-"""What a problem says, in words: the text that near duplicates and benchmark leaks are looked for in."""
+"""The normalised text of a problem, in which near duplicates and benchmark leaks are searched."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from hpt_core.data.problems import normalise
 
 NUMBER = "#"
-"""Stands for a number, or for several in a row (2 1/2, 3,5,7)."""
+"""Replaces a number, or several in a row (2 1/2, 3,5,7)."""
 
 _SPELLED = """
     zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
@@ -17,7 +17,7 @@ _SPELLED = """
     million billion dozen half twice thrice double triple
 """
 _NUMBER_WORDS = frozenset(_SPELLED.split())
-# Scripts without spaces have a word a character.
+# In scripts without spaces each character is a word.
 _LETTER = r"[^\W\d_\u3040-\u30ff\u3400-\u9fff]"
 _WORD = re.compile(rf"[\u3040-\u30ff\u3400-\u9fff]|{_LETTER}+|\d+(?:[.,]\d+)*")
 # A hyphen between letters joins words; elsewhere it is a sign.
@@ -44,7 +44,7 @@ def normalized_text(problem: str) -> str:
 
 
 def distinctive_words(words: set[str]) -> int:
-    """How many of `words` tell problems apart: no numbers, no variables of one letter."""
+    """Number of `words` that distinguish problems: neither numbers nor variables of one letter."""
     return sum(len(word) > 1 or not word.isascii() for word in words)
 
 
@@ -54,12 +54,12 @@ def numbers(text: str) -> set[str]:
 
 
 def figures(problem: str) -> list[str]:
-    """Numbers, number words and operators in their order: what makes another problem of the same words."""
+    """Numbers, number words and operators in their order. Problems of the same words may differ in them."""
     return [figure.replace(",", "") for figure in _FIGURE.findall(normalise(problem).casefold())]
 
 
 def answer_key(answer: str) -> str:
-    """Equal for answers that `problems.same_answer` calls the same."""
+    """A key that is equal for two answers if `problems.same_answer` holds for them."""
     try:
         value = Decimal(answer.replace(",", ""))
     except InvalidOperation:
@@ -67,7 +67,7 @@ def answer_key(answer: str) -> str:
     return str(value.normalize() + 0) if value.is_finite() else normalise(answer)
 
 
-def twin_key(problem: str, answer: str) -> int:
-    """64 bits, equal for problems with the same figures and the same answer."""
+def figures_key(problem: str, answer: str) -> int:
+    """A key of 64 bits, equal for problems with the same figures and the same answer."""
     text = "\0".join((*figures(problem), answer_key(answer)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

@@ -1,4 +1,4 @@
-"""What holds for every trajectory, whoever wrote it: license, script, length, no repeats, verified."""
+"""The conditions on every trajectory, whoever wrote it: license, script, length, no repeats, verified."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hpt_core.types import ExpertKind, Prompt, Trajectory, Verdict
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a source says of itself."""
+    """Who wrote the trajectories of a source, under which license, and with which weight."""
 
     kind: ExpertKind
     author: str
@@ -23,7 +23,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trajectory on its way in, and the row that it is turned away as."""
+    """A trajectory that is not yet verified, with the row that its reject would show."""
 
     row: SourceRow
     prompt: Prompt
@@ -31,16 +31,16 @@ class Candidate:
 
     @property
     def accepted(self) -> Trajectory:
-        """The trajectory once the verifier has called it correct."""
+        """The trajectory once the verifier has judged it correct."""
         return replace(self.trajectory, verified=True)
 
 
 @dataclass
 class Eligibility:
-    """One for all sources, in the order of params.yaml: what an earlier one has said is not taken again.
+    """The check of all sources, in the order of params.yaml; it drops a response that an earlier row has.
 
-    Only within a kind. What a program and a teacher say alike is an answer of both, and an arm of one kind
-    must not lose it to the other's.
+    Repeats are dropped within a kind only: a response that a program and a teacher share belongs to both, and
+    an arm of one kind must not lose it to the other kind.
     """
 
     count_tokens: Callable[[str], int]
@@ -48,14 +48,14 @@ class Eligibility:
     licenses: Sequence[str]
     max_tokens: int
     scripts: Sequence[str] | None = None
-    """That the letters of a response are in; None for any."""
+    """Scripts that the letters of a response must be in; None for any."""
     seen: dict[tuple[str, str, str], tuple[SourceRow, bool | None]] = field(default_factory=dict)
-    """(kind, prompt_id, sha256) -> the row that was first, without its contents, and its mark."""
+    """(kind, prompt_id, sha256) -> the first such row, without its contents, and its mark."""
 
-    def admit(
+    def check(
         self, row: SourceRow, prompt: Prompt, provenance: Provenance, sampling: str = "{}"
     ) -> Candidate | Reject:
-        """The row's response as an unverified trajectory, or why not."""
+        """The row's response as a candidate, or why it is not eligible."""
         response = row.values["response"].strip()
         if not response:
             return row.reject("empty_response", "the response is empty")
@@ -63,14 +63,14 @@ class Eligibility:
             return row.reject(
                 "license", f"{provenance.license!r} is not in experts.licenses {list(self.licenses)}"
             )
-        if self.scripts and (trouble := other_script(response, self.scripts, "experts.scripts")):
-            return row.reject("other_script", trouble)
+        if self.scripts and (fault := other_script(response, self.scripts, "experts.scripts")):
+            return row.reject("other_script", fault)
         length = self.count_tokens(response)
         if length > self.max_tokens:
             return row.reject("too_long", f"{length} tokens; experts.max_tokens is {self.max_tokens}")
         digest = hashlib.sha256(response.encode()).hexdigest()
-        if repeated := self._repeated(row, (provenance.kind, prompt.prompt_id, digest)):
-            return repeated
+        if repeat := self._repeat_reject(row, (provenance.kind, prompt.prompt_id, digest)):
+            return repeat
         trajectory = Trajectory(
             trajectory_id=trajectory_id(prompt.prompt_id, provenance.kind, row.source, response),
             prompt_id=prompt.prompt_id,
@@ -87,41 +87,40 @@ class Eligibility:
         )
         return Candidate(row, prompt, trajectory)
 
-    def _repeated(self, row: SourceRow, key: tuple[str, str, str]) -> Reject | None:
-        """The row as a reject where the same response to the same prompt came before; else it is noted."""
-        told = mark(row)
+    def _repeat_reject(self, row: SourceRow, key: tuple[str, str, str]) -> Reject | None:
+        """The reject of a row whose key was seen before; a row with a new key is remembered."""
+        mark = source_mark(row)
         if key not in self.seen:
-            self.seen[key] = replace(row, values={}, record={}), told
+            self.seen[key] = replace(row, values={}, record={}), mark
             return None
-        first, first_told = self.seen[key]
+        first, first_mark = self.seen[key]
         where = first.where + ("" if first.source == row.source else f" of source {first.source!r}")
         detail = f"the same response to the same prompt stands at {where}"
-        if None not in (told, first_told) and told is not first_told:
-            marks = f"there it is marked {_word(first_told)}, here {_word(told)}"
+        if None not in (mark, first_mark) and mark is not first_mark:
+            marks = f"there it is marked {_right_or_wrong(first_mark)}, here {_right_or_wrong(mark)}"
             return row.reject("conflicting_duplicate", f"{detail}; {marks}")
         return row.reject("duplicate", detail)
 
 
-def judge(row: SourceRow, prompt: Prompt, verdict: Verdict) -> Reject | None:
-    """The row's reject where the verifier does not call its response correct."""
+def verdict_reject(row: SourceRow, prompt: Prompt, verdict: Verdict) -> Reject | None:
+    """The reject of a row whose response the verifier does not judge correct; None if it does."""
     if verdict.error is not None:
         return row.reject("verifier_error", verdict.error)
     if not verdict.correct:
         detail = f"its answer is {verdict.extracted!r}, the reference {prompt.answer!r}"
-        return row.reject("rejected_by_verifier", detail + ("; marked right" if mark(row) else ""))
+        return row.reject("rejected_by_verifier", detail + ("; marked right" if source_mark(row) else ""))
     return None
 
 
-def mark(row: SourceRow) -> bool | None:
-    """What the source says of the response: right, wrong, or nothing."""
-    told: bool | None = row.values.get("score", row.values.get("keep"))
-    return told
+def source_mark(row: SourceRow) -> bool | None:
+    """Whether the source marks the response as right; None if it has no mark."""
+    return row.values.get("score", row.values.get("keep"))
 
 
 def trajectory_id(prompt: str, kind: str, source: str, response: str) -> str:
-    """First 16 hex digits of the sha256 of what makes a trajectory itself."""
+    """First 16 hex digits of the sha256 of the fields that identify a trajectory."""
     return hashlib.sha256("\0".join((prompt, kind, source, response)).encode()).hexdigest()[:16]
 
 
-def _word(told: bool | None) -> str:
-    return "right" if told else "wrong"
+def _right_or_wrong(mark: bool | None) -> str:
+    return "right" if mark else "wrong"

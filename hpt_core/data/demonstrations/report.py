@@ -1,31 +1,50 @@
-"""What became of the rows of an expert source: in = kept + dropped, and where its marks are wrong."""
+"""The report of an expert source: in = kept + dropped, and where its marks contradict the verifier."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NotRequired, TypedDict
 
-from hpt_core.data.demonstrations.eligibility import Candidate, mark
+from hpt_core.data.demonstrations.eligibility import Candidate, source_mark
 from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.types import Trajectory, Verdict
+
+ExpertCounts = TypedDict(
+    "ExpertCounts",
+    {
+        "in": int,
+        "kept": int,
+        "dropped": dict[str, int],
+        "prompts": int,
+        "prompts_without": int,
+        "content": str,
+        "marked": NotRequired[dict[str, int]],
+        "contradicts": NotRequired[dict[str, int]],
+        "selection": NotRequired[str],
+    },
+)
+"""What report.json says of a source: in = kept + the sum of dropped (reason -> rows).
+
+prompts_without: prompts for which nothing was kept. content: sha256 of the rows as they were read. marked:
+how many verified responses a source with marks calls right and wrong. contradicts: how many of those marks
+the verifier contradicts. selection: which correct samples of a teacher were kept.
+"""
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What a source gave: trajectories to train on, rows left out, and the counts that add up."""
+    """The trajectories of a source, the rows that were dropped, and the counts of both."""
 
     trajectories: list[Trajectory]
     rejects: list[Reject]
-    report: dict[str, Any]
-    """in = kept + the sum of dropped (reason -> count); prompts that got none: prompts_without. content:
-    sha256 of what was read. Of a source with marks, how many that were verified are marked right and wrong,
-    and how many of those contradict the verifier."""
+    report: ExpertCounts
 
 
 class IngestReport:
-    """Counts as rows come by, and keeps what is kept."""
+    """Collects the trajectories and rejects of a source, and counts its rows."""
 
     def __init__(self) -> None:
         self.read = 0
@@ -33,16 +52,20 @@ class IngestReport:
         self._kept: list[Trajectory] = []
         self._rejects: list[Reject] = []
         self._marks: Counter[tuple[bool, bool]] = Counter()
+        """(marked right, verified as correct) -> responses."""
 
-    def see(self, row: SourceRow | Reject) -> None:
-        """A row as it was read, before anything is decided."""
+    def count_read(self, row: SourceRow | Reject) -> None:
+        """Count a row as it was read, before it is kept or dropped."""
         self.read += 1
-        told = sorted(row.values.items()) if isinstance(row, SourceRow) else (row.reason, row.row)
-        self._content.update(repr(told).encode())
+        content: Sequence[object] = (
+            sorted(row.values.items()) if isinstance(row, SourceRow) else (row.reason, row.row)
+        )
+        self._content.update(repr(content).encode())
 
-    def judged(self, row: SourceRow, verdict: Verdict) -> None:
-        if (told := mark(row)) is not None and verdict.error is None:
-            self._marks[told, verdict.correct] += 1
+    def count_mark(self, row: SourceRow, verdict: Verdict) -> None:
+        """Compare the source's mark of a response with the verdict on it."""
+        if (mark := source_mark(row)) is not None and verdict.error is None:
+            self._marks[mark, verdict.correct] += 1
 
     def keep(self, candidate: Candidate) -> None:
         self._kept.append(candidate.accepted)
@@ -55,11 +78,11 @@ class IngestReport:
         return self._content.hexdigest()
 
     def close(self, prompts: int, *, marks: bool) -> Ingested:
-        """`prompts`: how many there were to write for; `marks`: the source judges its own responses."""
+        """The result for `prompts` prompts; `marks`: whether the source judges its own responses."""
         dropped = Counter(reject.reason for reject in self._rejects)
-        assert self.read == len(self._kept) + dropped.total(), "a trajectory went uncounted"
+        assert self.read == len(self._kept) + dropped.total(), "a trajectory was not counted"
         covered = {trajectory.prompt_id for trajectory in self._kept}
-        report: dict[str, Any] = {
+        counts: ExpertCounts = {
             "in": self.read,
             "kept": len(self._kept),
             "dropped": dict(sorted(dropped.items())),
@@ -68,13 +91,13 @@ class IngestReport:
             "content": self.content,
         }
         if marks:
-            right_wrong, wrong_right = self._marks[True, False], self._marks[False, True]
-            report["marked"] = {
-                "right": right_wrong + self._marks[True, True],
-                "wrong": wrong_right + self._marks[False, False],
+            right_but_wrong, wrong_but_right = self._marks[True, False], self._marks[False, True]
+            counts["marked"] = {
+                "right": right_but_wrong + self._marks[True, True],
+                "wrong": wrong_but_right + self._marks[False, False],
             }
-            report["contradicts"] = {
-                "marked_right_but_wrong": right_wrong,
-                "marked_wrong_but_right": wrong_right,
+            counts["contradicts"] = {
+                "marked_right_but_wrong": right_but_wrong,
+                "marked_wrong_but_right": wrong_but_right,
             }
-        return Ingested(self._kept, self._rejects, report)
+        return Ingested(self._kept, self._rejects, counts)

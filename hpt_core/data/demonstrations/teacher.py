@@ -1,95 +1,99 @@
-"""Verified samples of a teacher -> rows to keep them in -> trajectories."""
+"""Verified samples of a teacher, as trajectories (`from_samples`) and as table rows (`as_rows`)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from hpt_core.config import Keep, Sampling
-from hpt_core.data.demonstrations.eligibility import Candidate, Eligibility, Provenance, judge
+from hpt_core.data.demonstrations.eligibility import Candidate, Eligibility, Provenance, verdict_reject
 from hpt_core.data.demonstrations.report import Ingested, IngestReport
-from hpt_core.data.reading.records import Reject, SourceRow
+from hpt_core.data.reading.records import Record, Reject, RowValues, SourceRow
 from hpt_core.types import Completion, Prompt, Responses, Verdict
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """Who was sampled, and how."""
+    """The model that was sampled, and how."""
 
     name: str
-    """Of the source, as it stands in the trajectories."""
+    """The name of the source in the trajectories."""
     author: str
     """model@revision, or model@hash of its weights."""
     license: str
     sampling: Sampling
     seed: int
     chat_template: str
-    """Which one the problem was put in: its hash, or that it is the server's own."""
+    """The hash of the chat template, or a note that the server applied its own."""
     system_prompt: str | None = None
     keep: Keep = "shortest"
 
 
 def from_samples(
-    responses: Sequence[Responses], asked: int, teacher: Teacher, admission: Eligibility
+    responses: Sequence[Responses], prompts: int, teacher: Teacher, eligibility: Eligibility
 ) -> Ingested:
-    """The correct samples that `teacher.keep` says; `asked` is how many prompts there were.
+    """The correct samples that `teacher.keep` selects; `prompts` is the number of training prompts.
 
-    A sample cut off by its length is not taken even when correct: it never learnt to stop. The
-    report counts samples (in = kept + dropped) and the prompts that no sample solved.
+    A sample that its length limit cut off is dropped even if correct, because it has no end-of-turn token to
+    learn from. The report counts samples (in = kept + dropped) and the prompts that no sample solved.
     """
-    tally = IngestReport()
-    for given in responses:
+    report = IngestReport()
+    for sampled in responses:
         correct: list[Candidate] = []
-        for sample, (completion, verdict) in enumerate(zip(given.completions, given.verdicts, strict=True)):
-            row = _row(given.prompt, sample, completion, teacher)
-            tally.see(row)
-            result = _take(row, given.prompt, completion, verdict, teacher, admission)
+        for sample, (completion, verdict) in enumerate(
+            zip(sampled.completions, sampled.verdicts, strict=True)
+        ):
+            row = _row(sampled.prompt, sample, completion, teacher)
+            report.count_read(row)
+            result = _candidate(row, sampled.prompt, completion, verdict, teacher, eligibility)
             if isinstance(result, Reject):
-                tally.drop(result)
+                report.drop(result)
             else:
                 correct.append(result)
-        kept = KEPT[teacher.keep](correct)
-        for one in correct:
-            if one in kept:
-                tally.keep(one)
+        kept = KEEP_RULES[teacher.keep](correct)
+        for candidate in correct:
+            if candidate in kept:
+                report.keep(candidate)
             else:
-                detail = f"{one.trajectory.n_tokens} tokens; a shorter one is correct"
-                tally.drop(one.row.reject("not_shortest", detail))
-    ingested = tally.close(asked, marks=False)
-    return replace(ingested, report=ingested.report | {"selection": f"{teacher.keep}_correct"})
+                detail = f"{candidate.trajectory.n_tokens} tokens; a shorter one is correct"
+                report.drop(candidate.row.reject("not_shortest", detail))
+    ingested = report.close(prompts, marks=False)
+    ingested.report["selection"] = f"{teacher.keep}_correct"
+    return ingested
 
 
 def _shortest(correct: Sequence[Candidate]) -> Sequence[Candidate]:
-    # sorted() is stable: of equals the lowest sample.
-    return sorted(correct, key=lambda one: one.trajectory.n_tokens)[:1]
+    # sorted() is stable, so that the lowest sample wins among equals.
+    return sorted(correct, key=lambda candidate: candidate.trajectory.n_tokens)[:1]
 
 
-KEPT: dict[Keep, Callable[[Sequence[Candidate]], Sequence[Candidate]]] = {
+KEEP_RULES: dict[Keep, Callable[[Sequence[Candidate]], Sequence[Candidate]]] = {
     "shortest": _shortest,
     "all": lambda correct: correct,
 }
+"""Value of `keep` -> selection among the correct samples of a prompt."""
 
 
 def _row(prompt: Prompt, sample: int, completion: Completion, teacher: Teacher) -> SourceRow:
-    record = {"prompt_id": prompt.prompt_id, "sample": sample, "response": completion.response}
-    values = {"problem": prompt.problem, "response": completion.response}
+    record: Record = {"prompt_id": prompt.prompt_id, "sample": sample, "response": completion.response}
+    values: RowValues = {"problem": prompt.problem, "response": completion.response}
     return SourceRow(teacher.name, f"teacher:{teacher.author}", 0, values, record, sample)
 
 
-def _take(
+def _candidate(
     row: SourceRow,
     prompt: Prompt,
     completion: Completion,
     verdict: Verdict,
     teacher: Teacher,
-    admission: Eligibility,
+    eligibility: Eligibility,
 ) -> Candidate | Reject:
     if completion.error is not None:
         return row.reject("no_response", completion.error)
-    if trouble := judge(row, prompt, verdict):
-        return trouble
+    if reject := verdict_reject(row, prompt, verdict):
+        return reject
     if completion.finish_reason == "length":
         limit = teacher.sampling.max_new_tokens
         return row.reject("truncated", f"cut after {completion.n_tokens} tokens; max_new_tokens is {limit}")
@@ -103,14 +107,14 @@ def _take(
         "system_prompt": teacher.system_prompt,
     }
     provenance = Provenance("teacher", teacher.author, teacher.license)
-    return admission.admit(row, prompt, provenance, json.dumps(sampling, sort_keys=True))
+    return eligibility.check(row, prompt, provenance, json.dumps(sampling, sort_keys=True))
 
 
-def as_rows(given: Responses) -> list[dict[str, Any]]:
-    """As rows of `tables.TEACHING`."""
+def as_rows(responses: Responses) -> list[dict[str, Any]]:
+    """The responses to one prompt as rows of `tables.TEACHER_RESPONSES`."""
     return [
         {
-            "prompt_id": given.prompt.prompt_id,
+            "prompt_id": responses.prompt.prompt_id,
             "sample": sample,
             "response": completion.response,
             "finish_reason": completion.finish_reason,
@@ -120,12 +124,14 @@ def as_rows(given: Responses) -> list[dict[str, Any]]:
             "no_response": completion.error,
             "no_verdict": verdict.error,
         }
-        for sample, (completion, verdict) in enumerate(zip(given.completions, given.verdicts, strict=True))
+        for sample, (completion, verdict) in enumerate(
+            zip(responses.completions, responses.verdicts, strict=True)
+        )
     ]
 
 
 def from_rows(prompt: Prompt, rows: Sequence[Mapping[str, Any]]) -> Responses:
-    """What `as_rows` was given, less the tokens themselves."""
+    """The inverse of `as_rows`, without token ids and log-probabilities, which the table does not hold."""
     completions = [
         Completion(
             row["response"],

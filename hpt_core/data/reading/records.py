@@ -1,12 +1,27 @@
-"""A row of a source under our column names, or why it is not used."""
+"""A row of a source under the project's column names (`SourceRow`), or why it is not used (`Reject`)."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
-from hpt_core.tables import ROW_TEXT, quarantined
+from hpt_core.tables import ROW_TEXT, QuarantineRow, quarantined
+
+Record = dict[str, Any]
+"""A row as its source holds it: the source's column names, JSON values."""
+
+
+class RowValues(TypedDict, total=False):
+    """The values of a row under the project's column names."""
+
+    problem: str
+    answer: str
+    response: str
+    keep: bool
+    """The source's own mark; a response that it marks False is dropped."""
+    score: bool
+    """The source's own mark, which the verifier may contradict. Absent where the source did not judge."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +35,8 @@ class Reject:
     detail: str
     row: str
 
-    def quarantine(self, stage: str) -> dict[str, Any]:
-        """As a row of `tables.QUARANTINE`."""
+    def quarantine(self, stage: str) -> QuarantineRow:
+        """This reject as a row of `tables.QUARANTINE`."""
         return quarantined(
             stage, self.source, self.reason, self.detail, file=self.file, line=self.line, row=self.row
         )
@@ -29,19 +44,18 @@ class Reject:
 
 @dataclass(frozen=True)
 class SourceRow:
-    """One row under our column names, with the place it was read from."""
+    """One row under the project's column names, with the place it was read from."""
 
     source: str
     file: str
     """Path, hub:ID or reasoning_gym:NAME."""
     line: int
-    """Line of a text file, number of the row elsewhere; from 1."""
-    values: dict[str, Any]
-    """Text for problem, answer and response; a boolean for keep and, where the row has one, for score."""
-    record: dict[str, Any]
-    """The row as it was read; of several responses in a row, what is about this one."""
+    """Line of a text file, number of the row elsewhere; counts from 1."""
+    values: RowValues
+    record: Record
+    """The row as it was read. If it holds several responses, only the part that concerns this one."""
     sample: int | None = None
-    """Number of the response in its row, from 0, where the row has several."""
+    """Number of the response within its row, from 0; None if the row holds one response."""
 
     @property
     def where(self) -> str:
@@ -49,6 +63,6 @@ class SourceRow:
 
     def reject(self, reason: str, detail: str) -> Reject:
         text = json.dumps(self.record, ensure_ascii=False, default=str)[:ROW_TEXT]
-        # Half a surrogate pair is legal in JSON escapes, not in UTF-8.
+        # JSON escapes may hold half a surrogate pair, which UTF-8 cannot encode.
         text = text.encode("utf-8", "backslashreplace").decode()
         return Reject(self.source, self.file, self.line, reason, detail, text)

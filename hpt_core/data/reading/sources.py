@@ -1,73 +1,103 @@
-"""Rows of a source under our column names, whatever holds them.
+"""Rows of a source under the project's column names, whatever format holds them.
 
-A row that cannot be read becomes a `Reject` with its file, line and reason; only a source that
-cannot be read at all raises.
+A row that cannot be read becomes a `Reject` with its file, line and reason. A source that cannot be read at
+all raises InputError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from hpt_core.config import ExpertSource, PromptSource
-from hpt_core.data.reading.benchmarks import Form, forms
-from hpt_core.data.reading.columns import MARKS, mapped, published, responses
-from hpt_core.data.reading.formats import BadLine, Raw, file_rows, hub_rows, task_rows
+from hpt_core.data.reading.benchmarks import RowShape, row_shapes
+from hpt_core.data.reading.columns import MARKS, read_by_columns, read_by_shape, read_responses
+from hpt_core.data.reading.formats import BadLine, NumberedRecord, file_records, hub_records, task_records
 from hpt_core.data.reading.records import Reject, SourceRow
-from hpt_core.data.reading.remote import guarded, located
+from hpt_core.data.reading.remote import location_of, with_server_errors
 from hpt_core.errors import InputError
 
 _REQUIRED = {PromptSource: ("problem", "answer"), ExpertSource: ("problem", "response")}
+
+FIRST = 100
+"""Rows of a source that are checked before the rest is read; one of them must be usable."""
 
 
 def read_rows(source: PromptSource | ExpertSource) -> Iterator[SourceRow | Reject]:
     """Rows of `source` in their order, at most `limit` of them, rejected ones included.
 
-    A row of an expert source with several responses gives a `Row` for each.
+    A row of an expert source that holds several responses gives a `SourceRow` for each.
 
-    Raises InputError where the whole source is unusable: no such file, data set or task, or a
-    column map with names that are not ours.
+    Raises InputError if the whole source is unusable: no such file, data set or task, or a column map with
+    names that are not the project's.
     """
-    file, rows = _open(source)
+    file, records = _open(source)
     columns = _columns(source)
-    shapes = _shapes(source)
+    shapes = _benchmark_shapes(source)
     limit = source.limit if isinstance(source, PromptSource) else None
-    for line, raw in islice(rows, limit):
-        if isinstance(raw, BadLine):
-            yield Reject(source.name, file, line, raw.reason, raw.detail, raw.raw)
+    for line, record in islice(records, limit):
+        if isinstance(record, BadLine):
+            yield Reject(source.name, file, line, record.reason, record.detail, record.text)
             continue
-        row = SourceRow(source.name, file, line, {}, raw)
+        row = SourceRow(source.name, file, line, {}, record)
         if isinstance(source, ExpertSource):
-            yield from responses(row, columns)
+            yield from read_responses(row, columns)
         else:
-            yield published(row, shapes) if shapes else mapped(row, raw, columns)
+            yield read_by_shape(row, shapes) if shapes else read_by_columns(row, record, columns)
 
 
-def _open(source: PromptSource | ExpertSource) -> tuple[str, Iterator[Raw]]:
+def first_rows(source: PromptSource | ExpertSource) -> list[SourceRow | Reject]:
+    """The first FIRST rows of `source`. Raises InputError as `read_rows` does."""
+    return list(islice(read_rows(source), FIRST))
+
+
+def why_unusable(
+    source: PromptSource | ExpertSource, rows: Sequence[SourceRow | Reject], remedies: Mapping[str, str]
+) -> str | None:
+    """What is wrong with a source if none of its first `rows` is usable, with the remedy; None if one is.
+
+    remedies: reason of a reject -> what to do about it.
+    """
+    if not rows:
+        return f"{source.file or source.hub} has no rows; correct `file` or `hub`"
+    rejects = [row for row in rows if isinstance(row, Reject)]
+    if len(rejects) < len(rows):
+        return None
+    first = rejects[0]
+    others = f"; none of the first {len(rows)} rows is usable" if len(rows) > 1 else ""
+    remedy = remedies.get(first.reason, "correct `file`, `hub` or `columns`")
+    return f"{first.file}:{first.line}: {first.reason}: {first.detail}{others}; {remedy}"
+
+
+def _open(source: PromptSource | ExpertSource) -> tuple[str, Iterator[NumberedRecord]]:
+    """The name of the source's file, hub data set or task, and its records."""
     if source.file:
         name, file = source.name, source.file
-        return file, guarded(lambda: file_rows(name, located(file)), file, name)
+        setting = f"`file` of source {name!r} in params.yaml"
+        return file, with_server_errors(lambda: file_records(location_of(file), setting), file, name)
     if source.hub:
-        return f"hub:{source.hub}", hub_rows(source)
+        return f"hub:{source.hub}", hub_records(source)
     if isinstance(source, PromptSource) and source.reasoning_gym:
-        return f"reasoning_gym:{source.reasoning_gym}", task_rows(source)
+        return f"reasoning_gym:{source.reasoning_gym}", task_records(source)
     raise InputError(f"source {source.name!r} has no rows to read; code writes its trajectories")
 
 
 def _columns(source: PromptSource | ExpertSource) -> dict[str, str]:
+    """The project's column name -> the source's, with the same name where `columns` gives none."""
     required = _REQUIRED[type(source)]
-    known = {*required, *MARKS} if isinstance(source, ExpertSource) else set(required)
-    if unknown := sorted(set(source.columns) - known):
+    allowed_columns = {*required, *MARKS} if isinstance(source, ExpertSource) else set(required)
+    if unknown := sorted(set(source.columns) - allowed_columns):
         raise InputError(
-            f"params.yaml: `columns` of source {source.name!r} names {unknown}; ours are {sorted(known)}"
+            f"params.yaml: `columns` of source {source.name!r} names {unknown}; ours are "
+            f"{sorted(allowed_columns)}"
         )
     if isinstance(source, PromptSource) and source.reasoning_gym:
         return {"problem": "question", "answer": "answer"}
     return {name: name for name in required} | source.columns
 
 
-def _shapes(source: PromptSource | ExpertSource) -> tuple[Form, ...]:
-    """The shapes that rows of a benchmark may have; none where `columns` says it, or a task gives them."""
+def _benchmark_shapes(source: PromptSource | ExpertSource) -> tuple[RowShape, ...]:
+    """The shapes that rows of a benchmark may have; none if `columns` or a reasoning-gym task decides."""
     if not isinstance(source, PromptSource) or source.benchmark is None:
         return ()
-    return () if source.columns or source.reasoning_gym else forms(source.benchmark)
+    return () if source.columns or source.reasoning_gym else row_shapes(source.benchmark)

@@ -1,15 +1,13 @@
-"""Responses from any OpenAI-compatible server (`vllm serve`, a hosted teacher): one request a sample.
+"""Responses from any OpenAI-compatible server (`vllm serve`, a hosted teacher), one request per sample.
 
-What was answered is in a response_log before it is used, so that neither a kill nor a dead server costs a
-response twice. A prompt that the server refuses fails alone; whatever else goes wrong is tried again,
-and then stops the run with what to do. Nothing is ever made up.
+Each response is in the response log before it is used, so that neither a kill nor a server that stops costs
+a response twice. A prompt that the server refuses gets a completion with an error. All other failures are
+retried and then stop the run with an error that names the remedy.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 import os
 import random
@@ -17,7 +15,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -26,40 +23,40 @@ from hpt_core.config.endpoint import EndpointConfig
 from hpt_core.errors import EngineError, InputError
 from hpt_core.rollout.endpoint.rate_limiter import RateLimiter
 from hpt_core.rollout.endpoint.reply import (
-    Failed,
     PermanentFailure,
-    Refused,
+    PromptRefused,
     Reply,
+    TransientFailure,
     as_completion,
     read_reply,
 )
-from hpt_core.rollout.endpoint.response_log import Answer, ResponseLog
+from hpt_core.rollout.endpoint.request import ChatRequest, chat_request, request_key
+from hpt_core.rollout.endpoint.response_log import ResponseLog, ServerResponse
 from hpt_core.types import Completion
 
 log = logging.getLogger(__name__)
-Body = dict[str, Any]
 
 BACKOFF = (1.0, 60.0)
-"""Seconds before the second attempt, doubled for each one after it, and the most of them."""
-LONGEST_WAIT = 600.0
-"""Seconds: a server that asks for more is come back to by a person."""
-LOAD = (
-    "See that the server is up and its address right; {section}.timeout_s, {section}.retries, "
-    "{section}.concurrency and {section}.requests_per_minute give it more time or less to do"
+"""Seconds before the second attempt, which double for each further attempt, and their maximum."""
+MAX_SERVER_WAIT = 600.0
+"""Longest wait in seconds that a server may ask for; the run stops at a longer one."""
+CHECK_SERVER = (
+    "Check that the server runs and that its address is right; a higher {section}.timeout_s or "
+    "{section}.retries, or a lower {section}.concurrency or {section}.requests_per_minute, may help"
 )
-SHOWN = 300
-"""Characters of what a server said."""
+MAX_REASON = 300
+"""Characters of a server's message that are shown."""
 
 
-class Stop(Exception):
-    """One request cannot be answered, so that no other is begun."""
+class RequestFailed(Exception):
+    """A request failed for good, so no further request is started."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         self.reason, self.remedy = reason, remedy
 
 
 class Endpoint:
-    """Asks a server; implements `Sampler[str]`: a prompt is the problem's text."""
+    """A client of one server; implements `Sampler[str]`, where a prompt is the problem's text."""
 
     def __init__(
         self,
@@ -68,132 +65,127 @@ class Endpoint:
         section: str = "endpoint",
         backoff: float = BACKOFF[0],
     ) -> None:
-        """`section` is where `config` stands in the parameters, for messages.
+        """`section` is the place of `config` in the parameters, for error messages.
 
-        Raises InputError where the key is missing, CheckpointError for a damaged response_log.
+        Raises InputError if the API key is missing and CheckpointError if the response log is damaged.
         """
         self.config, self.section, self.backoff = config, section, backoff
         self.policy = f"{config.model}@{config.revision}"
         self.url = f"{config.url}/chat/completions"
-        self.secret = _secret(config.api_key_env, section)
+        self.api_key = _api_key(config.api_key_env, section)
         self.response_log = ResponseLog(response_log)
-        self.pace = RateLimiter(config.requests_per_minute)
+        self.rate_limiter = RateLimiter(config.requests_per_minute)
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
-        """A completion whose tokens the server does not count is billed with max_new_tokens.
+        """One completion for each prompt and seed; billed with max_new_tokens if the server counts no tokens.
 
-        Raises EngineError where the server cannot be brought to answer.
+        Raises EngineError if a request fails for good.
         """
-        bodies = [self._body(prompt, seed, sampling) for prompt, seed in zip(prompts, seeds, strict=True)]
-        keys = [self._key(body) for body in bodies]
-        known = self.response_log.answers
-        todo = {key: body for key, body in zip(keys, bodies, strict=True) if key not in known}
-        replies: dict[str, Answer | Refused] = asyncio.run(self._ask_all(todo)) if todo else {}
-        return [as_completion(known.get(key) or replies[key], sampling.max_new_tokens) for key in keys]
+        requests = [
+            chat_request(self.config, prompt, seed, sampling)
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
+        keys = [request_key(request, self.config.revision) for request in requests]
+        logged = self.response_log.responses
+        pending = {key: request for key, request in zip(keys, requests, strict=True) if key not in logged}
+        replies: dict[str, ServerResponse | PromptRefused] = {}
+        if pending:
+            replies = asyncio.run(self._send_all(pending))
+        return [as_completion(logged.get(key) or replies[key], sampling.max_new_tokens) for key in keys]
 
-    def _body(self, prompt: str, seed: int, sampling: Sampling) -> Body:
-        system = self.config.system_prompt
-        turns = [{"role": "system", "content": system}] if system else []
-        return {
-            "model": self.config.model,
-            "messages": [*turns, {"role": "user", "content": prompt}],
-            "seed": seed >> 32,  # some servers take 32 bits
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": sampling.max_new_tokens,
-        }
-
-    def _key(self, body: Body) -> str:
-        """Names the request by all that decides its answer; where the server stands does not."""
-        text = json.dumps({"revision": self.config.revision, **body}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    async def _ask_all(self, todo: dict[str, Body]) -> dict[str, Answer | Refused]:
-        replies: dict[str, Answer | Refused] = {}
-        waiting = deque(todo.items())
-        headers = {"Authorization": f"Bearer {self.secret}"} if self.secret else {}
+    async def _send_all(self, pending: dict[str, ChatRequest]) -> dict[str, ServerResponse | PromptRefused]:
+        """The reply to each request by its key, with `concurrency` requests at a time."""
+        replies: dict[str, ServerResponse | PromptRefused] = {}
+        waiting = deque(pending.items())
+        headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         limits = httpx.Limits(max_connections=self.config.concurrency)
 
         async def work(client: httpx.AsyncClient) -> None:
             while waiting:
-                key, body = waiting.popleft()
+                key, request = waiting.popleft()
                 try:
-                    replies[key] = await self._ask(client, key, body)
+                    replies[key] = await self._send_with_retries(client, key, request)
                 except BaseException:
-                    waiting.clear()  # the requests under way still end, and are kept
+                    waiting.clear()  # Requests in flight still complete, and their responses are logged.
                     raise
 
-        # Certificates take 0.1 s to read.
+        # Loading TLS certificates takes 0.1 s, so plain HTTP does without.
         tls = self.url.startswith("https:")
         async with httpx.AsyncClient(headers=headers, timeout=None, limits=limits, verify=tls) as client:
-            workers = [work(client) for _ in range(min(self.config.concurrency, len(todo)))]
-            ends = await asyncio.gather(*workers, return_exceptions=True)
-        for error in ends:
-            if isinstance(error, Stop):
-                raise self._error(error.reason, error.remedy)
+            workers = [work(client) for _ in range(min(self.config.concurrency, len(pending)))]
+            errors = await asyncio.gather(*workers, return_exceptions=True)
+        for error in errors:
+            if isinstance(error, RequestFailed):
+                raise self._engine_error(error.reason, error.remedy)
             if error is not None:
                 raise error
         return replies
 
-    async def _ask(self, client: httpx.AsyncClient, key: str, body: Body) -> Answer | Refused:
-        """The reply to one request, after as many attempts as it takes."""
-        draw = random.Random(key)  # of its own: no other draw moves
+    async def _send_with_retries(
+        self, client: httpx.AsyncClient, key: str, request: ChatRequest
+    ) -> ServerResponse | PromptRefused:
+        """The reply to one request; a response is logged. Raises RequestFailed after the last attempt."""
+        # A generator of its own leaves the global random state unchanged.
+        jitter = random.Random(key)
         attempt = 0
         while True:
             attempt += 1
-            await self.pace.acquire()
-            reply = self._clean(await self._attempt(client, body))
-            if isinstance(reply, Answer | Refused):
-                if isinstance(reply, Answer):
+            await self.rate_limiter.acquire()
+            reply = self._redacted(await self._send_once(client, request))
+            if isinstance(reply, ServerResponse | PromptRefused):
+                if isinstance(reply, ServerResponse):
                     self.response_log.add(key, reply)
                 return reply
             if isinstance(reply, PermanentFailure):
-                raise Stop(reply.reason, reply.remedy)
-            if reply.wait > LONGEST_WAIT:
-                raise Stop(f"{reply.reason}; it asks to wait {reply.wait:.0f} s", "Wait as long")
+                raise RequestFailed(reply.reason, reply.remedy)
+            if reply.wait > MAX_SERVER_WAIT:
+                reason = f"{reply.reason}; the server asks for a wait of {reply.wait:.0f} s"
+                raise RequestFailed(reason, "Wait as long as it asks")
             if attempt > self.config.retries:
-                raise Stop(f"{reply.reason} (attempt {attempt}, the last)", LOAD)
+                raise RequestFailed(f"{reply.reason} (attempt {attempt} of {attempt})", CHECK_SERVER)
             log.debug("%s: %s (attempt %d)", self.url, reply.reason, attempt)
-            self.pace.pause(reply.wait)
-            await asyncio.sleep(min(self.backoff * 2 ** (attempt - 1), BACKOFF[1]) * draw.uniform(0.5, 1))
+            self.rate_limiter.pause(reply.wait)
+            delay = min(self.backoff * 2 ** (attempt - 1), BACKOFF[1])
+            await asyncio.sleep(delay * jitter.uniform(0.5, 1))
 
-    async def _attempt(self, client: httpx.AsyncClient, body: Body) -> Reply:
+    async def _send_once(self, client: httpx.AsyncClient, request: ChatRequest) -> Reply:
         try:
             async with asyncio.timeout(self.config.timeout_s):
-                response = await client.post(self.url, json=body)
+                response = await client.post(self.url, json=request)
         except TimeoutError:
-            return Failed(f"no whole answer within {self.config.timeout_s:g} s")
+            return TransientFailure(f"no complete response within {self.config.timeout_s:g} s")
         except httpx.InvalidURL as error:
             return PermanentFailure(str(error), "Correct {section}.url")
         except httpx.RequestError as error:
-            return Failed(f"{type(error).__name__}: {error}")
+            return TransientFailure(f"{type(error).__name__}: {error}")
         return read_reply(response.status_code, response.headers, response.content)
 
-    def _clean(self, reply: Reply) -> Reply:
-        """Without the key, which a server may repeat."""
-        if isinstance(reply, Answer):
+    def _redacted(self, reply: Reply) -> Reply:
+        """The reply without the API key, which a server may repeat, and with a short reason on one line."""
+        if isinstance(reply, ServerResponse):
             return reply
-        reason = reply.reason.replace(self.secret, "***") if self.secret else reply.reason
-        return replace(reply, reason=" ".join(reason.split())[:SHOWN])
+        reason = reply.reason.replace(self.api_key, "***") if self.api_key else reply.reason
+        return replace(reply, reason=" ".join(reason.split())[:MAX_REASON])
 
-    def _error(self, reason: str, remedy: str) -> EngineError:
+    def _engine_error(self, reason: str, remedy: str) -> EngineError:
         name = self.config.api_key_env
         key = f"the environment variable {name}" if name else f"{self.section}.api_key_env"
+        logged = len(self.response_log.responses)
         return EngineError(
-            f"{self.url}: {reason}. Nothing is lost: {len(self.response_log.answers)} responses are kept in "
+            f"{self.url}: {reason}. Nothing is lost: {logged} responses are kept in "
             f"{self.response_log.path}. {remedy.format(key=key, section=self.section)}; then run the stage "
             "again"
         )
 
 
-def _secret(name: str | None, section: str) -> str:
-    """The key, "" where none is needed."""
+def _api_key(name: str | None, section: str) -> str:
+    """The API key in the environment variable `name`; "" if none is needed."""
     if name is None:
         return ""
-    secret = os.environ.get(name, "").strip()
-    if not secret:
+    api_key = os.environ.get(name, "").strip()
+    if not api_key:
         raise InputError(f"{name} is not set, and {section}.api_key_env names it; set it to the server's key")
-    if not (secret.isascii() and secret.isprintable()):
-        # An HTTP library would repeat it in its complaint.
+    if not (api_key.isascii() and api_key.isprintable()):
+        # The error of an HTTP library would contain the key.
         raise InputError(f"{name} holds characters that no key has; set it to the server's key alone")
-    return secret
+    return api_key

@@ -1,4 +1,4 @@
-"""How fast a server is asked."""
+"""A limit on the rate of requests to a server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 
 class RateLimiter:
-    """When the next request may start: so many a minute, and none while the server asks to wait."""
+    """Decides when the next request may start: at most so many a minute, and none during a pause."""
 
     def __init__(
         self,
@@ -16,15 +16,16 @@ class RateLimiter:
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.gap = 60 / per_minute if per_minute else 0.0
-        self.now, self.sleep, self.next = now, sleep, now()
+        """`per_minute` None means no limit."""
+        self.interval = 60 / per_minute if per_minute else 0.0
+        self.now, self.sleep, self.next_start = now, sleep, now()
 
     async def acquire(self) -> None:
         """Return when a request may start."""
-        while (left := self.next - self.now()) > 0:
-            await self.sleep(left)
-        self.next = self.now() + self.gap
+        while (remaining := self.next_start - self.now()) > 0:
+            await self.sleep(remaining)
+        self.next_start = self.now() + self.interval
 
     def pause(self, seconds: float) -> None:
-        """No request starts for so long."""
-        self.next = max(self.next, self.now() + seconds)
+        """Start no request for so many seconds."""
+        self.next_start = max(self.next_start, self.now() + seconds)

@@ -1,7 +1,7 @@
-"""Responses that were paid for, one JSON line each, on the disk before anything else is done with them.
+"""A log of a server's responses, which may have cost money: each is on the disk before anything reads it.
 
-A line has the key of its request, the content and finish_reason of its answer, and the tokens that the server
-counted, or null.
+Each response is one JSON line: the key of its request, content, finish_reason, and the number of tokens that
+the server counted, or null.
 """
 
 from __future__ import annotations
@@ -18,65 +18,66 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a server answered."""
+class ServerResponse:
+    """One response of a server."""
 
     content: str
     finish_reason: str
     tokens: int | None
-    """As the server counts them; None where it does not."""
+    """Number of tokens that the server counted; None if it does not count them."""
 
 
 class ResponseLog:
-    """Answers by the key of their request, appended to a file as they come."""
+    """Responses by the key of their request, appended to a file as they arrive."""
 
     def __init__(self, path: Path) -> None:
         """Raises CheckpointError for a line that cannot be read."""
         self.path = path
-        self.answers: dict[str, Answer] = {}
+        self.responses: dict[str, ServerResponse] = {}
         if path.exists():
             self._load()
 
-    def add(self, key: str, answer: Answer) -> None:
-        """Keep the answer: it is on the disk when this returns.
+    def add(self, key: str, response: ServerResponse) -> None:
+        """Append the response, which is on the disk when this method returns.
 
-        Raises OSError where it cannot be written; the file is then as it was.
+        Raises OSError if it cannot be written; the file is then unchanged.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        line = json.dumps({"key": key, **asdict(answer)}, sort_keys=True) + "\n"
-        left = line.encode("ascii")
+        line = json.dumps({"key": key, **asdict(response)}, sort_keys=True) + "\n"
+        unwritten = line.encode("ascii")
         with self.path.open("ab", buffering=0) as file:
             length = file.tell()
             try:
-                while left:
-                    left = left[file.write(left) :]
+                while unwritten:
+                    unwritten = unwritten[file.write(unwritten) :]
                 os.fsync(file.fileno())
             except OSError:
-                file.truncate(length)  # the next line must not be glued to half of this one
+                file.truncate(length)  # The next line must not continue a part of this one.
                 raise
-        self.answers[key] = answer
+        self.responses[key] = response
 
     def _load(self) -> None:
         content = self.path.read_bytes()
-        *lines, rest = content.split(b"\n")
+        *lines, partial_line = content.split(b"\n")
         for number, line in enumerate(lines, 1):
             try:
-                key, answer = _entry(**json.loads(line))
-                self.answers[key] = answer
+                key, response = _entry(**json.loads(line))
+                self.responses[key] = response
             except (ValueError, TypeError) as error:
                 raise CheckpointError(
-                    f"{self.path}:{number}: not a line of this log ({error}); remove the line to ask for "
-                    "its response again, or the file to ask for all"
+                    f"{self.path}:{number}: not a line of a response log ({error}); remove the line to "
+                    "request its response again, or the file to request all of them"
                 ) from error
-        if rest:
-            # A kill in the middle of a write; the next line must not be glued to it.
-            log.warning("%s: the last line is cut short; its request is asked again", self.path)
-            os.truncate(self.path, len(content) - len(rest))
+        if partial_line:
+            # A kill interrupted a write. The next line must not continue this one.
+            log.warning("%s: the last line is truncated; its request will be sent again", self.path)
+            os.truncate(self.path, len(content) - len(partial_line))
 
 
-def _entry(key: str, content: str, finish_reason: str, tokens: int | None) -> tuple[str, Answer]:
+def _entry(key: str, content: str, finish_reason: str, tokens: int | None) -> tuple[str, ServerResponse]:
+    """The key and the response of a line, whose JSON object becomes the arguments."""
     if not all(isinstance(text, str) for text in (key, content, finish_reason)):
-        raise TypeError("key, content and finish_reason are text")
+        raise TypeError("key, content and finish_reason must be strings")
     if not isinstance(tokens, int | None):
-        raise TypeError("tokens is a whole number, or null")
-    return key, Answer(content, finish_reason, tokens)
+        raise TypeError("tokens must be an integer or null")
+    return key, ServerResponse(content, finish_reason, tokens)

@@ -1,7 +1,7 @@
-"""Attention of one new token over a long cache: the step that sampling repeats for every token.
+"""Attention of one new token over a long cache, which sampling computes for every token.
 
-Registered with transformers under a name of its own, so that any model whose attention goes through
-its interface can use it. Longer queries (a prefill) go to the usual kernel.
+It is registered with transformers under a name of its own, so that any model that uses transformers'
+attention interface can use it. Longer queries (a prefill) go to PyTorch's kernel.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def decode_attention(
 ) -> tuple[Tensor, None]:
     """query [B, H, S, D], key and value [B, K, L, D], mask [B, 1, S, L] bool -> [B, S, H, D].
 
-    For S = 1 the H / K heads that share a key become rows of one product, so that nothing is
-    repeated; PyTorch's fused kernel on the CPU is ten times slower there, in bfloat16 above all.
+    For S = 1 the H / K heads that share a key become rows of one matrix product, so that keys need not be
+    repeated. PyTorch's fused CPU kernel takes up to ten times as long there, most of all in bfloat16.
     """
     batch, heads, steps, width = query.shape
     shared = key.shape[1]
@@ -50,11 +50,11 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 
 @contextmanager
 def fast_decoding(model: PreTrainedModel) -> Iterator[None]:
-    """Within, `model` decodes with `decode_attention`, if it would have used PyTorch's own attention."""
-    usual = model.config._attn_implementation
-    if usual == "sdpa" and model.device.type == "cpu":
+    """Within the context, a CPU `model` that uses PyTorch's attention decodes with `decode_attention`."""
+    configured = model.config._attn_implementation
+    if configured == "sdpa" and model.device.type == "cpu":
         model.config._attn_implementation = NAME
     try:
         yield
     finally:
-        model.config._attn_implementation = usual
+        model.config._attn_implementation = configured

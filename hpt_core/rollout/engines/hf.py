@@ -1,7 +1,7 @@
-"""Rollouts from a transformers model in this process: the engine that needs nothing else.
+"""Rollouts from a transformers model in this process, without further dependencies.
 
-Rows of one prompt share its prefill, finished rows leave the batch, and every row draws from a
-random stream of its own: what is decoded beside it moves its logits by rounding and nothing else.
+Rows of one prompt share its prefill, finished rows leave the batch, and every row has its own random stream,
+so that the other rows of the batch change its logits by rounding only.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from transformers import DynamicCache, PreTrainedModel
 
 from hpt_core.config import Sampling
 from hpt_core.errors import TrainingError
-from hpt_core.policy.model import LoadedPolicy, stop_tokens, weights_hash, whole_weights
+from hpt_core.policy.model import LoadedPolicy, merged_weights, stop_tokens, weights_hash
 from hpt_core.rollout.engines.attention import fast_decoding
 from hpt_core.rollout.engines.sampling import draw, uniforms
 from hpt_core.types import Completion, FinishReason
 
-# Rows are dropped from the batch once this share of it has finished: dropping copies the cache.
 COMPACT_AT = 0.25
+"""Share of finished rows at which they are dropped from the batch; dropping copies the cache."""
 
 
 class HFEngine:
@@ -33,9 +33,9 @@ class HFEngine:
         slots: int = 256,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """`slots` rows are decoded at once.
+        """`slots` is the number of rows that are decoded at once.
 
-        A policy whose weights have another type than `dtype` is copied; else its model is shared.
+        The engine shares the policy's model if its weights have type `dtype`, and copies it otherwise.
         """
         self.model: PreTrainedModel = policy.model
         if policy.model.dtype != dtype:
@@ -48,15 +48,15 @@ class HFEngine:
 
     @torch.no_grad()
     def load_weights(self, model: PreTrainedModel, policy: str) -> None:
-        """Of a sharded model every rank takes over the whole."""
+        """Every rank takes over the full weights of a sharded model."""
         if model is not self.model:
-            own = dict(self.model.named_parameters())
-            for name, weight in whole_weights(model):
-                own[name].copy_(weight)  # casts to the sampler's type
+            parameters = dict(self.model.named_parameters())
+            for name, weight in merged_weights(model):
+                parameters[name].copy_(weight)  # casts to the engine's dtype
         self.policy = policy
 
     def sleep(self) -> None:
-        """It holds nothing between calls."""
+        """Do nothing: this engine holds no memory between calls."""
 
     @torch.no_grad()
     def generate(
@@ -64,22 +64,22 @@ class HFEngine:
     ) -> list[Completion]:
         training = self.model.training
         self.model.eval()  # type: ignore[no-untyped-call]
-        # Like lengths together need little padding; like prompts together share a prefill.
+        # Prompts of similar length need little padding; rows of one prompt share a prefill.
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), tuple(prompts[i]), i))
-        done: dict[int, Completion] = {}
+        completions: dict[int, Completion] = {}
         for start in range(0, len(order), self.slots):
             rows = order[start : start + self.slots]
             with fast_decoding(self.model):
                 decoded = self._decode([prompts[i] for i in rows], [seeds[i] for i in rows], sampling)
-            done.update(zip(rows, decoded, strict=True))
+            completions.update(zip(rows, decoded, strict=True))
         self.model.train(training)
-        return [done[i] for i in range(len(prompts))]
+        return [completions[i] for i in range(len(prompts))]
 
     def _decode(self, prompts: list[Sequence[int]], seeds: list[int], sampling: Sampling) -> list[Completion]:
-        """One batch from prefill to its last token."""
+        """Decode one batch, from the prefill to its last token."""
         limit = sampling.max_new_tokens
-        new = torch.zeros((len(prompts), limit), device=self.device)
-        tokens, logprobs = new.long(), new
+        logprobs = torch.zeros((len(prompts), limit), device=self.device)
+        tokens = logprobs.long()
         lengths = torch.full((len(prompts),), limit, device=self.device)
         stopped = torch.zeros(len(prompts), dtype=torch.bool, device=self.device)
         uniform = uniforms(seeds, limit).to(self.device)
@@ -89,16 +89,16 @@ class HFEngine:
         for t in range(limit):
             token, logprob = draw(logits.float(), uniform[live, t], sampling)
             if logprob.isnan().any():
-                raise TrainingError(self._why_nan())
+                raise TrainingError(self._nan_cause())
             tokens[live, t], logprobs[live, t] = token, logprob
             ended = torch.isin(token, self.stops) & ~stopped[live]
             lengths[live[ended]] = t + 1
             stopped[live[ended]] = True
-            going = ~stopped[live]
-            if t + 1 == limit or not going.any():
+            unfinished = ~stopped[live]
+            if t + 1 == limit or not unfinished.any():
                 break
-            if going.float().mean() <= 1 - COMPACT_AT:
-                keep = going.nonzero().squeeze(1)
+            if unfinished.float().mean() <= 1 - COMPACT_AT:
+                keep = unfinished.nonzero().squeeze(1)
                 cache.batch_select_indices(keep)
                 live, token, attention = live[keep], token[keep], attention[keep]
             attention = torch.cat([attention, attention.new_ones(len(live), 1)], dim=1)
@@ -111,10 +111,10 @@ class HFEngine:
         ]
 
     def _prefill(self, prompts: list[Sequence[int]]) -> tuple[Tensor, DynamicCache, Tensor]:
-        """Each distinct prompt once, left-padded, then copied to its rows."""
+        """Run each distinct prompt once, left-padded, and copy its logits, cache and mask to its rows."""
         distinct = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
-        where = {prompt: i for i, prompt in enumerate(distinct)}
-        rows = torch.tensor([where[tuple(prompt)] for prompt in prompts], device=self.device)
+        index = {prompt: i for i, prompt in enumerate(distinct)}
+        rows = torch.tensor([index[tuple(prompt)] for prompt in prompts], device=self.device)
         width = max(map(len, distinct))
         pad = self.tokenizer.pad_token_id
         input_ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in distinct], device=self.device)
@@ -127,7 +127,7 @@ class HFEngine:
         return logits[rows], cache, attention[rows]
 
     def _forward(self, input_ids: Tensor, attention: Tensor, cache: DynamicCache) -> Tensor:
-        """Logits [B, V] of the next token; `input_ids` [B, S] are the last of `attention` [B, L]."""
+        """Logits [B, V] of the next token; `input_ids` [B, S] belong to the end of `attention` [B, L]."""
         positions = (attention.cumsum(1) - 1).clamp(min=0)[:, -input_ids.shape[1] :]
         logits: Tensor = self.model(
             input_ids=input_ids,
@@ -139,16 +139,17 @@ class HFEngine:
         ).logits
         return logits[:, -1]
 
-    def _why_nan(self) -> str:
+    def _nan_cause(self) -> str:
+        """The error message for NaN logits, with the likely cause."""
         broken = [name for name, weight in self.model.named_parameters() if not weight.isfinite().all()]
         if broken:
             return (
                 f"the policy's logits are NaN: {len(broken)} of its weights are not finite ({broken[0]} "
-                "first); make the model anew, with a lower learning rate if training broke it"
+                "is the first); rebuild the model, with a lower learning rate if training broke it"
             )
         return (
-            f"the policy's logits are NaN and its weights finite: it overflows in {self.model.dtype}; set "
-            "rollout.dtype: float32, or take another model if that is set"
+            "the policy's logits are NaN although its weights are finite: it overflows in "
+            f"{self.model.dtype}; set rollout.dtype: float32, or use another model if that is already set"
         )
 
     def _completion(self, tokens: Tensor, logprobs: Tensor, reason: FinishReason) -> Completion:

@@ -1,4 +1,4 @@
-"""Stages that write what the real ones do, in no time. TOY_FAIL and TOY_HANG name a stage to break."""
+"""Stages that write files as the real ones do, in no time. TOY_FAIL and TOY_HANG name a stage that breaks."""
 
 import json
 import os
@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 
 SKILL = {"base": 1, "program": 7, "human": 4}
-"""Right answers out of 8 on each benchmark prompt."""
+"""Policy -> correct answers out of 8 on each benchmark prompt."""
+SOURCE = {"program": "worked", "human": "people"}
+"""Expert kind -> source of its demonstrations."""
 VERDICT = "On easy, program beats human by 37.5 points."
 BENCHMARK = 32
-"""Its prompts."""
+"""Number of prompts of the benchmark."""
 
 
 def table(path, rows):
@@ -35,21 +37,30 @@ def curate():
     rows = [{"prompt_id": f"b{i}", "problem": f"{i} - {i} + 2 = ?", **easy} for i in range(BENCHMARK)]
     table("data/prompts/benchmarks.parquet", rows)
     source = {"in": 5, "kept": 4, "dropped": {"in_benchmark": 1}}
-    found = {"benchmark_problems": {"easy": BENCHMARK}, "found": {"easy": {"same_text": 1}}, "templates": []}
-    report = {"sources": {"train": {"sums": source}}, "contamination": found, "checks": {"disjoint": True}}
+    contamination = {
+        "benchmark_problems": {"easy": BENCHMARK},
+        "found": {"easy": {"same_text": 1}},
+        "templates": [],
+    }
+    report = {
+        "sources": {"train": {"sums": source}},
+        "contamination": contamination,
+        "checks": {"disjoint": True},
+    }
     text("data/prompts/report.json", json.dumps(report))
 
 
 def base():
     text("models/base/config.json", "{}")
+    rates = [{"prompt_id": f"train{i}", "samples": 4, "solved": 2, "pass_rate": 0.5} for i in range(4)]
+    table("data/rollouts/base/pass_rates.parquet", rates)
 
 
 def experts():
-    kinds = {"program": "worked", "human": "people"}
     rows = [
         {"trajectory_id": f"{kind}{i}", "prompt_id": f"train{i}", "kind": kind, "source": source}
         | {"author": f"author of {source}", "license": "MIT", "verified": True, "n_tokens": 5}
-        for kind, source in kinds.items()
+        for kind, source in SOURCE.items()
         for i in range(4)
     ]
     table("data/experts/experts.parquet", rows)
@@ -67,18 +78,18 @@ def train(arm):
         lines.append(json.dumps({"step": step, **row}))
         if os.environ.get("TOY_STOP") == f"train@{arm}":
             sys.exit("stopped after one step")
-    # The gate asks for one demonstration less at every step.
+    # The gate chooses one demonstration less at every step.
     gate = [
-        {"step": step, "prompt_id": f"train{i}", "pass_rate": 0.5, "kind": arm, "trajectory_id": f"{arm}{i}"}
-        | {"route": "sft" if i < 4 - step else "rl"}
+        {"step": step, "prompt_id": f"train{i}", "pass_rate": 0.5, "route": "sft" if i < 4 - step else "rl"}
+        | {"trajectory_id": f"{arm}{i}", "kind": arm, "source": SOURCE[arm], "trained": i < 4 - step}
         for step in range(1, 4)
         for i in range(4)
     ]
     table(f"data/rollouts/{arm}/gate.parquet", gate)
     text(f"metrics/train/{arm}.jsonl", "\n".join(lines) + "\n")
-    # Seeds after the first make the program's arm worse, one answer in 8 each.
-    luck = seed() - 7 if arm == "program" else 0
-    text(f"models/{arm}/weights", str(SKILL[arm] - luck))
+    # Each seed after the first costs the arm `program` one correct answer in 8.
+    loss = seed() - 7 if arm == "program" else 0
+    text(f"models/{arm}/weights", str(SKILL[arm] - loss))
 
 
 def seed():
@@ -114,7 +125,15 @@ def evaluate(arm):
 
 
 def compare():
-    text("metrics/compare.json", json.dumps({"arms": [], "benchmarks": {}, "verdicts": [VERDICT]}))
+    arms = sorted(path.stem for path in Path("metrics/train").glob("*.jsonl"))
+    results = {name: json.loads(Path(f"metrics/eval/{name}.json").read_text()) for name in ("base", *arms)}
+    accuracy = {name: result["easy"] for name, result in results.items()}
+    by_source = {name: result["avg_at_k"] for name, result in accuracy.items()}
+    sources = {"sums": {"n_prompts": BENCHMARK, "accuracy": by_source}}
+    benchmarks = {"easy": {"accuracy": accuracy, "gain": {}, "pairs": [], "sources": sources}}
+    training = {arm: {"offline_share": 0.5, "tokens_generated": 1, "tokens_trained": 1} for arm in arms}
+    comparison = {"arms": arms, "benchmarks": benchmarks, "training": training, "verdicts": [VERDICT]}
+    text("metrics/compare.json", json.dumps(comparison))
     text("reports/provenance.html", "<p>report</p>")
 
 

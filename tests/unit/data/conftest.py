@@ -1,4 +1,4 @@
-"""Sources of a few rows, and a verifier whose judgement is in plain sight."""
+"""Fixtures: sources of a few rows, and a verifier whose rule is one comparison."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def jsonl(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def prompts_of(jsonl: Callable[..., Path]) -> Callable[..., PromptSource]:
-    """A gsm8k-like source of (problem, answer) pairs."""
+    """Make a prompt source of (problem, answer) pairs."""
 
     def source(name: str, *pairs: tuple[str, str], kind: str = "exact") -> PromptSource:
-        path = jsonl(f"{name}.jsonl", *({"problem": p, "answer": a} for p, a in pairs))
+        path = jsonl(f"{name}.jsonl", *({"problem": problem, "answer": answer} for problem, answer in pairs))
         return PromptSource(name=name, file=str(path), answer_kind=kind, license="mit")
 
     return source
 
 
 class LastBox:
-    """Correct where the last box is the reference; no judgement where the response says TIMEOUT."""
+    """A verifier: correct if the last box is the reference; an error if the response contains TIMEOUT."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[str, str, str]] = []
+        self.items: list[tuple[str, str, str]] = []
 
     def verify(self, items: Sequence[tuple[str, str, str]]) -> list[Verdict]:
-        self.seen += items
+        self.items += items
         return [self._judge(response, gold) for response, gold, _ in items]
 
     def _judge(self, response: str, gold: str) -> Verdict:

@@ -1,4 +1,4 @@
-"""Arms: made from a new source by one command, and alike in all but what they learn from."""
+"""Arms: one command adds one with its source, and arms differ only in their mix and choice."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ from hpt_core.errors import InputError
 from hpt_core.policy.model import LoadedPolicy, save_policy
 from hpt_core.types import Prompt, Trajectory
 from pipelines.params import Params, add_arm, load_params, recipes
-from pipelines.stage.training_data import Paths, load_tasks
+from pipelines.stage.training_data import TrainingFiles, load_tasks
 from pipelines.train import run_inputs
 
 REPO = Path(__file__).parents[3]
-GIVEN = ["kind=human", "license=MIT", "file=raw/data/new.jsonl", "columns={problem: question}", "weight=2.0"]
+SOURCE_KEYS = [
+    "kind=human",
+    "license=MIT",
+    "file=raw/data/new.jsonl",
+    "columns={problem: question}",
+    "weight=2.0",
+]
 
 
 @pytest.fixture
@@ -30,7 +36,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_a_new_source_becomes_an_arm_and_nothing_else_changes(project: Path) -> None:
     before = (REPO / "params.yaml").read_text()
-    add_arm.add(project, "annotators", add_arm.parse(GIVEN))
+    add_arm.add(project, "annotators", add_arm.parse(SOURCE_KEYS))
     params = load_params(project / "params.yaml")
     source = params.experts.sources[-1]
     assert (source.name, source.kind, source.weight) == ("annotators", "human", 2.0)
@@ -50,34 +56,34 @@ def test_a_new_source_becomes_an_arm_and_nothing_else_changes(project: Path) -> 
 def test_dvc_has_its_stages(project: Path) -> None:
     (project / ".dvc").mkdir()
     (project / ".dvc/config").write_text("[core]\n    no_scm = true\n")
-    add_arm.add(project, "annotators", add_arm.parse(GIVEN))
+    add_arm.add(project, "annotators", add_arm.parse(SOURCE_KEYS))
     with Repo(str(project)) as repo:
         assert {"train@annotators", "evaluate@annotators"} <= {stage.name for stage in repo.index.stages}
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "said"),
+    ("name", "keys", "message"),
     [
-        ("mixed", GIVEN, r"there is an arm 'mixed'; choose another name"),
-        ("worked", GIVEN, r"left as it was: .*two sources are named 'worked'; rename one"),
-        ("base", GIVEN, r"models/base is not an arm's"),
-        ("a/b", GIVEN, r"an arm's name has letters, digits"),
-        ("new", [*GIVEN, "kind=alien"], r"kind: Input should be 'human', 'teacher' or 'program'"),
-        ("new", [*GIVEN, "size=4"], r"sources\.1\.size: unknown key"),
+        ("mixed", SOURCE_KEYS, r"there is an arm 'mixed'; choose another name"),
+        ("worked", SOURCE_KEYS, r"left as it was: .*two sources are named 'worked'; rename one"),
+        ("base", SOURCE_KEYS, r"models/base is not an arm's"),
+        ("a/b", SOURCE_KEYS, r"an arm's name has letters, digits"),
+        ("new", [*SOURCE_KEYS, "kind=alien"], r"kind: Input should be 'human', 'teacher' or 'program'"),
+        ("new", [*SOURCE_KEYS, "size=4"], r"sources\.1\.size: unknown key"),
         ("new", ["kind=human", "license=MIT"], r"expert source 'new': give exactly one of file, hub"),
-        ("new", [*GIVEN, "file"], r"file: give key=value"),
-        ("new", [*GIVEN, "columns={problem: q"], r"columns=.* the value is not YAML"),
+        ("new", [*SOURCE_KEYS, "file"], r"file: give key=value"),
+        ("new", [*SOURCE_KEYS, "columns={problem: q"], r"columns=.* the value is not YAML"),
     ],
 )
-def test_what_cannot_be_an_arm_changes_nothing(project: Path, name: str, given: list[str], said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        add_arm.add(project, name, add_arm.parse(given))
+def test_an_invalid_arm_changes_nothing(project: Path, name: str, keys: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        add_arm.add(project, name, add_arm.parse(keys))
     assert (project / "params.yaml").read_text() == (REPO / "params.yaml").read_text()
 
 
-def test_a_recipe_starts_afresh(project: Path) -> None:
+def test_a_recipe_removes_added_arms(project: Path) -> None:
     shutil.copytree(REPO / "conf", project / "conf")
-    add_arm.add(project, "annotators", add_arm.parse(GIVEN))
+    add_arm.add(project, "annotators", add_arm.parse(SOURCE_KEYS))
     recipes.write(project, "embedded", [])
     assert (project / "params.yaml").read_text() == (REPO / "params.yaml").read_text()
 
@@ -114,8 +120,8 @@ schedule: {cron: "0 2 * * *", timezone: UTC}
 
 
 @pytest.fixture
-def trained(policy: LoadedPolicy, tmp_path: Path) -> tuple[Params, LoadedPolicy, Paths]:
-    """Forty prompts that crowd, staff and a teacher wrote for; every fourth has no teacher's solution."""
+def trained(policy: LoadedPolicy, tmp_path: Path) -> tuple[Params, LoadedPolicy, TrainingFiles]:
+    """Forty prompts with solutions of crowd, staff and a teacher, who left out every fourth prompt."""
     problems = [f"{i} + {i} =" for i in range(41)]
     prompts = [Prompt(prompt_id(p), p, "0", "exact", "a", "mit") for p in problems]
     experts = [
@@ -130,23 +136,25 @@ def trained(policy: LoadedPolicy, tmp_path: Path) -> tuple[Params, LoadedPolicy,
     tables.write(data / "experts/experts.parquet", map(tables.as_row, experts), tables.EXPERTS)
     save_policy(policy, tmp_path / "models/base")
     (tmp_path / "params.yaml").write_text(PARAMS)
-    return load_params(tmp_path / "params.yaml"), policy, Paths(tmp_path)
+    return load_params(tmp_path / "params.yaml"), policy, TrainingFiles(tmp_path)
 
 
-def test_arms_have_the_same_prompts_budget_and_seeds(trained: tuple[Params, LoadedPolicy, Paths]) -> None:
+def test_arms_have_the_same_prompts_budget_and_seeds(
+    trained: tuple[Params, LoadedPolicy, TrainingFiles],
+) -> None:
     params, policy, paths = trained
-    given = {arm: load_tasks(params, arm, policy, paths) for arm in params.arms}
+    loaded = {arm: load_tasks(params, arm, policy, paths) for arm in params.arms}
     inputs = {arm: run_inputs(params, arm, policy, paths) for arm in params.arms}
     for arm in params.arms:
-        tasks, dev, left_out = given[arm]
-        assert [task.prompt for task in tasks] == [task.prompt for task in given["people"][0]]
-        assert [task.tokens for task in tasks] == [task.tokens for task in given["people"][0]]
-        assert (dev, left_out) == given["people"][1:]
+        tasks, dev, left_out = loaded[arm]
+        assert [task.prompt for task in tasks] == [task.prompt for task in loaded["people"][0]]
+        assert [task.tokens for task in tasks] == [task.tokens for task in loaded["people"][0]]
+        assert (dev, left_out) == loaded["people"][1:]
         del inputs[arm]["arm"]
-        assert inputs[arm] == inputs["people"], "an arm is its mix and its choice, and nothing else"
+        assert inputs[arm] == inputs["people"], "arms differ only in their mix and choice"
 
 
-def test_each_arm_learns_from_its_mix(trained: tuple[Params, LoadedPolicy, Paths]) -> None:
+def test_each_arm_learns_from_its_mix(trained: tuple[Params, LoadedPolicy, TrainingFiles]) -> None:
     params, policy, paths = trained
 
     def sources(arm: str) -> list[str]:
@@ -159,8 +167,8 @@ def test_each_arm_learns_from_its_mix(trained: tuple[Params, LoadedPolicy, Paths
     assert set(half) == {"crowd", "big"} and half[::4] == ["crowd"] * 10 and 8 < half.count("big") < 22
 
 
-def test_the_choice_is_a_part_of_what_a_run_is_made_of(
-    trained: tuple[Params, LoadedPolicy, Paths],
+def test_the_choice_is_a_part_of_the_run_inputs(
+    trained: tuple[Params, LoadedPolicy, TrainingFiles],
 ) -> None:
     params, policy, paths = trained
     people = params.arms["people"]

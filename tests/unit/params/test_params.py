@@ -1,4 +1,4 @@
-"""params.yaml: whatever is wrong in it is told with file, line, key and remedy."""
+"""params.yaml: each error names file, line, key and remedy."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ schedule: {cron: "0 2 * * *", timezone: UTC}
 """
 
 
-def told(tmp_path: Path, text: str) -> str:
-    """What loading `text` says, the folder left out."""
+def error_of(tmp_path: Path, text: str) -> str:
+    """The message of the error that loading `text` raises, without the folder."""
     path = tmp_path / "params.yaml"
     path.write_text(text)
     with pytest.raises(InputError) as caught:
@@ -55,21 +55,21 @@ def told(tmp_path: Path, text: str) -> str:
     return str(caught.value).replace(f"{path}:", "params.yaml:")
 
 
-def test_the_text_itself_is_fine(tmp_path: Path) -> None:
+def test_the_unchanged_text_loads(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(TEXT)
     params = load_params(tmp_path / "params.yaml")
     assert params.arms["program"].mix == {"program": 1.0} and params.teacher is None
     assert params.train.gate.gamma == 0.0
 
 
-def test_the_project_s_own_parameters_load() -> None:
+def test_the_projects_own_parameters_load() -> None:
     load_params(REPO / "params.yaml")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        # unknown keys, nested ones and those in a list
+        # Unknown keys, also nested and in a list.
         (
             "steps: 7",
             "steps: 7\n  stepz: 8",
@@ -81,7 +81,7 @@ def test_the_project_s_own_parameters_load() -> None:
             "params.yaml:10: curate.train.1.sead: unknown key",
         ),
         ("verifier: {}", "verifier: {worker: 2}", "params.yaml:28: verifier.worker: unknown key"),
-        # types
+        # Types.
         ("group_size: 4", "group_size: four", r"params.yaml:16: rollout.group_size: .*integer; got 'four'"),
         ("group_size: 4", "group_size: 4.5", "params.yaml:16: rollout.group_size: .*integer.*; got 4.5"),
         ("seed: 3", "seed: '3'", "params.yaml:1: seed: .*integer; got '3'"),
@@ -95,11 +95,11 @@ def test_the_project_s_own_parameters_load() -> None:
             "      size: many\n",
             "params.yaml:8: curate.train.1.size: .*integer; got 'many'",
         ),
-        # missing keys: the line of the section that lacks them
+        # Missing keys: the line of the section that lacks them.
         ("  steps: 7\n", "", "params.yaml:23: train.steps: missing; add it"),
         ("threads: 1\n", "", "params.yaml:1: threads: missing; add it"),
         ("      size: 9\n", "", "params.yaml:6: curate.train.1: .*'b'.* needs size and seed"),
-        # arms
+        # Arms.
         (
             "mix: {program: 1.0}",
             "mix: {human: 1.0}",
@@ -143,7 +143,7 @@ def test_the_project_s_own_parameters_load() -> None:
             "mix: {program: 1.0}\n    choose: longest",
             r"params.yaml:23: arms.program.choose: .*'shortest', 'preferred', 'random' or 'likeliest'; got",
         ),
-        # sources
+        # Sources.
         (
             "{name: worked, kind: program}",
             "{name: worked, kind: program, weight: 0}",
@@ -159,13 +159,13 @@ def test_the_project_s_own_parameters_load() -> None:
             "licenses: [mit], scripts: [Klingon]",
             r"params.yaml:19: experts.scripts.0: Input should be .*'Latin'.*; got 'Klingon'",
         ),
-        # names of sources
+        # Names of sources.
         (
             "sources: [{name: worked, kind: program}]",
             "sources: [{name: worked, kind: program},\n  {name: worked, kind: program}]",
             r"params.yaml:20: experts.sources.1.name: two sources are named 'worked'; rename one",
         ),
-        # the schedule
+        # The schedule.
         (
             "timezone: UTC",
             "timezone: Mars/Crater",
@@ -174,23 +174,33 @@ def test_the_project_s_own_parameters_load() -> None:
         ("timezone: UTC", "timezone: ../UTC", "params.yaml:30: schedule.timezone: no timezone"),
         ('"0 2 * * *"', '"0 2 * *"', r"params.yaml:30: schedule.cron: '0 2 \* \*': 4 fields; give .minute"),
         ('"0 2 * * *"', '"0 24 * * *"', r"params.yaml:30: schedule.cron: .*: hour '24' is wrong; give"),
-        ('"0 2 * * *"', '"0 2 * * someday"', r"params.yaml:30: schedule.cron: .*weekday 'someday' is wrong"),
+        (
+            '"0 2 * * *"',
+            '"0 2 * * someday"',
+            r"params.yaml:30: schedule.cron: .*weekday 'someday' is wrong",
+        ),
         ('"0 2 * * *"', "nightly", r"params.yaml:30: schedule.cron: 'nightly': minute 'nightly' is wrong"),
-        # both at once, a line for each
+        ('"0 2 * * *"', '"0 0 2 * * *"', r"params.yaml:30: schedule.cron: .*: 6 fields; give .minute hour"),
+        ('"0 2 * * *"', '"0 2 LW * *"', r"params.yaml:30: schedule.cron: .*: day 'lw' is wrong"),
+        ('"0 2 * * *"', '"0 2 * * 5l"', r"params.yaml:30: schedule.cron: .*: weekday '5l' is wrong"),
+        ('"0 2 * * *"', '"r 2 * * *"', r"params.yaml:30: schedule.cron: .*: minute 'r' is wrong"),
+        # Two errors at once, on a line each.
         ("steps: 7", "steps: no\n  stepz: 8", "params.yaml:24: train.steps: .*\nparams.yaml:25: train.stepz"),
-        # not YAML
+        # Not YAML.
         ("threads: 1", "threads: [1", "params.yaml:[0-9]+: not YAML: "),
         ("threads: 1", "seed: 1", "params.yaml:2: not YAML: found duplicate key"),
     ],
 )
-def test_what_is_wrong_is_told(tmp_path: Path, old: str, new: str, expected: str) -> None:
+def test_errors_name_line_key_and_remedy(tmp_path: Path, old: str, new: str, expected: str) -> None:
     assert TEXT.count(old) == 1
-    message = told(tmp_path, TEXT.replace(old, new))
+    message = error_of(tmp_path, TEXT.replace(old, new))
     assert re.match(expected, message), message
 
 
-@pytest.mark.parametrize("cron", ["*/15 0-6,22 1,15 JAN-jun mon-fri", "59 23 31 12 7", "0 2 L * 5#2"])
-def test_cron_that_prefect_takes_too(tmp_path: Path, cron: str) -> None:
+@pytest.mark.parametrize(
+    "cron", ["*/15 0-6,22 1,15 JAN-jun mon-fri", "59 23 31 12 7", "0 2 L * 5#2", "0 22-4 * * sat-tue"]
+)
+def test_valid_cron_is_valid_for_prefect(tmp_path: Path, cron: str) -> None:
     from prefect.client.schemas.schedules import CronSchedule
 
     path = tmp_path / "params.yaml"
@@ -207,7 +217,7 @@ def test_an_arm_may_be_called_teacher(tmp_path: Path) -> None:
 def test_no_file_and_an_empty_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"params.yaml: not found; run from the project's folder"):
         load_params(tmp_path / "params.yaml")
-    assert told(tmp_path, "").startswith("params.yaml:1: params: ")
+    assert error_of(tmp_path, "").startswith("params.yaml:1: params: ")
 
 
 TWO = TEXT.replace(
@@ -260,18 +270,18 @@ def test_samples_are_known_for_each_benchmark(tmp_path: Path, samples: str, expe
 def test_samples_that_do_not_fit_the_benchmarks(
     tmp_path: Path, text: str, samples: str, expected: str
 ) -> None:
-    given = text.replace("{samples: 2}", f"{{samples: {samples}}}")
-    line = 1 + given.splitlines().index(f"evaluate: {{samples: {samples}}}")
-    assert re.match(rf"params\.yaml:{line}: {expected}", told(tmp_path, given))
+    changed = text.replace("{samples: 2}", f"{{samples: {samples}}}")
+    line = 1 + changed.splitlines().index(f"evaluate: {{samples: {samples}}}")
+    assert re.match(rf"params\.yaml:{line}: {expected}", error_of(tmp_path, changed))
 
 
 def test_an_unknown_benchmark_lists_the_registry(tmp_path: Path) -> None:
-    said = told(tmp_path, TWO.replace("benchmark: math500", "benchmark: math_500"))
+    message = error_of(tmp_path, TWO.replace("benchmark: math500", "benchmark: math_500"))
     place = r"params\.yaml:14: curate\.benchmarks\.math\.0\.benchmark: "
-    assert re.match(place + r".*no such benchmark; there are aime24, .*gsm8k.*; got 'math_500'", said)
+    assert re.match(place + r".*no such benchmark; there are aime24, .*gsm8k.*; got 'math_500'", message)
 
 
-def test_a_teacher_makes_its_kind_available(tmp_path: Path) -> None:
+def test_arms_may_mix_the_kind_teacher_if_there_is_a_teacher(tmp_path: Path) -> None:
     tree = YAML(typ="safe").load(TEXT)
     tree["arms"]["both"] = {"mix": {"teacher": 1.0}}
     path = tmp_path / "params.yaml"
@@ -294,7 +304,7 @@ def test_a_mix_of_sources_and_a_choice(tmp_path: Path) -> None:
     assert load_params(path).arms["program"].choose == "shortest", "as before there was a choice"
 
 
-def test_the_teacher_s_name_is_taken_where_there_is_one(tmp_path: Path) -> None:
+def test_no_source_is_named_teacher_beside_a_teacher(tmp_path: Path) -> None:
     tree = YAML(typ="safe").load(TEXT)
     tree["experts"]["sources"][0]["name"] = "teacher"
     path = tmp_path / "params.yaml"
@@ -361,21 +371,21 @@ def test_a_served_teacher(tmp_path: Path) -> None:
         ("api/v1/", "v1/chat/completions", "21: teacher.endpoint.url: give the address up to the version"),
     ],
 )
-def test_a_served_teacher_that_is_none(tmp_path: Path, old: str, new: str, expected: str) -> None:
+def test_invalid_endpoints(tmp_path: Path, old: str, new: str, expected: str) -> None:
     assert SERVED.count(old) == 1
-    message = told(tmp_path, SERVED.replace(old, new))
+    message = error_of(tmp_path, SERVED.replace(old, new))
     assert re.match(rf"params\.yaml:{expected}", message), message
     assert "aBc" not in message, "a key in the wrong place is not repeated"
 
 
-def test_vllm_samples_beside_one_training_process(tmp_path: Path) -> None:
-    served = TEXT.replace("  group_size: 4", "  engine: vllm\n  group_size: 4")
-    served = served.replace("  steps: 7", "  steps: 7\n  ranks: 2")
+def test_vllm_needs_a_single_training_process(tmp_path: Path) -> None:
+    vllm = TEXT.replace("  group_size: 4", "  engine: vllm\n  group_size: 4")
+    vllm = vllm.replace("  steps: 7", "  steps: 7\n  ranks: 2")
     expected = r"params.yaml:26: train.ranks: vLLM samples beside one .*; set rollout.engine: hf, or ranks: 1"
-    assert re.match(expected, told(tmp_path, served))
+    assert re.match(expected, error_of(tmp_path, vllm))
 
 
-def test_a_sampler_that_cuts_the_distribution(tmp_path: Path) -> None:
-    cut = TEXT.replace("  group_size: 4", "  top_p: 0.95\n  group_size: 4")
-    message = told(tmp_path, cut)
+def test_truncated_sampling_of_rollouts_is_refused(tmp_path: Path) -> None:
+    truncated = TEXT.replace("  group_size: 4", "  top_p: 0.95\n  group_size: 4")
+    message = error_of(tmp_path, truncated)
     assert re.match(r"params.yaml:16: rollout.top_p: the loss means the whole distribution", message), message

@@ -1,4 +1,4 @@
-"""Text to tokens and back, under the template that the folder carries."""
+"""Text to tokens under the chat template of a policy's folder."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy
 from hpt_core.types import Prompt
 
 
-def test_prompt_and_response_make_the_conversation(policy: LoadedPolicy) -> None:
+def test_prompt_and_response_make_up_the_conversation(policy: LoadedPolicy) -> None:
     chat = Chat(policy.tokenizer)
     turns = [{"role": "user", "content": "1 + 1 ="}, {"role": "assistant", "content": "2"}]
-    whole = policy.tokenizer.apply_chat_template(turns, return_dict=False)
-    assert chat.prompt("1 + 1 =") + chat.response("2") == whole
+    conversation = policy.tokenizer.apply_chat_template(turns, return_dict=False)
+    assert chat.prompt("1 + 1 =") + chat.response("2") == conversation
     assert chat.response("2")[-1] == policy.tokenizer.eos_token_id
 
 
@@ -34,7 +34,7 @@ def test_a_system_prompt_survives_save_and_load(policy: LoadedPolicy, tmp_path: 
     assert tokens[-len(plain) :] == plain
 
 
-def test_a_prompt_over_the_limit_is_named_with_its_length(policy: LoadedPolicy) -> None:
+def test_a_prompt_over_the_limit_is_listed_with_its_length(policy: LoadedPolicy) -> None:
     chat = Chat(policy.tokenizer)
     prompts = [Prompt(text, text, "0", "exact", "s", "mit") for text in ("1234", "12345", "123456")]
     limit = len(chat.prompt("12345"))

@@ -1,4 +1,4 @@
-"""The loss without the logits: the plain one's values and gradients, and never a tensor of N x V numbers."""
+"""The tiled LM head: values and gradients of the plain computation, and no tensor of N x V numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXACT = {torch.float64: {"rtol": 1e-9, "atol": 1e-13}, torch.float32: {"rtol": 2
 
 
 class Case:
-    """Hidden states, a head and incoming gradients; the distributions are far from uniform."""
+    """Hidden states, a head, targets and incoming gradients; the distributions are far from uniform."""
 
     def __init__(self, dtype: torch.dtype, tokens: int = TOKENS, vocabulary: int = VOCABULARY) -> None:
         draw = torch.Generator().manual_seed(3)
@@ -34,7 +34,7 @@ class Case:
         self.to_logp, self.to_entropy = normal(tokens), normal(tokens)
 
     def gradients(self, logp: Tensor, entropy: Tensor, *, bias: bool, through_entropy: bool) -> list[Tensor]:
-        """With respect to everything trained, of a loss that weighs each token on its own."""
+        """Gradients of a loss that weights each token differently, with respect to all trained tensors."""
         loss = logp @ self.to_logp
         if through_entropy:
             loss = loss + entropy @ self.to_entropy
@@ -45,12 +45,13 @@ class Case:
 def plain(
     case: Case, bias: Tensor | None, temperature: float, dtype: torch.dtype | None = None
 ) -> tuple[Tensor, Tensor]:
+    """logp and entropy from the full logits."""
     logits = torch.nn.functional.linear(case.hidden, case.weight, bias).to(dtype or case.hidden.dtype)
     logprobs = (logits / temperature).log_softmax(-1)
     return logprobs.gather(1, case.target[:, None]).squeeze(1), -(logprobs.exp() * logprobs).sum(-1)
 
 
-def cut(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]) -> None:
+def use_tiles(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]) -> None:
     monkeypatch.setattr(lm_head, "tile_shape", lambda count, width, device: shape)
 
 
@@ -59,7 +60,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("temperature", [1.0, 0.6, 1.7])
 @pytest.mark.parametrize("shape", [(1, 7), (5, 1), (37, 101), (1000, 13), (6, 1000)])
-def test_any_tiles_give_the_plain_values_and_gradients(
+def test_tiles_of_any_shape_give_the_plain_values_and_gradients(
     monkeypatch: pytest.MonkeyPatch,
     shape: tuple[int, int],
     temperature: float,
@@ -68,30 +69,30 @@ def test_any_tiles_give_the_plain_values_and_gradients(
     dtype: torch.dtype,
 ) -> None:
     case = Case(dtype)
-    used = case.bias if bias else None
-    cut(monkeypatch, shape)
-    got = logp_and_entropy(
-        case.hidden, case.weight, used, case.target, temperature, entropy_gradient=through_entropy
+    head_bias = case.bias if bias else None
+    use_tiles(monkeypatch, shape)
+    outputs = logp_and_entropy(
+        case.hidden, case.weight, head_bias, case.target, temperature, entropy_gradient=through_entropy
     )
-    expected = plain(case, used, temperature)
-    assert_close(got, expected, **EXACT[dtype])
+    expected = plain(case, head_bias, temperature)
+    assert_close(outputs, expected, **EXACT[dtype])
     assert_close(
-        case.gradients(*got, bias=bias, through_entropy=through_entropy),
+        case.gradients(*outputs, bias=bias, through_entropy=through_entropy),
         case.gradients(*expected, bias=bias, through_entropy=through_entropy),
         **EXACT[dtype],
     )
 
 
-def test_the_gradient_is_that_of_finite_differences() -> None:
+def test_the_gradient_equals_finite_differences() -> None:
     case = Case(torch.float64, tokens=4, vocabulary=9)
 
-    def both(hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    def function(hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         return logp_and_entropy(hidden, weight, bias, case.target, 0.8, entropy_gradient=True)
 
-    assert torch.autograd.gradcheck(both, (case.hidden, case.weight, case.bias))
+    assert torch.autograd.gradcheck(function, (case.hidden, case.weight, case.bias))
 
 
-def test_entropy_carries_a_gradient_only_when_asked() -> None:
+def test_entropy_carries_a_gradient_only_on_request() -> None:
     case = Case(torch.float64)
     assert not logp_and_entropy(case.hidden, case.weight, None, case.target, 1.0)[1].requires_grad
     assert logp_and_entropy(case.hidden, case.weight, None, case.target, 1.0, entropy_gradient=True)[
@@ -100,7 +101,7 @@ def test_entropy_carries_a_gradient_only_when_asked() -> None:
 
 
 @pytest.mark.parametrize("frozen", ["hidden", "weight", "bias"])
-def test_what_is_frozen_gets_no_gradient(frozen: str) -> None:
+def test_a_frozen_tensor_gets_no_gradient(frozen: str) -> None:
     case = Case(torch.float64)
     getattr(case, frozen).requires_grad_(False)
     trained = [p for p in (case.hidden, case.weight, case.bias) if p.requires_grad]
@@ -110,8 +111,8 @@ def test_what_is_frozen_gets_no_gradient(frozen: str) -> None:
     assert getattr(case, frozen).grad is None
 
 
-def test_no_token_at_all_gives_gradients_of_zero() -> None:
-    """A rank without rows must still take part, with gradients that change nothing."""
+def test_without_tokens_all_gradients_are_zero() -> None:
+    """A rank without rows still takes part in the backward pass, with gradients of 0."""
     case = Case(torch.float64, tokens=0)
     logp, entropy = logp_and_entropy(case.hidden, case.weight, case.bias, case.target, 1.0)
     assert (logp.shape, entropy.shape) == ((0,), (0,))
@@ -120,15 +121,13 @@ def test_no_token_at_all_gives_gradients_of_zero() -> None:
         assert parameter.grad is not None and not parameter.grad.any()
 
 
-@pytest.mark.parametrize("certain", [80.0, 3000.0])
-def test_scores_far_apart_neither_overflow_nor_vanish(
-    monkeypatch: pytest.MonkeyPatch, certain: float
-) -> None:
-    """One token has all the mass: entropy 0 and not -0.0003, logp 0 and not above it, gradients finite."""
+@pytest.mark.parametrize("score", [80.0, 3000.0])
+def test_scores_far_apart_neither_overflow_nor_vanish(monkeypatch: pytest.MonkeyPatch, score: float) -> None:
+    """If one token has all the mass, entropy is 0 and not less, logp is 0 and not more, gradients finite."""
     case = Case(torch.float32)
     with torch.no_grad():
-        case.bias.zero_()[50] = certain
-    cut(monkeypatch, (8, 10))
+        case.bias.zero_()[50] = score
+    use_tiles(monkeypatch, (8, 10))
     case.target[:] = 50
     logp, entropy = logp_and_entropy(
         case.hidden, case.weight, case.bias, case.target, 1.0, entropy_gradient=True
@@ -140,94 +139,94 @@ def test_scores_far_apart_neither_overflow_nor_vanish(
 
 
 def test_a_constant_added_to_every_score_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """4096, and whole numbers, so that the scores are exact and a difference is ours."""
+    """With 4096 and integers the scores are exact, so that any difference is an error of the tiled head."""
     case = Case(torch.float32)
     with torch.no_grad():
-        for whole in (case.hidden, case.weight, case.bias):
-            whole.copy_(whole.round())
-    cut(monkeypatch, (8, 10))
-    usual = logp_and_entropy(case.hidden, case.weight, case.bias, case.target, 1.0)
-    lifted = logp_and_entropy(case.hidden, case.weight, case.bias + 4096, case.target, 1.0)
-    assert_close(lifted[1], usual[1], rtol=1e-6, atol=1e-6)
-    assert_close(lifted[0], usual[0], rtol=0, atol=5e-4)  # half a step of float32 at 4096
+        for tensor in (case.hidden, case.weight, case.bias):
+            tensor.copy_(tensor.round())
+    use_tiles(monkeypatch, (8, 10))
+    original = logp_and_entropy(case.hidden, case.weight, case.bias, case.target, 1.0)
+    shifted = logp_and_entropy(case.hidden, case.weight, case.bias + 4096, case.target, 1.0)
+    assert_close(shifted[1], original[1], rtol=1e-6, atol=1e-6)
+    assert_close(shifted[0], original[0], rtol=0, atol=5e-4)  # half the spacing of float32 at 4096
 
 
 @pytest.mark.parametrize("through_entropy", [False, True])
-def test_bfloat16_products_lose_no_more_than_the_plain_ones(
+def test_bfloat16_products_are_as_exact_as_the_plain_ones(
     monkeypatch: pytest.MonkeyPatch, through_entropy: bool
 ) -> None:
-    """Against float64, on tokens that are almost certain, where p - 1 would vanish in bfloat16."""
-    truth, case = Case(torch.float64, tokens=2000), Case(torch.float32, tokens=2000)
-    for one in (truth, case):
+    """Errors against float64, on almost certain tokens, for which p - 1 would vanish in bfloat16."""
+    exact_case, case = Case(torch.float64, tokens=2000), Case(torch.float32, tokens=2000)
+    for each in (exact_case, case):
         with torch.no_grad():
-            one.weight /= one.weight.norm(dim=1, keepdim=True)
-            one.bias *= 0.1
-            one.hidden.mul_(0.3).add_(one.weight[one.target], alpha=17.0)
-    certainty = plain(truth, truth.bias, 0.9)[0].detach().exp()
-    assert 0.99 < float(certainty.median()) < 0.9999
-    cut(monkeypatch, (16, 32))
+            each.weight /= each.weight.norm(dim=1, keepdim=True)
+            each.bias *= 0.1
+            each.hidden.mul_(0.3).add_(each.weight[each.target], alpha=17.0)
+    probability = plain(exact_case, exact_case.bias, 0.9)[0].detach().exp()
+    assert 0.99 < float(probability.median()) < 0.9999
+    use_tiles(monkeypatch, (16, 32))
 
-    def found(of: Case, logp: Tensor, entropy: Tensor) -> list[Tensor]:
+    def gradients(of: Case, logp: Tensor, entropy: Tensor) -> list[Tensor]:
         return of.gradients(logp, entropy, bias=True, through_entropy=through_entropy)
 
-    exact = found(truth, *plain(truth, truth.bias, 0.9))
+    exact = gradients(exact_case, *plain(exact_case, exact_case.bias, 0.9))
     with torch.autocast("cpu", torch.bfloat16):
-        usual = found(case, *plain(case, case.bias, 0.9, torch.float32))
-        ours = found(
+        expected = gradients(case, *plain(case, case.bias, 0.9, torch.float32))
+        tiled = gradients(
             case,
             *logp_and_entropy(
                 case.hidden, case.weight, case.bias, case.target, 0.9, entropy_gradient=through_entropy
             ),
         )
-    for name, mine, other, right in zip(("hidden", "weight", "bias"), ours, usual, exact, strict=True):
-        lost, allowed = (float((g - right).norm() / right.norm()) for g in (mine, other))
-        assert allowed > 1e-3, "these products are in bfloat16"
-        assert lost <= 1.1 * allowed, name
+    for name, *computed, truth in zip(("hidden", "weight", "bias"), tiled, expected, exact, strict=True):
+        error, plain_error = (float((gradient - truth).norm() / truth.norm()) for gradient in computed)
+        assert plain_error > 1e-3, "these products are in bfloat16"
+        assert error <= 1.1 * plain_error, name
 
 
-class Largest(TorchDispatchMode):
-    """The most numbers that any tensor made within has."""
+class LargestTensor(TorchDispatchMode):
+    """Records the number of elements of the largest tensor that is created within the context."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.numbers = 0
+        self.elements = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(made):
+        outputs = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(outputs):
             if isinstance(leaf, Tensor):
-                self.numbers = max(self.numbers, leaf.numel())
-        return made
+                self.elements = max(self.elements, leaf.numel())
+        return outputs
 
 
 def largest(case: Case, loss: Any) -> int:
-    with Largest() as seen:
+    with LargestTensor() as recorded:
         loss(case).sum().backward()
-    return seen.numbers
+    return recorded.elements
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-def test_memory_grows_with_the_tile_and_not_with_tokens_times_vocabulary(
+def test_memory_grows_with_the_tile_and_not_with_the_logits(
     monkeypatch: pytest.MonkeyPatch, autocast: bool
 ) -> None:
     tokens, vocabulary = 600, 2000
 
-    def ours(case: Case) -> Tensor:
+    def tiled(case: Case) -> Tensor:
         return sum(logp_and_entropy(case.hidden, case.weight, None, case.target, 1.0, entropy_gradient=True))
 
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         assert largest(Case(torch.float32, tokens, vocabulary), lambda c: plain(c, None, 1.0)[0]) == (
             tokens * vocabulary
         )
-        # Of a tile, until that is less than the head's own gradient.
+        # The largest tensor is a tile, unless the gradient of the head is larger.
         for shape in [(100, 500), (200, 500), (200, 1000)]:
-            cut(monkeypatch, shape)
-            assert largest(Case(torch.float32, tokens, vocabulary), ours) == shape[0] * shape[1]
-        cut(monkeypatch, (50, 60))
-        assert largest(Case(torch.float32, tokens, vocabulary), ours) == vocabulary * WIDTH
-        # Twice as many tokens, and as many numbers.
-        cut(monkeypatch, (100, 500))
-        assert largest(Case(torch.float32, 2 * tokens, vocabulary), ours) == 100 * 500
+            use_tiles(monkeypatch, shape)
+            assert largest(Case(torch.float32, tokens, vocabulary), tiled) == shape[0] * shape[1]
+        use_tiles(monkeypatch, (50, 60))
+        assert largest(Case(torch.float32, tokens, vocabulary), tiled) == vocabulary * WIDTH
+        # Twice as many tokens need no larger tensor.
+        use_tiles(monkeypatch, (100, 500))
+        assert largest(Case(torch.float32, 2 * tokens, vocabulary), tiled) == 100 * 500
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -1,4 +1,4 @@
-"""What the loss reads of a policy: the same numbers as from its logits, whatever it is wrapped in."""
+"""A policy's outputs for the loss: equal to those from its logits, also under peft and FSDP2."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from transformers import (
 from hpt_core.policy import lm_head, logprobs
 from hpt_core.policy.batching import Padded, TrainingRow, pad
 from hpt_core.policy.logprobs import TokenLogprobs, autocast, checkpoint_layers, token_logprobs
-from hpt_core.policy.model import whole
+from hpt_core.policy.model import full_tensor
 
 VOCABULARY, HIDDEN = 61, 16
 CPU = torch.device("cpu")
@@ -96,14 +96,14 @@ def build(make: Make) -> PreTrainedModel:
     for name, parameter in model.named_parameters():
         if parameter.ndim < 2:
             parameter.detach().add_(torch.randn_like(parameter), alpha=0.3)
-            # These add up the gradients of their gains in float32.
+            # These models sum the gradients of their norms' gains in float32.
             parameter.requires_grad_(not (narrow and "norm" in name))
     return model
 
 
 @pytest.fixture
 def rows() -> list[TrainingRow]:
-    """Ragged, one of a single response token and one of none."""
+    """Rows of different lengths, one with a single response token and one with none."""
     draw = random.Random(1)
     shapes = [(3, 7), (9, 1), (2, 12), (5, 0), (4, 4)]
     return [
@@ -127,49 +127,49 @@ def batch(rows: list[TrainingRow]) -> Padded:
 
 @pytest.fixture
 def without_logits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many tokens went through the tiled head, call by call; its tiles are smaller than all of them."""
-    seen: list[int] = []
+    """The number of tokens in each call of the tiled head, whose tiles are smaller than the logits."""
+    counts: list[int] = []
 
     def counted(hidden: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
-        seen.append(len(hidden))
+        counts.append(len(hidden))
         return lm_head.logp_and_entropy(hidden, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(lm_head, "tile_shape", lambda count, width, device: (5, 17))
     monkeypatch.setattr(logprobs, "logp_and_entropy", counted)
-    return seen
+    return counts
 
 
 def row_by_row(
     model: PreTrainedModel, rows: list[TrainingRow], temperature: float, value_head: nn.Linear | None = None
 ) -> TokenLogprobs:
-    """From the logits of each row alone, without padding."""
+    """The expected outputs, from the logits of each row alone, without padding."""
     shape = len(rows), max(len(row.response) for row in rows)
     logp, entropy, value = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
     for i, row in enumerate(rows):
         output = model(
             torch.tensor([[*row.prompt, *row.response]]), use_cache=False, output_hidden_states=True
         )
-        n, before = len(row.response), slice(len(row.prompt) - 1, -1)
-        logprobs = (output.logits[0, before] / temperature).log_softmax(-1)
+        n, predicting = len(row.response), slice(len(row.prompt) - 1, -1)
+        logprobs = (output.logits[0, predicting] / temperature).log_softmax(-1)
         logp[i, :n] = logprobs[range(n), list(row.response)]
         entropy[i, :n] = -(logprobs.exp() * logprobs).sum(-1)
         if value_head is not None:
-            value[i, :n] = value_head(output.hidden_states[-1][0, before]).squeeze(1)
+            value[i, :n] = value_head(output.hidden_states[-1][0, predicting]).squeeze(1)
     return TokenLogprobs(logp, entropy, value if value_head is not None else None)
 
 
-def gradients(found: TokenLogprobs, modules: list[nn.Module]) -> dict[str, Tensor]:
-    """Of a loss that weighs each token, and each of its numbers, on its own."""
+def gradients(outputs: TokenLogprobs, modules: list[nn.Module]) -> dict[str, Tensor]:
+    """Gradients of a loss that weights each output of each token differently."""
     draw = torch.Generator().manual_seed(9)
     loss = torch.zeros((), dtype=torch.float64)
-    for part in found:
-        if part is not None and part.requires_grad:
-            loss = loss + (part * torch.randn(part.shape, generator=draw, dtype=torch.float64)).sum()
+    for output in outputs:
+        if output is not None and output.requires_grad:
+            loss = loss + (output * torch.randn(output.shape, generator=draw, dtype=torch.float64)).sum()
     for module in modules:
         module.zero_grad()
     loss.backward()
     return {
-        f"{i}.{name}": whole(p.grad)
+        f"{i}.{name}": full_tensor(p.grad)
         for i, module in enumerate(modules)
         for name, p in module.named_parameters()
         if p.grad is not None
@@ -177,40 +177,40 @@ def gradients(found: TokenLogprobs, modules: list[nn.Module]) -> dict[str, Tenso
 
 
 @pytest.mark.parametrize("name", [*PLAIN, *ALTERED])
-def test_the_numbers_and_gradients_of_the_logits(
+def test_outputs_and_gradients_equal_those_from_the_logits(
     name: str, rows: list[TrainingRow], batch: Padded, without_logits: list[int]
 ) -> None:
     model = build((PLAIN | ALTERED)[name])
     value_head = nn.Linear(HIDDEN, 1).double()
     expected = row_by_row(model, rows, 0.8, value_head)
-    both = [model, value_head]
-    for _ in range(2):  # a model that alters its logits is found out by the first call
-        found = token_logprobs(model, batch, 0.8, entropy_gradient=True, value_head=value_head)
-        assert_close(found, expected, rtol=1e-9, atol=1e-12)
-    assert_close(gradients(found, both), gradients(expected, both), rtol=1e-9, atol=1e-12)
+    modules = [model, value_head]
+    for _ in range(2):  # The first call detects whether a model changes its logits.
+        outputs = token_logprobs(model, batch, 0.8, entropy_gradient=True, value_head=value_head)
+        assert_close(outputs, expected, rtol=1e-9, atol=1e-12)
+    assert_close(gradients(outputs, modules), gradients(expected, modules), rtol=1e-9, atol=1e-12)
     assert without_logits == ([24, 24] if name in PLAIN else [24])
-    assert float(expected.logp.detach().min()) < -5 < -log(VOCABULARY), "this policy has opinions"
+    assert float(expected.logp.detach().min()) < -5 < -log(VOCABULARY), "the distribution is not uniform"
 
 
-def test_no_logits_of_a_plain_model_are_ever_made(batch: Padded) -> None:
+def test_the_logits_of_a_plain_model_are_never_computed(batch: Padded) -> None:
     model = build(PLAIN["tied"])
-    model.lm_head.register_forward_hook(lambda *_: seen.append(_[2].shape))
-    seen: list[torch.Size] = []
+    shapes: list[torch.Size] = []
+    model.lm_head.register_forward_hook(lambda module, args, output: shapes.append(output.shape))
     token_logprobs(model, batch, 1.0)
-    assert seen == [(24, 2)], "logp and entropy of each response token"
-    assert "forward" not in vars(model.lm_head), "and the head is the model's own again"
+    assert shapes == [(24, 2)], "logp and entropy of each response token"
+    assert "forward" not in vars(model.lm_head), "the forward of the head is restored"
     assert model(batch.input_ids).logits.shape == (*batch.input_ids.shape, VOCABULARY)
 
 
-def test_the_head_is_given_back_after_an_error(batch: Padded) -> None:
+def test_the_head_is_restored_after_an_error(batch: Padded) -> None:
     model = build(PLAIN["tied"])
     with pytest.raises(RuntimeError):
         token_logprobs(model, batch, 1.0, value_head=nn.Linear(HIDDEN + 1, 1))
     assert "forward" not in vars(model.lm_head)
 
 
-def test_finding_out_an_altered_model_draws_no_randomness(batch: Padded) -> None:
-    """A run and its resumption call for the first time at different steps."""
+def test_detecting_an_altered_model_changes_no_random_state(batch: Padded) -> None:
+    """The first call happens at different steps in a run and in its resumption."""
     fresh = build(lambda: GraniteForCausalLM(GraniteConfig(**SHAPE, attention_dropout=0.5)))
     torch.manual_seed(1)
     first = token_logprobs(fresh, batch, 1.0)
@@ -219,7 +219,7 @@ def test_finding_out_an_altered_model_draws_no_randomness(batch: Padded) -> None
 
 
 @pytest.mark.parametrize("name", ["tied", "divided"])
-def test_entropy_carries_a_gradient_only_when_asked(name: str, batch: Padded) -> None:
+def test_entropy_carries_a_gradient_only_on_request(name: str, batch: Padded) -> None:
     model = build((PLAIN | ALTERED)[name])
     assert not token_logprobs(model, batch, 1.0).entropy.requires_grad
     assert token_logprobs(model, batch, 1.0, entropy_gradient=True).entropy.requires_grad
@@ -227,68 +227,69 @@ def test_entropy_carries_a_gradient_only_when_asked(name: str, batch: Padded) ->
         assert not token_logprobs(model, batch, 1.0, entropy_gradient=True).entropy.requires_grad
 
 
-def test_padding_holds_zeros_and_takes_no_part(rows: list[TrainingRow], batch: Padded) -> None:
+def test_padding_gives_zeros_and_has_no_influence(rows: list[TrainingRow], batch: Padded) -> None:
     model = build(PLAIN["tied"])
-    found = token_logprobs(model, batch, 1.0, value_head=nn.Linear(HIDDEN, 1).double())
-    for part in found:
-        assert part is not None and not part[~batch.mask].any()
+    outputs = token_logprobs(model, batch, 1.0, value_head=nn.Linear(HIDDEN, 1).double())
+    for output in outputs:
+        assert output is not None and not output[~batch.mask].any()
     other = token_logprobs(model, pad(rows, 7, CPU), 1.0)
-    assert_close(other.logp, found.logp, rtol=0, atol=1e-14)
+    assert_close(other.logp, outputs.logp, rtol=0, atol=1e-14)
 
 
 def test_a_row_without_a_response_takes_part_in_a_backward_pass(rows: list[TrainingRow]) -> None:
-    """What a rank without work does, so that the others need not wait for it."""
+    """A rank without rows does this, so that the other ranks do not wait for it."""
     model = build(PLAIN["tied"])
-    found = token_logprobs(model, pad([rows[3]], 0, CPU), 1.0)
-    assert found.logp.shape == (1, 0)
-    found.logp.sum().backward()
+    outputs = token_logprobs(model, pad([rows[3]], 0, CPU), 1.0)
+    assert outputs.logp.shape == (1, 0)
+    outputs.logp.sum().backward()
     assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
 
 
 @pytest.mark.parametrize("name", ["tied", "divided"])
-def test_bfloat16_is_for_products_alone(name: str, batch: Padded) -> None:
+def test_bfloat16_is_used_for_matrix_products_only(name: str, batch: Padded) -> None:
     model = build((PLAIN | ALTERED)[name]).float()
     value_head = nn.Linear(HIDDEN, 1)
     exact = token_logprobs(model, batch, 0.8, value_head=value_head)
     with autocast(CPU, "bfloat16"):
-        found = token_logprobs(model, batch, 0.8, value_head=value_head)
+        outputs = token_logprobs(model, batch, 0.8, value_head=value_head)
         assert model(batch.input_ids).logits.dtype == torch.bfloat16
-    for mine, other in zip(found, exact, strict=True):
-        assert mine is not None and mine.dtype == torch.float32
-        assert_close(mine, other, rtol=0.05, atol=0.3)
-        assert mine.bfloat16().float().ne(mine).any(), "more digits than bfloat16 has"
+    for output, expected in zip(outputs, exact, strict=True):
+        assert output is not None and output.dtype == torch.float32
+        assert_close(output, expected, rtol=0.05, atol=0.3)
+        assert output.bfloat16().float().ne(output).any(), "more digits than bfloat16 has"
 
 
 @pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "lm_head"]], ids=str)
 def test_under_peft(
     targets: str | list[str], rows: list[TrainingRow], batch: Padded, without_logits: list[int]
 ) -> None:
-    """The adapters are in force; an adapter on the head itself goes the long way, and is in force too."""
+    """Adapters take effect; with an adapter on the head itself, the full logits are computed."""
     model = build(PLAIN["untied"])
     bare = token_logprobs(model, batch, 0.8)
     wrapped = peft.get_peft_model(
         model, peft.LoraConfig(r=2, target_modules=targets, init_lora_weights=False)
     ).double()
-    found = token_logprobs(wrapped, batch, 0.8)
+    outputs = token_logprobs(wrapped, batch, 0.8)
     expected = row_by_row(wrapped, rows, 0.8)
-    assert_close(found.logp, expected.logp, rtol=1e-9, atol=1e-12)
-    assert float((found.logp - bare.logp).abs().detach().max()) > 0.1
-    got, wanted = gradients(found, [wrapped]), gradients(expected._replace(entropy=None), [wrapped])
-    assert got and all("lora" in name for name in got)
-    assert_close(got, wanted, rtol=1e-9, atol=1e-12)
+    assert_close(outputs.logp, expected.logp, rtol=1e-9, atol=1e-12)
+    assert float((outputs.logp - bare.logp).abs().detach().max()) > 0.1
+    gradient = gradients(outputs, [wrapped])
+    assert gradient and all("lora" in name for name in gradient)
+    expected_gradient = gradients(expected._replace(entropy=None), [wrapped])
+    assert_close(gradient, expected_gradient, rtol=1e-9, atol=1e-12)
     assert without_logits == ([24, 24] if targets == "all-linear" else [24])
 
 
 @pytest.fixture
 def one_rank() -> Iterator[None]:
-    """FSDP2 with one process: weights are cut, put together and given back as with many."""
+    """A process group of one rank: FSDP2 shards and gathers weights as with many ranks."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     yield
     dist.destroy_process_group()
 
 
-class Around(nn.Module):
-    """As the trainer shards: the loss is inside what is cut."""
+class WithOutputs(nn.Module):
+    """A module around the policy that computes the outputs, as the trainer shards it."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -298,9 +299,9 @@ class Around(nn.Module):
         return token_logprobs(self.model, batch, 0.8, entropy_gradient=True)
 
 
-# A tied weight in two pieces is what FSDP2 itself cannot have: hence no (tied, head and model).
+# FSDP2 does not support a tied weight in two sharded modules, so (tied, head and model) is missing.
 @pytest.mark.parametrize(
-    ("name", "cut"),
+    ("name", "sharded"),
     [
         ("tied", "model"),
         ("tied", "around"),
@@ -309,24 +310,29 @@ class Around(nn.Module):
         ("untied", "around"),
     ],
 )
-def test_under_fsdp2(one_rank: None, name: str, cut: str, batch: Padded, without_logits: list[int]) -> None:
+def test_under_fsdp2(
+    one_rank: None, name: str, sharded: str, batch: Padded, without_logits: list[int]
+) -> None:
     model = build(PLAIN[name])
     expected = token_logprobs(model, batch, 0.8, entropy_gradient=True)
-    wanted = gradients(expected, [model])
-    outer = Around(model)
-    pieces = [*model.model.layers] + [model.lm_head] * (cut == "head and model")
-    for module in [*pieces, outer if cut == "around" else model]:
+    expected_gradient = gradients(expected, [model])
+    outer = WithOutputs(model)
+    parts = [*model.model.layers] + [model.lm_head] * (sharded == "head and model")
+    for module in [*parts, outer if sharded == "around" else model]:
         fully_shard(module, reshard_after_forward=True)
-    found = outer(batch) if cut == "around" else token_logprobs(model, batch, 0.8, entropy_gradient=True)
-    assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    assert_close(gradients(found, [model]), wanted, rtol=1e-12, atol=1e-12)
+    if sharded == "around":
+        outputs = outer(batch)
+    else:
+        outputs = token_logprobs(model, batch, 0.8, entropy_gradient=True)
+    assert_close(outputs, expected, rtol=1e-12, atol=1e-12)
+    assert_close(gradients(outputs, [model]), expected_gradient, rtol=1e-12, atol=1e-12)
     assert without_logits == [24, 24]
 
 
 @pytest.mark.parametrize("name", ["tied", "untied", "learned positions"])
 def test_checkpointed_layers_give_the_same_gradient(name: str, batch: Padded) -> None:
     model = build(PLAIN[name])
-    if name == "untied":  # as under LoRA
+    if name == "untied":  # frozen as under LoRA
         model.get_input_embeddings().requires_grad_(False)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -335,12 +341,13 @@ def test_checkpointed_layers_give_the_same_gradient(name: str, batch: Padded) ->
 
     def gradient() -> tuple[dict[str, Tensor], int]:
         torch.manual_seed(4)
-        kept: list[Tensor] = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t):
-            found = token_logprobs(model, batch, 0.8)
-        return gradients(found, [model]), sum(t.numel() for t in kept)
+        saved: list[Tensor] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: (saved.append(t), t)[1], lambda t: t):
+            outputs = token_logprobs(model, batch, 0.8)
+        return gradients(outputs, [model]), sum(t.numel() for t in saved)
 
-    (usual, most), _ = gradient(), checkpoint_layers(model)
-    again, fewer = gradient()
-    assert_close(again, usual, rtol=0, atol=0)
-    assert fewer < most / 2
+    expected, elements = gradient()
+    checkpoint_layers(model)
+    checkpointed, checkpointed_elements = gradient()
+    assert_close(checkpointed, expected, rtol=0, atol=0)
+    assert checkpointed_elements < elements / 2

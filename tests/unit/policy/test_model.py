@@ -1,4 +1,4 @@
-"""A policy is a transformers folder: loading, saving, naming; errors with a remedy."""
+"""Policies as transformers folders: loading, saving, hashing, and errors with a remedy."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_missing_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["no weights", "weights cut short", "no config", "empty"])
-def test_a_folder_that_is_no_model(folder: Path, damage: str) -> None:
+def test_a_damaged_folder(folder: Path, damage: str) -> None:
     weights = folder / "model.safetensors"
     if damage == "no weights":
         weights.unlink()
@@ -79,7 +79,7 @@ def test_no_end_token(folder: Path) -> None:
         load_policy(folder)
 
 
-def test_stop_tokens_are_those_of_tokenizer_and_generation_config(policy: LoadedPolicy) -> None:
+def test_stop_tokens_are_those_of_the_tokenizer_and_the_generation_config(policy: LoadedPolicy) -> None:
     end = policy.tokenizer.eos_token_id
     policy.model.generation_config.eos_token_id = [3, 4]
     assert stop_tokens(policy) == {end, 3, 4}
@@ -87,10 +87,10 @@ def test_stop_tokens_are_those_of_tokenizer_and_generation_config(policy: Loaded
     assert stop_tokens(policy) == {end}
 
 
-def test_the_hash_names_the_weights(policy: LoadedPolicy) -> None:
+def test_the_hash_depends_on_every_weight(policy: LoadedPolicy) -> None:
     before = weights_hash(policy.model)
     parameter = next(policy.model.parameters())
     with torch.no_grad():
         parameter[0, 0] = torch.nextafter(parameter[0, 0], torch.tensor(torch.inf))
-    assert weights_hash(policy.model) != before, "the smallest change of one number"
+    assert weights_hash(policy.model) != before, "the smallest change of one weight"
     assert weights_hash(policy.model.to(torch.bfloat16)) != before

@@ -1,4 +1,4 @@
-"""A policy from nothing: a tokenizer that loses nothing, weights that are the same every time."""
+"""A policy from scratch: a lossless tokenizer and deterministic weights."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 
 from hpt_core.config import WarmStart
 from hpt_core.policy.model import LoadedPolicy, weights_hash
-from hpt_core.policy.warm_start import build_policy, build_tokenizer, teach
+from hpt_core.policy.warm_start import build_policy, build_tokenizer, train_warm_start
 
 TEXTS = ["State the answer: 3 + 4 =", "3 + 4 = 7\n\\boxed{7}"] * 3
-LESSONS = [("1 + 1 =", "2"), ("2 + 3 =", "5"), ("Spell stop", "pots")]
+EXAMPLES = [("1 + 1 =", "2"), ("2 + 3 =", "5"), ("Spell stop", "pots")]
 
 
-def test_the_tokenizer_loses_nothing() -> None:
+def test_the_tokenizer_is_lossless() -> None:
     tokenizer = build_tokenizer(TEXTS)
     draw = random.Random(3)
     texts = [
@@ -36,7 +36,7 @@ def test_the_tokenizer_loses_nothing() -> None:
         assert tokenizer.decode(ids, skip_special_tokens=True) == text
 
 
-def test_frequent_words_are_one_token_and_others_are_spelt() -> None:
+def test_frequent_words_are_one_token_and_others_are_bytes() -> None:
     tokenizer = build_tokenizer([*TEXTS, "rare"] * 10 + ["seldom"])
     assert len(tokenizer.encode("answer", add_special_tokens=False)) == 1
     assert len(tokenizer.encode("\\boxed", add_special_tokens=False)) == 1
@@ -58,14 +58,14 @@ def longer(sizes: WarmStart) -> WarmStart:
     return sizes.model_copy(update={"steps": 60, "batch_size": 4})
 
 
-def test_teaching_is_deterministic_and_teaches(longer: WarmStart) -> None:
-    def taught(seed: int) -> tuple[LoadedPolicy, list[float]]:
+def test_training_is_deterministic_and_lowers_the_loss(longer: WarmStart) -> None:
+    def trained(seed: int) -> tuple[LoadedPolicy, list[float]]:
         policy, losses = build_policy(longer, TEXTS, seed=5), list[float]()
         torch.manual_seed(random.randrange(10**6))
-        teach(policy, LESSONS, longer, seed, lambda step, nll: losses.append(nll))
+        train_warm_start(policy, EXAMPLES, longer, seed, lambda step, nll: losses.append(nll))
         return policy, losses
 
-    (one, losses), (two, _), (other, _) = taught(1), taught(1), taught(2)
+    (one, losses), (two, _), (other, _) = trained(1), trained(1), trained(2)
     assert weights_hash(one.model) == weights_hash(two.model) != weights_hash(other.model)
     assert len(losses) == 60 and losses[-1] < 0.2 * losses[0]
     assert not one.model.training

@@ -1,35 +1,12 @@
-"""Groups: judged rollouts only, and the gate's four ways."""
+"""Groups: only rollouts with a verdict have a reward."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import pytest
-
-from hpt_core.gate import Switch
-from hpt_core.rollout.group import Group, gate_row, score
+from hpt_core.rollout.group import Group, score
 from hpt_core.trainer.batch import rows_of
 from hpt_core.types import Completion, Verdict
-
-
-@pytest.mark.parametrize(
-    ("rewards", "kind", "route"),
-    [
-        ((0, 0, 0, 0), "human", "sft"),
-        ((0, 0, 0, 1), "human", "sft"),
-        ((0, 0, 0, 1), None, "no_expert"),
-        ((0, 0, 1, 1), "human", "rl"),
-        ((0, 1, 1, 1), None, "rl"),
-        ((1, 1, 1, 1), "human", "equal"),
-    ],
-)
-def test_route(
-    make_group: Callable[..., Group], rewards: tuple[float, ...], kind: str | None, route: str
-) -> None:
-    group = make_group("p", rewards, kind)
-    assert group.route(Switch(0.25)) == route
-    row = gate_row(group, 3, group.route(Switch(0.25)))
-    assert (row["step"], row["pass_rate"], row["route"], row["kind"]) == (3, sum(rewards) / 4, route, kind)
 
 
 class Mumbling:

@@ -1,4 +1,4 @@
-"""base_logp: the mean log-probability of a trajectory as the starting policy itself has it."""
+"""base_logp: the mean log-probability of the response's tokens under the starting policy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def written(prompt: Prompt, response: str) -> Trajectory:
     return Trajectory(name, prompt.prompt_id, response, "human", "s", "a", "mit", "{}", True, 5, "h")
 
 
-GIVEN = [
+TRAJECTORIES = [
     written(PROMPTS[0], "7"),
     written(PROMPTS[1], "pots as ever"),
     written(PROMPTS[0], "3 + 4 = 7"),
@@ -31,10 +31,10 @@ GIVEN = [
 def expected(policy: LoadedPolicy, prompt: Prompt, response: str) -> float:
     """One sequence at a time, from the logits."""
     chat = Chat(policy.tokenizer)
-    asked, said = chat.prompt(prompt.problem), chat.response(response)
+    before, tokens = chat.prompt(prompt.problem), chat.response(response)
     with torch.no_grad():
-        logits = policy.model(torch.tensor([[*asked, *said]])).logits[0, len(asked) - 1 : -1]
-    logp = logits.double().log_softmax(-1).gather(1, torch.tensor(said)[:, None])
+        logits = policy.model(torch.tensor([[*before, *tokens]])).logits[0, len(before) - 1 : -1]
+    logp = logits.double().log_softmax(-1).gather(1, torch.tensor(tokens)[:, None])
     return float(logp.mean())
 
 
@@ -45,18 +45,18 @@ def test_mean_log_probability(
 ) -> None:
     policy: LoadedPolicy = request.getfixturevalue(kind)
     monkeypatch.setattr(base_logp, "MICROBATCH_TOKENS", budget)
-    found = with_base_logp(policy, GIVEN, PROMPTS)
-    assert [t.trajectory_id for t in found] == [t.trajectory_id for t in GIVEN]
+    results = with_base_logp(policy, TRAJECTORIES, PROMPTS)
+    assert [t.trajectory_id for t in results] == [t.trajectory_id for t in TRAJECTORIES]
     by_id = {prompt.prompt_id: prompt for prompt in PROMPTS}
-    for one in found:
-        logp = expected(policy, by_id[one.prompt_id], one.response)
-        assert one.base_logp == pytest.approx(logp, abs=2e-6) and logp < -0.1
+    for trajectory in results:
+        logp = expected(policy, by_id[trajectory.prompt_id], trajectory.response)
+        assert trajectory.base_logp == pytest.approx(logp, abs=2e-6) and logp < -0.1
 
 
-def test_a_trajectory_that_the_model_has_no_room_for(policy: LoadedPolicy) -> None:
+def test_a_trajectory_longer_than_the_model_s_positions_is_an_error(policy: LoadedPolicy) -> None:
     with pytest.raises(InputError, match=r"has 128 positions; lower experts\.max_tokens"):
-        with_base_logp(policy, [*GIVEN, written(PROMPTS[1], "pots" * 40)], PROMPTS)
+        with_base_logp(policy, [*TRAJECTORIES, written(PROMPTS[1], "pots" * 40)], PROMPTS)
 
 
-def test_nothing_to_measure(policy: LoadedPolicy) -> None:
+def test_no_trajectories(policy: LoadedPolicy) -> None:
     assert with_base_logp(policy, [], PROMPTS) == []

@@ -1,4 +1,4 @@
-"""The stage `experts` on sources of several forms: every row accounted for, and what arms choose by."""
+"""The stage `experts` on sources of several forms: every row is counted, and arms choose by base_logp."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hpt_core.types import Prompt, Verdict
 from pipelines import experts
 from pipelines.params import load_params
 from pipelines.stage import regrade
-from pipelines.stage.teacher_sampling import Inputs
-from pipelines.stage.training_data import Paths, load_tasks
+from pipelines.stage.teacher_sampling import ExpertInputs
+from pipelines.stage.training_data import PROJECT, load_tasks
 
 PARAMS = """\
 seed: 3
@@ -85,7 +85,7 @@ def project(policy: LoadedPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_every_row_is_accounted_for(project: Path, caplog: pytest.LogCaptureFixture) -> None:
-    report = experts.run(load_params(), Inputs(), Path("data/experts"))["report"]
+    report = experts.run(load_params(), ExpertInputs(), Path("data/experts"))
     rows = tables.read(Path("data/experts/experts.parquet"), tables.EXPERTS)
     quarantine = tables.read(Path("data/experts/quarantine.parquet"), tables.QUARANTINE)
     assert Counter(row["source"] for row in rows) == {"worked": 4, "crowd": 4, "staff": 12}
@@ -94,19 +94,19 @@ def test_every_row_is_accounted_for(project: Path, caplog: pytest.LogCaptureFixt
         assert counts["dropped"] == dropped
         assert counts["in"] == counts["kept"] + dropped.total()
     assert report["crowd"]["dropped"] == {"unknown_prompt": 1}
-    # Five samples of five rows: the held-back prompt's, then what the crowd has said, and what is wrong.
+    # Five samples in five rows: those of the dev prompt, the crowd's responses again, and the wrong ones.
     assert report["staff"]["dropped"] == {"unknown_prompt": 5, "duplicate": 4, "rejected_by_verifier": 4}
     assert report["staff"]["contradicts"] == {"marked_right_but_wrong": 1, "marked_wrong_but_right": 1}
-    assert "staff: by the verifier 1 of its marks of right are wrong, and 1 of wrong are right" in caplog.text
+    assert "staff: the verifier rejects 1 responses marked right and accepts 1 marked wrong" in caplog.text
     assert report["shady"]["dropped"] == {"unknown_prompt": 1, "license": 4}
     assert len({counts["content"] for counts in report.values()}) == 3, "shady reads what the crowd wrote"
     [first] = [row for row in quarantine if row["reason"] == "duplicate" and row["line"] == 1]
     assert first["detail"].endswith("stands at crowd.jsonl:1 of source 'crowd'")
-    told = [row["detail"] for row in quarantine if row["reason"] == "license"]
-    assert told == ["'unknown' is not in experts.licenses ['mit']"] * 4
+    details = [row["detail"] for row in quarantine if row["reason"] == "license"]
+    assert details == ["'unknown' is not in experts.licenses ['mit']"] * 4
 
 
-def test_an_arm_learns_from_what_is_likeliest_under_the_starting_policy(
+def test_an_arm_can_choose_the_trajectory_that_is_likeliest_under_the_starting_policy(
     project: Path, policy: LoadedPolicy
 ) -> None:
     params = load_params()
@@ -114,7 +114,7 @@ def test_an_arm_learns_from_what_is_likeliest_under_the_starting_policy(
     rows = {row["trajectory_id"]: row for row in tables.read(Path("data/experts/experts.parquet"))}
     assert all(row["base_logp"] < 0 for row in rows.values())
     likely, short = (
-        [task.expert for task in load_tasks(params, arm, policy, Paths())[0] if task.expert]
+        [task.expert for task in load_tasks(params, arm, policy, PROJECT)[0] if task.expert]
         for arm in ("likely", "short")
     )
     assert {expert.source for expert in short} == {"crowd"}
@@ -125,7 +125,7 @@ def test_an_arm_learns_from_what_is_likeliest_under_the_starting_policy(
         assert expert.base_logp == max(humans) and len(humans) == 4 and len(offered) == 5
 
 
-def test_unless_asked_no_one_computes_it_and_the_bytes_are_the_same_twice(project: Path) -> None:
+def test_without_base_logp_the_column_is_null_and_a_second_run_gives_the_same_bytes(project: Path) -> None:
     path = project / "params.yaml"
     path.write_text(PARAMS.replace("  base_logp: true\n", "").replace(", choose: likeliest", ""))
     files = [f"data/experts/{name}" for name in ("experts.parquet", "quarantine.parquet", "report.json")]
@@ -136,7 +136,7 @@ def test_unless_asked_no_one_computes_it_and_the_bytes_are_the_same_twice(projec
     assert {row["base_logp"] for row in tables.read(project / files[0])} == {None}
 
 
-def test_a_source_that_cannot_be_read_costs_nothing(project: Path) -> None:
+def test_an_unreadable_source_is_an_error_before_the_policy_is_loaded(project: Path) -> None:
     path = project / "params.yaml"
     path.write_text(PARAMS.replace("columns: {problem: chat", "columns: {problem: talk", 1))
     (project / "models/base/model.safetensors").unlink()
@@ -144,13 +144,13 @@ def test_a_source_that_cannot_be_read_costs_nothing(project: Path) -> None:
         experts.run(load_params())
 
 
-def test_no_verdict_is_asked_for_again_with_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_response_without_a_verdict_is_graded_again_with_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
     class Fake:
         def __init__(self, *verdicts: Verdict) -> None:
-            self.verdicts, self.asked = list(verdicts), list[object]()
+            self.verdicts, self.calls = list(verdicts), list[object]()
 
         def verify(self, items: object) -> list[Verdict]:
-            self.asked.append(items)
+            self.calls.append(items)
             return self.verdicts
 
         def __enter__(self) -> Fake:
@@ -158,11 +158,11 @@ def test_no_verdict_is_asked_for_again_with_more_time(monkeypatch: pytest.Monkey
 
         def __exit__(self, *_: object) -> None: ...
 
-    right, mute = Verdict(True, "1"), Verdict(False, None, "took over 5 s")
+    right, unjudged = Verdict(True, "1"), Verdict(False, None, "took over 5 s")
     slow = Fake(right)
-    monkeypatch.setattr(regrade, "_longer", lambda params: slow)
-    monkeypatch.setattr(regrade, "patience", lambda params: 50.0)
-    first = Fake(right, mute)
+    monkeypatch.setattr(regrade, "_build_retry_verifier", lambda params: slow)
+    monkeypatch.setattr(regrade, "retry_timeout", lambda params: 50.0)
+    first = Fake(right, unjudged)
     items = [("a", "1", "exact"), ("b", "1", "exact")]
     assert regrade.RetryingVerifier(None, first).verify(items) == [right, right]  # type: ignore[arg-type]
-    assert slow.asked == [[("b", "1", "exact")]], "only what had none"
+    assert slow.calls == [[("b", "1", "exact")]], "only the response without a verdict"

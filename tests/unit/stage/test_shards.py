@@ -1,4 +1,4 @@
-"""Shards hold what was made, whole or not at all, and only for the run that made them."""
+"""Shards hold complete parts, and only for the run that made them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hpt_core.errors import CheckpointError
 from hpt_core.types import Prompt
 from pipelines.stage import progress
 from pipelines.stage.progress import ProgressBar
-from pipelines.stage.shards import Part, Row, Shards, run_inputs
+from pipelines.stage.shards import Part, ShardRow, Shards, run_inputs
 
 PROMPTS = [Prompt(f"p{i}", f"{i} =", "1", "exact", "made", "mit") for i in range(5)]
 
 
-def row(prompt: Prompt, sample: int) -> Row:
+def row(prompt: Prompt, sample: int) -> ShardRow:
     return {
         "benchmark": "made",
         "prompt_id": prompt.prompt_id,
@@ -35,7 +35,7 @@ def row(prompt: Prompt, sample: int) -> Row:
 
 
 class Work:
-    """Two prompts a part, two samples each; tells which parts were made, and breaks at one."""
+    """Parts of two prompts with two samples each; it records which parts it made, and can fail at one."""
 
     def __init__(self, breaks: int | None = None) -> None:
         self.made: list[int] = []
@@ -43,49 +43,49 @@ class Work:
         cuts = [PROMPTS[:2], PROMPTS[2:4], PROMPTS[4:]]
         self.parts = [Part(cut, 2, partial(self.make, i, cut)) for i, cut in enumerate(cuts)]
 
-    def make(self, number: int, prompts: Sequence[Prompt]) -> list[Row]:
+    def make(self, number: int, prompts: Sequence[Prompt]) -> list[ShardRow]:
         if number == self.breaks:
             raise KeyboardInterrupt
         self.made.append(number)
         return [row(prompt, sample) for prompt in prompts for sample in range(2)]
 
 
-WHOLE = [row(prompt, sample) for prompt in PROMPTS for sample in range(2)]
+ALL_ROWS = [row(prompt, sample) for prompt in PROMPTS for sample in range(2)]
 
 
 def shards(root: Path, seed: int = 1) -> Shards:
     return Shards(root / "kept", {"seed": seed, "rollout": {"slots": 4}}, tables.EVALUATION)
 
 
-def finish(kept: Shards, work: Work) -> None:
-    kept.finish(work.parts, "made", lambda row: int(row["n_tokens"]))
+def finish(run: Shards, work: Work) -> None:
+    run.finish(work.parts, "made", lambda row: int(row["n_tokens"]))
 
 
 @pytest.fixture
 def half(tmp_path: Path) -> Shards:
-    """Broken off in the last of three parts."""
-    kept = shards(tmp_path)
+    """A run that was interrupted in the last of three parts."""
+    run = shards(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        finish(kept, Work(breaks=2))
-    return kept
+        finish(run, Work(breaks=2))
+    return run
 
 
-def test_a_run_goes_on_where_it_broke_off(half: Shards, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes(half: Shards, tmp_path: Path) -> None:
     again, work = shards(tmp_path), Work()
     finish(again, work)
     assert work.made == [2]
-    assert list(again.rows(range(3))) == WHOLE
-    assert list(again.rows([1])) == WHOLE[4:8]
+    assert list(again.rows(range(3))) == ALL_ROWS
+    assert list(again.rows([1])) == ALL_ROWS[4:8]
 
 
-def test_nothing_is_left_once_the_outputs_stand(half: Shards, tmp_path: Path) -> None:
+def test_discard_removes_the_shards_of_all_runs(half: Shards, tmp_path: Path) -> None:
     other = shards(tmp_path, seed=2)
     finish(other, Work())
     other.discard()
-    assert list(tmp_path.iterdir()) == [], "shards of other runs go as well"
+    assert list(tmp_path.iterdir()) == [], "the shards of other runs as well"
 
 
-def test_another_run_makes_all_of_it_and_says_why(
+def test_a_run_of_other_inputs_makes_every_part_and_names_the_input(
     half: Shards, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     work = Work()
@@ -95,7 +95,7 @@ def test_another_run_makes_all_of_it_and_says_why(
     assert message.startswith(f"{half.folder}: shards of a run with other seed are not used")
 
 
-def cut_short(path: Path, _: Path) -> None:
+def truncated(path: Path, _: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
 
@@ -103,7 +103,7 @@ def of_other_prompts(path: Path, beside: Path) -> None:
     copy(beside, path)
 
 
-def a_row_less(path: Path, _: Path) -> None:
+def with_a_row_missing(path: Path, _: Path) -> None:
     tables.write(path, tables.read(path)[:-1], tables.EVALUATION)
 
 
@@ -114,10 +114,10 @@ def of_other_columns(path: Path, _: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        (cut_short, "cannot be used: "),
+        (truncated, "not a readable parquet file"),
         (of_other_prompts, "it has 4 rows of other prompts or samples"),
-        (a_row_less, "it has 3 rows of other prompts or samples"),
-        (of_other_columns, "it has columns "),
+        (with_a_row_missing, "it has 3 rows of other prompts or samples"),
+        (of_other_columns, "has columns "),
     ],
 )
 def test_a_shard_that_does_not_fit(half: Shards, tmp_path: Path, harm: object, words: str) -> None:
@@ -131,18 +131,18 @@ def test_a_shard_that_does_not_fit(half: Shards, tmp_path: Path, harm: object, w
     path.unlink()
     again = shards(tmp_path)
     finish(again, work)
-    assert work.made == [1, 2] and list(again.rows(range(3))) == WHOLE
+    assert work.made == [1, 2] and list(again.rows(range(3))) == ALL_ROWS
 
 
-def test_what_decides_the_rows_decides_the_fingerprint(tmp_path: Path) -> None:
+def test_every_input_of_the_rows_is_in_the_fingerprint(tmp_path: Path) -> None:
     model, prompts, stage = tmp_path / "model", tmp_path / "prompts", tmp_path / "stage.py"
     model.mkdir()
     for path in (prompts, stage, model / "tokenizer.json", model / "model.safetensors"):
         path.write_text("one")
 
     def folder(seed: int = 1, weights: str = "w") -> str:
-        used = {"seed": seed, "rollout": {"engine": "hf"}}
-        inputs = run_inputs(used, weights, model, prompts, str(stage))
+        parameters = {"seed": seed, "rollout": {"engine": "hf"}}
+        inputs = run_inputs(parameters, weights, model, prompts, str(stage))
         return Shards(tmp_path, inputs, tables.EVALUATION).folder.name
 
     seen = {folder()}
@@ -155,10 +155,10 @@ def test_what_decides_the_rows_decides_the_fingerprint(tmp_path: Path) -> None:
         assert folder() not in seen, path
         seen.add(folder())
     (model / "model.safetensors").write_text("two")
-    assert folder() in seen, "the weights speak through their hash"
+    assert folder() in seen, "the hash of the weights stands for their file"
 
 
-def test_the_rate_and_the_time_left_are_of_this_run(
+def test_the_rate_and_the_remaining_time_ignore_earlier_runs(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [0.0]

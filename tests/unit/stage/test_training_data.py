@@ -1,4 +1,4 @@
-"""What an arm trains on."""
+"""The window of pass rates that an arm trains on."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def prompts() -> list[Prompt]:
         ([0.0, 0.0], ["never"]),
     ],
 )
-def test_the_window_holds_its_ends(
+def test_the_window_includes_its_ends(
     pass_rates: Path, prompts: list[Prompt], window: list[float], expected: list[str]
 ) -> None:
     kept, left_out = in_window(prompts, window, pass_rates)
     assert [prompt.prompt_id for prompt in kept] == expected
-    assert len(kept) + len(left_out) == len(prompts), "every prompt is accounted for"
+    assert len(kept) + len(left_out) == len(prompts), "every prompt is counted"
 
 
-def test_what_is_left_out_says_why(pass_rates: Path, prompts: list[Prompt]) -> None:
+def test_a_prompt_outside_of_the_window_has_a_reason(pass_rates: Path, prompts: list[Prompt]) -> None:
     _, left_out = in_window(prompts, [0.2, 0.8], pass_rates)
     assert {row["row"]: row["reason"] for row in left_out} == {
         "never?": "too_hard",
@@ -55,5 +55,5 @@ def test_what_is_left_out_says_why(pass_rates: Path, prompts: list[Prompt]) -> N
     assert "pass rate 0.0; train.difficulty is [0.2, 0.8]" in left_out[0]["detail"]
 
 
-def test_without_a_window_nobody_asks_for_pass_rates(prompts: list[Prompt]) -> None:
+def test_without_a_window_the_pass_rates_are_not_read(prompts: list[Prompt]) -> None:
     assert in_window(prompts, None, Path("not/there")) == (prompts, [])

@@ -1,4 +1,4 @@
-"""A project of a size that trains in a second."""
+"""A project that is small enough to train in a second."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ schedule: {cron: "0 2 * * *", timezone: UTC}
 
 @pytest.fixture
 def project(policy: LoadedPolicy, make_group: Callable[..., Group], tmp_path: Path) -> Path:
-    """The inputs of `train`, of a size that takes a second."""
+    """The inputs of the stage `train`, small enough for a second of training."""
     groups = [make_group(f"{i} + {i}", [0], "program" if i % 3 else None) for i in range(9)]
     prompts = [tables.as_row(group.task.prompt) | {"answer": "9"} for group in groups]
     experts = [tables.as_row(group.task.expert) for group in groups if group.task.expert]
     tables.write(tmp_path / "data/prompts/train.parquet", prompts[:-1], tables.PROMPTS)
     tables.write(tmp_path / "data/prompts/dev.parquet", prompts[-1:], tables.PROMPTS)
     tables.write(tmp_path / "data/experts/experts.parquet", experts, tables.EXPERTS)
-    # So that training draws random numbers, which a restart must draw again.
+    # Dropout makes training draw random numbers, which a resumed run must draw again.
     policy.model.config.attention_dropout = 0.1
     save_policy(policy, tmp_path / "models/base")
     (tmp_path / "params.yaml").write_text(PARAMS)

@@ -1,4 +1,4 @@
-"""Schedules, buffers and hints: what the methods do between the steps."""
+"""Schedules, buffers and hints of the methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows as tensors: each whole and in order, with no more padding than the longest asks for."""
+"""Rows as tensors: each complete and in order, padded to the longest row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAD = 999
 
 
 def row(prompt: int, response: int, first: int = 1) -> TrainingRow:
-    """Tokens counted on from `first`, so that each says where it belongs."""
+    """Tokens that count up from `first`, so that each one shows its position."""
     tokens = list(range(first, first + prompt + response))
     logp = [-0.5 * token for token in tokens[prompt:]]
     return TrainingRow("p", tokens[:prompt], tokens[prompt:], logp, 1.0, 0, None)
@@ -70,12 +70,12 @@ def test_micro_batches_are_within_the_budget_and_as_full_as_the_order_allows(bud
     for part in cut:
         assert pad([rows[i] for i in part], PAD, CPU).input_ids.numel() <= budget or len(part) == 1
     for part, following in pairwise(cut):
-        assert rows[part[0]].length * (len(part) + 1) > budget, "the next row would have been too much"
+        assert rows[part[0]].length * (len(part) + 1) > budget, "the next row would exceed the budget"
         assert rows[following[0]].length <= rows[part[-1]].length
 
 
 def test_long_prompts_and_long_responses_together_cost_their_sum_and_no_more() -> None:
-    """Side by side as prompt | response columns these two would be 100 wide, and not fit."""
+    """As separate prompt and response columns these two rows would be 100 wide and exceed the budget."""
     rows = [row(50, 2), row(2, 50)]
     assert list(micro_batches(rows, torch.tensor([True, True]), 104)) == [[0, 1]]
     assert list(micro_batches(rows, torch.tensor([True, True]), 103)) == [[0], [1]]

@@ -1,4 +1,4 @@
-"""A run that was killed and started again leaves the bytes of one that was not."""
+"""A run that was killed and resumed has the same output bytes as an undisturbed run."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ from hpt_core.trainer import checkpoint
 from hpt_core.trainer.checkpoint import Checkpoints, Records
 from pipelines import train
 from pipelines.params import load_params
+from pipelines.stage.training_data import PROJECT
 
-# Trains in the current folder, tells its first step, and dies by SIGKILL at the moment that argv[1] names.
+# Trains in the current folder, prints its first step, and is killed at the moment that argv[1] names.
 SCRIPT = """
 import os, signal, sys
 import torch
 from hpt_core.trainer import checkpoint
 from pipelines import train
 from pipelines.params import load_params
+from pipelines.stage.training_data import PROJECT
 
 torch.set_num_threads(1)
 when, steps, saves = sys.argv[1], [], []
@@ -99,11 +101,11 @@ def test_killed_and_started_again(project: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_killed_while_discarding(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The outputs stand, but DVC removes those of a stage that did not end well: no gap may be left."""
+    """DVC removes the outputs of a failed stage, so a kill while checkpoints are removed may lose nothing."""
     monkeypatch.chdir(project)
     params = load_params()
     with monkeypatch.context() as patch:
-        # The first file goes, and then the process does.
+        # The process is killed after the first file was removed.
         def half(path: Path, ignore_errors: bool = False) -> None:
             if path.exists() and ("program" in path.name):
                 rmtree(next(path.glob("*/records")))
@@ -122,7 +124,7 @@ def test_killed_while_discarding(project: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def saved(policy: LoadedPolicy, tmp_path: Path) -> tuple[LoadedPolicy, Checkpoints]:
-    """A policy that was stepped on once, checkpointed at step 4."""
+    """A policy after one optimizer step, with a checkpoint at step 4."""
     checkpoints = Checkpoints(tmp_path / "arm", "one")
     optimizers = build_optimizers(policy.model, OPTIMIZER)
     stepped(policy, optimizers)
@@ -154,7 +156,7 @@ def test_weights_and_optimizers_come_back(saved: tuple[LoadedPolicy, Checkpoints
     assert checkpoints.resume(other.model, optimizers) == 4
     assert weights_hash(other.model) == weights_hash(policy.model)
     once_more = stepped(other, optimizers)
-    # Without the state of its optimizer the same step goes elsewhere.
+    # Without the optimizer's state, the same step gives other weights.
     checkpoints.resume(other.model, build_optimizers(other.model, OPTIMIZER))
     assert stepped(other, build_optimizers(other.model, OPTIMIZER)) != once_more
     again = build_optimizers(other.model, OPTIMIZER)
@@ -175,7 +177,7 @@ def test_another_fingerprint_starts_anew(saved: tuple[LoadedPolicy, Checkpoints]
 def test_what_differs_is_named(
     project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A run that was given up and changed starts anew, says so once, and leaves the old one alone."""
+    """A run with changed inputs starts anew, warns once, and keeps the other run's checkpoint."""
     monkeypatch.chdir(project)
     assert killed(project, "step 3") == "1"
     (left,) = Path("checkpoints/program").iterdir()
@@ -210,7 +212,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no policy": (lambda at: (at / "weights/000008/model.safetensors").unlink(), "No such file"),
     "no optimizers": (lambda at: (at / "weights/000008/optimizers.safetensors").unlink(), "No such file"),
     "no contents": (lambda at: (at / "weights/000008/contents.json").unlink(), "No such file"),
-    "records gone": (lambda at: rmtree(at / "records/000004"), "No such file"),
+    "records gone": (lambda at: rmtree(at / "records/000004"), "not found"),
     "table cut": (lambda at: _cut(at / "records/000004/rollouts.parquet"), "rollouts|[Pp]arquet"),
     "lines cut": (lambda at: (at / "records/000008/metrics.jsonl").write_text(""), "rows of"),
 }
@@ -218,7 +220,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_checkpoint_that_is_not_whole(saved: tuple[LoadedPolicy, Checkpoints], damage: str) -> None:
-    """Never a restart from scratch, nor a model without the records of how it came about."""
+    """Training neither restarts from scratch nor leaves a model without its records."""
     policy, checkpoints = saved
     optimizers = build_optimizers(policy.model, OPTIMIZER)
     checkpoints.save(8, policy.model, optimizers, Records(metrics=[{"step": 8}]))
@@ -293,7 +295,7 @@ def test_the_fingerprint_covers_what_decides_the_run(
     monkeypatch.chdir(project)
     text = Path("params.yaml").read_text()
     policy = load_policy(Path("models/base"))
-    before = fingerprint(train.run_inputs(load_params(), "program", policy, train.Paths()))
+    before = fingerprint(train.run_inputs(load_params(), "program", policy, PROJECT))
     if change == "seed: 4":
         text = text.replace("seed: 3", "seed: 4")
     if change == "arm":
@@ -304,4 +306,4 @@ def test_the_fingerprint_covers_what_decides_the_run(
     if change == "weights":
         stepped(policy, build_optimizers(policy.model, OPTIMIZER))
     Path("params.yaml").write_text(text)
-    assert fingerprint(train.run_inputs(load_params(), "program", policy, train.Paths())) != before
+    assert fingerprint(train.run_inputs(load_params(), "program", policy, PROJECT)) != before

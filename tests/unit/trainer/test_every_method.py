@@ -1,4 +1,4 @@
-"""Every entry of the table trains, and goes on from a checkpoint as if it had not been stopped."""
+"""Every method of the table trains, and a resumed run gives the same weights."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_imitation_alone_samples_nothing(
 
 
 def test_what_a_clip_holds_back_is_counted(policy: LoadedPolicy, tasks: list[Task], tmp_path: Path) -> None:
-    """Off-policy in a step's second update; HPT has no clip to hold anything back."""
+    """The second update of a step is off-policy. HPT has no clip, so it limits no token."""
     clipped, free = (
         [metrics["ratio/clipped"] for metrics in last(policy, tasks, name, tmp_path / name).steps.values()]
         for name in ("grpo", "hpt")
@@ -147,7 +147,7 @@ def test_uft_samples_after_a_hint_and_verifies_both_together(
     run, sink = run_of(policy, tasks, "uft"), Sink()
     train(run, Checkpoints(tmp_path / "c", "f"), sink)
     assert all(metrics["hint/tokens"] > 0 for metrics in sink.steps.values())
-    # The whole of it, end of turn aside, is "7 as ever".
+    # The full demonstration, without its end of turn, is "7 as ever".
     assert any(response.startswith("7 as ") for response in run.verifier.heard)  # type: ignore[attr-defined]
 
 
@@ -163,7 +163,7 @@ def test_a_soft_gate_trains_both(policy: LoadedPolicy, tasks: list[Task], tmp_pa
 def test_ppo_learns_the_value_of_what_it_samples(
     policy: LoadedPolicy, tasks: list[Task], tmp_path: Path
 ) -> None:
-    """With a rate for the head alone: it must come to predict the rewards better than 0 does."""
+    """Only the value head learns, and it must predict the rewards better than 0 does."""
     sink = last(
         policy,
         tasks,

@@ -1,4 +1,4 @@
-"""The loop: which prompts a step takes, what it counts, and that a restart leaves no trace."""
+"""The loop: the prompts of a step, its metrics and records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from hpt_core.errors import TrainingError, VerifierError
 from hpt_core.policy.model import LoadedPolicy
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.group import Group, Task
-from hpt_core.trainer.algorithm_options import route
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.loop import train
@@ -47,7 +46,7 @@ def test_epochs_are_shuffled_apart(tasks: list[Task]) -> None:
 
 
 class Fickle:
-    """Judges by the length of the response, and has no word on the prompts in `mute`."""
+    """Judges by the length of the response; gives no verdict for the answers in `mute`."""
 
     def __init__(self, mute: Sequence[str] = (), patience: int = 10**9) -> None:
         self.mute, self.patience, self.calls = mute, patience, 0
@@ -116,19 +115,6 @@ def test_rollouts_without_a_verdict_are_counted_and_not_trained_on(
     written = list(checkpoints.rows("rollouts", 2))
     assert len(written) == 2 * 5 * 4, "every rollout of training is kept"
     assert sum(row["reward"] is None for row in written) == 2 * 4
-
-
-def test_the_route_is_that_of_the_algorithm(make_group: MakeGroup) -> None:
-    def routes(name: str) -> list[str]:
-        config = TrainConfig(algorithm=name, steps=1, prompts_per_step=1, optimizer=OptimizerConfig(lr=1e-3))
-        groups = [make_group("a", [0, 0], kind) for kind in (None, "human")]
-        groups += [make_group("b", [1, 0], kind) for kind in (None, "human")]
-        return [route(group, config) for group in groups]
-
-    assert routes("hpt") == ["no_expert", "sft", "rl", "rl"]
-    assert routes("grpo") == routes("relift") == ["equal", "equal", "rl", "rl"]
-    assert routes("sft") == ["no_expert", "sft", "no_expert", "sft"]
-    assert routes("luffy") == ["equal", "both", "rl", "both"]
 
 
 def test_no_verdict_at_all_stops(policy: LoadedPolicy, tasks: list[Task], tmp_path: Path) -> None:

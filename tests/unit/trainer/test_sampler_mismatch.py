@@ -1,4 +1,4 @@
-"""The trainer and whoever samples for it: the same weights, and the same word on what was sampled."""
+"""Trainer and sampler have the same weights and the same log-probabilities of the rollouts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ByLength:
 
 
 class Lagging:
-    """An engine that takes new weights over `lag` pushes late."""
+    """An engine that loads new weights `lag` pushes late."""
 
     def __init__(self, engine: HFEngine, lag: int) -> None:
         self.engine, self.lag, self.waiting = engine, lag, []
@@ -173,7 +173,7 @@ def test_a_cap_keeps_the_trainer_s_own_word_beside_the_sampler_s(
     for row, given in zip(found, rows, strict=True):
         assert row.logp_sampled == given.logp_sampled
         if updates == 1:
-            assert row.logp_old == (), "the policy is still the old one, and nobody need ask it"
+            assert row.logp_old == (), "the policy still is the old one"
         else:
             own = torch.tensor(given.logp_sampled) + 0.1
             assert_close(torch.tensor(row.logp_old), own, rtol=0, atol=1e-5)
@@ -187,7 +187,7 @@ def test_a_cap_keeps_the_trainer_s_own_word_beside_the_sampler_s(
 def test_a_cap_weighs_each_token_by_the_trainer_over_the_sampler(
     policy: LoadedPolicy, tasks: list[Task], cap: float
 ) -> None:
-    """A sampler whose word is off by 0.1 everywhere scales the step's gradient by min(e^0.1, C)."""
+    """A sampler whose log-probabilities are off by 0.1 scales the step's gradient by min(e^0.1, C)."""
     rows = rows_of(sampled(policy, tasks))
     off = [replace(row, logp_sampled=[p - 0.1 for p in row.logp_sampled]) for row in rows]
     norms = []

@@ -1,4 +1,4 @@
-"""A training run in two processes: the run of one, and what happens to it when one of them dies."""
+"""Training in two processes equals training in one, and survives the kill of one of the two."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OUTPUTS = (
 )
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
 
-# Starts argv[1] processes of the rest, as `python -m pipelines.train` does.
+# Starts argv[1] processes of the command in argv[2:], as `python -m pipelines.train` does.
 LAUNCHER = """
 import logging, sys
 from pipelines.stage.rank_processes import start
@@ -35,7 +35,7 @@ logging.basicConfig(format="%(message)s")
 sys.exit(start(int(sys.argv[1]), sys.argv[2:], threads=1))
 """
 
-# One of two ranks, of which the second dies in step 3.
+# One of two ranks; the second is killed in step 3.
 DYING = """
 import os, signal
 from hpt_core.trainer import loop
@@ -66,7 +66,7 @@ def metrics(project: Path) -> list[dict[str, float]]:
 
 
 def quiet(rows: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Without how sampler and trainer differ: by rounding, and batches of other rows round otherwise."""
+    """The metrics without the sampler mismatch, which is rounding that depends on the rows of a batch."""
     noise = [value for row in rows for name, value in row.items() if name.startswith("sampler/")]
     assert len(noise) == 3 * len(rows) and max(noise) < 1e-5
     return [{name: v for name, v in row.items() if not name.startswith("sampler/")} for row in rows]
@@ -111,9 +111,14 @@ def test_the_run_of_two_ranks(
     monkeypatch.chdir(alone)
     train.run(load_params(), "program")
     for one, two in zip(rollouts(alone, 1), rollouts(two_ranks, 1), strict=True):
-        # What is decoded beside a row rounds its log-probabilities and nothing else.
+        # The rows decoded beside a row change the rounding of its log-probabilities and nothing else.
         assert two.pop("logprobs") == pytest.approx(one.pop("logprobs"), rel=1e-5)
-        assert two == one, "who samples a prompt does not matter"
+        assert two == one, "the rank that samples a prompt does not matter"
+    gate, gate_of_two = (
+        tables.read(path / "data/rollouts/program/gate.parquet") for path in (alone, two_ranks)
+    )
+    assert gate_of_two == gate, "every rank makes the same plan and takes the same steps"
+    assert {row["route"] for row in gate if row["trained"]} == {"both"}
     for one, two in zip(quiet(metrics(alone)), quiet(metrics(two_ranks)), strict=True):
         assert two == pytest.approx(one, rel=2e-3), "float32, and Muon's bfloat16"
     assert all(0 < row["offline_share"] < 1 for row in metrics(alone)), "rollouts are trained on"
@@ -122,8 +127,10 @@ def test_the_run_of_two_ranks(
     script.write_text(DYING)
     done = launched("-c", LAUNCHER, "2", str(script), "program", cwd=killed)
     assert done.returncode == 128 + signal.SIGKILL, done.stderr
-    assert "rank 1 of 2 was ended by SIGKILL; the same command goes on" in done.stderr
-    assert "Traceback" not in done.stderr, "the other rank's lost connection is no news"
+    assert (
+        "rank 1 of 2 was ended by SIGKILL; the same command resumes from the newest checkpoint" in done.stderr
+    )
+    assert "Traceback" not in done.stderr, "the other rank's lost connection is not reported"
     resumed_alone = killed.with_name("resumed")
     copytree(killed, resumed_alone)
 
@@ -145,15 +152,15 @@ def test_a_rank_that_fails_ends_the_others(tmp_path: Path) -> None:
     done = launched("-c", LAUNCHER, "2", "-c", script, cwd=tmp_path)
     assert time.monotonic() - started < 100
     assert done.returncode == 3
-    assert done.stderr.strip() == "rank 1 of 2 failed; its error stands above"
+    assert done.stderr.strip() == "rank 1 of 2 failed; its error is printed above"
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
 def test_the_ranks_end_with_their_launcher(tmp_path: Path, ending: signal.Signals) -> None:
     script = tmp_path / "rank.py"
     script.write_text(
-        "import os, time\nfrom pathlib import Path\nfrom pipelines.stage.rank_processes import member\n"
-        "with member():\n    Path('pid').write_text(str(os.getpid()))\n    time.sleep(200)\n"
+        "import os, time\nfrom pathlib import Path\nfrom pipelines.stage.rank_processes import joined_ranks\n"
+        "with joined_ranks():\n    Path('pid').write_text(str(os.getpid()))\n    time.sleep(200)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", LAUNCHER, "1", str(script)], cwd=tmp_path, env=ENVIRONMENT

@@ -1,4 +1,4 @@
-"""One optimizer step: the same gradient in any cut, no work for nothing, no step on a NaN."""
+"""One update: the same gradient for every cut, no pass without a gradient, no step on a NaN."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HUGE = 1e9
 
 
 class Recorder(torch.optim.SGD):
-    """Keeps the gradient of each step before it takes it."""
+    """Records the gradient of each step before it steps."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__(model.parameters(), lr=0.1)

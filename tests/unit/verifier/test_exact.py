@@ -1,4 +1,4 @@
-"""Answers that are compared without algebra: equal, unequal, or left to math-verify."""
+"""Comparison without algebra: equal, unequal, or left to math-verify."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from hpt_core.verifier import exact, latex, symbolic
         ("52_8", "52", None),
     ],
 )
-def test_compared(answer: str, gold: str, verdict: bool | None) -> None:
+def test_compare(answer: str, gold: str, verdict: bool | None) -> None:
     assert exact.compare(answer, gold) is verdict
     assert exact.compare(gold, answer) is verdict
 
@@ -72,7 +72,7 @@ FORMS += [
 
 
 @pytest.mark.parametrize("gold", FORMS)
-def test_where_it_decides_math_verify_agrees(gold: str) -> None:
+def test_decisions_agree_with_math_verify(gold: str) -> None:
     for answer in FORMS:
         verdict = exact.compare(answer, gold)
         assert verdict is None or verdict == symbolic.equal(answer, gold), answer
@@ -90,11 +90,11 @@ def test_where_it_decides_math_verify_agrees(gold: str) -> None:
         (r"9\%", "9", False),
     ],
 )
-def test_a_point_tells_expressions_apart(a: str, b: str, different: bool) -> None:
+def test_expressions_that_differ_at_a_point(a: str, b: str, different: bool) -> None:
     assert symbolic.differ_at_a_point(latex.parse(a)[0], latex.parse(b)[0]) is different
 
 
-def test_two_stages_find_the_tree_that_one_finds() -> None:
+def test_the_two_stage_parser_finds_the_same_tree() -> None:
     from antlr4.atn.PredictionMode import PredictionMode
     from latex2sympy2_extended import latex2sympy2
     from math_verify import LatexExtractionConfig
@@ -105,9 +105,9 @@ def test_two_stages_find_the_tree_that_one_finds() -> None:
         text, trees = latex2sympy2.normalize_latex(text, config), []
         for parser in (latex2sympy2.PSParser, latex2sympy2.PSParser.__base__):
             stream = latex2sympy2.CommonTokenStream(latex2sympy2.PSLexer(latex2sympy2.InputStream(text)))
-            one = parser(stream)
-            one.removeErrorListeners()
-            one.addErrorListener(latex2sympy2._Latex2Sympy.MathErrorListener(text))
-            assert one._interp.predictionMode == PredictionMode.LL
-            trees.append(one.math().toStringTree(recog=one))
+            instance = parser(stream)
+            instance.removeErrorListeners()
+            instance.addErrorListener(latex2sympy2._Latex2Sympy.MathErrorListener(text))
+            assert instance._interp.predictionMode == PredictionMode.LL
+            trees.append(instance.math().toStringTree(recog=instance))
         assert trees[0] == trees[1]

@@ -1,4 +1,4 @@
-"""Which part of a response counts as its answer."""
+"""Extraction of the answer from a response."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from hpt_core.verifier.extraction import extract_answer
         ("", "math", None),
     ],
 )
-def test_the_stated_answer(response: str, kind: str, answer: str | None) -> None:
+def test_extracted_answer(response: str, kind: str, answer: str | None) -> None:
     assert extract_answer(response, kind) == answer
 
 
@@ -50,7 +50,7 @@ def test_the_stated_answer(response: str, kind: str, answer: str | None) -> None
     "unit",
     ["\\boxed{", "{", "}", "\\", "(A", "answer is ", "answer:", "####", "A:\n", "$", "\n", "<answer>", "*"],
 )
-def test_time_is_linear_in_hostile_responses(unit: str, kind: str) -> None:
+def test_time_is_linear_for_hostile_responses(unit: str, kind: str) -> None:
     response = unit * (200_000 // len(unit))
     start = time.process_time()
     extract_answer(response, kind)

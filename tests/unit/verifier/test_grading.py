@@ -1,4 +1,4 @@
-"""Right and wrong answers of every kind, and references that cannot be read."""
+"""Grading of right and wrong answers of every kind, and references that cannot be read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hpt_core.verifier.reasoning import is_plain_expression
 
 GSM8K = Path(os.environ.get("HPT_GSM8K", Path(__file__).parents[4] / "shared/data/gsm8k"))
 needs_gsm8k = pytest.mark.skipif(
-    not (GSM8K / "train.jsonl").is_file(), reason="no GSM8K here; set HPT_GSM8K to its folder"
+    not (GSM8K / "train.jsonl").is_file(), reason="GSM8K not found; set HPT_GSM8K to its folder"
 )
 
 SOLUTION = "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nIn all 48+24 = <<48+24=72>>72.\n#### 72"
@@ -61,7 +61,7 @@ def test_right_and_wrong(kind: str, gold: str, right: str, wrong: str) -> None:
     assert (verdict.correct, verdict.error) == (False, None)
 
 
-def test_no_answer_is_wrong_and_not_an_error() -> None:
+def test_a_response_without_an_answer_is_wrong_and_not_an_error() -> None:
     verdict = grade("I cannot\nsay.", "72", "gsm8k")
     assert (verdict.correct, verdict.extracted, verdict.error) == (False, None, None)
 
@@ -100,7 +100,7 @@ def test_numbers(text: str, value: Fraction | None) -> None:
         ("(2 + 3) * 4", "reasoning_gym:countdown", "metadata"),
     ],
 )
-def test_unreadable_references_are_named_and_never_graded(gold: str, kind: str, words: str) -> None:
+def test_unreadable_references_raise_and_are_never_graded(gold: str, kind: str, words: str) -> None:
     problem = gold_problem(gold, kind)
     assert problem is not None and words in problem
     with pytest.raises(VerifierError, match=words):
@@ -120,7 +120,7 @@ def test_unknown_kinds_raise(kind: str) -> None:
 
 @pytest.mark.parametrize("task", sorted(set(DATASETS) - {"composite"}))
 def test_every_reasoning_gym_reference_is_accepted(task: str) -> None:
-    """Through JSON, as the prompts table holds it; `grade_quickly` rests on this."""
+    """The entry goes through JSON, as in the prompts table. `grade_quickly` relies on this."""
     entry = reasoning_gym.create_dataset(task, size=1, seed=3)[0]
     gold = json.dumps({"answer": entry["answer"], "metadata": entry["metadata"]}, default=str)
     assert gold_problem(gold, f"reasoning_gym:{task}") is None
@@ -157,16 +157,16 @@ def test_an_answer_is_never_run_as_code(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["x.is_real", "S('1')", "x[0]", "eval", "a_b", "9**9**9", "x**999", "(" * 2000]
 )
-def test_expressions_refused(text: str) -> None:
+def test_unsafe_expressions_are_refused(text: str) -> None:
     assert not is_plain_expression(text, "simple_integration")
 
 
-def test_expressions_let_through() -> None:
+def test_plain_expressions_are_allowed() -> None:
     assert is_plain_expression("3*x**2*y**2/2 - x**(3/2) + sin(x)**2 + 1.5", "simple_integration")
 
 
 @needs_gsm8k
-def test_gsm8k_golds_grade_themselves_and_no_other() -> None:
+def test_gsm8k_references_accept_themselves_only() -> None:
     solutions = [json.loads(line)["answer"] for line in (GSM8K / "train.jsonl").open(encoding="utf-8")]
     for solution in solutions:
         number = solution.rpartition("####")[2].strip()
@@ -176,7 +176,7 @@ def test_gsm8k_golds_grade_themselves_and_no_other() -> None:
 
 
 @needs_gsm8k
-def test_agrees_with_the_published_marks_of_four_models() -> None:
+def test_verdicts_agree_with_the_published_ones_of_four_models() -> None:
     for line in (GSM8K / "model_solutions.jsonl").open(encoding="utf-8"):
         row = json.loads(line)
         for key, value in row.items():

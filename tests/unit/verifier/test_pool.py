@@ -1,4 +1,4 @@
-"""The pool: order, lost workers, time limits, and nothing left behind."""
+"""The verifier pool: order, lost workers, time limits, and no processes left."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def children() -> set[int]:
     return {int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
 
 
-def test_a_hang_costs_one_item_and_the_order_holds() -> None:
+def test_a_hang_costs_one_item_and_keeps_the_order() -> None:
     items = [
         ALGEBRA,
         ("#### 72", "72", "gsm8k"),
@@ -93,7 +93,7 @@ def test_a_fault_costs_one_item(odd_grader: Grade, workers: int, fault: str, wor
             assert verdict.correct and str(verdict.extracted).startswith(f"{i} by ")
 
 
-def test_a_worker_that_dies_idle_is_replaced_and_blames_nobody(odd_grader: Grade) -> None:
+def test_a_worker_that_ends_between_items_is_replaced_and_no_item_fails(odd_grader: Grade) -> None:
     with VerifierPool(1, 5.0, odd_grader) as pool:
         pid = int(str(pool.verify([("1", "1", "exact")])[0].extracted).split()[-1])
         os.kill(pid, signal.SIGKILL)
@@ -102,7 +102,7 @@ def test_a_worker_that_dies_idle_is_replaced_and_blames_nobody(odd_grader: Grade
     assert verdict.correct and verdict.error is None and str(pid) not in str(verdict.extracted)
 
 
-def test_string_work_starts_no_process() -> None:
+def test_string_comparison_starts_no_process() -> None:
     before = children()
     with VerifierPool(2, 5.0) as pool:
         kinds = [
@@ -116,7 +116,7 @@ def test_string_work_starts_no_process() -> None:
         assert children() == before
 
 
-def test_what_cannot_be_judged_is_an_error_not_an_exception() -> None:
+def test_items_that_cannot_be_judged_get_an_error_and_raise_nothing() -> None:
     with VerifierPool(1, 5.0) as pool:
         verdicts = pool.verify(
             [
@@ -133,7 +133,7 @@ def test_what_cannot_be_judged_is_an_error_not_an_exception() -> None:
     )
 
 
-def test_grades_off_the_main_thread() -> None:
+def test_grading_works_off_the_main_thread() -> None:
     verdicts: list[Verdict] = []
     with VerifierPool(1, 5.0) as pool:
         thread = threading.Thread(target=lambda: verdicts.extend(pool.verify([ALGEBRA, WRONG_ALGEBRA])))
@@ -142,7 +142,7 @@ def test_grades_off_the_main_thread() -> None:
     assert [v.correct for v in verdicts] == [True, False]
 
 
-def test_a_worker_inside_a_hang_dies_after_its_parent() -> None:
+def test_a_hanging_worker_ends_after_its_parent() -> None:
     script = (
         "import os, threading, time\n"
         "from pathlib import Path\n"
@@ -154,20 +154,20 @@ def test_a_worker_inside_a_hang_dies_after_its_parent() -> None:
         "def grader(): return children(children('self').strip() or 'none').strip()\n"
         "while not grader(): time.sleep(0.1)\n"
         "stat = lambda: Path(f'/proc/{grader()}/stat').read_text().rpartition(')')[2].split()\n"
-        # It was forked with its imports done: what it spends it spends in the hang.
+        # The worker was forked after the imports, so all of its CPU time belongs to the hang.
         "while sum(map(int, stat()[11:13])) < os.sysconf('SC_CLK_TCK'): time.sleep(0.1)\n"
         "print(grader(), flush=True)\n"
         "os._exit(1)\n"
     )
-    # The worker shares its parent's standard error: with a pipe there, run() would wait for the worker.
-    out = subprocess.run(
+    # The worker inherits standard error; with a pipe there, run() would wait for the worker.
+    process = subprocess.run(
         [sys.executable, "-c", script],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         env=environment(),
     )
-    pid = int(out.stdout)
+    pid = int(process.stdout)
     assert running(pid)
     deadline = time.monotonic() + 60
     while running(pid) and time.monotonic() < deadline:
@@ -201,7 +201,7 @@ def test_neither_the_package_nor_grading_imports_torch() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, env=environment())
 
 
-def test_a_pool_whose_nursery_is_killed_starts_another() -> None:
+def test_a_pool_whose_fork_server_is_killed_starts_another() -> None:
     with VerifierPool(1, 5.0) as pool:
         assert pool.verify([ALGEBRA])[0].correct
         (fork_server,) = children() - {os.getpid()}
@@ -212,12 +212,14 @@ def test_a_pool_whose_nursery_is_killed_starts_another() -> None:
         assert [v.correct for v in pool.verify([ALGEBRA, WRONG_ALGEBRA])] == [True, False]
 
 
-def test_processes_are_replaced_before_they_grow(odd_grader: Grade, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_are_replaced_after_their_lifetime(
+    odd_grader: Grade, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("hpt_core.verifier.pool.LIFETIME", 10)
     with VerifierPool(1, 5.0, odd_grader) as pool:
-        answers = [pool.verify([(str(i), str(i), "exact")] * 5)[0] for i in range(6)]
-    assert all(verdict.correct for verdict in answers)
-    assert len({str(verdict.extracted).split()[-1] for verdict in answers}) == 3
+        verdicts = [pool.verify([(str(i), str(i), "exact")] * 5)[0] for i in range(6)]
+    assert all(verdict.correct for verdict in verdicts)
+    assert len({str(verdict.extracted).split()[-1] for verdict in verdicts}) == 3
 
 
 HUGE = "9" * 50_000 + r"\sqrt{" * 7_000
@@ -256,7 +258,7 @@ def test_hostile_answers_are_judged() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_each_hang_costs_its_time_limit_and_no_neighbour(workers: int) -> None:
+def test_each_hang_costs_its_time_limit_and_no_other_item(workers: int) -> None:
     nested = "".join([r"\sqrt{2+"] * 40 + ["2"] + ["}"] * 40)
     hang = [TOWER[0], r"\boxed{3^{3^{3^{3^{3}}}}}", f"\\boxed{{({nested}-2)^{{9^{{9^{{9}}}}}}}}"]
     items = [ALGEBRA, *((response, "x+1", "math") for response in hang), WRONG_ALGEBRA, ALGEBRA]
@@ -270,7 +272,7 @@ def test_each_hang_costs_its_time_limit_and_no_neighbour(workers: int) -> None:
     assert verdicts[4].error is None
 
 
-def test_lines_keep_order_and_count_and_name_what_is_wrong() -> None:
+def test_lines_keep_their_order_and_errors_name_the_line() -> None:
     lines: list[str | bytes] = [
         b'{"response": "#### 72", "gold": 72, "kind": "gsm8k"}\n',
         "\n",
@@ -303,7 +305,7 @@ def test_lines_keep_order_and_count_and_name_what_is_wrong() -> None:
         assert out[number - 1]["extracted"] is None
 
 
-def test_lines_stream() -> None:
+def test_lines_are_streamed() -> None:
     with VerifierPool(1, 5.0) as pool:
         endless = iter(lambda: '{"response": "b", "gold": "B", "kind": "exact"}', None)
         assert next(verify_lines(endless, pool, "stdin"))["correct"]

@@ -1,4 +1,4 @@
-"""What `curate` writes, read back."""
+"""`curate` on small sources, and the files that it writes, read back."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from hpt_core.types import Prompt
 
 @dataclass(frozen=True)
 class Curated:
+    """The files and the report of one curation."""
+
     train: list[Prompt]
     dev: list[Prompt]
     benchmarks: dict[str, list[Prompt]]
@@ -37,12 +39,17 @@ def curated(
     seed: int = 0,
     **config: Any,
 ) -> Curated:
-    given = {"dev_size": 3, "max_problem_chars": 2000} | config
-    rules = CurateConfig(train=list(train), benchmarks={n: list(s) for n, s in benchmarks.items()}, **given)
+    """Curate `train` and `benchmarks`; `config` holds further keys of CurateConfig."""
+    keys = {"dev_size": 3, "max_problem_chars": 2000} | config
+    curate_config = CurateConfig(
+        train=list(train),
+        benchmarks={name: list(sources) for name, sources in benchmarks.items()},
+        **keys,
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        report = curate(rules, seed, folder)
-        assert {path.suffix for path in folder.iterdir()} == {".parquet"}, "something was left behind"
+        report = curate(curate_config, seed, folder)
+        assert {path.suffix for path in folder.iterdir()} == {".parquet"}, "a temporary file is left"
         return Curated(
             train=tables.read_prompts(folder / "train.parquet"),
             dev=tables.read_prompts(folder / "dev.parquet"),

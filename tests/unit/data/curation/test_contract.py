@@ -1,4 +1,4 @@
-"""What a source must hold: refused before the rest is read, with file, row, column and remedy."""
+"""The contract of a source: it is refused before the rest is read, with file, row, column and remedy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpt_core.config import CurateConfig, PromptSource
-from hpt_core.data.curation.contract import check
+from hpt_core.data.curation.contract import check_sources
 from hpt_core.data.curation.pipeline import curate
 from hpt_core.errors import InputError
 
@@ -23,13 +23,13 @@ def source(path: Path, name: str = "mine", **more: Any) -> PromptSource:
     return PromptSource(**{"name": name, "file": str(path), "answer_kind": "exact"} | more)
 
 
-def config(train: list[PromptSource], held: list[PromptSource]) -> CurateConfig:
-    return CurateConfig(train=train, benchmarks={"bench": held}, dev_size=1, max_problem_chars=100)
+def config(train: list[PromptSource], benchmark: list[PromptSource]) -> CurateConfig:
+    return CurateConfig(train=train, benchmarks={"bench": benchmark}, dev_size=1, max_problem_chars=100)
 
 
 @pytest.fixture
-def held(jsonl: Lines) -> list[PromptSource]:
-    return [source(jsonl("held.jsonl", {"problem": "Capital of France?", "answer": "Paris"}), "held")]
+def benchmark(jsonl: Lines) -> list[PromptSource]:
+    return [source(jsonl("bench.jsonl", {"problem": "Capital of France?", "answer": "Paris"}), "bench")]
 
 
 @pytest.mark.parametrize(
@@ -45,32 +45,32 @@ def held(jsonl: Lines) -> list[PromptSource]:
     ],
 )
 def test_a_source_without_a_usable_row_is_refused(
-    jsonl: Lines, held: list[PromptSource], row: Any, parts: list[str]
+    jsonl: Lines, benchmark: list[PromptSource], row: Any, parts: list[str]
 ) -> None:
     path = jsonl("rows.jsonl", *[row] * 30)
     if row == b'["1+1", 2]':
-        path.write_bytes(b"7\n" + path.read_bytes())  # else it would be read as one array
+        path.write_bytes(b"7\n" + path.read_bytes())  # Without this line the file would be read as one array.
     with pytest.raises(InputError) as raised:
-        check(config([source(path)], held))
+        check_sources(config([source(path)], benchmark))
     for part in [f"{path}:1", "curate.train, source 'mine'", "none of the first 30 rows", *parts]:
         assert part.replace("30 rows", "") in str(raised.value), part
 
 
-def test_one_bad_row_is_for_the_quarantine(jsonl: Lines, held: list[PromptSource], tmp_path: Path) -> None:
+def test_a_single_bad_row_is_quarantined(jsonl: Lines, benchmark: list[PromptSource], tmp_path: Path) -> None:
     path = jsonl("rows.jsonl", {"question": "1+1"}, b"{", GOOD, {"problem": "2+2", "answer": "4"})
-    assert check(config([source(path)], held)) == {}
-    report = curate(config([source(path)], held), 0, tmp_path / "out")
+    assert check_sources(config([source(path)], benchmark)) == {}
+    report = curate(config([source(path)], benchmark), 0, tmp_path / "out")
     dropped = report["sources"]["train"]["mine"]["dropped"]
     assert dropped == {"malformed_json": 1, "missing_column": 1}
 
 
-def test_all_unusable_sources_are_told_at_once(jsonl: Lines, tmp_path: Path) -> None:
+def test_one_error_names_all_unusable_sources(jsonl: Lines, tmp_path: Path) -> None:
     table = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"problem": ["a", "b"], "solution": ["1", "2"]}), table)
     empty = jsonl("empty.jsonl")
     bad = source(jsonl("bad.jsonl", {"text": "x"}), "bad")
     with pytest.raises(InputError) as raised:
-        check(config([bad, source(table, "table")], [source(empty, "empty")]))
+        check_sources(config([bad, source(table, "table")], [source(empty, "empty")]))
     lines = str(raised.value).splitlines()
     assert len(lines) == 3
     assert "source 'bad'" in lines[0] and "bad.jsonl:1" in lines[0]
@@ -78,25 +78,25 @@ def test_all_unusable_sources_are_told_at_once(jsonl: Lines, tmp_path: Path) -> 
     assert "curate.benchmarks.bench, source 'empty'" in lines[2] and "no rows" in lines[2]
 
 
-def test_answers_of_another_kind_are_refused(jsonl: Lines, held: list[PromptSource]) -> None:
+def test_answers_of_another_kind_are_refused(jsonl: Lines, benchmark: list[PromptSource]) -> None:
     rows = [{"problem": f"{n}+1", "answer": f"it is about {n}, or so"} for n in range(20)]
     with pytest.raises(InputError, match=r"rows\.jsonl:1: .*first 20 rows.*`answer_kind` \(now gsm8k\)"):
-        check(config([source(jsonl("rows.jsonl", *rows), answer_kind="gsm8k")], held))
+        check_sources(config([source(jsonl("rows.jsonl", *rows), answer_kind="gsm8k")], benchmark))
     few = source(jsonl("few.jsonl", *rows[:19]), answer_kind="gsm8k")
-    assert check(config([few], held)) == {}
+    assert check_sources(config([few], benchmark)) == {}
 
 
-def test_columns_that_nobody_reads_are_named(jsonl: Lines, held: list[PromptSource]) -> None:
+def test_unused_columns_are_named(jsonl: Lines, benchmark: list[PromptSource]) -> None:
     row = {"question": "1+1", "meta": {"answer": "2", "level": 3}, "solution": "...", "tags": []}
     columns = {"problem": "question", "answer": "meta.answer"}
-    found = check(config([source(jsonl("rows.jsonl", row, GOOD), columns=columns)], held))
-    assert found == {"train": {"mine": ["solution", "tags"]}}
+    unused = check_sources(config([source(jsonl("rows.jsonl", row, GOOD), columns=columns)], benchmark))
+    assert unused == {"train": {"mine": ["solution", "tags"]}}
 
 
-def test_the_check_comes_first(jsonl: Lines, held: list[PromptSource], tmp_path: Path) -> None:
-    """The error comes before the rest of any source is read, and before a file is written."""
+def test_the_check_runs_first(jsonl: Lines, benchmark: list[PromptSource], tmp_path: Path) -> None:
+    """The error is raised before the rest of any source is read, and before a file is written."""
     good = jsonl("good.jsonl", *[{"problem": f"{n}+1", "answer": str(n + 1)} for n in range(500)])
     bad = jsonl("bad.jsonl", {"text": "x"})
     with pytest.raises(InputError, match=r"bad\.jsonl:1"):
-        curate(config([source(good), source(bad, "bad")], held), 0, tmp_path / "out")
+        curate(config([source(good), source(bad, "bad")], benchmark), 0, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""The stage: files of the contract, byte for byte the same on a second run."""
+"""The stage `curate`: the files of the contract, byte for byte the same on a second run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipelines import curate
 
 @pytest.fixture
 def params(jsonl: Callable[..., Path]) -> Any:
-    """Two reasoning-gym tasks and a file with two bad lines; only the keys that curate reads."""
+    """Two reasoning-gym tasks and a file with two bad lines, under the keys that `curate` reads."""
     path = jsonl(
         "own.jsonl",
         {"problem": "Half of 144?", "answer": "#### 72"},
@@ -32,19 +32,19 @@ def params(jsonl: Callable[..., Path]) -> Any:
         PromptSource(name="words", size=100, seed=1, **words),
         PromptSource(name="own", file=str(path), answer_kind="gsm8k", license="mit"),
     ]
-    # The same seed as in training: the first 20 of the benchmark are training's own problems.
+    # The seed is that of training, so the 20 problems of the benchmark are also training problems.
     benchmarks = {"sums": [PromptSource(name="held", size=20, seed=1, **sums)]}
     config = CurateConfig(train=train, benchmarks=benchmarks, dev_size=16, max_problem_chars=500)
     return SimpleNamespace(seed=0, curate=config)
 
 
-def test_files_counts_and_disjointness(params: Any, tmp_path: Path) -> None:
+def test_files_counts_and_disjoint_splits(params: Any, tmp_path: Path) -> None:
     out = tmp_path / "prompts"
     report = curate.run(params, out)
     train, dev = (tables.read_prompts(out / f"{name}.parquet") for name in ("train", "dev"))
-    held = tables.read_benchmarks(out / "benchmarks.parquet")["sums"]
-    keys = [{overlap_key(prompt.problem) for prompt in split} for split in (train, dev, held)]
-    assert len(set.union(*keys)) == sum(map(len, keys)), "a problem stands in two splits"
+    benchmark = tables.read_benchmarks(out / "benchmarks.parquet")["sums"]
+    keys = [{overlap_key(prompt.problem) for prompt in split} for split in (train, dev, benchmark)]
+    assert len(set.union(*keys)) == sum(map(len, keys)), "a problem is in two splits"
     assert json.loads((out / "report.json").read_text()) == report
     own = report["sources"]["train"]["own"]
     assert own == {"in": 3, "kept": 1, "dropped": {"duplicate": 1, "malformed_json": 1}}
@@ -59,23 +59,23 @@ def test_files_counts_and_disjointness(params: Any, tmp_path: Path) -> None:
     assert len(quarantine) == dropped
 
 
-def test_what_a_benchmark_lacks_is_a_warning(
+def test_rows_that_a_benchmark_lacks_are_logged_as_a_warning(
     params: Any, jsonl: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [{"problem": f"Half of {n}?", "answer": f"#### {n}"} for n in range(4)]
     path = jsonl("held.jsonl", *rows, {"problem": "Half of it?", "answer": "#### many"})
-    held = {"halves": [PromptSource(name="held", file=str(path), answer_kind="gsm8k")]}
-    asked = jsonl("asked.jsonl", {"problem": "What is asked?"}, b"{")
+    benchmarks = {"halves": [PromptSource(name="held", file=str(path), answer_kind="gsm8k")]}
+    against = jsonl("against.jsonl", {"problem": "What is 2 + 3?"}, b"{")
     config = params.curate.model_copy(
         update={
-            "benchmarks": held,
+            "benchmarks": benchmarks,
             "incomplete": {"halves": 1},
-            "decontamination": DecontaminationConfig.model_validate({"against": [str(asked)]}),
+            "decontamination": DecontaminationConfig.model_validate({"against": [str(against)]}),
         }
     )
     curate.run(SimpleNamespace(seed=0, curate=config), tmp_path / "prompts")
     assert 'benchmark halves lacks 1 of its 5 rows: {"unreadable_answer": 1}' in caplog.text
-    assert f'nothing was compared with 1 rows of {asked}: {{"malformed_json": 1}}' in caplog.text
+    assert f'no training prompt was compared with 1 rows of {against}: {{"malformed_json": 1}}' in caplog.text
     report = json.loads((tmp_path / "prompts" / "report.json").read_text())
     assert report["benchmarks"]["halves"]["left_out"] == {"unreadable_answer": 1}
 

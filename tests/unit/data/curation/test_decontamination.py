@@ -1,4 +1,4 @@
-"""Benchmark problems in training prompts: found as planted, and nothing else with them."""
+"""Benchmark problems in training prompts: planted ones are found, and nothing else is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from curated_files import curated
 
 from hpt_core.config import CurateConfig, DecontaminationConfig, PromptSource
-from hpt_core.data.curation.decontamination import Index, Known, Match
+from hpt_core.data.curation.decontamination import BenchmarkIndex, BenchmarkProblem, Match
 from hpt_core.data.curation.text_normalize import normalized_text
 
 Source = Callable[..., PromptSource]
@@ -27,14 +27,14 @@ HENS = (
 SHORT = "What is the sum of the positive divisors of 84?"
 
 
-def index(*problems: str, **config: object) -> Index:
-    known = [Known("bench", str(at), problem) for at, problem in enumerate(problems)]
-    return Index(known, DecontaminationConfig.model_validate(config))
+def index(*problems: str, **config: object) -> BenchmarkIndex:
+    benchmark_problems = [BenchmarkProblem("bench", str(i), problem) for i, problem in enumerate(problems)]
+    return BenchmarkIndex(benchmark_problems, DecontaminationConfig.model_validate(config))
 
 
-def match(among: Index, problem: str) -> Match | None:
-    (found,) = among.match([problem], [normalized_text(problem)])
-    return found
+def match(benchmarks: BenchmarkIndex, problem: str) -> Match | None:
+    (result,) = benchmarks.match([problem], [normalized_text(problem)])
+    return result
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,11 @@ def match(among: Index, problem: str) -> Match | None:
         (HENS.replace("old mill", "new barn").replace("12", "10"), "shared_grams"),
     ],
 )
-def test_what_is_found(problem: str, rule: str) -> None:
-    found = match(index("Another problem, of which nothing is in the prompt.", HENS, SHORT), problem)
-    assert found is not None and found.rule == rule
-    assert found.problem == (2 if "divisors" in problem else 1)
-    assert 0.6 <= found.overlap <= 1.0
+def test_matches(problem: str, rule: str) -> None:
+    result = match(index("Another problem, of which nothing is in the prompt.", HENS, SHORT), problem)
+    assert result is not None and result.rule == rule
+    assert result.problem == (2 if "divisors" in problem else 1)
+    assert 0.6 <= result.overlap <= 1.0
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_is_found(problem: str, rule: str) -> None:
         "",
     ],
 )
-def test_what_is_not(problem: str) -> None:
+def test_other_problems_do_not_match(problem: str) -> None:
     assert match(index(HENS, SHORT), problem) is None
 
 
@@ -83,8 +83,8 @@ def test_the_rules_are_parameters() -> None:
     assert match(index(HENS, gram=40), half) is None
 
 
-def test_the_wording_of_a_task_is_no_mark_of_a_problem() -> None:
-    """More benchmark problems than max_problems share it; with fewer, a match is a match."""
+def test_the_phrasing_of_a_task_does_not_identify_a_problem() -> None:
+    """A text without numbers that more than max_problems benchmark problems share matches nothing."""
     task = (
         "A farmer counts {} hens, {} ducks and {} geese behind the barn. How many birds does the farmer have?"
     )
@@ -95,13 +95,13 @@ def test_the_wording_of_a_task_is_no_mark_of_a_problem() -> None:
     assert exact is not None and (exact.rule, exact.problem) == ("same_text", 4)
 
 
-def test_spelling_and_sums_are_told_apart_whatever_the_benchmarks_size(prompts_of: Source) -> None:
-    """Two problems of a task in a benchmark: training on the task shows that they are templates."""
+def test_problems_of_a_task_are_distinguished_in_a_benchmark_of_any_size(prompts_of: Source) -> None:
+    """A benchmark has one problem of each task; the training prompts show that it is a template."""
     words = ("cat", "dog", "bird", "fish")
     rows = [(f"Spell this word backward (example: sun -> nus): {word}", word[::-1]) for word in words]
     sums = [(f"State the final answer to this arithmetic problem: {n} + 4 =", str(n + 4)) for n in range(30)]
-    held = prompts_of("held", rows[0], sums[0])
-    result = curated([prompts_of("train", *rows, *sums)], {"bench": [held]})
+    benchmark = prompts_of("held", rows[0], sums[0])
+    result = curated([prompts_of("train", *rows, *sums)], {"bench": [benchmark]})
     assert result.dropped("train") == {"in_benchmark": 2}
     templates = result.report["contamination"]["templates"]
     assert [t["problem"] for t in templates] == [sums[0][0]]
@@ -119,9 +119,9 @@ def sums(count: int) -> list[tuple[str, str]]:
 def test_a_problem_that_leaks_often_is_no_template(
     prompts_of: Source, problem: str, leaks: int, others: int
 ) -> None:
-    """As it stands in the prompt, whether the prompts around it are copies or differ."""
-    for asks in (["Box it."] * leaks, [f"Box it {n} times." for n in range(leaks)]):
-        rows = [(f"Solve this.\n{problem}\n{ask}", "360") for ask in asks]
+    """The prompts contain it unchanged, and are either copies of each other or different."""
+    for instructions in (["Box it."] * leaks, [f"Box it {n} times." for n in range(leaks)]):
+        rows = [(f"Solve this.\n{problem}\n{instruction}", "360") for instruction in instructions]
         result = curated(
             [prompts_of("t", *sums(others), *rows)], {"bench": [prompts_of("held", (problem, "360"))]}
         )
@@ -132,14 +132,14 @@ def test_a_problem_that_leaks_often_is_no_template(
 
 def test_copies_of_a_changed_problem_make_no_template(prompts_of: Source) -> None:
     changed = HENS.replace("old mill", "new barn")
-    held = {"bench": [prompts_of("held", (HENS, "360"))]}
-    result = curated([prompts_of("t", *sums(50), *[(changed, "360")] * 12)], held)
+    benchmarks = {"bench": [prompts_of("held", (HENS, "360"))]}
+    result = curated([prompts_of("t", *sums(50), *[(changed, "360")] * 12)], benchmarks)
     assert result.dropped("t") == {"near_benchmark": 12}
     assert result.report["contamination"]["templates"] == []
 
 
-@pytest.mark.parametrize("ask", ["\nPlease reason step by step.", " Box the answer.", ""])
-@pytest.mark.parametrize("lead", ["", "Solve this.\n", "Question: "])
+@pytest.mark.parametrize("after", ["\nPlease reason step by step.", " Box the answer.", ""])
+@pytest.mark.parametrize("before", ["", "Solve this.\n", "Question: "])
 @pytest.mark.parametrize(
     "problem",
     [
@@ -149,57 +149,57 @@ def test_copies_of_a_changed_problem_make_no_template(prompts_of: Source) -> Non
         "$441+2(21)(19)+361=x$. Solve for $x$.",
     ],
 )
-def test_an_instruction_hides_no_problem(problem: str, lead: str, ask: str) -> None:
-    found = match(index(problem), f"{lead}{problem}{ask}")
-    assert found is not None and found.rule == ("inside" if lead or ask else "same_text")
+def test_an_instruction_hides_no_problem(problem: str, before: str, after: str) -> None:
+    result = match(index(problem), f"{before}{problem}{after}")
+    assert result is not None and result.rule == ("inside" if before or after else "same_text")
 
 
 def test_local_benchmarks_are_found_with_instructions() -> None:
-    """But for two, of three different words and numbers."""
+    """All are found but two, which have three different words and numbers."""
     files = sorted(BENCHMARKS.glob("*/test.json"))
     if not files:
         pytest.skip(f"no benchmarks at {BENCHMARKS}: set HPT_BENCHMARKS to a folder with NAME/test.json")
     problems = [row["prompt"] for file in files for row in json.loads(file.read_text(encoding="utf-8"))]
-    among = index(*problems)
+    benchmarks = index(*problems)
     for before, after in (("", "\nPlease reason step by step."), ("Solve this.\n", ""), ("Q: ", "\nA:")):
-        asked = [f"{before}{problem}{after}" for problem in problems]
-        found = among.match(asked, [normalized_text(problem) for problem in asked])
-        missed = [problem for problem, m in zip(problems, found, strict=True) if m is None]
+        prompts = [f"{before}{problem}{after}" for problem in problems]
+        matches = benchmarks.match(prompts, [normalized_text(prompt) for prompt in prompts])
+        missed = [problem for problem, result in zip(problems, matches, strict=True) if result is None]
         assert missed == [r"Simplify $\sqrt{242}$.", r"Evaluate $\log_264$."]
 
 
-def test_problems_to_compare_with_only(prompts_of: Source, jsonl: Callable[..., Path]) -> None:
-    asked = jsonl("asked.jsonl", {"problem": HENS}, {"problem": " "})
-    told = jsonl("told.jsonl", {"question": SHORT})
-    against = [str(asked), {"name": "told", "file": str(told), "columns": {"problem": "question"}}]
+def test_problems_that_are_only_compared_with(prompts_of: Source, jsonl: Callable[..., Path]) -> None:
+    unnamed = jsonl("unnamed.jsonl", {"problem": HENS}, {"problem": " "})
+    named = jsonl("named.jsonl", {"question": SHORT})
+    against = [str(unnamed), {"name": "named", "file": str(named), "columns": {"problem": "question"}}]
     train = prompts_of("t", *sums(50), (HENS, "360"), (f"{SHORT} Box it.", "224"), ("Half of 9?", "4.5"))
-    held = {"bench": [prompts_of("held", ("Half of 9?", "4.5"))]}
-    result = curated([train], held, decontamination={"against": against})
+    benchmarks = {"bench": [prompts_of("held", ("Half of 9?", "4.5"))]}
+    result = curated([train], benchmarks, decontamination={"against": against})
     assert result.dropped("t") == {"in_benchmark": 2, "near_benchmark": 1}
     assert set(result.benchmarks) == {"bench"}
     contamination = result.report["contamination"]
-    assert contamination["benchmark_problems"] == {"bench": 1, str(asked): 1, "told": 1}
+    assert contamination["benchmark_problems"] == {"bench": 1, str(unnamed): 1, "named": 1}
     assert contamination["found"] == {
         "bench": {"same_text": 1},
-        str(asked): {"same_text": 1},
-        "told": {"inside": 1},
+        str(unnamed): {"same_text": 1},
+        "named": {"inside": 1},
     }
     compared = result.report["sources"]["against"]
-    assert compared[str(asked)] == {"in": 2, "kept": 1, "dropped": {"empty_problem": 1}}
-    assert curated([train], held).dropped("t") == {"in_benchmark": 1}
+    assert compared[str(unnamed)] == {"in": 2, "kept": 1, "dropped": {"empty_problem": 1}}
+    assert curated([train], benchmarks).dropped("t") == {"in_benchmark": 1}
 
 
-def test_what_to_compare_with_is_named(prompts_of: Source) -> None:
+def test_sources_of_against_are_named(prompts_of: Source) -> None:
     train = [prompts_of("t", *sums(5))]
 
     def config(against: object) -> CurateConfig:
-        rules = {"gram": 8, "against": against}
+        keys = {"gram": 8, "against": against}
         return CurateConfig(
             train=train,
             benchmarks={"bench": train},
             dev_size=1,
             max_problem_chars=9,
-            decontamination=DecontaminationConfig.model_validate(rules),
+            decontamination=DecontaminationConfig.model_validate(keys),
         )
 
     (aime,) = config(["aime24"]).decontamination.against
@@ -231,8 +231,8 @@ def test_the_report_shows_the_pairs_and_the_quarantine_has_all(prompts_of: Sourc
 
 
 def _number_changed(problem: str, draw: random.Random) -> str:
-    at = draw.choice(list(re.finditer(r"\d+", problem)))
-    return f"{problem[: at.start()]}{int(at[0]) + draw.randint(1, 9)}{problem[at.end() :]}"
+    number = draw.choice(list(re.finditer(r"\d+", problem)))
+    return f"{problem[: number.start()]}{int(number[0]) + draw.randint(1, 9)}{problem[number.end() :]}"
 
 
 PLANTS: dict[str, tuple[Callable[[str, random.Random], str], float]] = {
@@ -251,7 +251,8 @@ VARIANTS = {
     "A train travels 270 miles in 3 hours.": "A plane travels 1200 miles in 3 hours.",
     "A train travels 360 miles in 3 hours.": "A plane travels 1200 miles in 3 hours.",
 }
-"""Of 7,473 training problems those that are a test problem with other numbers and names (read one by one)."""
+"""Beginnings of the training problems, among 7,473, that are a test problem with other numbers and names, and
+of these test problems (found by reading the matches)."""
 
 
 @pytest.fixture(scope="module")
@@ -267,21 +268,23 @@ def gsm8k() -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("plant", PLANTS)
 def test_gsm8k_problems_are_found_as_planted(gsm8k: dict[str, list[str]], plant: str) -> None:
-    change, recall = PLANTS[plant]
+    change, least_recall = PLANTS[plant]
     draw = random.Random(plant)
     test = [problem for problem in gsm8k["test"] if re.search(r"\d", problem)]
     planted = [change(problem, draw) for problem in test]
-    found = index(*test).match(planted, [normalized_text(problem) for problem in planted])
-    right = sum(m is not None and m.problem == at for at, m in enumerate(found))
+    matches = index(*test).match(planted, [normalized_text(problem) for problem in planted])
+    right = sum(result is not None and result.problem == i for i, result in enumerate(matches))
     print(f"{plant}: {right} of {len(test)}")
-    assert right >= recall * len(test)
+    assert right >= least_recall * len(test)
 
 
 def test_gsm8k_training_problems_are_kept(gsm8k: dict[str, list[str]]) -> None:
-    """But for those that are a test problem with other numbers and names: the rate of false finds is 0."""
+    """The only matches are the VARIANTS, which are test problems, so the rate of false matches is 0."""
     train, test = gsm8k["train"], gsm8k["test"]
-    found = index(*test).match(train, [normalized_text(problem) for problem in train])
-    pairs = {train[at]: test[m.problem] for at, m in enumerate(found) if m is not None}
+    matches = index(*test).match(train, [normalized_text(problem) for problem in train])
+    pairs = {train[i]: test[result.problem] for i, result in enumerate(matches) if result is not None}
     assert len(train) == 7473 and len(pairs) == len(VARIANTS)
-    for ours, theirs in VARIANTS.items():
-        assert [p for t, p in pairs.items() if t.startswith(ours) and p.startswith(theirs)], ours
+    for train_start, test_start in VARIANTS.items():
+        assert any(a.startswith(train_start) and b.startswith(test_start) for a, b in pairs.items()), (
+            train_start
+        )

@@ -1,4 +1,4 @@
-"""Repeats: which one goes, because of which, and which pairs are none."""
+"""Repeats: which prompt is dropped for which other, and which pairs are no repeats."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def bench(prompts_of: Source) -> PromptSource:
     return prompts_of("bench", ("Capital of France?", "Paris"))
 
 
-def test_a_reworded_repeat_goes_for_the_first_and_names_it(prompts_of: Source, bench: PromptSource) -> None:
+def test_a_reworded_repeat_is_dropped_for_the_first_and_names_it(
+    prompts_of: Source, bench: PromptSource
+) -> None:
     text = LONG.format(n=20)
     rows = [
         *FILLER,
@@ -38,10 +40,10 @@ def test_a_reworded_repeat_goes_for_the_first_and_names_it(prompts_of: Source, b
     source = prompts_of("t", *rows)
     result = run(source, bench)
     assert result.dropped("t") == {"near_duplicate": 2}
-    one, two = result.quarantine
-    assert (one["line"], two["line"]) == (7, 8)
-    assert f"{source.file}:6, which is kept" in one["detail"] and f"{source.file}:6," in two["detail"]
-    assert "100% alike" in two["detail"] and "100% alike" not in one["detail"]
+    first, second = result.quarantine
+    assert (first["line"], second["line"]) == (7, 8)
+    assert f"{source.file}:6, which is kept" in first["detail"] and f"{source.file}:6," in second["detail"]
+    assert "100% alike" in second["detail"] and "100% alike" not in first["detail"]
     assert text in {p.problem for p in result.kept}
 
 
@@ -70,14 +72,21 @@ def test_the_threshold_decides_by_exact_similarity(prompts_of: Source, bench: Pr
     assert run(source, bench, near_duplicates=None).dropped("t") == {}
 
 
-def test_of_a_chain_each_one_names_what_stays(prompts_of: Source, bench: PromptSource) -> None:
-    """b is near a, and c near b only: c goes for b's keeper if it is near that one, else it stays."""
+def test_each_dropped_prompt_of_a_chain_names_one_that_is_kept(
+    prompts_of: Source, bench: PromptSource
+) -> None:
+    """b is near a, c is near b only, and b is dropped for a: c is dropped only if it is near a."""
     words = LONG.format(n=20).split()
 
-    def but(*places: int) -> str:
-        return " ".join("other" if at in places else word for at, word in enumerate(words))
+    def changed(*indices: int) -> str:
+        return " ".join("other" if i in indices else word for i, word in enumerate(words))
 
-    rows = [(but(), "360"), (but(3), "360"), (but(3, 30), "360"), (but(12, 20, 24, 3, 30), "360")]
+    rows = [
+        (changed(), "360"),
+        (changed(3), "360"),
+        (changed(3, 30), "360"),
+        (changed(12, 20, 24, 3, 30), "360"),
+    ]
     source = prompts_of("t", *FILLER, *rows)
     result = run(source, bench, near_duplicates=0.7)
     kept = {p.problem for p in result.kept}
@@ -86,7 +95,9 @@ def test_of_a_chain_each_one_names_what_stays(prompts_of: Source, bench: PromptS
     assert rows[0][0] in kept and rows[3][0] in kept and result.dropped("t") == {"near_duplicate": 2}
 
 
-def test_twenty_thousand_problems_of_one_wording_all_stay(prompts_of: Source, bench: PromptSource) -> None:
+def test_twenty_thousand_problems_of_one_phrasing_are_all_kept(
+    prompts_of: Source, bench: PromptSource
+) -> None:
     draw = random.Random(0)
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = sorted({"".join(draw.choices(letters, k=7)) for _ in range(20_000)})
@@ -100,7 +111,7 @@ def test_twenty_thousand_problems_of_one_wording_all_stay(prompts_of: Source, be
     assert result.dropped("t") == {}
 
 
-def test_a_conflict_names_both_answers_wherever_they_stand(prompts_of: Source, bench: PromptSource) -> None:
+def test_a_conflict_names_both_answers_and_their_places(prompts_of: Source, bench: PromptSource) -> None:
     source = prompts_of("t", *FILLER, ("Odd?", "1"), ("Odd?", "1.0"), ("Odd?", "2"), ("Odd?", "2"))
     result = run(source, bench)
     assert result.dropped("t") == {"conflicting_answers": 4}

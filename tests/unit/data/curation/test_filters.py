@@ -1,4 +1,4 @@
-"""Rules for a row alone: length, script, and an answer that the verifier can judge by."""
+"""Filters of one row: length, script, and an answer that the verifier can compare with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from curated_files import curated
 
 from hpt_core.config import CurateConfig, PromptSource
-from hpt_core.data.curation.filters import reference
+from hpt_core.data.curation.filters import reference_answer
 from hpt_core.data.reading.records import SourceRow
 from hpt_core.data.scripts import script_of
 
@@ -47,13 +47,13 @@ def test_lengths(prompts_of: Source, bench: PromptSource) -> None:
         ("水火 and", False),
     ],
 )
-def test_scripts_are_those_of_the_letters(
+def test_only_letters_count_for_scripts(
     prompts_of: Source, bench: PromptSource, problem: str, kept: bool
 ) -> None:
     source = prompts_of("t", *FILLER, (problem, "1"))
     result = curated([source], {"bench": [bench]}, dev_size=1, scripts=["Latin"])
     assert result.dropped("t") == ({} if kept else {"other_script": 1})
-    # A benchmark is in its own language, and without the key so is everything.
+    # Benchmarks may be in any script, and without the key so may training problems.
     assert len(result.benchmarks["bench"]) == 2
     assert curated([source], {"bench": [bench]}, dev_size=1).dropped("t") == {}
 
@@ -85,8 +85,10 @@ def test_script_of(letter: str, script: str) -> None:
         ("so it is 12 or 13", "gsm8k", "last line"),
     ],
 )
-def test_an_answer_is_one_that_the_verifier_can_judge_by(answer: str, kind: str, part: str | None) -> None:
+def test_an_answer_must_be_one_that_the_verifier_can_compare_with(
+    answer: str, kind: str, part: str | None
+) -> None:
     source = PromptSource(name="t", file="t.jsonl", answer_kind=kind)
     row = SourceRow("t", "t.jsonl", 1, {"problem": "?", "answer": answer}, {})
-    _, trouble = reference(row, source, kind)
-    assert trouble is None if part is None else trouble is not None and part in trouble
+    _, fault = reference_answer(row, source, kind)
+    assert fault is None if part is None else fault is not None and part in fault

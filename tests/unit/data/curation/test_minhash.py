@@ -1,4 +1,4 @@
-"""Hashes: the same for the same words wherever they stand, and MinHash against exact similarity."""
+"""Hashes: equal for equal words in any position, and MinHash against exact similarity."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hpt_core.data.curation.minhash import (
 TEXTS = ["the cat sat on the mat", "", "cat", "sat on the mat the cat", "é # 求"]
 
 
-def test_a_word_has_one_hash_wherever_it_stands() -> None:
+def test_a_word_has_one_hash_in_any_position() -> None:
     words, offsets = word_hashes(TEXTS)
     assert offsets.tolist() == [0, 6, 6, 7, 13, 16]
     by_word: dict[str, set[int]] = {}
@@ -33,8 +33,8 @@ def test_a_word_has_one_hash_wherever_it_stands() -> None:
     assert alone.tolist() == words[7:13].tolist()
 
 
-def test_a_word_hash_stays_what_it_was() -> None:
-    # The choice among near duplicates follows from it, and so do the bytes of train.parquet.
+def test_word_hashes_never_change() -> None:
+    # The choice among near duplicates depends on them, and so do the bytes of train.parquet.
     assert [hex(value) for value in word_hashes(["cat mat"])[0].tolist()] == [
         "0xb25cf0aaf4056c5f",
         "0xa5c0ba4cf74e43b2",
@@ -44,7 +44,7 @@ def test_a_word_hash_stays_what_it_was() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 def test_grams_are_those_of_each_text_alone(size: int) -> None:
     grams, begins = gram_hashes(*word_hashes(TEXTS), size)
-    seen: dict[tuple[str, ...], int] = {}
+    hash_of: dict[tuple[str, ...], int] = {}
     for at, text in enumerate(TEXTS):
         words = text.split()
         last = max(1, len(words) - size + 1) if words else 0
@@ -52,8 +52,8 @@ def test_grams_are_those_of_each_text_alone(size: int) -> None:
         values = grams[begins[at] : begins[at + 1]].tolist()
         assert len(values) == len(expected)
         for gram, value in zip(expected, values, strict=True):
-            assert seen.setdefault(gram, value) == value
-    assert len(set(seen.values())) == len(seen)
+            assert hash_of.setdefault(gram, value) == value
+    assert len(set(hash_of.values())) == len(hash_of)
 
 
 def test_a_beginning_has_one_hash_in_every_text() -> None:
@@ -63,7 +63,7 @@ def test_a_beginning_has_one_hash_in_every_text() -> None:
     assert len(set(starts[:7].tolist())) == 7
 
 
-def test_bands_meet_as_often_as_theory_says() -> None:
+def test_texts_share_bands_as_often_as_theory_predicts() -> None:
     draw = random.Random(0)
     texts, similarities = [], []
     for _ in range(400):
@@ -72,14 +72,14 @@ def test_bands_meet_as_often_as_theory_says() -> None:
         texts += [" ".join(words), " ".join(changed)]
         similarities.append(jaccard(shingle_set(texts[-2]), shingle_set(texts[-1])))
     keys = band_keys(*word_hashes(texts), np.zeros(len(texts), np.uint64))
-    meet = (keys[:, ::2] == keys[:, 1::2]).mean(axis=0)
+    shared = (keys[:, ::2] == keys[:, 1::2]).mean(axis=0)
     expected = np.array(similarities) ** ROWS
-    # 400 * 16 draws: three standard deviations of their mean.
-    assert abs(meet.mean() - expected.mean()) < 3 * 0.5 / np.sqrt(400 * BANDS)
-    assert np.corrcoef(meet, expected)[0, 1] > 0.8
+    # Three standard deviations of the mean of 400 * 16 draws.
+    assert abs(shared.mean() - expected.mean()) < 3 * 0.5 / np.sqrt(400 * BANDS)
+    assert np.corrcoef(shared, expected)[0, 1] > 0.8
 
 
-def test_other_twins_never_meet() -> None:
+def test_texts_with_other_figures_never_share_a_band() -> None:
     words, offsets = word_hashes(["a b c d e"] * 2 + [""] * 2)
     same = band_keys(words, offsets, np.array([5, 5, 6, 7], np.uint64))
     other = band_keys(words, offsets, np.array([5, 9, 6, 7], np.uint64))

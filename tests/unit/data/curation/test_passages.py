@@ -1,4 +1,4 @@
-"""A problem inside a longer text: as sentences of its own, wherever they stand."""
+"""A problem inside a longer text: found as whole sentences, anywhere in the text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hpt_core.data.problems import overlap_key
 
 
 @pytest.mark.parametrize(
-    ("known", "text", "held"),
+    ("problem", "text", "contained"),
     [
         ("Find x.", "FIND  x", True),
         ("Find x.", "First this. Find x. Then y.", True),
@@ -32,13 +32,13 @@ from hpt_core.data.problems import overlap_key
         ("Spell backward: cat", "Spell backward: catfish", False),
     ],
 )
-def test_holds(known: str, text: str, held: bool) -> None:
-    assert Passage(text).holds(overlap_key(known)) is held
+def test_contains(problem: str, text: str, contained: bool) -> None:
+    assert Passage(text).contains(overlap_key(problem)) is contained
 
 
 @pytest.mark.parametrize("line", [0, 1, 37, 98])
-def test_the_end_of_any_line_is_an_end(line: int) -> None:
+def test_a_sentence_may_end_at_the_end_of_any_line(line: int) -> None:
     lines = [f"row {number} of this text" for number in range(100)]
     text = "\n\n".join(lines)
-    assert Passage(text).holds(overlap_key(lines[line]))
-    assert not Passage(text.replace("\n", " ")).holds(overlap_key(lines[line]))
+    assert Passage(text).contains(overlap_key(lines[line]))
+    assert not Passage(text.replace("\n", " ")).contains(overlap_key(lines[line]))

@@ -1,4 +1,4 @@
-"""Curation: the data contract, one place per problem, disjoint splits, and counts that add up."""
+"""Curation: filters of a row, each problem in one split, disjoint splits, and counts that add up."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pytest
 from curated_files import Curated, curated
 
 from hpt_core.config import CurateConfig, PromptSource
-from hpt_core.data.curation.decontamination import Index
-from hpt_core.data.curation.pipeline import check_disjoint, curate, normalise, prompt_id
-from hpt_core.data.problems import final_number, overlap_key
+from hpt_core.data.curation.decontamination import BenchmarkIndex
+from hpt_core.data.curation.pipeline import curate
+from hpt_core.data.curation.splits import check_disjoint
+from hpt_core.data.problems import final_number, normalise, overlap_key, prompt_id
 from hpt_core.errors import InputError
 from hpt_core.types import Prompt
 
@@ -53,18 +54,18 @@ def bench(prompts_of: Source) -> PromptSource:
         ("5 + 3", "5 - 3", False),
     ],
 )
-def test_prompt_id_is_that_of_the_normalised_problem(a: str, b: str, same: bool) -> None:
+def test_prompt_id_depends_on_the_normalised_problem(a: str, b: str, same: bool) -> None:
     assert (prompt_id(a) == prompt_id(b)) is same
     assert normalise(normalise(a)) == normalise(a) or not same
     assert len(prompt_id(a)) == 16 and int(prompt_id(a), 16) >= 0
 
 
-def test_prompt_id_stays_what_it_was() -> None:
-    # Experts on disk refer to prompts by id: a change of the rule orphans them.
+def test_prompt_id_never_changes() -> None:
+    # Expert files refer to prompts by id, so another rule would make them useless.
     assert prompt_id("What is 1 + 1?") == "72f8917549de2d6d"
 
 
-def test_overlap_key_sees_through_case_quotes_and_a_closing_mark() -> None:
+def test_overlap_key_ignores_case_quotes_and_a_closing_mark() -> None:
     assert overlap_key("Say “Hi”, Bob.") == overlap_key('say "hi",  bob')
     assert overlap_key("5 + 3") != overlap_key("5 - 3")
 
@@ -86,7 +87,7 @@ def test_final_number(solution: str, number: str | None) -> None:
     assert final_number(solution) == number
 
 
-def test_the_contract_of_a_row(jsonl: Callable[..., Path], bench: PromptSource) -> None:
+def test_the_filters_of_a_row(jsonl: Callable[..., Path], bench: PromptSource) -> None:
     def row(problem: str, answer: str) -> dict[str, str]:
         return {"problem": problem, "answer": answer}
 
@@ -116,7 +117,9 @@ def test_the_contract_of_a_row(jsonl: Callable[..., Path], bench: PromptSource) 
     assert (counts["in"], counts["kept"], sum(counts["dropped"].values())) == (26, 21, 5)
 
 
-def test_a_gold_that_the_verifier_cannot_read_is_quarantined(prompts_of: Source, bench: PromptSource) -> None:
+def test_an_answer_that_the_verifier_cannot_read_is_quarantined(
+    prompts_of: Source, bench: PromptSource
+) -> None:
     source = prompts_of(
         "mcq", ("Which?", "C"), ("Which one?", "none of them"), ("Which two?", "(B)"), kind="choice"
     )
@@ -129,21 +132,21 @@ def test_an_unknown_kind_names_its_source(prompts_of: Source, bench: PromptSourc
         run([prompts_of("odd", *FILLER, kind="maths")], [bench])
 
 
-def test_repeats_are_kept_once_and_contradictions_not_at_all(prompts_of: Source, bench: PromptSource) -> None:
-    one = prompts_of("one", *FILLER, ("Twice?", "72"), ("Odd?", "1"), ("Twice? ", "72.0"))
-    two = prompts_of("two", ("Odd?", "2"), ("Twice?", "72"), ("Odd?", "1"))
-    result = run([one, two], [bench])
+def test_repeats_are_kept_once_and_contradictions_are_all_dropped(
+    prompts_of: Source, bench: PromptSource
+) -> None:
+    first = prompts_of("one", *FILLER, ("Twice?", "72"), ("Odd?", "1"), ("Twice? ", "72.0"))
+    second = prompts_of("two", ("Odd?", "2"), ("Twice?", "72"), ("Odd?", "1"))
+    result = run([first, second], [bench])
     assert Counter(row["reason"] for row in result.quarantine) == {
         "duplicate": 2,
         "conflicting_answers": 3,
     }
     kept = [p for p in result.kept if p.problem in ("Twice?", "Odd?")]
     assert [(p.problem, p.source) for p in kept] == [("Twice?", "one")]
-    assert f"{one.file}:21" in next(r["detail"] for r in result.quarantine if r["reason"] == "duplicate")
-    assert "'1'" in (
-        odd := next(r["detail"] for r in result.quarantine if r["reason"] == "conflicting_answers")
-    )
-    assert "'2'" in odd and f"{two.file}:1" in odd
+    assert f"{first.file}:21" in next(r["detail"] for r in result.quarantine if r["reason"] == "duplicate")
+    conflict = next(r["detail"] for r in result.quarantine if r["reason"] == "conflicting_answers")
+    assert "'1'" in conflict and "'2'" in conflict and f"{second.file}:1" in conflict
 
 
 def test_case_makes_a_different_problem_not_a_contradiction(prompts_of: Source, bench: PromptSource) -> None:
@@ -153,12 +156,12 @@ def test_case_makes_a_different_problem_not_a_contradiction(prompts_of: Source, 
 
 
 def test_a_benchmark_problem_is_never_trained_on(jsonl: Callable[..., Path], prompts_of: Source) -> None:
-    # The third is too long to train on, which a benchmark may be.
-    held = prompts_of(
+    # The third is too long to train on; benchmarks have no such limit.
+    benchmark = prompts_of(
         "held", ("What is 3 plus 1?", "4"), ("WHAT IS 7 PLUS 1", "8"), (f"Long {'x' * 300}", "1")
     )
     train = prompts_of("train", *FILLER, (f"long {'x' * 300}", "1"), ("What is 3 plus 1?", "5"))
-    result = run([train], [held], max_problem_chars=300)
+    result = run([train], [benchmark], max_problem_chars=300)
     assert sorted(reasons(result)) == [
         (4, "in_benchmark"),
         (8, "in_benchmark"),
@@ -167,40 +170,40 @@ def test_a_benchmark_problem_is_never_trained_on(jsonl: Callable[..., Path], pro
     ]
     assert not problems(result.kept) & {"What is 3 plus 1?", "What is 7 plus 1?"}
     assert len(result.benchmarks["bench"]) == 3
-    longer = run([train], [held], max_problem_chars=305)
+    longer = run([train], [benchmark], max_problem_chars=305)
     assert (21, "in_benchmark") in reasons(longer)
 
 
 def test_a_benchmark_keeps_every_row(prompts_of: Source) -> None:
     rows = [("1+1?", "2"), (f"Long {'x' * 300}", "1"), ("Сколько будет 2 + 2?", "4"), ("1+1?  ", "2")]
-    given = {"min_problem_chars": 10, "max_problem_chars": 40, "scripts": ["Latin"]}
-    result = run([prompts_of("t", *FILLER)], [prompts_of("held", *rows)], **given)
+    limits = {"min_problem_chars": 10, "max_problem_chars": 40, "scripts": ["Latin"]}
+    result = run([prompts_of("t", *FILLER)], [prompts_of("held", *rows)], **limits)
     assert [prompt.problem for prompt in result.benchmarks["bench"]] == [problem for problem, _ in rows[:3]]
     assert reasons(result) == [(4, "duplicate")]
     assert result.report["benchmarks"] == {"bench": {"rows": 4, "kept": 3, "merged": 1, "left_out": {}}}
 
 
-def test_a_benchmark_that_lacks_rows_is_another_one(prompts_of: Source) -> None:
-    """It is refused unless its rows that cannot be used are counted in the parameters."""
-    whole = [(f"Half of {n}?", str(n)) for n in range(6)]
-    odd = [("Which?", " "), ("Odd?", "1"), ("Odd?", "2"), ("Half of 0?", "0")]
-    held, train = prompts_of("held", *whole, *odd), [prompts_of("t", *FILLER)]
+def test_a_benchmark_that_lacks_rows_is_refused(prompts_of: Source) -> None:
+    """Unless the parameters say how many of its rows cannot be used."""
+    usable = [(f"Half of {n}?", str(n)) for n in range(6)]
+    others = [("Which?", " "), ("Odd?", "1"), ("Odd?", "2"), ("Half of 0?", "0")]
+    benchmark, train = prompts_of("held", *usable, *others), [prompts_of("t", *FILLER)]
     with pytest.raises(InputError) as raised:
-        run(train, [held])
-    told = str(raised.value)
-    assert told.startswith("benchmark 'bench': 3 of 10 rows cannot be used")
-    assert "curate.incomplete: {bench: 3}" in told and f"{held.file}:7: empty_answer" in told
-    assert f"{held.file}:8: conflicting_answers" in told and "duplicate" not in told
+        run(train, [benchmark])
+    message = str(raised.value)
+    assert message.startswith("benchmark 'bench': 3 of 10 rows cannot be used")
+    assert "curate.incomplete: {bench: 3}" in message and f"{benchmark.file}:7: empty_answer" in message
+    assert f"{benchmark.file}:8: conflicting_answers" in message and "duplicate" not in message
     with pytest.raises(InputError, match="3 of 10 rows"):
-        run(train, [held], incomplete={"bench": 2})
-    result = run(train, [held], incomplete={"bench": 3})
+        run(train, [benchmark], incomplete={"bench": 2})
+    result = run(train, [benchmark], incomplete={"bench": 3})
     left_out = {"conflicting_answers": 2, "empty_answer": 1}
     assert result.report["benchmarks"] == {
         "bench": {"rows": 10, "kept": 6, "merged": 1, "left_out": left_out}
     }
     assert len(result.benchmarks["bench"]) == 6
     with pytest.raises(ValueError, match=r"incomplete names \['bent'\]; benchmarks has \['bench'\]"):
-        run(train, [held], incomplete={"bent": 1})
+        run(train, [benchmark], incomplete={"bent": 1})
 
 
 def test_dev_depends_on_the_seed_and_not_on_the_order(prompts_of: Source, bench: PromptSource) -> None:
@@ -211,8 +214,8 @@ def test_dev_depends_on_the_seed_and_not_on_the_order(prompts_of: Source, bench:
     assert any(dev != problems(run([forward], [bench], seed=seed).dev) for seed in (1, 2, 3))
 
 
-def test_a_near_repeat_of_a_dev_prompt_leaves_training(prompts_of: Source, bench: PromptSource) -> None:
-    doubled = [pair for q, a in FILLER for pair in ((q, a), (q.upper(), a))]
+def test_a_near_repeat_of_a_dev_prompt_is_not_trained_on(prompts_of: Source, bench: PromptSource) -> None:
+    doubled = [pair for problem, answer in FILLER for pair in ((problem, answer), (problem.upper(), answer))]
     result = run([prompts_of("d", *doubled)], [bench], dev_size=5, near_duplicates=None)
     dev = {overlap_key(problem) for problem in problems(result.dev)}
     assert not dev & {overlap_key(problem) for problem in problems(result.train)}
@@ -220,7 +223,7 @@ def test_a_near_repeat_of_a_dev_prompt_leaves_training(prompts_of: Source, bench
     assert dropped == {"in_dev": 2 * len(dev) - 5} and dropped["in_dev"] > 0
 
 
-def test_every_row_is_kept_or_counted(prompts_of: Source, bench: PromptSource) -> None:
+def test_every_row_is_kept_or_counted_as_dropped(prompts_of: Source, bench: PromptSource) -> None:
     train = [
         prompts_of("a", *FILLER, *FILLER[:4], ("Capital of France?", "Paris")),
         prompts_of("b", ("", "1")),
@@ -257,8 +260,8 @@ def test_the_check_fails_on_any_shared_problem(pair: tuple[str, str], twin: str)
 def test_curate_runs_the_check(
     prompts_of: Source, bench: PromptSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # With the filter broken, the check is what stands between a leak and a result.
-    monkeypatch.setattr(Index, "match", lambda self, problems, wordings: [None] * len(problems))
+    # When the filter is broken, only this check finds the leak.
+    monkeypatch.setattr(BenchmarkIndex, "match", lambda self, problems, texts: [None] * len(problems))
     leak = prompts_of("leak", *FILLER, ("Capital of France?", "Paris"))
     with pytest.raises(InputError, match="Capital of France"):
         run([leak], [bench], dev_size=1)
@@ -282,14 +285,14 @@ def test_an_empty_benchmark_names_itself(prompts_of: Source) -> None:
         run([prompts_of("t", *FILLER)], [prompts_of("e", ("Q?", ""))])
 
 
-def test_a_task_whose_scorer_reads_metadata_keeps_it(bench: PromptSource) -> None:
+def test_answers_keep_the_metadata_that_a_scorer_reads(bench: PromptSource) -> None:
     task = PromptSource(name="c", reasoning_gym="countdown", size=8, seed=1)
     result = run([task], [bench], dev_size=1, max_problem_chars=2000)
     assert len(result.train) == 7
     assert all('"metadata"' in p.answer and p.answer_kind == "reasoning_gym:countdown" for p in result.train)
 
 
-def test_a_source_that_changed_under_its_name_has_another_content(
+def test_a_source_that_changed_under_its_name_has_another_content_hash(
     prompts_of: Source, bench: PromptSource
 ) -> None:
     def content(*pairs: tuple[str, str]) -> str:
@@ -310,7 +313,7 @@ def test_the_report_is_bounded_and_the_quarantine_is_not(prompts_of: Source) -> 
 
 
 def test_memory_does_not_grow_with_the_rows(jsonl: Callable[..., Path], bench: PromptSource) -> None:
-    """Beyond a hundred bytes of fingerprints a row; a row alone takes several hundred."""
+    """It grows by the fingerprints only: under 150 bytes a row, a fraction of the row itself."""
     peaks = {}
     for rows in (5_000, 10_000):
         lines = [{"problem": f"{n}: {'very ' * 8}long?", "answer": str(n)} for n in range(rows)]

@@ -1,4 +1,4 @@
-"""Words with numbers set aside, and what has to be equal beside them."""
+"""Texts with numbers replaced, and the keys of their figures and answers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from hpt_core.data.curation.text_normalize import (
     answer_key,
     distinctive_words,
     figures,
+    figures_key,
     normalized_text,
-    twin_key,
 )
 from hpt_core.data.problems import same_answer
 
 
 @pytest.mark.parametrize(
-    ("problem", "words"),
+    ("problem", "text"),
     [
         ("Tom's 2 1/2 hens lay twelve eggs!", "tom s # hens lay # eggs"),
         ("She pays $1,234.50, twice.", "she pays #"),
@@ -25,18 +25,18 @@ from hpt_core.data.problems import same_answer
         ("+ - =", ""),
     ],
 )
-def test_wording(problem: str, words: str) -> None:
-    assert normalized_text(problem) == words
+def test_normalized_text(problem: str, text: str) -> None:
+    assert normalized_text(problem) == text
 
 
-def test_a_changed_number_is_the_same_wording_and_another_figure() -> None:
-    one, two = "Ann has 3 hens and 14 eggs.", "Ann has twenty hens and 9 eggs."
-    assert normalized_text(one) == normalized_text(two)
-    assert figures(one) != figures(two)
+def test_a_changed_number_changes_the_figures_and_not_the_text() -> None:
+    a, b = "Ann has 3 hens and 14 eggs.", "Ann has twenty hens and 9 eggs."
+    assert normalized_text(a) == normalized_text(b)
+    assert figures(a) != figures(b)
 
 
 @pytest.mark.parametrize(
-    ("one", "two", "same"),
+    ("a", "b", "same"),
     [
         ("What is 5 + 3 - 3?", "What is 5 - 3 + 3?", False),
         ("What is 5 + 3?", "Tell me: 5 + 3", True),
@@ -48,10 +48,10 @@ def test_a_changed_number_is_the_same_wording_and_another_figure() -> None:
         ("often x_two stones", "off x_two stones", True),
     ],
 )
-def test_figures_are_numbers_and_operators_in_their_order(one: str, two: str, same: bool) -> None:
-    assert (figures(one) == figures(two)) is same
-    assert (twin_key(one, "8") == twin_key(two, "8")) is same
-    assert twin_key(one, "8") != twin_key(one, "9")
+def test_figures_are_numbers_and_operators_in_their_order(a: str, b: str, same: bool) -> None:
+    assert (figures(a) == figures(b)) is same
+    assert (figures_key(a, "8") == figures_key(b, "8")) is same
+    assert figures_key(a, "8") != figures_key(a, "9")
 
 
 ANSWERS = ["72", "72.0", "1,000", "1000", "7.20e1", "-0", "0", "seventy", "Seventy", "NaN", "1/2", ""]
@@ -63,5 +63,5 @@ def test_answer_keys_agree_with_same_answer() -> None:
             assert (answer_key(a) == answer_key(b)) is same_answer(a, b), (a, b)
 
 
-def test_variables_and_numbers_tell_nothing() -> None:
+def test_variables_and_numbers_are_not_distinctive() -> None:
     assert distinctive_words({"find", "x", "and", "y", "in", "#", "where", "求"}) == 5

@@ -1,4 +1,4 @@
-"""Experts: matched, verified whatever the file claims, each drop with its reason, provenance kept."""
+"""Ingestion: responses are matched and verified whatever the file claims; each drop has its reason."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def prompt(problem: str, answer: str, kind: str = "gsm8k") -> Prompt:
 PROMPTS = [prompt("Half of 144?", "72"), prompt("One and one?", "2"), prompt("Ten less one?", "9")]
 
 
-def words(text: str) -> int:
+def count_words(text: str) -> int:
     return len(text.split()) + 1
 
 
-def admission(**more: Any) -> Eligibility:
-    return Eligibility(**{"count_tokens": words, "licenses": ["mit"], "max_tokens": 20} | more)
+def eligibility(**fields: Any) -> Eligibility:
+    return Eligibility(**{"count_tokens": count_words, "licenses": ["mit"], "max_tokens": 20} | fields)
 
 
-def take(source: ExpertSource, verifier: Any, **more: Any) -> Ingested:
-    return ingest(source, PROMPTS, verifier, admission(**more))
+def ingest_rows(source: ExpertSource, verifier: Any, **fields: Any) -> Ingested:
+    return ingest(source, PROMPTS, verifier, eligibility(**fields))
 
 
 def row(problem: str, response: str, keep: bool = True) -> dict[str, Any]:
@@ -66,9 +66,9 @@ def test_each_row_is_a_trajectory_or_a_reject_with_its_line(
     source = ExpertSource(
         name="people", kind="human", author="crowd", license="mit", file=str(path), columns={"keep": "keep"}
     )
-    result = take(source, last_box)
-    told = {reject.line: reject.reason for reject in result.rejects}
-    assert told == {
+    result = ingest_rows(source, last_box)
+    reasons = {reject.line: reject.reason for reject in result.rejects}
+    assert reasons == {
         2: "rejected_by_verifier",
         3: "verifier_error",
         4: "unknown_prompt",
@@ -96,36 +96,40 @@ def test_each_row_is_a_trajectory_or_a_reject_with_its_line(
     assert first.sha256 == hashlib.sha256(first.response.encode()).hexdigest()
     report = result.report
     assert report["in"] == 11 == report["kept"] + sum(report["dropped"].values())
-    assert report["dropped"] == dict(Counter(told.values()))
+    assert report["dropped"] == dict(Counter(reasons.values()))
     assert (report["prompts"], report["prompts_without"]) == (3, 1)
 
 
-def test_the_verifier_sees_the_prompts_own_reference(jsonl: Callable[..., Path], last_box: Any) -> None:
-    liar = row("Half of 144?", "\\boxed{1}") | {"answer": "1", "correct": True}
-    result = take(
-        ExpertSource(name="l", kind="human", license="mit", file=str(jsonl("l.jsonl", liar))), last_box
+def test_the_verifier_compares_with_the_reference_of_the_prompt(
+    jsonl: Callable[..., Path], last_box: Any
+) -> None:
+    wrong = row("Half of 144?", "\\boxed{1}") | {"answer": "1", "correct": True}
+    result = ingest_rows(
+        ExpertSource(name="l", kind="human", license="mit", file=str(jsonl("l.jsonl", wrong))), last_box
     )
-    assert last_box.seen == [("\\boxed{1}", "72", "gsm8k")]
+    assert last_box.items == [("\\boxed{1}", "72", "gsm8k")]
     assert result.trajectories == []
 
 
-def test_a_license_that_is_not_on_the_list_keeps_all_out(jsonl: Callable[..., Path], last_box: Any) -> None:
+def test_a_license_that_is_not_listed_excludes_all_rows(jsonl: Callable[..., Path], last_box: Any) -> None:
     path = jsonl("e.jsonl", row("Half of 144?", "\\boxed{72}"))
-    result = take(ExpertSource(name="x", kind="human", license="cc-by-nc", file=str(path)), last_box)
+    result = ingest_rows(ExpertSource(name="x", kind="human", license="cc-by-nc", file=str(path)), last_box)
     assert [(r.reason, r.line) for r in result.rejects] == [("license", 1)]
     assert "'cc-by-nc'" in result.rejects[0].detail and "experts.licenses" in result.rejects[0].detail
 
 
-def test_identity_is_prompt_kind_source_and_response(jsonl: Callable[..., Path], last_box: Any) -> None:
+def test_the_trajectory_id_depends_on_prompt_kind_source_and_response(
+    jsonl: Callable[..., Path], last_box: Any
+) -> None:
     path = jsonl("e.jsonl", row("Half of 144?", "\\boxed{72}"))
 
-    def ident(**more: Any) -> str:
-        fields = {"name": "x", "kind": "human", "license": "mit", "file": str(path)} | more
-        (trajectory,) = take(ExpertSource(**fields), last_box).trajectories
+    def identify(**changes: Any) -> str:
+        fields = {"name": "x", "kind": "human", "license": "mit", "file": str(path)} | changes
+        (trajectory,) = ingest_rows(ExpertSource(**fields), last_box).trajectories
         return trajectory.trajectory_id
 
-    assert ident() == ident() == ident(author="someone else")
-    assert len({ident(), ident(name="y"), ident(kind="teacher")}) == 3
+    assert identify() == identify() == identify(author="someone else")
+    assert len({identify(), identify(name="y"), identify(kind="teacher")}) == 3
 
 
 @pytest.mark.parametrize(
@@ -152,13 +156,13 @@ def test_program_sources_write_for_every_prompt_and_count_those_without_a_writer
         ),
         prompt("Half of 144?", "72"),
     ]
-    source = ExpertSource(
-        name="code", kind="program", author="hpt_core.data.demonstrations.program_solutions", license="mit"
-    )
+    source = ExpertSource(name="code", kind="program", author="hpt_core.data.worked", license="mit")
     result = ingest(source, prompts, last_box, Eligibility(len, ["mit"], 100))
     assert [t.response.splitlines()[0] for t in result.trajectories] == ["2 + 3 = 5", "s t o p"]
     assert {t.kind for t in result.trajectories} == {"program"}
-    assert [(r.reason, r.line) for r in result.rejects] == [("no_writer", 3)]
+    [reject] = result.rejects
+    assert (reject.reason, reject.line) == ("no_writer", 3)
+    assert reject.detail == "hpt_core.data.worked writes no solution of gsm8k"
     assert result.report == {
         "in": 3,
         "kept": 2,
@@ -173,13 +177,13 @@ def test_trajectories_and_rejects_fit_their_tables(
     jsonl: Callable[..., Path], last_box: Any, tmp_path: Path
 ) -> None:
     path = jsonl("e.jsonl", row("Half of 144?", "\\boxed{72}"), b"\xff")
-    result = take(ExpertSource(name="x", kind="human", license="mit", file=str(path)), last_box)
+    result = ingest_rows(ExpertSource(name="x", kind="human", license="mit", file=str(path)), last_box)
     tables.write(tmp_path / "experts.parquet", map(tables.as_row, result.trajectories), tables.EXPERTS)
     assert tables.read_experts(tmp_path / "experts.parquet") == result.trajectories
     rows = [reject.quarantine("experts") for reject in result.rejects]
     tables.write(tmp_path / "quarantine.parquet", rows, tables.QUARANTINE)
-    (back,) = tables.read(tmp_path / "quarantine.parquet")
-    assert (back["stage"], back["line"], back["reason"]) == ("experts", 2, "not_utf8")
+    (read,) = tables.read(tmp_path / "quarantine.parquet")
+    assert (read["stage"], read["line"], read["reason"]) == ("experts", 2, "not_utf8")
 
 
 TEACHER = Teacher(
@@ -191,7 +195,7 @@ def sampled(response: str, finish: Any = "stop") -> Completion:
     return Completion(response, (1,), (-0.1,), finish)
 
 
-def given(
+def responses_to(
     prompts: list[Prompt], completions: list[list[Completion]], verdicts: list[list[Verdict]]
 ) -> list[Responses]:
     return [Responses(*parts) for parts in zip(prompts, completions, verdicts, strict=True)]
@@ -204,7 +208,7 @@ RIGHT, WRONG, BROKEN = (
 )
 
 
-def test_a_teacher_gives_its_shortest_correct_sample() -> None:
+def test_the_shortest_correct_sample_of_a_teacher_is_kept() -> None:
     completions = [
         [
             sampled("a b c d 72"),
@@ -217,12 +221,22 @@ def test_a_teacher_gives_its_shortest_correct_sample() -> None:
         [sampled("so " * 30)],
     ]
     verdicts = [[RIGHT, WRONG, RIGHT, RIGHT, RIGHT], [WRONG, BROKEN], [RIGHT]]
-    result = from_samples(given(PROMPTS, completions, verdicts), 3, TEACHER, Eligibility(words, ["mit"], 20))
-    (best,) = result.trajectories
-    assert (best.response, best.prompt_id, best.n_tokens) == ("a 72", PROMPTS[0].prompt_id, 3)
-    assert (best.kind, best.source, best.author, best.verified) == ("teacher", "big", "org/model@abc", True)
-    asked = {"temperature": 0.7, "top_p": 1.0, "max_new_tokens": 64, "seed": 5, "sample": 2}
-    assert json.loads(best.sampling) == asked | {"chat_template": "sha256:0", "system_prompt": "Be brief."}
+    result = from_samples(
+        responses_to(PROMPTS, completions, verdicts), 3, TEACHER, Eligibility(count_words, ["mit"], 20)
+    )
+    (shortest,) = result.trajectories
+    assert (shortest.response, shortest.prompt_id, shortest.n_tokens) == ("a 72", PROMPTS[0].prompt_id, 3)
+    assert (shortest.kind, shortest.source, shortest.author, shortest.verified) == (
+        "teacher",
+        "big",
+        "org/model@abc",
+        True,
+    )
+    sampling = {"temperature": 0.7, "top_p": 1.0, "max_new_tokens": 64, "seed": 5, "sample": 2}
+    assert json.loads(shortest.sampling) == sampling | {
+        "chat_template": "sha256:0",
+        "system_prompt": "Be brief.",
+    }
     dropped = {
         "rejected_by_verifier": 2,
         "verifier_error": 1,
@@ -237,10 +251,10 @@ def test_a_teacher_gives_its_shortest_correct_sample() -> None:
     assert result.report["selection"] == "shortest_correct"
 
 
-def test_all_that_a_teacher_got_right_can_be_kept_for_arms_to_choose_from() -> None:
+def test_all_correct_samples_of_a_teacher_can_be_kept() -> None:
     completions = [[sampled("a b c 72"), sampled("a 72"), sampled("71"), sampled("a 72")]]
-    asked = given(PROMPTS[:1], completions, [[RIGHT, RIGHT, WRONG, RIGHT]])
-    result = from_samples(asked, 3, replace(TEACHER, keep="all"), admission())
+    samples = responses_to(PROMPTS[:1], completions, [[RIGHT, RIGHT, WRONG, RIGHT]])
+    result = from_samples(samples, 3, replace(TEACHER, keep="all"), eligibility())
     assert [t.response for t in result.trajectories] == ["a b c 72", "a 72"]
     assert [json.loads(t.sampling)["sample"] for t in result.trajectories] == [0, 1]
     assert result.report["dropped"] == {"rejected_by_verifier": 1, "duplicate": 1}
@@ -248,34 +262,36 @@ def test_all_that_a_teacher_got_right_can_be_kept_for_arms_to_choose_from() -> N
     assert next(r for r in result.rejects if r.reason == "duplicate").detail.endswith("sample 1")
 
 
-def test_a_teacher_under_another_license_is_kept_out() -> None:
-    asked = given(PROMPTS[:1], [[sampled("72")]], [[RIGHT]])
-    result = from_samples(asked, 1, TEACHER, Eligibility(words, ["apache-2.0"], 20))
+def test_a_teacher_under_another_license_is_excluded() -> None:
+    samples = responses_to(PROMPTS[:1], [[sampled("72")]], [[RIGHT]])
+    result = from_samples(samples, 1, TEACHER, Eligibility(count_words, ["apache-2.0"], 20))
     assert result.report["dropped"] == {"license": 1}
 
 
-def test_no_response_is_no_wrong_response() -> None:
+def test_a_missing_response_is_not_counted_as_wrong() -> None:
     refused = replace(sampled(""), billed=0, error="HTTP 400: too long")
-    asked = given(PROMPTS[:1], [[refused, sampled("a 72")]], [[Verdict(False, None, refused.error), RIGHT]])
-    result = from_samples(asked, 1, TEACHER, Eligibility(words, ["mit"], 20))
+    samples = responses_to(
+        PROMPTS[:1], [[refused, sampled("a 72")]], [[Verdict(False, None, refused.error), RIGHT]]
+    )
+    result = from_samples(samples, 1, TEACHER, Eligibility(count_words, ["mit"], 20))
     assert [(r.reason, r.detail) for r in result.rejects] == [("no_response", "HTTP 400: too long")]
     assert [t.response for t in result.trajectories] == ["a 72"] and result.report["in"] == 2
 
 
-def test_what_a_teacher_said_survives_its_table(tmp_path: Path) -> None:
+def test_samples_of_a_teacher_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     completions = [sampled("a 72", "length"), replace(sampled(""), billed=3, error="refused"), sampled("b")]
-    (asked,) = given(PROMPTS[:1], [completions], [[RIGHT, Verdict(False, None, "refused"), BROKEN]])
-    tables.write(tmp_path / "asked.parquet", as_rows(asked), tables.TEACHING)
-    back = from_rows(PROMPTS[0], tables.read(tmp_path / "asked.parquet", tables.TEACHING))
-    less = [replace(c, token_ids=(), logprobs=(), billed=c.n_tokens) for c in completions]
-    assert back == replace(asked, completions=less)
+    (samples,) = responses_to(PROMPTS[:1], [completions], [[RIGHT, Verdict(False, None, "refused"), BROKEN]])
+    tables.write(tmp_path / "samples.parquet", as_rows(samples), tables.TEACHER_RESPONSES)
+    read = from_rows(PROMPTS[0], tables.read(tmp_path / "samples.parquet", tables.TEACHER_RESPONSES))
+    stored = [replace(c, token_ids=(), logprobs=(), billed=c.n_tokens) for c in completions]
+    assert read == replace(samples, completions=stored)
 
 
-def people(path: Path, **more: Any) -> ExpertSource:
-    return ExpertSource(**{"name": "people", "kind": "human", "license": "mit", "file": str(path)} | more)
+def people(path: Path, **keys: Any) -> ExpertSource:
+    return ExpertSource(**{"name": "people", "kind": "human", "license": "mit", "file": str(path)} | keys)
 
 
-def test_where_the_score_contradicts_the_verifier_it_is_counted_and_overruled(
+def test_a_score_that_contradicts_the_verifier_is_counted_and_ignored(
     jsonl: Callable[..., Path], last_box: Any
 ) -> None:
     def scored(response: str, score: Any) -> dict[str, Any]:
@@ -284,16 +300,16 @@ def test_where_the_score_contradicts_the_verifier_it_is_counted_and_overruled(
     path = jsonl(
         "e.jsonl",
         scored("a \\boxed{72}", True),
-        scored("b \\boxed{72}", 0),  # wrong, it says
+        scored("b \\boxed{72}", 0),  # marked wrong
         scored("c \\boxed{72}", 0.5),
-        scored("d \\boxed{72}", None),  # unjudged
-        scored("e \\boxed{71}", 1),  # right, it says
-        scored("f \\boxed{71}", 0.9),  # so too
+        scored("d \\boxed{72}", None),  # not marked
+        scored("e \\boxed{71}", 1),  # marked right
+        scored("f \\boxed{71}", 0.9),  # marked right
         scored("g \\boxed{71}", -1),
-        scored("h TIMEOUT", 1),  # no one knows
+        scored("h TIMEOUT", 1),  # not verified
         scored("i \\boxed{72}", "yes"),
     )
-    result = take(people(path, columns={"score": "score"}), last_box)
+    result = ingest_rows(people(path, columns={"score": "score"}), last_box)
     assert [t.response[0] for t in result.trajectories] == ["a", "b", "c", "d"]
     assert result.report["contradicts"] == {"marked_right_but_wrong": 2, "marked_wrong_but_right": 1}
     assert result.report["marked"] == {"right": 4, "wrong": 2}
@@ -304,92 +320,94 @@ def test_where_the_score_contradicts_the_verifier_it_is_counted_and_overruled(
         8: "verifier_error",
         9: "wrong_type",
     }
-    told = {r.line: r.detail for r in result.rejects}
-    assert told[5].endswith("; marked right") and "marked" not in told[7]
-    assert "contradicts" not in take(people(path), last_box).report, "nothing is marked"
+    details = {r.line: r.detail for r in result.rejects}
+    assert details[5].endswith("; marked right") and "marked" not in details[7]
+    assert "contradicts" not in ingest_rows(people(path), last_box).report, "the source has no marks"
 
 
-def test_a_mark_of_keep_can_be_wrong_too(jsonl: Callable[..., Path], last_box: Any) -> None:
+def test_a_mark_of_keep_can_contradict_the_verifier_too(jsonl: Callable[..., Path], last_box: Any) -> None:
     path = jsonl("e.jsonl", row("Half of 144?", "\\boxed{71}"), row("One and one?", "\\boxed{2}", keep=False))
-    report = take(people(path, columns={"keep": "keep"}), last_box).report
+    report = ingest_rows(people(path, columns={"keep": "keep"}), last_box).report
     assert report["contradicts"] == {"marked_right_but_wrong": 1, "marked_wrong_but_right": 0}
     assert report["dropped"] == {"marked_wrong_by_source": 1, "rejected_by_verifier": 1}
 
 
-def test_sources_of_a_kind_repeat_each_other_once(jsonl: Callable[..., Path], last_box: Any) -> None:
+def test_repeats_are_dropped_across_sources_of_one_kind_only(
+    jsonl: Callable[..., Path], last_box: Any
+) -> None:
     path = jsonl("e.jsonl", row("Half of 144?", "\\boxed{72}"), row("One and one?", "\\boxed{2}"))
     other = jsonl("o.jsonl", row("Half of 144?", " \\boxed{72} "), row("Half of 144?", "72: \\boxed{72}"))
-    shared = admission()
+    shared = eligibility()
     first = ingest(people(path), PROMPTS, last_box, shared)
     second = ingest(people(other, name="others"), PROMPTS, last_box, shared)
-    machine = ingest(people(other, name="model", kind="teacher"), PROMPTS, last_box, shared)
+    teacher = ingest(people(other, name="model", kind="teacher"), PROMPTS, last_box, shared)
     assert len(first.trajectories) == 2
     assert [t.response for t in second.trajectories] == ["72: \\boxed{72}"]
-    [repeated] = second.rejects
-    assert (repeated.reason, repeated.line, repeated.source) == ("duplicate", 1, "others")
-    assert repeated.detail.endswith(f"stands at {path}:1 of source 'people'")
-    assert len(machine.trajectories) == 2, "an arm of teachers does not lose what people wrote as well"
+    [duplicate] = second.rejects
+    assert (duplicate.reason, duplicate.line, duplicate.source) == ("duplicate", 1, "others")
+    assert duplicate.detail.endswith(f"stands at {path}:1 of source 'people'")
+    assert len(teacher.trajectories) == 2, "an arm of teachers must not lose responses that people wrote too"
 
 
-def test_repeats_that_are_marked_otherwise_are_named(jsonl: Callable[..., Path], last_box: Any) -> None:
+def test_repeats_with_another_mark_are_conflicting_duplicates(
+    jsonl: Callable[..., Path], last_box: Any
+) -> None:
     rows = [{"problem": "Half of 144?", "response": "\\boxed{72}", "ok": ok} for ok in (True, False, True)]
     path = jsonl("e.jsonl", *rows)
-    result = take(people(path, columns={"score": "ok"}), last_box)
+    result = ingest_rows(people(path, columns={"score": "ok"}), last_box)
     assert {r.line: r.reason for r in result.rejects} == {2: "conflicting_duplicate", 3: "duplicate"}
     assert result.rejects[0].detail.endswith(f"stands at {path}:1; there it is marked right, here wrong")
     assert result.report["in"] == 3 == result.report["kept"] + sum(result.report["dropped"].values())
 
 
-def test_a_source_that_changed_under_its_name_is_told(jsonl: Callable[..., Path], last_box: Any) -> None:
-    def content(*rows: dict[str, Any] | bytes, **more: Any) -> str:
-        return str(take(people(jsonl("e.jsonl", *rows), **more), last_box).report["content"])
+def test_a_source_that_changed_under_its_name_is_refused(jsonl: Callable[..., Path], last_box: Any) -> None:
+    def content(*rows: dict[str, Any] | bytes, **keys: Any) -> str:
+        return str(ingest_rows(people(jsonl("e.jsonl", *rows), **keys), last_box).report["content"])
 
     one, two = row("Half of 144?", "\\boxed{72}"), row("One and one?", "\\boxed{2}")
-    known = content(one, two)
-    assert known == content(one, two, content=known) == content(one | {"unread": 1}, two)
+    original = content(one, two)
+    assert original == content(one, two, content=original) == content(one | {"unread": 1}, two)
     for rows in ((one,), (two, one), (one, two | {"response": "\\boxed{3}"}), (one, two, b"{")):
-        assert content(*rows) != known
+        assert content(*rows) != original
     with pytest.raises(
-        InputError, match=rf"'people' has changed under the same name.*{known}; restore the so"
+        InputError, match=rf"'people' has changed under the same name.*{original}; restore the so"
     ):
-        content(one, content=known)
+        content(one, content=original)
 
 
-def test_responses_in_another_script_are_left_out(jsonl: Callable[..., Path], last_box: Any) -> None:
-    said = ["\u6c42\u548c\u5f97 \\boxed{72}", "D\u00e9j\u00e0 vu: \\boxed{72}", "\\boxed{72}"]
-    path = jsonl("e.jsonl", *(row("Half of 144?", response) for response in said))
-    assert len(take(people(path), last_box).trajectories) == 3
-    result = take(people(path), last_box, scripts=["Latin"])
-    assert [t.response for t in result.trajectories] == said[1:]
+def test_responses_in_another_script_are_dropped(jsonl: Callable[..., Path], last_box: Any) -> None:
+    responses = ["\u6c42\u548c\u5f97 \\boxed{72}", "D\u00e9j\u00e0 vu: \\boxed{72}", "\\boxed{72}"]
+    path = jsonl("e.jsonl", *(row("Half of 144?", response) for response in responses))
+    assert len(ingest_rows(people(path), last_box).trajectories) == 3
+    result = ingest_rows(people(path), last_box, scripts=["Latin"])
+    assert [t.response for t in result.trajectories] == responses[1:]
     [reject] = result.rejects
     assert (reject.line, reject.reason) == (1, "other_script")
     assert "experts.scripts ['Latin']" in reject.detail
 
 
-def test_a_source_without_a_usable_row_is_refused_before_anything_is_spent(
+def test_a_source_without_a_usable_row_is_refused_before_any_work(
     jsonl: Callable[..., Path],
 ) -> None:
-    fine = people(jsonl("e.jsonl", b"{", row("Half of 144?", "\\boxed{72}")))
-    check([fine, ExpertSource(name="code", kind="program", license="mit")])
+    usable = people(jsonl("e.jsonl", b"{", row("Half of 144?", "\\boxed{72}")))
+    check([usable, ExpertSource(name="code", kind="program", license="mit")])
     bad = people(jsonl("b.jsonl", {"q": "Half of 144?", "response": "r"}, b"{"), name="columns")
     empty = people(jsonl("n.jsonl"), name="empty")
     with pytest.raises(InputError) as raised:
-        check([fine, bad, empty])
+        check([usable, bad, empty])
     first, second = str(raised.value).splitlines()
     assert "'columns'" in first and "b.jsonl:1: missing_column: no 'problem'" in first
     assert "none of the first 2 rows is usable; correct `file`, `hub` or `columns`" in first
     assert "'empty'" in second and "n.jsonl has no rows" in second
 
 
-def test_the_weight_of_a_source_is_that_of_its_trajectories(
-    jsonl: Callable[..., Path], last_box: Any
-) -> None:
+def test_trajectories_have_the_weight_of_their_source(jsonl: Callable[..., Path], last_box: Any) -> None:
     path = jsonl("e.jsonl", row("Half of 144?", "\\boxed{72}"))
-    assert [t.weight for t in take(people(path, weight=2.5), last_box).trajectories] == [2.5]
-    assert [t.weight for t in take(people(path), last_box).trajectories] == [1.0]
+    assert [t.weight for t in ingest_rows(people(path, weight=2.5), last_box).trajectories] == [2.5]
+    assert [t.weight for t in ingest_rows(people(path), last_box).trajectories] == [1.0]
 
 
-def test_a_missing_verdict_is_an_error_not_a_drop() -> None:
+def test_a_missing_verdict_raises() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        asked = given(PROMPTS[:1], [[sampled("72"), sampled("72")]], [[RIGHT]])
-        from_samples(asked, 1, TEACHER, Eligibility(words, ["mit"], 20))
+        samples = responses_to(PROMPTS[:1], [[sampled("72"), sampled("72")]], [[RIGHT]])
+        from_samples(samples, 1, TEACHER, Eligibility(count_words, ["mit"], 20))

@@ -1,4 +1,4 @@
-"""Worked solutions: each line is true, and the real verifier accepts every one."""
+"""Solutions that code writes: each line is true, and the real verifier accepts every solution."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hpt_core.types import Prompt
 from hpt_core.verifier import VerifierPool
 
 
-def make(problem: str, task: str, answer: str = "") -> Prompt:
+def make_prompt(problem: str, task: str, answer: str = "") -> Prompt:
     return Prompt(prompt_id(problem), problem, answer, f"reasoning_gym:{task}", "s", "mit")
 
 
@@ -24,18 +24,22 @@ def task(name: str, size: int, **options: Any) -> list[Prompt]:
     source = PromptSource(name="s", reasoning_gym=name, size=size, seed=11, options=options)
     rows = [row for row in read_rows(source) if isinstance(row, SourceRow)]
     assert len(rows) == size
-    return [make(row.values["problem"], name, row.values["answer"]) for row in rows]
+    return [make_prompt(row.values["problem"], name, row.values["answer"]) for row in rows]
 
 
 def test_one_line_for_each_operation() -> None:
-    prompt = make("State the final answer to the following arithmetic problem: 23 + 5 - 7 =", "chain_sum")
+    prompt = make_prompt(
+        "State the final answer to the following arithmetic problem: 23 + 5 - 7 =", "chain_sum"
+    )
     assert program_solution(prompt) == "23 + 5 = 28\n28 - 7 = 21\n\\boxed{21}"
-    negative = make("State the final answer to the following arithmetic problem: -3 - -5 + -9 =", "chain_sum")
+    negative = make_prompt(
+        "State the final answer to the following arithmetic problem: -3 - -5 + -9 =", "chain_sum"
+    )
     assert program_solution(negative) == "-3 - -5 = 2\n2 + -9 = -7\n\\boxed{-7}"
 
 
 def test_letters_apart_then_reversed() -> None:
-    prompt = make("Spell this word backward (example: sun -> nus): stop", "spell_backward")
+    prompt = make_prompt("Spell this word backward (example: sun -> nus): stop", "spell_backward")
     assert program_solution(prompt) == "s t o p\np o t s\n\\boxed{pots}"
 
 
@@ -43,8 +47,8 @@ def test_letters_apart_then_reversed() -> None:
     ("problem", "name"),
     [("1 + 1 =", "gcd"), ("How much is one and one?", "chain_sum"), ("stop", "spell_backward")],
 )
-def test_what_no_writer_can_read_has_no_solution(problem: str, name: str) -> None:
-    assert program_solution(make(problem, name)) is None
+def test_a_problem_that_no_writer_can_read_has_no_solution(problem: str, name: str) -> None:
+    assert program_solution(make_prompt(problem, name)) is None
 
 
 TASKS = [
@@ -62,7 +66,7 @@ def test_the_verifier_accepts_hundreds_and_each_step_is_true(name: str, options:
     assert len(items) == 300
     with VerifierPool(workers=1, timeout_s=10.0) as verifier:
         verdicts = verifier.verify(items)
-        # The same solutions against another problem's answer: the acceptance above means something.
+        # As a control, the same solutions against the answers of other problems.
         shifted = [(s, items[i - 1][1], kind) for i, (s, _, kind) in enumerate(items)]
         wrong = verifier.verify(shifted)
     assert [v for v in verdicts if not v.correct] == []
@@ -70,5 +74,5 @@ def test_the_verifier_accepts_hundreds_and_each_step_is_true(name: str, options:
     if name == "chain_sum":
         for solution, _, _ in items:
             for line in solution.splitlines()[:-1]:
-                left, _, right = line.partition(" = ")
-                assert re.fullmatch(r"-?\d+ [+-] -?\d+", left) and eval(left) == int(right)
+                operation, _, value = line.partition(" = ")
+                assert re.fullmatch(r"-?\d+ [+-] -?\d+", operation) and eval(operation) == int(value)

@@ -1,4 +1,4 @@
-"""The arm's expert: its mix by kind or source, a seeded draw by weight, and the choice within."""
+"""The demonstration of an arm: its mix by kind or source, a seeded draw by weight, and the choice."""
 
 from __future__ import annotations
 
@@ -20,18 +20,22 @@ def trajectory(
     return Trajectory(name, prompt, "r", kind, source, "a", "mit", "{}", True, n_tokens, "h", **more)
 
 
-def shares(rows: Sequence[Trajectory], mix: Mapping[str, float], seed: int = 0, **how: Any) -> dict[str, Any]:
-    """Which of `rows` is chosen how often, over 4,000 prompts that have the same; three standard errors of a
-    share are below 0.024."""
-    found = Counter[str]()
+def shares(
+    rows: Sequence[Trajectory], mix: Mapping[str, float], seed: int = 0, **choice: Any
+) -> dict[str, Any]:
+    """How often each of `rows` is chosen, over 4,000 prompts that all have copies of them.
+
+    Three standard errors of a share are below 0.024.
+    """
+    counts = Counter[str]()
     for i in range(4000):
-        of_prompt = [
+        trajectories = [
             trajectory(r.kind, f"{i}", r.n_tokens, f"{r.trajectory_id}/{i}", r.source, weight=r.weight)
             for r in rows
         ]
-        chosen = choose(of_prompt, mix, seed, **how)
-        found[chosen.trajectory_id.partition("/")[0] if chosen else "none"] += 1
-    return {name: pytest.approx(count / 4000, abs=0.024) for name, count in found.items()}
+        chosen = choose(trajectories, mix, seed, **choice)
+        counts[chosen.trajectory_id.partition("/")[0] if chosen else "none"] += 1
+    return {name: pytest.approx(count / 4000, abs=0.024) for name, count in counts.items()}
 
 
 def test_only_the_kinds_of_the_mix_and_only_those_the_prompt_has() -> None:
@@ -59,7 +63,7 @@ def test_the_draw_follows_the_weights_over_prompts() -> None:
     assert drawn[0] != drawn[1]
 
 
-def test_the_draw_is_the_one_that_published_arms_were_trained_on() -> None:
+def test_the_draw_never_changes() -> None:
     mix = {"human": 0.3, "teacher": 0.2, "program": 0.5}
     chosen = (choose([trajectory(kind, f"p{i}") for kind in mix], mix, 17) for i in range(24))
     assert "".join(t.kind[0] for t in chosen if t) == "ttptpptthtppptphtpppthht"
@@ -80,12 +84,12 @@ def test_within_a_kind_the_shortest_then_the_lowest_id() -> None:
     assert choose(rows, {"human": 1.0}, 3) == rows[2]
 
 
-def test_a_source_has_an_entry_of_its_own_and_leaves_its_kind_s() -> None:
+def test_the_entry_of_a_source_takes_precedence_over_that_of_its_kind() -> None:
     mix = {"human": 0.5, "source/crowd": 0.5, "source/bots": 0.0}
     assert entry_of(mix, "human", "crowd") == "source/crowd"
     assert entry_of(mix, "human", "staff") == "human"
     assert entry_of(mix, "teacher", "crowd") == "source/crowd"
-    assert entry_of(mix, "human", "bots") is None, "left out, whatever its kind has"
+    assert entry_of(mix, "human", "bots") is None, "left out, although its kind has a weight"
     assert entry_of(mix, "teacher", "big") is None
     crowd = trajectory("human", name="c", source="crowd")
     staff = trajectory("human", name="f", source="staff", n_tokens=3)
@@ -96,8 +100,8 @@ def test_a_source_has_an_entry_of_its_own_and_leaves_its_kind_s() -> None:
     assert shares([crowd, staff], {"source/crowd": 0.7, "source/staff": 0.3}) == {"c": 0.7, "f": 0.3}
 
 
-def test_arms_of_the_same_weights_draw_alike_whatever_their_entries_are_called() -> None:
-    """The number that is drawn is the prompt's: arms differ by what they mix alone."""
+def test_arms_of_the_same_weights_draw_alike_under_any_entry_names() -> None:
+    """The number that is drawn depends on the prompt, so that arms differ by their mix alone."""
     for i in range(50):
         human = trajectory("human", f"{i}", source="a")
         teacher = trajectory("teacher", f"{i}", source="b")
@@ -116,23 +120,25 @@ def test_preferred_is_the_heaviest_entry_that_the_prompt_has() -> None:
         assert choose([teacher], mix, seed, "preferred") is teacher
 
 
-def test_random_goes_by_the_weights_of_sources_however_much_each_has() -> None:
-    one = trajectory("human", name="x", source="few", weight=1.0)
+def test_random_draws_by_the_weights_of_sources_not_by_their_numbers_of_responses() -> None:
+    single = trajectory("human", name="x", source="few", weight=1.0)
     many = [trajectory("human", name=f"y{i}", source="many", n_tokens=9 + i, weight=3.0) for i in range(3)]
-    found = shares([one, *many], {"human": 1.0}, choice="random")
-    assert found == {"x": 0.25, "y0": 0.25, "y1": 0.25, "y2": 0.25}
-    for order in permutations([one, *many]):
-        assert choose(order, {"human": 1.0}, 4, "random") is choose([one, *many], {"human": 1.0}, 4, "random")
-    chosen = {choose([one, *many], {"human": 1.0}, seed, "random") for seed in range(40)}
-    assert len(chosen) == 4, "another seed, another draw"
+    result = shares([single, *many], {"human": 1.0}, choice="random")
+    assert result == {"x": 0.25, "y0": 0.25, "y1": 0.25, "y2": 0.25}
+    for order in permutations([single, *many]):
+        assert choose(order, {"human": 1.0}, 4, "random") is choose(
+            [single, *many], {"human": 1.0}, 4, "random"
+        )
+    chosen = {choose([single, *many], {"human": 1.0}, seed, "random") for seed in range(40)}
+    assert len(chosen) == 4, "the draw depends on the seed"
 
 
 def test_random_keeps_the_draw_of_the_kind() -> None:
     for i in range(50):
-        given = [trajectory(kind, f"{i}", name=name) for kind in ("human", "teacher") for name in "ab"]
+        rows = [trajectory(kind, f"{i}", name=name) for kind in ("human", "teacher") for name in "ab"]
         mix = {"human": 0.5, "teacher": 0.5}
-        one, two = choose(given, mix, 3), choose(given, mix, 3, "random")
-        assert one and two and one.kind == two.kind
+        shortest, drawn = choose(rows, mix, 3), choose(rows, mix, 3, "random")
+        assert shortest and drawn and shortest.kind == drawn.kind
 
 
 def test_likeliest_has_the_highest_mean_log_probability() -> None:
@@ -141,11 +147,13 @@ def test_likeliest_has_the_highest_mean_log_probability() -> None:
         for n, name, logp in ((3, "a", -2.0), (9, "c", -0.5), (8, "b", -0.5), (8, "d", -0.5))
     ]
     for order in permutations(rows):
-        assert choose(order, {"human": 1.0}, 3, "likeliest") is rows[2], "of equals the shortest, then by id"
+        assert choose(order, {"human": 1.0}, 3, "likeliest") is rows[2], (
+            "the shortest among equals, then the lowest id"
+        )
     with pytest.raises(InputError, match=r"'s' has no base_logp.*experts\.base_logp: true"):
         choose([rows[0], trajectory("human")], {"human": 1.0}, 3, "likeliest")
 
 
-def test_trajectories_of_several_prompts_are_a_mistake_of_ours() -> None:
+def test_trajectories_of_several_prompts_are_a_programming_error() -> None:
     with pytest.raises(AssertionError, match="several prompts"):
         choose([trajectory("human", "p"), trajectory("human", "q")], {"human": 1.0}, 0)

@@ -1,4 +1,4 @@
-"""The registry: rows as published, and as people keep copies of them, become the right prompts."""
+"""The registry of benchmarks: published rows and copies in other formats become the right prompts."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from hpt_core.verifier import check_kind, gold_problem
 from hpt_core.verifier.grading import grade
 
 
-class Asked(NamedTuple):
-    """What a row asks."""
+class BenchmarkPrompt(NamedTuple):
+    """The prompt of a row."""
 
     problem: str
     answer: str
@@ -31,7 +31,7 @@ class Asked(NamedTuple):
     license: str
 
 
-# One row of each, with the columns and types of the pinned revision.
+# One row of each benchmark, with the columns and types of the pinned revision.
 ROWS: dict[str, dict[str, Any]] = {
     "aime24": {
         "id": 0,
@@ -111,32 +111,34 @@ TASKS = [name for name in BENCHMARKS if name not in ROWS]
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
-    """The hub, which tests cannot reach, holds ROWS; what was asked of it is noted."""
-    asked: list[tuple[Any, Any]] = []
+def hub_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
+    """Replace the hub, which tests cannot reach, by ROWS; returns the arguments of each call."""
+    calls: list[tuple[Any, Any]] = []
 
-    def load(*args: Any, **more: Any) -> datasets.Dataset:
-        asked.append((args, more))
+    def load(*args: Any, **kwargs: Any) -> datasets.Dataset:
+        calls.append((args, kwargs))
         name = next(name for name in HUB if BENCHMARKS[name].origin["hub"] == args[0])
         return datasets.Dataset.from_list([ROWS[name]])
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    return asked
+    return calls
 
 
-def prompts(source: PromptSource) -> list[Asked]:
-    """Its rows, all of which can be read and graded against."""
+def prompts(source: PromptSource) -> list[BenchmarkPrompt]:
+    """The prompts of a source; each row can be read, and each answer can be graded against."""
     rows = list(read_rows(source))
     assert all(isinstance(row, SourceRow) for row in rows), rows
     assert source.answer_kind is not None
-    asked = [Asked(**row.values, answer_kind=source.answer_kind, license=source.license) for row in rows]
+    result = [
+        BenchmarkPrompt(**row.values, answer_kind=source.answer_kind, license=source.license) for row in rows
+    ]
     if source.reasoning_gym is None:
-        assert not [trouble for one in asked if (trouble := gold_problem(one.answer, one.answer_kind))]
-    return asked
+        assert not [fault for prompt in result if (fault := gold_problem(prompt.answer, prompt.answer_kind))]
+    return result
 
 
 def copy_of(name: str, path: Path, rows: list[dict[str, Any]]) -> PromptSource:
-    """A local file of `rows`, in the format that its suffix says."""
+    """Write `rows` to a local file, in the format of its suffix."""
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
     elif path.suffix == ".json":
@@ -146,15 +148,15 @@ def copy_of(name: str, path: Path, rows: list[dict[str, Any]]) -> PromptSource:
     return PromptSource(name="copy", benchmark=name, file=str(path))
 
 
-def right(prompt: Asked, answer: str) -> bool:
+def is_correct(prompt: BenchmarkPrompt, answer: str) -> bool:
     return grade(f"So it is \\boxed{{{answer}}}.", prompt.answer, prompt.answer_kind).correct
 
 
 @pytest.mark.parametrize("name", HUB)
-def test_a_name_is_enough(name: str, hub: list[tuple[Any, Any]]) -> None:
+def test_a_name_is_enough(name: str, hub_calls: list[tuple[Any, Any]]) -> None:
     entry = BENCHMARKS[name]
     [prompt] = prompts(PromptSource(name="it", benchmark=name))
-    assert hub == [
+    assert hub_calls == [
         (
             (entry.origin["hub"], entry.origin["subset"]),
             {"split": entry.origin["split"], "revision": entry.origin["revision"]},
@@ -162,13 +164,13 @@ def test_a_name_is_enough(name: str, hub: list[tuple[Any, Any]]) -> None:
     ]
     assert (prompt.answer_kind, prompt.license) == (entry.answer_kind, entry.license)
     if name in ANSWERS:
-        assert right(prompt, ANSWERS[name]) and not right(prompt, "99")
+        assert is_correct(prompt, ANSWERS[name]) and not is_correct(prompt, "99")
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
 @pytest.mark.parametrize("name", HUB)
 def test_a_downloaded_copy_reads_as_the_hub_does(
-    name: str, suffix: str, hub: list[tuple[Any, Any]], tmp_path: Path
+    name: str, suffix: str, hub_calls: list[tuple[Any, Any]], tmp_path: Path
 ) -> None:
     [published] = prompts(PromptSource(name="copy", benchmark=name))
     assert prompts(copy_of(name, tmp_path / f"rows{suffix}", [ROWS[name]])) == [published]
@@ -177,19 +179,19 @@ def test_a_downloaded_copy_reads_as_the_hub_does(
 @pytest.mark.parametrize("name", [name for name in HUB if BENCHMARKS[name].answer_kind == "math"])
 def test_the_json_of_hpt_and_the_parquet_of_verl_read_alike(name: str, tmp_path: Path) -> None:
     plain = {"prompt": "What is 6 times 7?", "answer": "42"}
-    turns = [{"role": "system", "content": "Think."}, {"role": "user", "content": plain["prompt"]}]
+    messages = [{"role": "system", "content": "Think."}, {"role": "user", "content": plain["prompt"]}]
     verl = {
         "data_source": "aime",
-        "prompt": turns,
+        "prompt": messages,
         "reward_model": {"style": "rule", "ground_truth": "42"},
         "extra_info": {"index": 0},
     }
-    [one] = prompts(copy_of(name, tmp_path / "test.json", [plain]))
-    [two] = prompts(copy_of(name, tmp_path / "test.parquet", [verl]))
-    assert one == two and (one.problem, one.answer) == ("What is 6 times 7?", "42")
+    [from_json] = prompts(copy_of(name, tmp_path / "test.json", [plain]))
+    [from_parquet] = prompts(copy_of(name, tmp_path / "test.parquet", [verl]))
+    assert from_json == from_parquet and (from_json.problem, from_json.answer) == ("What is 6 times 7?", "42")
 
 
-def test_columns_of_ones_own_win(tmp_path: Path) -> None:
+def test_columns_of_the_source_take_precedence(tmp_path: Path) -> None:
     source = copy_of("aime25", tmp_path / "rows.jsonl", [{"q": "6 times 7?", "a": 42, "answer": "other"}])
     named = source.model_copy(update={"columns": {"problem": "q", "answer": "a"}})
     [prompt] = prompts(named)
@@ -199,13 +201,13 @@ def test_columns_of_ones_own_win(tmp_path: Path) -> None:
     assert "problem, answer or prompt.-1.content" in reject.detail and "`columns`" in reject.detail
 
 
-def test_a_worked_solution_beside_the_answer_is_not_the_answer(tmp_path: Path) -> None:
+def test_a_full_solution_beside_the_answer_is_not_the_answer(tmp_path: Path) -> None:
     row = {"id": 60, "problem": "Aya walks.", "solution": "First $s = 2.5$. \\boxed{204}", "answer": "204"}
     [prompt] = prompts(copy_of("aime24", tmp_path / "rows.jsonl", [row]))
     assert prompt.answer == "204"
 
 
-def test_gpqa_as_its_repository_keeps_it(tmp_path: Path) -> None:
+def test_gpqa_as_csv_of_its_repository(tmp_path: Path) -> None:
     path = tmp_path / "gpqa_diamond.csv"
     row = ROWS["gpqa_diamond"]
     quoted = ['"' + str(value).replace('"', '""') + '"' for value in row.values()]
@@ -223,65 +225,65 @@ def test_gpqa_hides_the_right_option_among_the_others(tmp_path: Path) -> None:
         ROWS["gpqa_diamond"] | {"Question": f"Question {i}?", "Correct Answer": f"right {i}"}
         for i in range(400)
     ]
-    asked = prompts(copy_of("gpqa_diamond", tmp_path / "rows.parquet", rows))
-    letters = Counter(prompt.answer for prompt in asked)
+    read = prompts(copy_of("gpqa_diamond", tmp_path / "rows.parquet", rows))
+    letters = Counter(prompt.answer for prompt in read)
     assert set(letters) == set("ABCD") and all(70 < count < 130 for count in letters.values())
-    for i, prompt in enumerate(asked):
+    for i, prompt in enumerate(read):
         lines = prompt.problem.split("\n")
         assert f"({prompt.answer}) right {i}" in lines
         assert lines[0] == f"Question {i}?" and len(options(prompt.problem)) == 4
-        assert right(prompt, prompt.answer) and right(prompt, f"({prompt.answer})")
-        assert not right(prompt, "ABCD"["ABCD".index(prompt.answer) - 1])
-    assert prompts(copy_of("gpqa_diamond", tmp_path / "again.parquet", rows[::-1])) == asked[::-1]
+        assert is_correct(prompt, prompt.answer) and is_correct(prompt, f"({prompt.answer})")
+        assert not is_correct(prompt, "ABCD"["ABCD".index(prompt.answer) - 1])
+    assert prompts(copy_of("gpqa_diamond", tmp_path / "again.parquet", rows[::-1])) == read[::-1]
 
 
-def test_a_gpqa_row_whose_options_are_not_four_is_told(tmp_path: Path) -> None:
+def test_a_gpqa_row_without_four_different_options_is_rejected(tmp_path: Path) -> None:
     same = ROWS["gpqa_diamond"] | {"Incorrect Answer 2": "10^-4 eV "}
     less = ROWS["gpqa_diamond"] | {"Incorrect Answer 3": None}
-    for row, said in zip(
+    for row, detail in zip(
         read_rows(copy_of("gpqa_diamond", tmp_path / "rows.jsonl", [same, less])),
         ("'10^-4 eV' is among the wrong ones", "'Incorrect Answer 3' is no text: None"),
         strict=True,
     ):
-        assert isinstance(row, Reject) and row.reason == "not_as_published" and said in row.detail
+        assert isinstance(row, Reject) and row.reason == "not_as_published" and detail in row.detail
 
 
-def test_arc_has_letters_whatever_its_labels(tmp_path: Path) -> None:
+def test_arc_has_letters_with_any_labels(tmp_path: Path) -> None:
     numbered = {
         "question": "What is a mammal?",
         "choices": {"text": ["a shark", "a whale", "a frog"], "label": ["1", "2", "3"]},
         "answerKey": "2",
     }
-    odd = {**numbered, "question": "And a fish?", "answerKey": "B"}
-    one, two = read_rows(copy_of("arc_challenge", tmp_path / "rows.jsonl", [numbered, odd]))
-    assert isinstance(one, SourceRow) and one.values == {
+    mismatched = {**numbered, "question": "And a fish?", "answerKey": "B"}
+    row, reject = read_rows(copy_of("arc_challenge", tmp_path / "rows.jsonl", [numbered, mismatched]))
+    assert isinstance(row, SourceRow) and row.values == {
         "problem": "What is a mammal?\n\n(A) a shark\n(B) a whale\n(C) a frog\n\n"
         "Answer with the letter of the right choice.",
         "answer": "B",
     }
-    assert isinstance(two, Reject) and "'B' is none of the labels ['1', '2', '3']" in two.detail
+    assert isinstance(reject, Reject) and "'B' is none of the labels ['1', '2', '3']" in reject.detail
 
 
-def test_olympiadbench_wants_every_answer_and_gives_the_context(tmp_path: Path) -> None:
+def test_olympiadbench_asks_for_every_answer_and_gives_the_context(tmp_path: Path) -> None:
     row = ROWS["olympiadbench"] | {"context": "Let $n>1$.", "final_answer": ["$69$", "$84$"]}
     bad = ROWS["olympiadbench"] | {"final_answer": None}
-    one, two = read_rows(copy_of("olympiadbench", tmp_path / "rows.jsonl", [row, bad]))
-    assert isinstance(one, SourceRow)
-    assert one.values == {"problem": "Let $n>1$.\n\nDetermine all values of $q$.", "answer": "$69$, $84$"}
-    assert grade("\\boxed{69, 84}", one.values["answer"], "math").correct
-    assert not grade("\\boxed{69}", one.values["answer"], "math").correct
-    assert isinstance(two, Reject) and "final_answer is no list of texts: None" in two.detail
+    read, reject = read_rows(copy_of("olympiadbench", tmp_path / "rows.jsonl", [row, bad]))
+    assert isinstance(read, SourceRow)
+    assert read.values == {"problem": "Let $n>1$.\n\nDetermine all values of $q$.", "answer": "$69$, $84$"}
+    assert grade("\\boxed{69, 84}", read.values["answer"], "math").correct
+    assert not grade("\\boxed{69}", read.values["answer"], "math").correct
+    assert isinstance(reject, Reject) and "final_answer is no list of texts: None" in reject.detail
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_reasoning_gym_set_gives_its_hundred_problems(name: str) -> None:
-    asked = prompts(PromptSource(name="it", benchmark=name))
-    assert len({p.problem for p in asked}) == 100 and {p.answer_kind for p in asked} == {
+    read = prompts(PromptSource(name="it", benchmark=name))
+    assert len({p.problem for p in read}) == 100 and {p.answer_kind for p in read} == {
         f"reasoning_gym:{name[3:]}"
     }
 
 
-def test_what_a_source_says_itself_stands(tmp_path: Path) -> None:
+def test_keys_of_the_source_take_precedence_over_the_registry(tmp_path: Path) -> None:
     source = PromptSource(name="it", benchmark="aime24", revision=None, license="ours")
     assert (source.hub, source.split, source.revision, source.license) == (
         "math-ai/aime24",
@@ -300,7 +302,7 @@ def test_an_unknown_benchmark_lists_the_known_ones() -> None:
         PromptSource(name="it", benchmark="aime23", file="rows.jsonl", answer_kind="math")
 
 
-def test_entries_are_what_the_paper_evaluates() -> None:
+def test_the_settings_are_those_of_the_paper() -> None:
     assert {name: entry.samples for name, entry in BENCHMARKS.items() if entry.samples > 1} == {
         "aime24": 32,
         "aime25": 32,

@@ -1,4 +1,4 @@
-"""The forms in which solutions are published, each read as it stands, every response accounted for."""
+"""The formats in which solutions are published: each is read, and every response is kept or rejected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROMPT = Prompt(prompt_id(PROBLEM), PROBLEM, "42", "math", "p", "mit")
 SYSTEM, USER = {"role": "system", "content": "Think."}, {"role": "user", "content": PROBLEM}
 
 
-def says(text: str) -> dict[str, str]:
+def assistant(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
@@ -33,8 +33,8 @@ def source(path: Path, **columns: str) -> ExpertSource:
     return ExpertSource(name="s", kind="teacher", license="mit", file=str(path), columns=columns)
 
 
-def saved(path: Path, *rows: dict[str, Any]) -> Path:
-    """The rows as a parquet file or as JSONL, by the suffix."""
+def write_rows(path: Path, *rows: dict[str, Any]) -> Path:
+    """Write the rows as parquet or as JSONL, by the suffix."""
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(list(rows)), path)
     else:
@@ -53,26 +53,33 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         ({"problem": PROBLEM, "response": "It is 42."}, {}),
         ({"q": PROBLEM, "a": {"text": "It is 42."}}, {"problem": "q", "response": "a.text"}),
         (
-            {"messages": [SYSTEM, USER, says("It is 42.")]},
+            {"messages": [SYSTEM, USER, assistant("It is 42.")]},
             {"problem": "messages", "response": "messages"},
         ),
         (
-            {"messages": [{"role": "user", "content": "Hello."}, says("Hello."), USER, says("It is 42.")]},
+            {
+                "messages": [
+                    {"role": "user", "content": "Hello."},
+                    assistant("Hello."),
+                    USER,
+                    assistant("It is 42."),
+                ]
+            },
             {"problem": "messages", "response": "messages"},
         ),
-        # LUFFY, and the paper's Openr1-Math-46k: by place, or as the chats that they are
+        # LUFFY and the paper's Openr1-Math-46k: columns by index, or the chats themselves.
         (
-            {"prompt": [SYSTEM, USER], "target": [says("It is 42.")]},
+            {"prompt": [SYSTEM, USER], "target": [assistant("It is 42.")]},
             {"problem": "prompt.-1.content", "response": "target.0.content"},
         ),
         (
-            {"prompt": [SYSTEM, USER], "target": [says("It is 42.")]},
+            {"prompt": [SYSTEM, USER], "target": [assistant("It is 42.")]},
             {"problem": "prompt", "response": "target"},
         ),
     ],
 )
-def test_one_response_a_row(file: Path, row: dict[str, Any], columns: dict[str, str]) -> None:
-    [read] = read_rows(source(saved(file, row), **columns))
+def test_one_response_in_a_row(file: Path, row: dict[str, Any], columns: dict[str, str]) -> None:
+    [read] = read_rows(source(write_rows(file, row), **columns))
     assert isinstance(read, SourceRow)
     assert (read.values, read.sample) == ({"problem": PROBLEM, "response": "It is 42."}, None)
 
@@ -86,49 +93,50 @@ OPENR1: dict[str, Any] = {
     "generations": ["a: \\boxed{42}", "b: \\boxed{41}", "c: \\boxed{42}", "d: \\boxed{42}"],
     "correctness_math_verify": [True, True, True, False],
     "correctness_llama": [None, None, True, None],
-    "messages": [USER, says("a: \\boxed{42}")],
+    "messages": [USER, assistant("a: \\boxed{42}")],
 }
 
 
-def test_openr1_math_220k_has_a_candidate_for_each_generation(file: Path, last_box: Any) -> None:
+def test_openr1_math_220k_has_a_row_for_each_generation(file: Path, last_box: Any) -> None:
     columns = {"response": "generations", "score": "correctness_math_verify", "keep": "is_reasoning_complete"}
-    path = saved(file, OPENR1, OPENR1 | {"generations": [], "correctness_math_verify": []})
+    path = write_rows(file, OPENR1, OPENR1 | {"generations": [], "correctness_math_verify": []})
     result = ingest(source(path, **columns), [PROMPT], last_box, Eligibility(len, ["mit"], 99))
     assert [t.response[0] for t in result.trajectories] == ["a", "d"]
-    told = [(r.line, r.reason) for r in result.rejects]
-    assert told == [(1, "rejected_by_verifier"), (1, "marked_wrong_by_source"), (2, "uneven_lists")]
+    rejects = [(r.line, r.reason) for r in result.rejects]
+    assert rejects == [(1, "rejected_by_verifier"), (1, "marked_wrong_by_source"), (2, "uneven_lists")]
     report = result.report
     assert report["in"] == 5 == report["kept"] + sum(report["dropped"].values())
     assert report["contradicts"] == {"marked_right_but_wrong": 1, "marked_wrong_but_right": 1}
     wrong = json.loads(result.rejects[0].row)
-    assert (wrong["sample"], wrong["generations"]) == (1, "b: \\boxed{41}"), "the one that is meant, alone"
-    assert "4 responses, and" not in result.rejects[2].detail and "'is_reasoning_complete': 4" in (
-        result.rejects[2].detail
+    assert (wrong["sample"], wrong["generations"]) == (1, "b: \\boxed{41}"), (
+        "only this response is in the quarantine"
     )
+    uneven = result.rejects[2].detail
+    assert "4 responses, and" not in uneven and "'is_reasoning_complete': 4" in uneven
 
 
-def test_marks_that_a_source_did_not_give_are_none(file: Path, last_box: Any) -> None:
-    path = saved(file, OPENR1, OPENR1 | {"correctness_llama": None})
-    judged = source(path, response="generations", score="correctness_llama")
-    rows = list(read_rows(judged))
+def test_a_missing_mark_is_no_mark(file: Path, last_box: Any) -> None:
+    path = write_rows(file, OPENR1, OPENR1 | {"correctness_llama": None})
+    marked = source(path, response="generations", score="correctness_llama")
+    rows = list(read_rows(marked))
     assert [row.values.get("score") for row in rows if isinstance(row, SourceRow)] == [
         *(None, None, True, None),
         *[None] * 4,
     ]
-    result = ingest(judged, [PROMPT], last_box, Eligibility(len, ["mit"], 99))
+    result = ingest(marked, [PROMPT], last_box, Eligibility(len, ["mit"], 99))
     assert result.report["marked"] == {"right": 1, "wrong": 0}
-    repeated = next(r for r in result.rejects if r.reason == "duplicate")
-    assert repeated.detail.endswith(f"{path}:1, sample 0")
+    duplicate = next(r for r in result.rejects if r.reason == "duplicate")
+    assert duplicate.detail.endswith(f"{path}:1, sample 0")
 
 
-def test_several_chats_a_row_and_one_mark_for_all(file: Path) -> None:
-    chats = [[USER, says("It is 42.")], [SYSTEM, USER, says("42!")]]
+def test_several_chats_in_a_row_with_one_mark_for_all(file: Path) -> None:
+    chats = [[USER, assistant("It is 42.")], [SYSTEM, USER, assistant("42!")]]
     columns = {"problem": "chats", "response": "chats", "keep": "ok"}
-    one, two = read_rows(source(saved(file, {"chats": chats, "ok": True}), **columns))
-    assert isinstance(one, SourceRow) and isinstance(two, SourceRow)
-    assert one.values == {"problem": PROBLEM, "response": "It is 42.", "keep": True}
-    assert two.values == {"problem": PROBLEM, "response": "42!", "keep": True}
-    assert (one.sample, two.sample, two.where) == (0, 1, f"{file}:1, sample 1")
+    first, second = read_rows(source(write_rows(file, {"chats": chats, "ok": True}), **columns))
+    assert isinstance(first, SourceRow) and isinstance(second, SourceRow)
+    assert first.values == {"problem": PROBLEM, "response": "It is 42.", "keep": True}
+    assert second.values == {"problem": PROBLEM, "response": "42!", "keep": True}
+    assert (first.sample, second.sample, second.where) == (0, 1, f"{file}:1, sample 1")
 
 
 @pytest.mark.parametrize(
@@ -136,8 +144,8 @@ def test_several_chats_a_row_and_one_mark_for_all(file: Path) -> None:
     [
         ([], "no_response", "'response' is an empty list"),
         ([USER], "not_a_chat", "has 0 turns of role 'assistant' after the user's last"),
-        ([says("a"), USER], "not_a_chat", "has 0 turns of role 'assistant'"),
-        ([USER, says("a"), says("b")], "not_a_chat", "has 2 turns of role 'assistant'"),
+        ([assistant("a"), USER], "not_a_chat", "has 0 turns of role 'assistant'"),
+        ([USER, assistant("a"), assistant("b")], "not_a_chat", "has 2 turns of role 'assistant'"),
         ([USER, {"role": "assistant", "content": [1]}], "wrong_type", "is list"),
         ([USER, {"role": "assistant"}], "wrong_type", "is NoneType"),
         ({"text": "a"}, "wrong_type", "is dict"),
@@ -146,7 +154,7 @@ def test_several_chats_a_row_and_one_mark_for_all(file: Path) -> None:
         (None, "missing_column", "no 'response'"),
     ],
 )
-def test_what_is_no_response_is_told(
+def test_a_value_that_is_no_response_is_rejected(
     jsonl: Callable[..., Path], response: Any, reason: str, detail: str
 ) -> None:
     path = jsonl("e.jsonl", {"problem": PROBLEM, "response": response}, {"problem": PROBLEM, "response": "r"})
@@ -160,7 +168,7 @@ def test_a_chat_without_a_user_has_no_problem(jsonl: Callable[..., Path]) -> Non
     assert isinstance(bad, Reject) and bad.reason == "not_a_chat" and "no turn of role 'user'" in bad.detail
 
 
-def test_one_bad_response_of_several_costs_no_other(jsonl: Callable[..., Path]) -> None:
+def test_a_bad_response_does_not_affect_the_others(jsonl: Callable[..., Path]) -> None:
     rows = list(read_rows(source(jsonl("e.jsonl", {"problem": PROBLEM, "response": ["a", 7, None, "b"]}))))
     assert Counter(type(row) for row in rows) == {SourceRow: 2, Reject: 2}
     assert [row.reason for row in rows if isinstance(row, Reject)] == ["wrong_type", "missing_column"]

@@ -1,4 +1,4 @@
-"""Lines longer than any row: rejected with their number, in little memory."""
+"""Lines that are too long: rejected with their number, in little memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GOOD = {"problem": "1+1", "answer": "2"}
 
 
 @pytest.mark.parametrize("last", [b"", b"\n"])
-def test_lines_are_those_of_the_file(last: bytes) -> None:
+def test_line_numbers_and_sizes(last: bytes) -> None:
     data = b"a\n\n" + b"b" * MAX_LINE + b"\nc" + last
     lines = list(bounded_lines(BytesIO(data)))
     assert [number for number, _, _ in lines] == [1, 2, 3, 4]
@@ -35,12 +35,12 @@ def test_first_byte(data: bytes, byte: bytes) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_line_of_200_mb_is_named_and_costs_no_memory(jsonl: Callable[..., Path], first: bool) -> None:
+def test_a_line_of_200_mb_is_rejected_in_little_memory(jsonl: Callable[..., Path], first: bool) -> None:
     path = jsonl("rows.jsonl", *([] if first else [GOOD]))
-    piece = b'{"problem": "' + b"x" * (2**20 - 13)
+    chunk = b'{"problem": "' + b"x" * (2**20 - 13)
     with path.open("ab") as file:
         for _ in range(200):
-            file.write(piece)
+            file.write(chunk)
         file.write(b'"}\n{"problem": "1+1", "answer": "2"}\n')
     source = PromptSource(name="mine", file=str(path), answer_kind="exact")
     tracemalloc.start()

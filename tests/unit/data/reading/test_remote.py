@@ -1,4 +1,4 @@
-"""Files on a server: an S3 endpoint over HTTP, as s3fs asks it; and what it says no with."""
+"""Files on a server: an S3 endpoint over HTTP that s3fs talks to, and the errors of such a server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _parquet() -> bytes:
 
 
 class Bucket(BaseHTTPRequestHandler):
-    """GET and HEAD of objects of the bucket `data`, whole or a range; listings of nothing."""
+    """Serves GET and HEAD of objects of the bucket `data`, in full or by range, and empty listings."""
 
     objects: ClassVar[dict[str, bytes]] = {}
     ranges: ClassVar[list[str]] = []
@@ -47,11 +47,11 @@ class Bucket(BaseHTTPRequestHandler):
             return self._send(200, b"<ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>", body)
         if key not in self.objects:
             return self._send(404, b"<Error><Code>NoSuchKey</Code></Error>", body)
-        data, asked = self.objects[key], self.headers.get("Range")
-        if asked is None:
+        data, requested = self.objects[key], self.headers.get("Range")
+        if requested is None:
             return self._send(200, data, body)
-        self.ranges.append(asked)
-        first, last = asked.removeprefix("bytes=").split("-")
+        self.ranges.append(requested)
+        first, last = requested.removeprefix("bytes=").split("-")
         return self._send(206, data[int(first) : int(last) + 1 if last else None], body)
 
     def _send(self, status: int, data: bytes, body: bool) -> None:
@@ -92,7 +92,7 @@ def source(key: str) -> PromptSource:
 
 
 @pytest.mark.parametrize("key", ["rows.jsonl", "rows.json", "rows.csv", "folder/rows.parquet"])
-def test_rows_are_those_of_the_file(bucket: type[Bucket], key: str) -> None:
+def test_every_format_is_read_from_a_server(bucket: type[Bucket], key: str) -> None:
     lines = [json.dumps(row).encode() for row in ROWS]
     csv = "problem,answer\n" + "".join(f"{row['problem']},{row['answer']}\n" for row in ROWS)
     bucket.objects = {
@@ -106,20 +106,20 @@ def test_rows_are_those_of_the_file(bucket: type[Bucket], key: str) -> None:
     assert rows[5].file == f"s3://data/{key}"
 
 
-def test_a_bad_line_is_told_with_the_url(bucket: type[Bucket]) -> None:
+def test_a_bad_line_is_rejected_with_the_url(bucket: type[Bucket]) -> None:
     bucket.objects = {"rows.jsonl": b'{"problem": "a", "answer": "b"}\n{oops\n'}
     _, bad = read_rows(source("rows.jsonl"))
     assert isinstance(bad, Reject)
     assert (bad.file, bad.line, bad.reason) == ("s3://data/rows.jsonl", 2, "malformed_json")
 
 
-def test_a_large_file_is_read_in_pieces(bucket: type[Bucket]) -> None:
+def test_a_large_file_is_read_block_by_block(bucket: type[Bucket]) -> None:
     line = json.dumps({"problem": "x" * 1000, "answer": "1"}).encode() + b"\n"
     bucket.objects = {"rows.jsonl": line * 20_000}
     rows = read_rows(source("rows.jsonl"))
     assert isinstance(next(rows), SourceRow)
-    asked = [int(last) - int(first) for first, last in (r[6:].split("-") for r in bucket.ranges)]
-    assert max(asked) < 10 * 2**20 < len(bucket.objects["rows.jsonl"])
+    sizes = [int(last) - int(first) for first, last in (r[6:].split("-") for r in bucket.ranges)]
+    assert max(sizes) < 10 * 2**20 < len(bucket.objects["rows.jsonl"])
 
 
 @pytest.mark.parametrize(
@@ -129,14 +129,14 @@ def test_a_large_file_is_read_in_pieces(bucket: type[Bucket]) -> None:
         ("secret.jsonl", r"s3://data/secret\.jsonl.*'mine' in params\.yaml.*AWS_ACCESS_KEY_ID"),
     ],
 )
-def test_what_the_server_refuses_names_the_url_and_the_remedy(
+def test_an_error_of_the_server_names_the_url_and_the_remedy(
     bucket: type[Bucket], key: str, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
         list(read_rows(source(key)))
 
 
-def test_an_unknown_protocol_names_itself() -> None:
+def test_an_unknown_protocol_is_named() -> None:
     bad = PromptSource(name="mine", file="gopher9://data/rows.jsonl", answer_kind="exact")
     with pytest.raises(InputError, match=r"gopher9://data/rows\.jsonl.*s3://BUCKET/KEY"):
         list(read_rows(bad))

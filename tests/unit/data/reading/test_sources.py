@@ -1,4 +1,4 @@
-"""Sources: every row or its reject, with file and line; an unusable source raises with the remedy."""
+"""Sources: each row is read or rejected with file and line; an unusable source raises with the remedy."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from hpt_core.errors import InputError
 GOOD = {"problem": "1+1", "answer": "2"}
 
 
-def prompts(path: Path | str, **more: Any) -> PromptSource:
-    return PromptSource(name="mine", file=str(path), answer_kind="exact", **more)
+def prompts(path: Path | str, **keys: Any) -> PromptSource:
+    return PromptSource(name="mine", file=str(path), answer_kind="exact", **keys)
 
 
 def read(source: PromptSource | ExpertSource) -> list[SourceRow | Reject]:
@@ -41,7 +41,7 @@ def read(source: PromptSource | ExpertSource) -> list[SourceRow | Reject]:
         (b'{"a":' * 200_000, "malformed_json", "recursion"),
     ],
 )
-def test_a_bad_line_is_told_with_its_place_and_costs_no_other(
+def test_a_bad_line_is_rejected_with_its_number_and_does_not_affect_the_others(
     jsonl: Callable[..., Path], line: bytes, reason: str, detail: str
 ) -> None:
     path = jsonl("rows.jsonl", GOOD, line, GOOD)
@@ -83,17 +83,17 @@ def test_columns_reach_into_objects(jsonl: Callable[..., Path]) -> None:
 
 
 def test_columns_reach_into_lists(jsonl: Callable[..., Path]) -> None:
-    turns = [{"role": "system", "content": "Think."}, {"role": "user", "content": "1+1"}]
+    messages = [{"role": "system", "content": "Think."}, {"role": "user", "content": "1+1"}]
     path = jsonl(
-        "turns.jsonl",
-        {"prompt": turns, "reward_model": {"ground_truth": "2"}},
+        "chats.jsonl",
+        {"prompt": messages, "reward_model": {"ground_truth": "2"}},
         {"prompt": [], "reward_model": {"ground_truth": "2"}},
         {"prompt": "1+1", "reward_model": {"ground_truth": "2"}},
     )
-    for place, said in (("-1", "1+1"), ("0", "Think."), ("1", "1+1"), ("-2", "Think.")):
-        columns = {"problem": f"prompt.{place}.content", "answer": "reward_model.ground_truth"}
+    for index, text in (("-1", "1+1"), ("0", "Think."), ("1", "1+1"), ("-2", "Think.")):
+        columns = {"problem": f"prompt.{index}.content", "answer": "reward_model.ground_truth"}
         good, empty, flat = read(prompts(path, columns=columns))
-        assert isinstance(good, SourceRow) and good.values == {"problem": said, "answer": "2"}
+        assert isinstance(good, SourceRow) and good.values == {"problem": text, "answer": "2"}
         for bad in (empty, flat):
             assert isinstance(bad, Reject) and bad.reason == "missing_column"
     for beyond in ("2", "-3", "+1", "1_0", ""):
@@ -101,12 +101,12 @@ def test_columns_reach_into_lists(jsonl: Callable[..., Path]) -> None:
         assert isinstance(first, Reject) and first.reason == "missing_column"
 
 
-def test_limit_counts_rows_from_the_top_rejected_ones_included(jsonl: Callable[..., Path]) -> None:
+def test_limit_counts_rejected_rows_too(jsonl: Callable[..., Path]) -> None:
     rows = read(prompts(jsonl("rows.jsonl", GOOD, b"{", GOOD, GOOD), limit=3))
     assert [type(row) for row in rows] == [SourceRow, Reject, SourceRow]
 
 
-def test_json_array_tells_the_line_on_which_an_item_begins(tmp_path: Path) -> None:
+def test_rows_of_a_json_array_have_the_line_on_which_they_begin(tmp_path: Path) -> None:
     path = tmp_path / "test.json"
     path.write_text(
         '[\n  {\n "problem": "a",\n "answer": "1"\n },\n\n 7,\n {"problem": "b", "answer": "2"}\n]\n'
@@ -126,9 +126,12 @@ def test_csv(tmp_path: Path) -> None:
     assert isinstance(short, Reject) and (short.line, short.reason) == (4, "missing_column")
     assert isinstance(long, Reject) and (long.line, long.reason) == (5, "malformed_csv")
     assert "['5']" in long.detail
-    for data, said in ((b"problem,answer\ncaf\xe9,2\n", "utf-8"), (b'problem,answer\n"a"b,2\n', "expected")):
+    for data, detail in (
+        (b"problem,answer\ncaf\xe9,2\n", "utf-8"),
+        (b'problem,answer\n"a"b,2\n', "expected"),
+    ):
         path.write_bytes(data)
-        with pytest.raises(InputError, match=rf"rows\.csv: not readable as CSV.*{said}.*'mine'"):
+        with pytest.raises(InputError, match=rf"rows\.csv: not readable as CSV.*{detail}.*'mine'"):
             read(prompts(path))
 
 
@@ -144,7 +147,7 @@ def test_parquet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["absent.jsonl", "rows.txt", "."])
-def test_an_unusable_file_names_itself_and_the_key(tmp_path: Path, name: str) -> None:
+def test_an_unusable_file_is_named_with_its_key(tmp_path: Path, name: str) -> None:
     (tmp_path / "rows.txt").write_text("problem,answer\n")
     with pytest.raises(InputError) as raised:
         read(prompts(tmp_path / name))
@@ -152,12 +155,12 @@ def test_an_unusable_file_names_itself_and_the_key(tmp_path: Path, name: str) ->
         assert part in str(raised.value)
 
 
-def test_an_unknown_column_of_ours_is_refused(jsonl: Callable[..., Path]) -> None:
+def test_an_unknown_column_name_is_refused(jsonl: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match=r"'mine'.*'question'.*'problem'"):
         read(prompts(jsonl("rows.jsonl", GOOD), columns={"question": "problem"}))
 
 
-def test_the_hub_offline_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_error_of_the_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
@@ -173,10 +176,10 @@ def test_the_hub_offline_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_hub_rows_come_through_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
-    asked = []
+    calls = []
 
-    def load(*args: Any, **more: Any) -> Any:
-        asked.append((args, more))
+    def load(*args: Any, **kwargs: Any) -> Any:
+        calls.append((args, kwargs))
         return datasets.Dataset.from_list([{"question": "q", "answer": "1"}])
 
     monkeypatch.setattr(datasets, "load_dataset", load)
@@ -192,12 +195,12 @@ def test_hub_rows_come_through_datasets(monkeypatch: pytest.MonkeyPatch) -> None
     )
     (row,) = read(source)
     assert isinstance(row, SourceRow) and (row.where, row.values["problem"]) == ("hub:openai/gsm8k:1", "q")
-    assert asked == [(("openai/gsm8k", "main"), {"split": "test", "revision": "r"})]
+    assert calls == [(("openai/gsm8k", "main"), {"split": "test", "revision": "r"})]
 
 
-def test_reasoning_gym_rows_are_the_tasks_own_and_pinned_by_the_seed() -> None:
-    def task(**more: Any) -> PromptSource:
-        return PromptSource(**{"name": "sums", "reasoning_gym": "chain_sum", "size": 5, "seed": 3} | more)
+def test_the_seed_determines_the_rows_of_a_reasoning_gym_task() -> None:
+    def task(**keys: Any) -> PromptSource:
+        return PromptSource(**{"name": "sums", "reasoning_gym": "chain_sum", "size": 5, "seed": 3} | keys)
 
     rows = read(task())
     again = read(task())

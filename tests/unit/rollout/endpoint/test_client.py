@@ -1,4 +1,4 @@
-"""An endpoint against a real HTTP server: nothing asked twice, nothing lost, nothing made up."""
+"""The endpoint client against a real HTTP server: no request is repeated, no response is lost."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ SEEDS = [(i + 1) << 32 for i in range(6)]
 
 @pytest.fixture
 def endpoint(server: Any, tmp_path: Path) -> Callable[..., Endpoint]:
-    def make(**given: Any) -> Endpoint:
+    def make(**settings: Any) -> Endpoint:
         fields = {"url": server.url, "model": "big", "revision": "r1", "retries": 2, "timeout_s": 30.0}
-        response_log = given.pop("response_log", tmp_path / "response_log.jsonl")
-        return Endpoint(EndpointConfig(**fields | given), response_log, "teacher.endpoint", backoff=0.001)
+        response_log = settings.pop("response_log", tmp_path / "response_log.jsonl")
+        return Endpoint(EndpointConfig(**fields | settings), response_log, "teacher.endpoint", backoff=0.001)
 
     return make
 
 
-def said(problems: list[str], seeds: list[int]) -> list[str]:
+def expected_responses(problems: list[str], seeds: list[int]) -> list[str]:
+    """What the server responds by default."""
     return [f"{problem} by {seed >> 32}" for problem, seed in zip(problems, seeds, strict=True)]
 
 
@@ -46,9 +47,11 @@ def responses(completions: list[Completion]) -> list[str]:
     return [completion.response for completion in completions]
 
 
-def test_a_request_says_all_that_decides_the_response(server: Any, endpoint: Callable[..., Endpoint]) -> None:
+def test_a_request_holds_everything_that_decides_the_response(
+    server: Any, endpoint: Callable[..., Endpoint]
+) -> None:
     sampler: Sampler[str] = endpoint(system_prompt="Add up.")
-    (done,) = sampler.generate(["1 + 1 ="], [5 << 32], SAMPLING)
+    (completion,) = sampler.generate(["1 + 1 ="], [5 << 32], SAMPLING)
     assert server.requests == [
         {
             "model": "big",
@@ -62,36 +65,36 @@ def test_a_request_says_all_that_decides_the_response(server: Any, endpoint: Cal
             "max_tokens": 64,
         }
     ]
-    assert done == Completion("1 + 1 = by 5", (), (), "stop", billed=7)
-    assert sampler.policy == "big@r1" and done.n_tokens == 7 and server.keys == [None]
+    assert completion == Completion("1 + 1 = by 5", (), (), "stop", billed=7)
+    assert sampler.policy == "big@r1" and completion.n_tokens == 7 and server.keys == [None]
 
 
-def test_responses_come_in_order_and_each_request_goes_out_once(
+def test_responses_are_in_order_and_each_request_is_sent_once(
     server: Any, endpoint: Callable[..., Endpoint]
 ) -> None:
     problems, seeds = PROBLEMS * 2, SEEDS * 2
-    done = endpoint(concurrency=4).generate(problems, seeds, SAMPLING)
-    assert responses(done) == said(problems, seeds)
-    assert len(server.requests) == 6 and set(server.asked.values()) == {1}
+    completions = endpoint(concurrency=4).generate(problems, seeds, SAMPLING)
+    assert responses(completions) == expected_responses(problems, seeds)
+    assert len(server.requests) == 6 and set(server.request_counts.values()) == {1}
 
 
-def test_as_many_at_once_as_may_be_and_no_more(server: Any, endpoint: Callable[..., Endpoint]) -> None:
-    together, inside, most = threading.Barrier(3), [], []
+def test_at_most_concurrency_requests_are_in_flight(server: Any, endpoint: Callable[..., Endpoint]) -> None:
+    barrier, in_flight, counts = threading.Barrier(3), [], []
 
-    def answer(body: Any) -> tuple[str, str]:
-        inside.append(1)
-        most.append(len(inside))
-        together.wait(timeout=60)  # three must be in here, or this breaks
-        inside.pop()
+    def answer(request: Any) -> tuple[str, str]:
+        in_flight.append(1)
+        counts.append(len(in_flight))
+        barrier.wait(timeout=60)  # It breaks unless three requests are in flight.
+        in_flight.pop()
         return "2", "stop"
 
     server.answer = answer
     endpoint(concurrency=3).generate(PROBLEMS, SEEDS, SAMPLING)
-    assert max(most) == 3 and not together.broken
+    assert max(counts) == 3 and not barrier.broken
 
 
 BUSY = {"error": {"message": "Rate limit reached", "type": "requests", "code": "rate_limit_exceeded"}}
-MADE = {
+FAULTS = {
     "500": lambda server, faults: faults.status(500, {"error": {"message": "boom"}}),
     "502": lambda server, faults: faults.status(502, "<html>bad gateway</html>"),
     "503": lambda server, faults: faults.status(503, {"detail": "starting"}),
@@ -120,74 +123,76 @@ def ended(reason: Any) -> bytes:
     return json.dumps({"choices": [choice], "usage": {"completion_tokens": 2}}).encode()
 
 
-WORDS = {
+MESSAGES = {
     "500": "HTTP 500: boom",
     "502": "HTTP 502: .*<html>bad gateway</html>",
     "503": "HTTP 503: starting",
     "504": "HTTP 504: {}",
     "429": "HTTP 429: Rate limit reached",
-    "hangs": "no whole answer within 0.3 s",
+    "hangs": "no complete response within 0.3 s",
     "error in a 200": "not a chat completion .*upstream",
     "aborted": "ended the response with finish_reason 'abort'",
     "no end": "ended the response with finish_reason None",
 }
 
 
-@pytest.mark.parametrize("name", MADE)
-def test_a_passing_fault_costs_an_attempt_and_nothing_else(
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_transient_fault_costs_one_attempt_and_nothing_else(
     server: Any, faults: Any, endpoint: Callable[..., Endpoint], name: str
 ) -> None:
-    server.faults = {PROBLEMS[2]: [MADE[name](server, faults)] * 2}
+    server.faults = {PROBLEMS[2]: [FAULTS[name](server, faults)] * 2}
     before = random.getstate()
-    done = endpoint(timeout_s=0.3 if name == "hangs" else 30.0).generate(PROBLEMS, SEEDS, SAMPLING)
-    assert responses(done) == said(PROBLEMS, SEEDS) and not any(one.error for one in done)
-    assert server.asked[PROBLEMS[2], 3] == 3 and len(server.requests) == 8
+    completions = endpoint(timeout_s=0.3 if name == "hangs" else 30.0).generate(PROBLEMS, SEEDS, SAMPLING)
+    assert responses(completions) == expected_responses(PROBLEMS, SEEDS)
+    assert not any(completion.error for completion in completions)
+    assert server.request_counts[PROBLEMS[2], 3] == 3 and len(server.requests) == 8
     assert random.getstate() == before
 
 
-@pytest.mark.parametrize("name", MADE)
-def test_a_lasting_fault_stops_with_what_to_do_and_keeps_the_rest(
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_lasting_fault_stops_the_run_with_a_remedy_and_keeps_the_responses(
     server: Any, faults: Any, endpoint: Callable[..., Endpoint], name: str
 ) -> None:
-    server.faults = {PROBLEMS[5]: [MADE[name](server, faults)] * 3}
+    server.faults = {PROBLEMS[5]: [FAULTS[name](server, faults)] * 3}
     with pytest.raises(EngineError) as caught:
         endpoint(timeout_s=0.3 if name == "hangs" else 30.0).generate(PROBLEMS, SEEDS, SAMPLING)
     message = str(caught.value)
-    assert message.startswith(f"{server.url}/chat/completions: ") and "(attempt 3, the last)" in message
+    assert message.startswith(f"{server.url}/chat/completions: ") and "(attempt 3 of 3)" in message
     assert "5 responses are kept in " in message and "response_log.jsonl" in message
     assert "teacher.endpoint.retries" in message and message.endswith("then run the stage again")
-    if name in WORDS:
-        assert re.search(WORDS[name], message)
+    if name in MESSAGES:
+        assert re.search(MESSAGES[name], message)
     again = endpoint().generate(PROBLEMS, SEEDS, SAMPLING)
-    assert responses(again) == said(PROBLEMS, SEEDS)
-    assert server.asked == {
+    assert responses(again) == expected_responses(PROBLEMS, SEEDS)
+    assert server.request_counts == {
         (problem, seed >> 32): 4 if problem == PROBLEMS[5] else 1
         for problem, seed in zip(PROBLEMS, SEEDS, strict=True)
     }
 
 
-def test_a_server_that_is_gone(server: Any, start_server: Any, endpoint: Callable[..., Endpoint]) -> None:
-    def answer(body: Any) -> tuple[str, str]:
+def test_a_server_that_stops(server: Any, start_server: Any, endpoint: Callable[..., Endpoint]) -> None:
+    def answer(request: Any) -> tuple[str, str]:
         if len(server.requests) == 3:
             server.stop()
-        return server_answer(body)
+        return server_answer(request)
 
     server_answer, server.answer = server.answer, answer
     url = server.url
     with pytest.raises(
-        EngineError, match=f"{url}/chat/completions: ConnectError.*See that the server is up"
+        EngineError, match=f"{url}/chat/completions: ConnectError.*Check that the server runs"
     ) as caught:
         endpoint(concurrency=1).generate(PROBLEMS, SEEDS, SAMPLING)
     other = start_server()
-    kept = set(server.asked)
+    kept = set(server.request_counts)
     assert len(kept) == 3 and "3 responses are kept" in str(caught.value)
-    done = endpoint(url=other.url).generate(PROBLEMS, SEEDS, SAMPLING)
-    assert responses(done) == said(PROBLEMS, SEEDS)
-    assert len(other.requests) == 3 and not kept & set(other.asked), "where a server stands does not matter"
+    completions = endpoint(url=other.url).generate(PROBLEMS, SEEDS, SAMPLING)
+    assert responses(completions) == expected_responses(PROBLEMS, SEEDS)
+    assert len(other.requests) == 3
+    assert not kept & set(other.request_counts), "the address is not a part of the key"
 
 
 @pytest.mark.parametrize(
-    ("code", "said_by", "remedy"),
+    ("code", "error", "remedy"),
     [
         (
             401,
@@ -204,22 +209,22 @@ def test_a_server_that_is_gone(server: Any, start_server: Any, endpoint: Callabl
         (
             400,
             {"error": {"message": "Unsupported parameter: 'max_tokens'"}},
-            "Change what the server does not t",
+            "Change the parameter that the server does not accept",
         ),
         (307, {}, "Correct teacher.endpoint.url"),
     ],
 )
-def test_what_no_attempt_can_mend_stops_at_once(
-    server: Any, faults: Any, endpoint: Callable[..., Endpoint], code: int, said_by: Any, remedy: str
+def test_a_permanent_failure_stops_at_once(
+    server: Any, faults: Any, endpoint: Callable[..., Endpoint], code: int, error: Any, remedy: str
 ) -> None:
-    server.faults = {problem: [faults.status(code, said_by)] for problem in PROBLEMS}
+    server.faults = {problem: [faults.status(code, error)] for problem in PROBLEMS}
     with pytest.raises(EngineError, match=rf"HTTP {code}: .*{remedy}.*; then run the stage again") as caught:
         endpoint(concurrency=1).generate(PROBLEMS, SEEDS, SAMPLING)
     assert len(server.requests) == 1
-    assert json.dumps(said_by).split('": "')[-1].rstrip('"}') in str(caught.value)
+    assert json.dumps(error).split('": "')[-1].rstrip('"}') in str(caught.value)
 
 
-def test_an_address_that_is_none(endpoint: Callable[..., Endpoint]) -> None:
+def test_an_invalid_address(endpoint: Callable[..., Endpoint]) -> None:
     with pytest.raises(
         EngineError, match=r"/v1/chat/completions: Invalid .*Correct teacher.endpoint.url; then"
     ):
@@ -250,19 +255,19 @@ def test_a_prompt_that_the_server_refuses_fails_alone(
     server: Any, faults: Any, endpoint: Callable[..., Endpoint], code: int, error: Any
 ) -> None:
     server.faults = {PROBLEMS[1]: [faults.status(code, error)]}
-    done = endpoint().generate(PROBLEMS, SEEDS, SAMPLING)
-    refused = done.pop(1)
+    completions = endpoint().generate(PROBLEMS, SEEDS, SAMPLING)
+    refused = completions.pop(1)
     assert refused.error and refused.error.startswith(f"HTTP {code}: ")
     assert (refused.response, refused.n_tokens, refused.token_ids) == ("", 0, ())
     rest = [i for i in range(6) if i != 1]
-    assert responses(done) == said([PROBLEMS[i] for i in rest], [SEEDS[i] for i in rest])
+    assert responses(completions) == expected_responses([PROBLEMS[i] for i in rest], [SEEDS[i] for i in rest])
     assert len(server.requests) == 6
-    assert responses(endpoint().generate(PROBLEMS, SEEDS, SAMPLING)) == said(PROBLEMS, SEEDS)
-    assert len(server.requests) == 7, "a refusal cost nothing, and a server may be set up anew"
+    assert responses(endpoint().generate(PROBLEMS, SEEDS, SAMPLING)) == expected_responses(PROBLEMS, SEEDS)
+    assert len(server.requests) == 7, "a refusal costs nothing, and the server may change: it is sent again"
 
 
 @pytest.mark.parametrize(
-    ("content", "reason", "expected", "asked_again"),
+    ("content", "reason", "expected", "requests_again"),
     [
         ("4", "stop", Completion("4", (), (), "stop", billed=2), 0),
         ("4 4", "length", Completion("4 4", (), (), "length", billed=3), 0),
@@ -274,23 +279,23 @@ def test_a_prompt_that_the_server_refuses_fails_alone(
         ("\ud83d", "stop", "half a surrogate pair", 0),
     ],
 )
-def test_how_a_response_ended(
+def test_every_finish_reason(
     server: Any,
     endpoint: Callable[..., Endpoint],
     content: str | None,
     reason: str | None,
     expected: Any,
-    asked_again: int,
+    requests_again: int,
 ) -> None:
-    server.answer = lambda body: (content, reason)
+    server.answer = lambda request: (content, reason)
     for _ in range(2):
-        (done,) = endpoint().generate(["2 + 2 ="], [1 << 32], SAMPLING)
+        (completion,) = endpoint().generate(["2 + 2 ="], [1 << 32], SAMPLING)
         if isinstance(expected, Completion):
-            assert done == expected
+            assert completion == expected
         else:
-            assert expected in str(done.error) and done.response == ""
-            assert done.n_tokens == (2 if content else 1), "it was generated, and is charged"
-    assert len(server.requests) == 1 + asked_again
+            assert expected in str(completion.error) and completion.response == ""
+            assert completion.n_tokens == (2 if content else 1), "generated tokens are billed"
+    assert len(server.requests) == 1 + requests_again
 
 
 @pytest.mark.parametrize(
@@ -306,18 +311,18 @@ def test_how_a_response_ended(
         {"usage": {"completion_tokens": 10**30}},
     ],
 )
-def test_a_server_that_counts_no_tokens_is_taken_to_have_used_all(
+def test_uncounted_tokens_are_billed_as_the_maximum(
     server: Any, faults: Any, endpoint: Callable[..., Endpoint], usage: Any, reason: str, error: bool
 ) -> None:
     reply = {"choices": [{"finish_reason": reason, "message": {"content": "4"}}], **usage}
     server.faults = {"2 + 2 =": [faults.body(json.dumps(reply).encode())]}
-    (done,) = endpoint().generate(["2 + 2 ="], [1 << 32], SAMPLING)
-    assert done.billed == done.n_tokens == SAMPLING.max_new_tokens
-    assert (done.response, done.error is not None) == ("" if error else "4", error)
+    (completion,) = endpoint().generate(["2 + 2 ="], [1 << 32], SAMPLING)
+    assert completion.billed == completion.n_tokens == SAMPLING.max_new_tokens
+    assert (completion.response, completion.error is not None) == ("" if error else "4", error)
 
 
 class Clock:
-    """Time that passes by sleeping alone."""
+    """A clock that moves only when something sleeps."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -330,43 +335,42 @@ class Clock:
 
 
 @pytest.mark.parametrize("code", [429, 503])
-def test_nothing_is_asked_before_the_server_wants_it(
+def test_no_request_starts_before_the_wait_of_the_server_is_over(
     server: Any, faults: Any, endpoint: Callable[..., Endpoint], code: int
 ) -> None:
     clock, times = Clock(), []
 
-    def answer(body: Any) -> tuple[str, str]:
+    def answer(request: Any) -> tuple[str, str]:
         times.append(clock.time)
         return "2", "stop"
 
     server.answer = answer
     server.faults = {PROBLEMS[1]: [faults.status(code, BUSY, Retry_After="7")]}
     sampler = endpoint(concurrency=1)
-    sampler.pace = RateLimiter(None, clock.now, clock.sleep)
+    sampler.rate_limiter = RateLimiter(None, clock.now, clock.sleep)
     sampler.generate(PROBLEMS, SEEDS, SAMPLING)
     assert times == [0, 7, 7, 7, 7, 7]
 
 
-def test_requests_a_minute() -> None:
+def test_the_rate_of_requests_is_limited() -> None:
     clock = Clock()
-    pace, starts = RateLimiter(30, clock.now, clock.sleep), []
+    limiter, starts = RateLimiter(30, clock.now, clock.sleep), []
 
     async def run() -> None:
         for pause in (0, 0, 5, 0):
-            await pace.acquire()
+            await limiter.acquire()
             starts.append(clock.time)
-            pace.pause(pause)
+            limiter.pause(pause)
 
     asyncio.run(run())
     assert starts == [0, 2, 4, 9]
 
 
-def test_a_server_that_wants_hours_is_left_alone(
-    server: Any, faults: Any, endpoint: Callable[..., Endpoint]
-) -> None:
+def test_a_long_wait_stops_the_run(server: Any, faults: Any, endpoint: Callable[..., Endpoint]) -> None:
     server.faults = {PROBLEMS[0]: [faults.status(429, BUSY, Retry_After="7200")]}
     with pytest.raises(
-        EngineError, match=r"Rate limit reached; it asks to wait 7200 s\. .*Wait as long; then"
+        EngineError,
+        match=r"Rate limit reached; the server asks for a wait of 7200 s\. .*Wait as long as it asks; then",
     ):
         endpoint(concurrency=1).generate(PROBLEMS, SEEDS, SAMPLING)
     assert len(server.requests) == 1
@@ -394,7 +398,7 @@ def test_retry_after(header: str | None, least: float, most: float) -> None:
 KEY = "sk-Zq7_very secret"
 
 
-def test_the_key_reaches_the_server_and_nothing_else(
+def test_the_api_key_reaches_the_server_and_nothing_else(
     server: Any,
     faults: Any,
     endpoint: Callable[..., Endpoint],
@@ -404,35 +408,35 @@ def test_the_key_reaches_the_server_and_nothing_else(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("TEACHER_KEY", KEY)
-    spoken, long = f"not {KEY} again", "x" * 295 + KEY
-    told = []
+    short, long = f"not {KEY} again", "x" * 295 + KEY
+    messages = []
     for fault in (
-        faults.status(401, {"error": {"message": spoken}}),
+        faults.status(401, {"error": {"message": short}}),
         faults.status(404, {"error": {"message": long}}),
-        faults.status(500, spoken),
+        faults.status(500, short),
         faults.status(429, {"detail": long}),
-        faults.body(spoken.encode()),
+        faults.body(short.encode()),
         faults.body(b" " * 190 + KEY.encode()),
-        faults.status(400, {"error": {"message": f"{spoken}: context_length_exceeded"}}),
+        faults.status(400, {"error": {"message": f"{short}: context_length_exceeded"}}),
     ):
         server.faults = {PROBLEMS[0]: [fault] * 3}
         sampler = endpoint(api_key_env="TEACHER_KEY")
         try:
-            told.append(str(sampler.generate(PROBLEMS[:2], SEEDS[:2], SAMPLING)[0].error))
+            messages.append(str(sampler.generate(PROBLEMS[:2], SEEDS[:2], SAMPLING)[0].error))
         except EngineError as error:
-            told.append("".join(traceback.format_exception(error)))
-        told.append(repr(sampler))
-    assert len(told) == 14 and set(server.keys) == {f"Bearer {KEY}"}
-    assert sum("***" in text for text in told) >= 5, "the server did repeat it"
+            messages.append("".join(traceback.format_exception(error)))
+        messages.append(repr(sampler))
+    assert len(messages) == 14 and set(server.keys) == {f"Bearer {KEY}"}
+    assert sum("***" in text for text in messages) >= 5, "the server repeats the key"
     written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
-    for text in (*told, caplog.text, *written):
+    for text in (*messages, caplog.text, *written):
         assert KEY not in text and "sk-Z" not in text
 
 
 @pytest.mark.parametrize(
     ("value", "words"), [(None, "is not set"), (" ", "is not set"), ("sk\n-x\u20ac", "no key has")]
 )
-def test_a_key_that_cannot_be_one(
+def test_an_invalid_api_key(
     endpoint: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch, value: str | None, words: str
 ) -> None:
     monkeypatch.delenv("TEACHER_KEY", raising=False)
@@ -455,7 +459,7 @@ def test_a_key_that_cannot_be_one(
         ({}, SAMPLING, [seed + (9 << 32) for seed in SEEDS]),
     ],
 )
-def test_another_request_is_asked_anew(
+def test_a_different_request_is_sent(
     server: Any, endpoint: Callable[..., Endpoint], change: Any, sampling: Sampling, seeds: list[int]
 ) -> None:
     endpoint().generate(PROBLEMS, SEEDS, SAMPLING)
@@ -465,26 +469,26 @@ def test_another_request_is_asked_anew(
     assert len(server.requests) == 12
 
 
-@pytest.mark.parametrize("left", [1, 40, -1])
-def test_a_line_that_a_kill_cut_short_is_asked_again(
+@pytest.mark.parametrize("length", [1, 40, -1])
+def test_the_request_of_a_truncated_line_is_sent_again(
     server: Any,
     endpoint: Callable[..., Endpoint],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-    left: int,
+    length: int,
 ) -> None:
     sampler = endpoint(concurrency=1)
     sampler.generate(PROBLEMS, SEEDS, SAMPLING)
     response_log = tmp_path / "response_log.jsonl"
-    whole = response_log.read_bytes()
-    *lines, last = whole.splitlines(keepends=True)
-    response_log.write_bytes(b"".join(lines) + last[:left])
-    done = endpoint().generate(PROBLEMS, SEEDS, SAMPLING)
-    assert responses(done) == said(PROBLEMS, SEEDS)
-    assert server.asked[PROBLEMS[5], 6] == 2 and len(server.requests) == 7
-    assert response_log.read_bytes() == whole
+    content = response_log.read_bytes()
+    *lines, last = content.splitlines(keepends=True)
+    response_log.write_bytes(b"".join(lines) + last[:length])
+    completions = endpoint().generate(PROBLEMS, SEEDS, SAMPLING)
+    assert responses(completions) == expected_responses(PROBLEMS, SEEDS)
+    assert server.request_counts[PROBLEMS[5], 6] == 2 and len(server.requests) == 7
+    assert response_log.read_bytes() == content
     assert [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [
-        f"{response_log}: the last line is cut short; its request is asked again"
+        f"{response_log}: the last line is truncated; its request will be sent again"
     ]
 
 
@@ -503,7 +507,7 @@ def test_a_line_that_a_kill_cut_short_is_asked_again(
         b'{"key": ["k"], "content": "4", "finish_reason": "stop", "tokens": 2}',
     ],
 )
-def test_any_other_damage_is_told_with_its_line(
+def test_any_other_damage_is_an_error_with_its_line(
     server: Any, endpoint: Callable[..., Endpoint], tmp_path: Path, line: bytes
 ) -> None:
     endpoint(concurrency=1).generate(PROBLEMS, SEEDS, SAMPLING)
@@ -511,19 +515,19 @@ def test_any_other_damage_is_told_with_its_line(
     lines = response_log.read_bytes().splitlines()
     response_log.write_bytes(b"\n".join([*lines[:3], line, *lines[4:]]) + b"\n")
     with pytest.raises(
-        CheckpointError, match=r"response_log.jsonl:4: not a line of this response_log .*; remove the line"
+        CheckpointError, match=r"response_log.jsonl:4: not a line of a response log .*; remove the line"
     ):
         endpoint()
     response_log.write_bytes(b"\n".join([*lines[:3], *lines[4:]]) + b"\n")
-    assert responses(endpoint().generate(PROBLEMS, SEEDS, SAMPLING)) == said(PROBLEMS, SEEDS)
+    assert responses(endpoint().generate(PROBLEMS, SEEDS, SAMPLING)) == expected_responses(PROBLEMS, SEEDS)
     assert len(server.requests) == 7
 
 
-def test_a_response_with_every_sort_of_line_break_is_one_line(
+def test_a_response_with_any_kind_of_line_break_is_one_line(
     server: Any, endpoint: Callable[..., Endpoint]
 ) -> None:
     text = "a\nb\r\nc\x0bd\x0ce\x1cf\x85g\u2028h\u2029i\x00\U0001f600"
-    server.answer = lambda body: (text, "stop")
+    server.answer = lambda request: (text, "stop")
     assert responses(endpoint().generate(PROBLEMS[:1], SEEDS[:1], SAMPLING)) == [text]
     assert responses(endpoint().generate(PROBLEMS[:1], SEEDS[:1], SAMPLING)) == [text]
     assert len(server.requests) == 1

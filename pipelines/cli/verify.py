@@ -1,0 +1,66 @@
+"""`hpt verify`: judge responses, or check that the verifier accepts a data set's own answers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpt_core.errors import InputError
+from pipelines.cli.parameters import ROOT, examples, positive
+
+# The command imports what it needs when it runs, so that `hpt --help` is instant.
+app = typer.Typer()
+
+
+@app.command(
+    epilog=examples(
+        "hpt verify answers.jsonl > verdicts.jsonl  a verdict for each line, in order",
+        "hpt verify --gold-check MATH-500.json      check a data set's own answers",
+    )
+)
+def verify(
+    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="JSONL; - reads stdin.")] = None,
+    gold_check: Annotated[
+        bool,
+        typer.Option(
+            "--gold-check",
+            help="Check instead that the verifier accepts the answers of the data sets FILE... (JSON, "
+            "JSONL, parquet or folders; by default the benchmarks of data/prompts). Exit status 1 if not.",
+        ),
+    ] = False,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="Kind of all answers that --gold-check reads.", show_default="from the data"),
+    ] = None,
+    workers: Annotated[int, typer.Option(parser=positive, help="Processes that judge side by side.")] = 1,
+    timeout: Annotated[float, typer.Option(help="Seconds for one line.")] = 5.0,
+) -> None:
+    """Judge JSONL lines {"response", "gold", "kind"}."""
+    if gold_check:
+        from pipelines.cli.gold_check import check
+
+        if not check(files or [], kind, workers, timeout, ROOT):
+            raise typer.Exit(1)
+    elif files is None or len(files) != 1 or kind:
+        raise InputError("hpt verify takes one FILE with a kind in each line; - reads stdin")
+    else:
+        _judge(files[0], workers, timeout)
+
+
+def _judge(file: Path, workers: int, timeout_s: float) -> None:
+    """Print a verdict for each line of `file`, or of stdin for -."""
+    from hpt_core.verifier import VerifierPool, verify_lines
+
+    name = "stdin" if str(file) == "-" else str(file)
+    try:
+        # Lines are read as bytes, because one that is not UTF-8 is an error of that line alone.
+        source = sys.stdin.buffer if name == "stdin" else file.open("rb")
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror}; give a JSONL file") from error
+    with source, VerifierPool(workers, timeout_s) as pool:
+        for verdict in verify_lines(source, pool, name):
+            print(json.dumps(verdict, ensure_ascii=False))

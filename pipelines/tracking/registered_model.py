@@ -1,0 +1,139 @@
+"""The registered model of a project: its versions, its aliases and the history of its champions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from pipelines import paths
+from pipelines.tracking import dvc_lock
+from pipelines.tracking.dvc_lock import Lock
+from pipelines.tracking.evaluation_data import Scores
+from pipelines.tracking.mlflow_store import Store
+from pipelines.tracking.run_layout import COMPLETE_TAG, CONTENT_TAG
+
+HISTORY_TAG = "champion.history"
+"""Tag of the registered model: the versions that `RegisteredModel.champion_history` gives."""
+SINCE_TAG = "champion.since"
+"""Tag of a version: when the promotion gate made it champion."""
+ROLLBACK_TAG, RESTORED_TAG = "rollback", "restored"
+"""Tags of a version: when and why it was rolled back, and when and why it became champion again."""
+REASON_TAG = "promotion"
+"""Tag of a version: the last decision of the promotion gate on it."""
+
+
+class RegisteredModel:
+    """The registered model of that name, created where it is missing."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store, self.name = store, name
+        self.changed = False
+        """Whether anything was written to the registry."""
+        self._client: MlflowClient = store.client
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        versions = self._client.search_model_versions(f"name='{name}'")
+        self._by_content = {version.tags.get(CONTENT_TAG): version for version in versions}
+        self._by_number = {str(version.version): version for version in versions}
+
+    def version(self, arm: str, lock: Lock) -> ModelVersion | None:
+        """The version of an arm's present content, registered if it is missing; None if not yet published."""
+        content = dvc_lock.locked_digest(lock, f"train@{arm}")
+        assert content is not None
+        if content not in self._by_content:
+            run = self._store.find_by_content(content)
+            if run is None or COMPLETE_TAG not in run.data.tags:
+                return None
+            assert run.outputs is not None, "a published run has its model"
+            self.changed = True
+            model_id = run.outputs.model_outputs[0].model_id
+            weights = dvc_lock.output_hash(lock, str(paths.model(arm)))
+            tags = {"arm": arm, CONTENT_TAG: content, "dvc.model": str(weights)}
+            version = self._client.create_model_version(
+                self.name, f"models:/{model_id}", run.info.run_id, tags=tags, model_id=model_id
+            )
+            self._by_content[content] = self._by_number[str(version.version)] = version
+            self._store.index().register(self.name, {int(version.version): run.info.run_id})
+        return self._by_content[content]
+
+    def aliased(self, alias: str) -> ModelVersion | None:
+        number = self._client.get_registered_model(self.name).aliases.get(alias)
+        return self._client.get_model_version(self.name, number) if number is not None else None
+
+    def alias(self, alias: str, version: ModelVersion) -> None:
+        current = self.aliased(alias)
+        if current is None or current.version != version.version:
+            self.changed = True
+            self._client.set_registered_model_alias(self.name, alias, version.version)
+
+    def champion_history(self) -> list[str]:
+        """Numbers of the champions that were not rolled back, in order, the present one last."""
+        tag = self._client.get_registered_model(self.name).tags.get(HISTORY_TAG, "")
+        numbers = [number for number in tag.split() if number in self._by_number]
+        champion = self.aliased("champion")
+        if champion is not None and numbers[-1:] != [str(champion.version)]:
+            # A person set the alias, or a process was killed after it had set it.
+            numbers.append(str(champion.version))
+        return numbers
+
+    def all_champions(self) -> list[str]:
+        """Numbers of all champions, rolled back or not, in the order of the numbers."""
+        by_gate = {number for number, version in self._by_number.items() if SINCE_TAG in version.tags}
+        return sorted(by_gate | set(self.champion_history()), key=int)
+
+    def promote(self, version: ModelVersion) -> None:
+        """Make a version the champion."""
+        history = self.champion_history()
+        self.alias("champion", version)
+        self._set_history([*history, str(version.version)])
+        self._tag(str(version.version), SINCE_TAG, _now())
+
+    def restore(self, target: str, history: list[str], reason: str) -> str:
+        """Make a former champion the champion again; returns what was done.
+
+        history: the present `champion_history`. If it contains the target, the champions after the target are
+        withdrawn; otherwise the target, which was rolled back before, is appended.
+        """
+        if target in history:
+            end = len(history) - history[::-1].index(target)
+            withdrawn, history = history[end:], history[:end]
+        else:
+            withdrawn, history = [], [*history, target]
+        if ROLLBACK_TAG in self._client.get_model_version(self.name, target).tags:
+            self._client.delete_model_version_tag(self.name, target, ROLLBACK_TAG)
+        note = f"rolled back to v{target} on {_now()}: {reason}"
+        for number in set(withdrawn) - set(history):
+            self._tag(number, ROLLBACK_TAG, note)
+        self._tag(target, RESTORED_TAG, f"champion again on {_now()}: {reason}")
+        self._set_history(history)
+        # The alias is set last: the next call repeats a rollback that was interrupted before it.
+        self.alias("champion", self._by_number[target])
+        change = f"v{', v'.join(withdrawn)} {note}" if withdrawn else f"rolled forward: {reason}"
+        return f"champion is v{target}; {change}"
+
+    def explain(self, version: ModelVersion, reason: str) -> None:
+        """Keep the gate's decision with the version."""
+        if version.tags.get(REASON_TAG) != reason:
+            self.changed = True
+            self._tag(str(version.version), REASON_TAG, reason)
+
+    def scores(self, version: ModelVersion) -> Scores:
+        """The scores that were published with the run of a version."""
+        assert version.run_id is not None
+        return self._store.read_scores(version.run_id)
+
+    def _set_history(self, numbers: list[str]) -> None:
+        self._client.set_registered_model_tag(self.name, HISTORY_TAG, " ".join(numbers))
+
+    def _tag(self, number: str, key: str, value: str) -> None:
+        self._client.set_model_version_tag(self.name, number, key, value)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")

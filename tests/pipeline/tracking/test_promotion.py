@@ -1,0 +1,279 @@
+"""Promotion and rollback of champions: the gate on its own, then with the real registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hpt_core.config import CurateConfig, EvaluateConfig
+from hpt_core.errors import InputError
+from pipelines.cli import main
+from pipelines.params import Params, load_params
+from pipelines.params.sections import PromotionConfig
+from pipelines.tracking.evaluation_data import Scores
+from pipelines.tracking.promotion import Clause, data_clauses, decide
+
+CLEAN = [Clause(True, "the data are clean")]
+
+
+def params(**promotion: Any) -> Params:
+    return Params.model_construct(
+        seed=7,
+        curate=CurateConfig.model_construct(benchmarks={"sums": [], "words": [], "far": []}),
+        evaluate=EvaluateConfig(samples=4, bootstrap=2000),
+        promotion=PromotionConfig(**{"out_of_distribution": ["far"]} | promotion),
+    )
+
+
+def scores(gain: float = 0.0, prompts: int = 100, **gains: float) -> Scores:
+    """Scores of a policy with a mean of 0.4 and `gain` on every benchmark; gains: for single benchmarks."""
+    noise = np.random.default_rng(1).uniform(-0.2, 0.2, prompts)
+    noise -= noise.mean()
+    return {
+        name: {f"{name}-{i}": 0.4 + gains.get(name, gain) + noise[i] for i in range(prompts)}
+        for name in ("sums", "words", "far")
+    }
+
+
+def spread(table: Scores, seed: int = 2) -> Scores:
+    """Scores with the same means and other values, so that differences vary from prompt to prompt."""
+    rng = np.random.default_rng(seed)
+    shifted = {}
+    for name, of_prompts in table.items():
+        shift = rng.uniform(-0.3, 0.3, len(of_prompts))
+        shift -= shift.mean()
+        shifted[name] = {p: s + d for (p, s), d in zip(of_prompts.items(), shift, strict=True)}
+    return shifted
+
+
+def test_better_everywhere_is_promoted_with_numbers() -> None:
+    decision = decide(spread(scores(0.1)), scores(), "champion v1", CLEAN, params())
+    assert decision.promoted
+    assert decision.reason.startswith("promoted: against champion v1, on sums +10.0 points (95% ")
+    assert "on far +10.0 points" in decision.reason and decision.reason.endswith("the data are clean")
+
+
+@pytest.mark.parametrize(("margin", "promoted"), [(0.0, True), (0.05, True), (0.1, False)])
+def test_the_whole_interval_clears_the_margin(margin: float, promoted: bool) -> None:
+    # sd 0.17 over 100 prompts: the interval reaches 0.034 to either side of 0.1.
+    assert decide(spread(scores(0.1)), scores(), "v1", CLEAN, params(margin=margin)).promoted is promoted
+
+
+def test_higher_confidence_needs_a_larger_gain() -> None:
+    candidate = spread(scores(0.04))
+    assert decide(candidate, scores(), "v1", CLEAN, params(confidence=0.9)).promoted
+    refused = decide(candidate, scores(), "v1", CLEAN, params(confidence=0.999))
+    assert not refused.promoted
+    assert "(99.9% " in refused.reason and "not wholly above the margin of 0.0" in refused.reason
+
+
+def test_one_benchmark_that_is_no_better_is_enough_to_refuse() -> None:
+    candidate = spread(scores(0.1, words=0.0))
+    refused = decide(candidate, scores(), "champion v1", CLEAN, params())
+    assert not refused.promoted
+    assert refused.reason.startswith("refused: against champion v1, on words ")
+    assert decide(candidate, scores(), "champion v1", CLEAN, params(benchmarks=["sums"])).promoted
+
+
+@pytest.mark.parametrize(("loss", "promoted"), [(0.01, True), (0.02, True), (0.03, False)])
+def test_out_of_distribution_may_fall_by_the_tolerance(loss: float, promoted: bool) -> None:
+    decision = decide(spread(scores(0.1, far=-loss)), scores(), "v1", CLEAN, params(tolerance=0.02))
+    assert decision.promoted is promoted
+    assert "a loss of 2.0 is tolerated" in decision.reason
+
+
+def test_data_that_are_not_clean_are_refused_whatever_the_scores() -> None:
+    faults = [Clause(False, "2 of 9 expert trajectories are not verified")]
+    refused = decide(spread(scores(0.3)), scores(), "v1", faults, params())
+    assert not refused.promoted
+    assert refused.reason.startswith("refused: against v1, 2 of 9 expert trajectories are not verified; ")
+
+
+@pytest.mark.parametrize("opponent", [None, {}, scores(prompts=99)])
+def test_nothing_to_compare_with_is_refused(opponent: Scores | None) -> None:
+    assert not decide(spread(scores(0.3)), opponent, "v1", CLEAN, params()).promoted
+
+
+def change_report(root: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = root / "data/prompts/report.json"
+    report = json.loads(path.read_text())
+    change(report)
+    path.unlink()  # DVC's cache may share the file
+    path.write_text(json.dumps(report))
+
+
+def change_table(root: Path, path: str, **columns: Any) -> None:
+    rows = pq.read_table(root / path).to_pylist()
+    (root / path).unlink()
+    pq.write_table(pa.Table.from_pylist([rows[0] | columns, *rows[1:]]), root / path)
+
+
+def clauses(root: Path) -> list[str]:
+    return [clause.words for clause in data_clauses(root, ["easy"]) if not clause.met]
+
+
+def test_data_clauses_are_read_from_the_files(workspace: Path) -> None:
+    assert clauses(workspace) == []
+    assert [clause.words for clause in data_clauses(workspace, ["easy"])] == [
+        "no benchmark problem among the training prompts (1 were left out)",
+        "all 8 expert trajectories are verified",
+    ]
+    assert [c.met for c in data_clauses(workspace, ["easy", "hard"])] == [False, True]
+
+
+def test_contamination_and_unverified_experts_are_found(workspace: Path) -> None:
+    change_table(workspace, "data/experts/experts.parquet", verified=False)
+    change_table(workspace, "data/prompts/train.parquet", prompt_id="b3")
+    assert clauses(workspace) == [
+        "1 training prompts are benchmark problems, such as b3",
+        "1 of 8 expert trajectories are not verified",
+    ]
+
+
+def test_a_report_that_does_not_add_up_is_found(workspace: Path) -> None:
+    change_report(workspace, lambda report: report["contamination"]["found"]["easy"].update(inside=2))
+    assert clauses(workspace) == [
+        "3 training prompts matched a benchmark and 1 were left out: see data/prompts/report.json"
+    ]
+    change_report(workspace, lambda report: report["checks"].update(disjoint=False))
+    assert clauses(workspace) == ["data/prompts/report.json says that ['disjoint'] failed"]
+
+
+@pytest.fixture
+def two_champions(workspace: Path) -> Path:
+    """A project whose champions were v2, set by hand, and then v1, promoted by the gate."""
+    from pipelines.tracking.publish import publish
+    from pipelines.tracking.registry import register
+
+    publish(workspace)
+    register(workspace)
+    client = registry(workspace)
+    # This is the state after a person chose the other arm before the gate existed.
+    client.delete_registered_model_tag("toy", "champion.history")
+    client.set_registered_model_alias("toy", "champion", "2")
+    assert register(workspace).promoted
+    assert champion(workspace) == 1
+    return workspace
+
+
+def registry(root: Path) -> Any:
+    from pipelines.tracking.mlflow_store import Store
+
+    return Store(root, "toy").client
+
+
+def champion(root: Path) -> int:
+    return int(registry(root).get_model_version_by_alias("toy", "champion").version)
+
+
+def tags(root: Path, version: int) -> dict[str, str]:
+    return dict(registry(root).get_model_version("toy", str(version)).tags)
+
+
+def test_rollback_to_the_one_before_and_it_stays(
+    two_champions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipelines.tracking.registry import register
+
+    assert main.main(["rollback", "--reason", "answers too long"]) == 0
+    assert capsys.readouterr().out.startswith("champion is v2; v1 rolled back to v2 on ")
+    assert champion(two_champions) == 2
+    assert tags(two_champions, 1)["rollback"].endswith(": answers too long")
+    # The scores are the same, so without the rollback the gate would promote it again.
+    done = register(two_champions)
+    assert (done.promoted, champion(two_champions)) == (False, 2)
+    assert "answers too long" in done.reason and "hpt rollback --to 1" in done.reason
+
+
+def test_rollback_twice_to_the_same_version_changes_nothing(
+    two_champions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["rollback", "--to", "v2"]) == 0
+    before = tags(two_champions, 1)
+    capsys.readouterr()
+    assert main.main(["rollback", "--to", "2"]) == 0
+    assert capsys.readouterr().out == "v2 is the champion; nothing to do\n"
+    assert (champion(two_champions), tags(two_champions, 1)) == (2, before)
+
+
+def test_rolled_forward_again(two_champions: Path) -> None:
+    from pipelines.tracking.registry import register, rollback
+
+    rollback(two_champions)
+    rollback(two_champions, "1", "it was the data")
+    assert champion(two_champions) == 1
+    assert "rollback" not in tags(two_champions, 1)
+    assert tags(two_champions, 1)["restored"].endswith("it was the data")
+    assert not register(two_champions).changed
+    rollback(two_champions)
+    assert champion(two_champions) == 2
+
+
+def test_an_impossible_rollback_names_the_champions(
+    two_champions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipelines.tracking.registry import rollback
+
+    with pytest.raises(InputError, match=r"toy: v9 was never champion; champions so far: v1, v2"):
+        rollback(two_champions, "9")
+    rollback(two_champions)
+    assert main.main(["rollback"]) == 2
+    assert "v2 is the first champion" in capsys.readouterr().err
+    assert champion(two_champions) == 2
+
+
+def test_no_champion_to_roll_back(workspace: Path) -> None:
+    from pipelines.tracking.registry import rollback
+
+    with pytest.raises(InputError, match="there is no champion"):
+        rollback(workspace)
+
+
+def test_reason_is_kept_either_way(two_champions: Path) -> None:
+    assert tags(two_champions, 1)["promotion"].startswith(
+        "promoted: against champion v2, on easy +37.5 points"
+    )
+    assert registry(two_champions).get_registered_model("toy").tags["champion.history"] == "2 1"
+
+
+@pytest.mark.parametrize(
+    ("promotion", "message"),
+    [
+        ("{benchmarks: [eazy]}", "promotion.benchmarks.0: no benchmark 'eazy'"),
+        (
+            "{out_of_distribution: [easy]}",
+            "promotion.out_of_distribution: no benchmark is left to be better on",
+        ),
+        ("{benchmarks: [easy], out_of_distribution: [easy]}", "promotion.benchmarks: ['easy'] is out of"),
+        ("{confidence: 1.0}", "promotion.confidence"),
+    ],
+)
+def test_promotion_keys_are_checked(promotion: str, message: str, workspace: Path) -> None:
+    path = workspace / "params.yaml"
+    path.write_text(f"{path.read_text()}promotion: {promotion}\n")
+    with pytest.raises(InputError, match=r"params.yaml:\d+: ") as caught:
+        load_params(path)
+    assert message in str(caught.value)
+
+
+def test_data_that_changed_after_training_fail_the_gate() -> None:
+    from pipelines.tracking.promotion import outdated
+
+    lock = {
+        "curate": {"outs": [{"path": "data/prompts/train.parquet", "md5": "a"}]},
+        "train@one": {
+            "deps": [{"path": "data/prompts/train.parquet", "md5": "a"}, {"path": "code", "md5": "c"}]
+        },
+        "train@two": {"deps": [{"path": "data/prompts/train.parquet", "md5": "b"}]},
+    }
+    assert outdated(lock, "one") is None
+    clause = outdated(lock, "two")
+    assert clause is not None and not clause.met
+    assert clause.words.startswith("data/prompts/train.parquet changed since two was trained")
