@@ -14,8 +14,9 @@ from transformers import PreTrainedModel
 from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.metrics import Totals
 
-SIDE = 1024
-"""Side of the square matrices for the machine's rate, large enough to keep every core busy."""
+SIDE = {"cpu": 1024, "cuda": 8192}
+"""Side of the square matrices for the machine's rate, large enough to keep every core busy. A GPU's kernel
+must also run for much longer than its launch takes."""
 
 
 def flops(model: PreTrainedModel, lengths: Iterable[int]) -> float:
@@ -30,13 +31,14 @@ def flops(model: PreTrainedModel, lengths: Iterable[int]) -> float:
 
 def gemm_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Floating-point operations per second of a large matrix product, the best of five."""
-    a, b = (torch.randn(SIDE, SIDE, device=device, dtype=dtype) for _ in range(2))
+    side = SIDE[device.type]
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
     for _ in range(5):
         start = time.perf_counter()
         torch.mm(a, b).sum().item()  # item waits for the device
         best = min(best, time.perf_counter() - start)
-    return 2.0 * SIDE**3 / best
+    return 2.0 * side**3 / best
 
 
 def _shape(model: PreTrainedModel) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from transformers.utils import logging as transformers_logging
 
-from tests.bench import arithmetic, checkpoints, engines, lineage, memory, step_time
+from tests.bench import arithmetic, checkpoints, engines, lineage, memory, sampling, step_time
 
 BENCHES: dict[str, Callable[[Path | None], None]] = {
     "equal": step_time.groups_without_gradient,
@@ -21,6 +21,7 @@ BENCHES: dict[str, Callable[[Path | None], None]] = {
     "arithmetic": arithmetic.forward_backward,
     "checkpoints": checkpoints.overhead,
     "hf": engines.hf_engine,
+    "gpu": sampling.gpu_engine,
     "vllm": engines.vllm_engine,
     "push": engines.weight_push,
     "lineage": lineage.queries,
@@ -30,7 +31,8 @@ BENCHES: dict[str, Callable[[Path | None], None]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHES)}; default: all")
-    parser.add_argument("--model", type=Path, help="transformers folder; default: SmolLM2-135M's shape")
+    default = "random weights in the shape of SmolLM2-135M, or on a GPU of Qwen2.5-1.5B"
+    parser.add_argument("--model", type=Path, help=f"transformers folder; default: {default}")
     options = parser.parse_args()
     if unknown := set(options.names) - BENCHES.keys():
         parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(BENCHES)}")

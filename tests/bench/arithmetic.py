@@ -13,10 +13,10 @@ from hpt_core.policy.batching import TrainingRow, pad
 from hpt_core.policy.logprobs import autocast
 from hpt_core.policy.module import PolicyModule
 from hpt_core.trainer.throughput import flops
-from tests.bench.inputs import load_model
+from tests.bench.inputs import GPU, load_model
 from tests.bench.table import REPETITIONS, seconds, show
 
-ROWS, LENGTH, SIDE = 8, 128, 2048
+ROWS, LENGTH, SIDE = (8, 2048, 8192) if GPU else (8, 128, 2048)
 
 
 def forward_backward(folder: Path | None) -> None:
@@ -27,7 +27,7 @@ def forward_backward(folder: Path | None) -> None:
     """
     model = load_model(folder).train()
     policy_module, batch = PolicyModule(model), pad(_rows(model.config.vocab_size), 0, model.device)
-    left, right = torch.randn(SIDE, SIDE).bfloat16(), torch.randn(SIDE, SIDE).bfloat16()
+    left, right = (torch.randn(SIDE, SIDE, device=model.device).bfloat16() for _ in range(2))
 
     def step() -> None:
         with autocast(model.device, "bfloat16"):
@@ -43,7 +43,7 @@ def forward_backward(folder: Path | None) -> None:
     achieved = flops(model, [LENGTH] * ROWS) / median(passes)
     rate = 2 * SIDE**3 / median(products)
     show(
-        f"Forward and backward, bfloat16, {ROWS} x {LENGTH} tokens, {torch.get_num_threads()} threads",
+        f"Forward and backward, bfloat16, {ROWS} x {LENGTH} tokens, {_machine()}",
         ["what", "time", "GFLOP/s", "share", "required"],
         [
             [f"product of {SIDE} x {SIDE}", seconds(products), f"{rate / 1e9:.0f}", "", ""],
@@ -56,6 +56,10 @@ def forward_backward(folder: Path | None) -> None:
             ],
         ],
     )
+
+
+def _machine() -> str:
+    return torch.cuda.get_device_name() if GPU else f"{torch.get_num_threads()} threads"
 
 
 def _rows(vocabulary: int) -> list[TrainingRow]:
@@ -71,4 +75,6 @@ def _timed(call: Callable[[], object], times: int = 1) -> float:
     start = time.perf_counter()
     for _ in range(times):
         call()
+    if GPU:
+        torch.cuda.synchronize()
     return (time.perf_counter() - start) / times

