@@ -16,6 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from hpt_core import formula
+from hpt_core.formula import above, at_least
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,12 +42,12 @@ class Gate(ABC):
 
 @dataclass(frozen=True)
 class Switch(Gate):
-    """The paper's gate: alpha = 1[P > gamma], beta = 1[P <= gamma]."""
+    """The paper's gate: alpha = 1[P > gamma], beta = 1[P <= gamma]; P is gamma up to `formula.TOLERANCE`."""
 
     gamma: float = 0.0
 
     def __call__(self, pass_rate: Rate, /) -> tuple[Rate, Rate]:
-        return 1.0 * (pass_rate > self.gamma), 1.0 * (pass_rate <= self.gamma)
+        return 1.0 * above(pass_rate, self.gamma), 1.0 * at_least(self.gamma, pass_rate)
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,19 @@ PUBLISHED = (
 )
 """(RL, offline RL, SFT) for 0 to 8 solved of 8, from the code of arXiv 2509.04419."""
 
+OF_SEVEN = PUBLISHED[1:]
+"""(RL, offline RL, SFT) for 0 to 7 solved of 7: the release counts the solved rows of a prompt, which are 7
+rollouts and its demonstration. The row of 0 solved, of which it says that it should not occur, is never
+read."""
+
 
 @dataclass(frozen=True)
 class Table(Gate):
-    """A step function of P: row i holds from P = i / (rows - 1) on. The soft gate by default."""
+    """A step function of P: row i holds from P = i / (rows - 1) on. By default the table by rollouts solved
+    of 8.
+
+    With n rollouts, other than rows - 1, the row is that of the largest i / (rows - 1) that k / n reaches.
+    """
 
     rows: tuple[tuple[float, float, float], ...] = PUBLISHED
 
@@ -94,12 +104,12 @@ class Table(Gate):
 
     def _column(self, column: int, pass_rate: Rate) -> Rate:
         # Products and sums serve floats and tensors alike, and give each weight exactly as in the table.
-        # The tolerance keeps a rate on its step that rounding left just below, such as 1 - 0.9.
+        # A rate that rounding left just below its step, such as 1 - 0.9, is on it.
         last, one = len(self.rows) - 1, pass_rate * 0.0 + 1.0
         weight = self.rows[0][column] * one
         for i in range(1, last + 1):
             # `one` has P's dtype; a tensor of bools times 1.0 would be float32.
-            reached = one * (pass_rate >= i / last - 1e-6)
+            reached = one * at_least(pass_rate, i / last)
             weight = weight * (one - reached) + self.rows[i][column] * reached
         return weight
 
@@ -112,6 +122,8 @@ def gate_of(config: GateConfig) -> Gate:
             return Switch(config.gamma)
         case "soft":
             return Table()
+        case "soft_released":
+            return Table(OF_SEVEN)
         case "formula":
             return FormulaGate(*(formula.parse(text) for text in (config.alpha, config.beta, config.offline)))
 

@@ -1,6 +1,7 @@
 """Statistics over the rows of each prompt: the pass rate P, and whether all its rewards are equal.
 
-They are computed here alone, in float64, since a prompt has few rows and gates compare exactly.
+They are computed here alone, in float64, since a prompt has few rows; gates compare up to
+`formula.TOLERANCE`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+
+DECIMALS = 9
+"""Decimals that tell apart the float32 numbers of [0.1, 1]."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,22 @@ class Groups:
         # Only members are read: the reward of a demonstration may be anything, NaN included.
         start = torch.zeros(len(self.label), dtype=torch.float64, device=values.device)
         return start.scatter_reduce(0, self.index[members], values[members].double(), how, include_self=False)
+
+
+def in_float64(rewards: Tensor) -> Tensor:
+    """[B] of any dtype -> [B] float64, the shortest decimals that the dtype rounds to `rewards`.
+
+    0.1 as float32 is 0.100000001, and the rates of a gate would lie above 0.1. float64 is returned as it is.
+    """
+    wide = rewards.double()
+    if rewards.dtype == torch.float64:
+        return wide
+    meant, found = wide.clone(), wide.isnan()
+    for decimals in range(DECIMALS + 1):
+        rounded = wide.round(decimals=decimals)
+        fits = ~found & (rounded.to(rewards.dtype) == rewards)
+        meant, found = torch.where(fits, rounded, meant), found | fits
+    return meant
 
 
 def pass_rate(rewards: Sequence[float]) -> float:

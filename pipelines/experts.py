@@ -12,6 +12,7 @@ from hpt_core.data.demonstrations.eligibility import Eligibility
 from hpt_core.data.demonstrations.ingest import check, ingest
 from hpt_core.data.demonstrations.teacher import from_samples
 from hpt_core.files import write_json
+from hpt_core.formula import at_least
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import load_policy
 from pipelines.params import Params
@@ -105,7 +106,7 @@ def without_expert(
     def lacking(covered: set[str]) -> dict[str, int]:
         missing = [rate for prompt, rate in rates.items() if prompt not in covered]
         return {
-            f"{solved}/{group_size}": sum(rate <= solved / group_size for rate in missing)
+            f"{solved}/{group_size}": sum(at_least(solved / group_size, rate) for rate in missing)
             for solved in range(group_size)
         }
 

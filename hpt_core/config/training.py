@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -42,12 +43,14 @@ class GateConfig(Config):
     """How a prompt's pass rate P divides it between its rollouts and its demonstration.
 
     switch: alpha = 1[P > gamma], beta = 1[P <= gamma] (HPT, arXiv 2509.04419, section 3.3).
-    soft: the table of its released code. formula: alpha, beta and offline as functions of P.
+    soft, soft_released: the table of its released code. formula: alpha, beta and offline as functions of P.
     """
 
-    kind: Literal["switch", "soft", "formula"] = "switch"
-    """Kind of gate. switch divides at gamma, soft is the table of HPT's released code, formula takes alpha,
-    beta and offline."""
+    kind: Literal["switch", "soft", "soft_released", "formula"] = "switch"
+    """Kind of gate. switch divides at gamma. soft is the table of HPT's released code by rollouts solved of
+    8; soft_released by rollouts solved of 7, as the release uses it, which counts the demonstration as one of
+    the prompt's 8 rows. With another `rollout.group_size`, a row holds from its share of solved rollouts on.
+    formula takes alpha, beta and offline."""
     gamma: Fraction = 0.0
     """P <= gamma trains on the demonstration, P > gamma on the rollouts; for `kind: switch`."""
     alpha: str = "P > 0"
@@ -60,16 +63,25 @@ class GateConfig(Config):
 
     @model_validator(mode="after")
     def _weights_are_never_negative(self) -> GateConfig:
+        self.check(group_size=8)
+        return self
+
+    def check(self, group_size: int) -> None:
+        """Raise ValueError for a formula without a valid value at a pass rate of up to `group_size` rollouts.
+
+        A rollout without a verdict is not counted, so that every k of n occurs with n <= group_size.
+        """
+        rates = {k / n: f"{k}/{n}" for n in range(group_size, 0, -1) for k in range(n + 1)}
         for name in ("alpha", "beta", "offline"):
             weight = formula.parse(getattr(self, name))
-            for eighths in range(9):
+            for rate, solved in sorted(rates.items()):
+                at = f"P = {rate}" + ("" if rate in (0, 1) else f" ({solved} solved)")
                 try:
-                    value = weight(eighths / 8)
+                    value = weight(rate)
                 except ArithmeticError as error:
-                    raise ValueError(f"{name} has no value at P = {eighths / 8}: {error}") from error
-                if isinstance(value, complex) or not value >= 0:
-                    raise ValueError(f"{name} is {value} at P = {eighths / 8}; a weight is never negative")
-        return self
+                    raise ValueError(f"{name} has no value at {at}: {error}") from error
+                if isinstance(value, complex) or not 0 <= value < inf:
+                    raise ValueError(f"{name} is {value} at {at}; a weight is a number and never negative")
 
 
 class MixSchedule(Config):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from hpt_core.policy.batching import Padded
 from hpt_core.policy.lm_head import logp_and_entropy
@@ -163,10 +165,32 @@ def _replaced(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterato
         del module.forward
 
 
-def checkpoint_layers(model: PreTrainedModel) -> None:
-    """Keep only the layers' inputs for the backward pass and recompute the rest; the gradient is the same."""
+def checkpoint_layers(model: PreTrainedModel, *, dropout: bool = True) -> None:
+    """Keep only the layers' inputs for the backward pass and recompute the rest; the gradient is the same.
+
+    A layer recomputes in training mode alone. Without `dropout` its own forward pass is in evaluation mode.
+    """
     # The reentrant kind needs inputs that require a gradient; the outputs of frozen embeddings do not.
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    for layer in model.modules() if not dropout else ():
+        if isinstance(layer, GradientCheckpointingLayer):
+            recompute: Any = layer._gradient_checkpointing_func
+            layer._gradient_checkpointing_func = partial(_checkpoint, layer, recompute)  # type: ignore[assignment]
+
+
+def _checkpoint(
+    layer: nn.Module, checkpoint: Callable[..., Any], forward: Callable[..., Any], *inputs: Any
+) -> Any:
+    """`forward` of the layer in evaluation mode, now and where it is recomputed."""
+
+    def evaluated(*inputs: Any) -> Any:
+        layer.training = False
+        try:
+            return forward(*inputs)
+        finally:
+            layer.training = True
+
+    return checkpoint(evaluated, *inputs)
 
 
 def autocast(device: torch.device, dtype: str) -> torch.autocast:

@@ -70,10 +70,11 @@ def row_info(rows: Sequence[TrainingRow], device: torch.device) -> RowInfo:
             values[i, : len(row.value)] = torch.tensor(row.value)
         values = values.to(device)
     return RowInfo(
-        reward=torch.tensor([row.reward for row in rows], device=device),
-        group=torch.tensor([row.group for row in rows], device=device),
-        expert=torch.tensor([row.kind is not None for row in rows], device=device),
-        length=torch.tensor([len(row.response) for row in rows], device=device),
+        # float64, since float32 would move a reward such as 0.1 across the gate's threshold.
+        reward=torch.tensor([row.reward for row in rows], dtype=torch.float64, device=device),
+        group=torch.tensor([row.group for row in rows], dtype=torch.int64, device=device),
+        expert=torch.tensor([row.kind is not None for row in rows], dtype=torch.bool, device=device),
+        length=torch.tensor([len(row.response) for row in rows], dtype=torch.int64, device=device),
         value=values,
     )
 

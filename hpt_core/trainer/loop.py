@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from hpt_core.errors import TrainingError
+from hpt_core.errors import InputError, TrainingError
 from hpt_core.policy.optimizers import rate_factor, scale_rates
 from hpt_core.protocols import MetricSink
 from hpt_core.rollout.group import Group
@@ -26,9 +26,11 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
     """Train `run.policy` in place from its newest checkpoint; returns seconds by phase.
 
     Afterwards `checkpoints` holds the records of every step. Raises TrainingError for a step that must not
-    be taken, and VerifierError for a dev prompt without a verdict.
+    be taken, VerifierError for a dev prompt without a verdict, and InputError before the first step where the
+    method imitates demonstrations alone and no prompt has one.
     """
     config, clock, records = run.config, Clock(), Records()
+    _check_demonstrations(run)
     state = TrainState.of(run)
     start = state.resume(checkpoints)
     spent, speed = Spent.until(checkpoints.metrics(start)), Speed.of(run)
@@ -76,6 +78,17 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
             with clock.phase("checkpoint"):
                 checkpoints.save(step, state.policy_module, state.optimizers, records)
     return dict(clock.total)
+
+
+def _check_demonstrations(run: TrainContext) -> None:
+    imitates = algorithm(run.config.algorithm).rollouts is None
+    if imitates and not any(task.demonstration for task in run.tasks):
+        raise InputError(
+            f"train.algorithm {run.config.algorithm} imitates demonstrations, and none of the "
+            f"{len(run.tasks)} training prompts has one; give the arm a mix with trajectories of these "
+            "prompts (data/experts/quarantine.parquet says why others were left out), or choose a method "
+            "that trains on rollouts"
+        )
 
 
 def _before_update(state: TrainState, groups: Sequence[Group], step: int, clock: Clock) -> dict[str, float]:

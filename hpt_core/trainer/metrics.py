@@ -65,6 +65,7 @@ def _of_totals(totals: Totals, gate_rows: Sequence[GateRow]) -> dict[str, float 
         "grad_norm": totals.mean("grad_norm", "updates"),
         "clipped": totals["updates_clipped"],
         "skipped": totals["updates_skipped"],
+        "empty": totals["updates_empty"] or None,
     }
 
 

@@ -31,7 +31,7 @@ def with_old_logprobs(
     ranks: Ranks,
 ) -> list[TrainingRow]:
     """The rows of a whole step with `value` and `logp_old` where the method needs them."""
-    needed = Needed.of(config, dropout=policy_module.has_dropout)
+    needed = Needed.of(config)
     if config.importance_cap is not None:
         # Rows without logp_old belong to a step with a single update, in which the policy is still the old
         # one.
@@ -72,8 +72,7 @@ class Needed(NamedTuple):
         return self.values or self.old
 
     @classmethod
-    def of(cls, config: TrainConfig, *, dropout: bool) -> Needed:
-        """With `dropout`, a training forward pass does not give the policy's own log-probabilities."""
+    def of(cls, config: TrainConfig) -> Needed:
         needs, several = algorithm(config.algorithm).needs, config.updates_per_step > 1
-        old = config.importance_cap is not None and (several or dropout)
+        old = config.importance_cap is not None and several
         return cls("value" in needs, old, several and "old_demonstrations" in needs)

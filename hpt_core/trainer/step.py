@@ -24,7 +24,7 @@ from hpt_core.trainer.reference_policy import Reference
 from hpt_core.trainer.step_records import Decisions
 from hpt_core.trainer.throughput import flops
 from hpt_core.types import RowInfo, Tokens
-from hpt_core.upge import Plan, clipped, plan, returns, surrogate
+from hpt_core.upge import Plan, algorithm, clipped, plan, returns, surrogate
 from hpt_core.upge.regularise import RegulariserInputs, Regularisers
 
 REMEDY = "lower train.optimizer.lr, or train with autocast: float32"
@@ -72,15 +72,19 @@ def update(
     """Take one step on `rows`, the whole mini-batch, the same on every rank; returns its sums over all ranks.
 
     `reference` is the policy that a KL (train.kl) is measured from. `decisions` collects what the plan
-    decided about each row and whether the optimizer stepped. A mini-batch without a gradient, such as one
-    whose groups all have equal rewards, leaves the weights as they are.
+    decided about each row and whether the optimizer stepped. A mini-batch without a gradient leaves the
+    weights as they are and counts as empty: one whose groups all have equal rewards, or one without a row of
+    a kind that the method trains on, such as demonstrations for sft.
 
     Raises TrainingError, on every rank alike, for a loss or a gradient that is not finite, and for rows that
     lack what the algorithm needs, and names the prompts.
     """
-    batch = _prepare(rows, config, options, temperature, policy_module.device, reference)
+    info, totals = row_info(rows, policy_module.device), Totals()
+    if not algorithm(config.algorithm).trains_on(info.expert).any():
+        totals.add({"updates_empty": 1})
+        return totals
+    batch = _prepare(rows, info, config, options, temperature, reference)
     needed = batch.needed
-    totals = Totals()
     if needed.any():
         totals.add(_accumulate(policy_module, batch, ranks).sums)
         try:
@@ -105,13 +109,12 @@ def update(
 
 def _prepare(
     rows: Sequence[TrainingRow],
+    info: RowInfo,
     config: TrainConfig,
     options: Mapping[str, Any],
     temperature: float,
-    device: torch.device,
     reference: Reference | None,
 ) -> MiniBatch:
-    info = row_info(rows, device)
     try:
         planned = plan(config.algorithm, info, **options)
     except ValueError as error:

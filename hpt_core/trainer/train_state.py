@@ -41,11 +41,12 @@ class TrainState:
     @classmethod
     def of(cls, run: TrainContext) -> TrainState:
         """The starting policy of the run, sharded where there are several ranks."""
-        config, needs = run.config, algorithm(run.config.algorithm).needs
-        policy_module = PolicyModule.of(run.policy.model, values="value" in needs)
+        config, method = run.config, algorithm(run.config.algorithm)
+        needs, dropout = method.needs, method.dropout
+        policy_module = PolicyModule.of(run.policy.model, values="value" in needs, dropout=dropout)
         reference = Reference(policy_module, run.ranks) if config.kl.coefficient else None
         if config.gradient_checkpointing:
-            checkpoint_layers(run.policy.model)
+            checkpoint_layers(run.policy.model, dropout=dropout)
         run.ranks.shard(policy_module)
         buffer = SFTBuffer(config.sft_buffer) if "buffer" in needs else None
         optimizers = build_optimizers(

@@ -9,12 +9,13 @@ tokens of any part of it. The gradients of the parts add up to that of the whole
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from hpt_core.groups import in_float64
 from hpt_core.types import RowInfo, Tokens
 from hpt_core.upge.advantage import Advantage
 from hpt_core.upge.aggregate import Aggregate
@@ -95,6 +96,20 @@ class Algorithm:
         """The pass rate of a prompt decides between its rollouts and its demonstration."""
         return self.mix is by_pass_rate
 
+    @property
+    def dropout(self) -> bool:
+        """The model's dropout acts while it trains, which is so for plain imitation alone.
+
+        Elsewhere probabilities are compared with those of a forward pass without dropout: the sampler's, or
+        the old policy's. With dropout, the ratio of a fresh rollout would not be 1, and a clip would hold
+        back noise.
+        """
+        return self.rollouts is None and not self.needs
+
+    def trains_on(self, expert: Tensor) -> Tensor:
+        """[B] bool -> [B] bool, the rows of a kind that the method has a term for."""
+        return torch.stack([part.members for part in self.parts(expert)]).any(0)
+
     def parts(self, expert: Tensor) -> list[Part]:
         kinds = ((self.rollouts, ~expert), (self.demonstrations, expert), (self.offline, expert))
         return [Part(term, rows, place) for place, (term, rows) in enumerate(kinds) if term is not None]
@@ -135,8 +150,9 @@ def plan(algorithm: Algorithm, rows: RowInfo, options: Options) -> Plan:
     Raises ValueError where the algorithm has nothing to train on, or where a group lacks what its
     baseline or its gate needs.
     """
+    rows = replace(rows, reward=in_float64(rows.reward))
     parts, weights = algorithm.parts(rows.expert), algorithm.mix(rows, options)
-    _check_kinds(algorithm, rows, torch.stack([part.members for part in parts]).any(0))
+    _check_kinds(algorithm, rows, algorithm.trains_on(rows.expert))
     advantages, denominators = [], []
     for term, members, place in parts:
         weight = torch.where(members, weights[place], 0.0)[:, None]

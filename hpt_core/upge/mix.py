@@ -49,7 +49,7 @@ def by_pass_rate(rows: RowInfo, options: Options) -> Weights:
 
     A soft gate has a weight for RL on the demonstration as well. A prompt without a demonstration is left
     to RL: alpha = 1. Raises ValueError for a demonstration whose prompt has no rollouts, since its P is
-    unknown.
+    unknown, and for a weight that is negative or no number.
     """
     groups = Groups.of(rows.group)
     has_rollouts, has_expert = groups.count(~rows.expert) > 0, groups.count(rows.expert) > 0
@@ -60,14 +60,27 @@ def by_pass_rate(rows: RowInfo, options: Options) -> Weights:
             "pass rate is unknown; sample rollouts of every prompt, or choose sft"
         )
     rate = groups.mean(rows.reward, ~rows.expert)
-    alpha, beta = options.gating(rate)
+    alpha, beta = (weight.double() for weight in options.gating(rate))
+    offline = options.gating.offline(rate).double()
+    _check_weights(rate, torch.stack([alpha, beta, offline]))
     per_prompt = (
-        torch.where(has_expert, alpha.double(), 1.0),
-        beta.double() * options.sft_coefficient,
-        options.gating.offline(rate).double(),
+        torch.where(has_expert, alpha, 1.0),
+        beta * options.sft_coefficient,
+        offline,
         ~has_expert & ~(alpha > 0),
     )
     return Weights(*(weights[groups.index] for weights in per_prompt))
+
+
+def _check_weights(rate: Tensor, weights: Tensor) -> None:
+    """rate [G], weights [3, G]. A P that is no number is left to the check of the rewards."""
+    wrong = rate.isfinite() & ~(weights.isfinite() & (weights >= 0)).all(0)
+    if wrong.any():
+        at = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"the gate's alpha, beta and offline are {weights[:, at].tolist()} at P = {float(rate[at])}; "
+            "give it formulas that are numbers, and never negative, at every P"
+        )
 
 
 def _nowhere(rows: RowInfo) -> Tensor:

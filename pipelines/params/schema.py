@@ -141,6 +141,17 @@ class Params(Config):
         return self
 
     @model_validator(mode="after")
+    def _gate_has_weights_at_every_pass_rate(self) -> Params:
+        try:
+            self.train.gate.check(self.rollout.group_size)
+        except ValueError as error:
+            raise error_at(
+                ("train", "gate"),
+                f"{error} of rollout.group_size {self.rollout.group_size}; correct the formula",
+            ) from None
+        return self
+
+    @model_validator(mode="after")
     def _vllm_has_one_trainer_process(self) -> Params:
         if self.rollout.engine == "vllm" and self.train.ranks > 1:
             raise error_at(

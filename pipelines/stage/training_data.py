@@ -11,6 +11,7 @@ from pathlib import Path
 from hpt_core import tables
 from hpt_core.data.demonstrations.selection import choose
 from hpt_core.errors import InputError
+from hpt_core.formula import at_least
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import LoadedPolicy
 from hpt_core.rollout.group import Task
@@ -105,7 +106,7 @@ def in_window(
     rates = tables.read_pass_rates(pass_rates)
     for prompt in prompts:
         rate = rates.get(prompt.prompt_id)
-        if rate is not None and low <= rate <= high:
+        if rate is not None and at_least(rate, low) and at_least(high, rate):
             kept.append(prompt)
             continue
         reason = "no_pass_rate" if rate is None else "too_hard" if rate < low else "too_easy"

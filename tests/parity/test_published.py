@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from hpt_core import upge
-from hpt_core.gate import Switch, Table
+from hpt_core.gate import OF_SEVEN, Switch, Table
 from hpt_core.types import Tokens
 from hpt_core.upge import estimator
 
@@ -94,6 +94,16 @@ def test_hpt_with_the_soft_gate(seed, coefficient, ragged):
     assert all((advantage != 0).any() for advantage in planned.advantages), "one of its terms is not tried"
     ours = upge.loss("hpt", batch, length=LENGTH, gate=Table(), sft_coefficient=coefficient)
     agree(ours, mixed.hpt_soft(batch, coefficient), batch)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_hpt_with_the_soft_gate_as_released(seed, ragged):
+    batch = ragged(seed, expert_every=1)
+    released, ours = (
+        upge.loss("hpt", batch, length=LENGTH, gate=gate) for gate in (Table(OF_SEVEN), Table())
+    )
+    agree(released, mixed.hpt_soft(batch, released=True), batch)
+    assert not torch.allclose(gradient(ours, batch), gradient(mixed.hpt_soft(batch, released=True), batch))
 
 
 @pytest.mark.parametrize(("discount", "lam"), [(1.0, 0.95), (0.99, 0.95), (0.9, 0.0), (0.99, 1.0)])

@@ -191,6 +191,7 @@ def test_the_papers_settings(
     assert (rollout.group_size, rollout.temperature) == (8, 1.0)
     assert (rollout.max_prompt_tokens, rollout.max_new_tokens) == (1024, 8192)
     assert train.prompts_per_step // train.updates_per_step == 64
+    assert (train.optimizer.betas, train.optimizer.weight_decay) == ([0.9, 0.999], 0.01)
     assert (train.steps, train.optimizer.lr, train.warmup_steps, train.cooldown_steps) == (500, 5e-6, 0, 0)
     assert (train.entropy_coefficient, train.clip_norm) == (0.001, 1.0)
     assert (params.evaluate.temperature, params.evaluate.top_p) == (0.6, 0.95)
@@ -204,6 +205,11 @@ def test_the_papers_settings(
     }
     for name, [source] in params.curate.benchmarks.items():
         assert source.hub == BENCHMARKS[name].origin["hub"] and source.revision
+
+
+@pytest.mark.parametrize("recipe", ["embedded", "gsm8k", "gsm8k_smoke"])
+def test_the_weight_of_the_demonstrations_is_the_methods_own(recipe: str, project: Path) -> None:
+    assert compose(project, recipe).train.sft_coefficient is None
 
 
 def test_the_papers_benchmarks_from_a_folder(project: Path) -> None:

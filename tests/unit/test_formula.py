@@ -7,7 +7,7 @@ import torch
 
 from hpt_core import formula
 from hpt_core.config import GateConfig
-from hpt_core.gate import Table, gate_of
+from hpt_core.gate import OF_SEVEN, Table, gate_of
 
 RATES = [0.0, 0.125, 0.5, 0.875, 1.0]
 
@@ -60,9 +60,22 @@ def test_gates_from_parameters() -> None:
     alpha, beta = gate_of(GateConfig(gamma=0.25))(rate)
     assert (alpha.tolist(), beta.tolist()) == ([0, 0, 1], [1, 1, 0])
     assert gate_of(GateConfig(kind="soft")) == Table()
+    assert gate_of(GateConfig(kind="soft_released")) == Table(OF_SEVEN)
     gate = gate_of(GateConfig(kind="formula", alpha="P", beta="1 - P", offline="P * (1 - P)"))
     assert [value.tolist() for value in gate(rate)] == [[0, 0.25, 1], [1, 0.75, 0]]
     assert gate.offline(rate).tolist() == [0, 0.1875, 0]
+
+
+@pytest.mark.parametrize("text", ["P > 0.1", "P <= 0.1", "P < 0.1", "P >= 0.1"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_rate_that_rounding_moved_is_what_was_meant(text: str, dtype: torch.dtype) -> None:
+    """The mean of 0.1, 0.1 and 0.1 is 0.1, although it is 0.10000000000000002, and 0.100000001 in float32."""
+    rates = [0.1, sum([0.1] * 3) / 3, sum([0.1] * 10) / 10, float(torch.tensor(0.1))]
+    expected = 1.0 if "=" in text else 0.0
+    function = formula.parse(text)
+    assert [function(rate) for rate in rates] == [expected] * 4
+    assert function(torch.tensor(rates, dtype=dtype)).tolist() == [expected] * 4
+    assert function(0.1 + 1e-3) == float(">" in text) and function(0.1 - 1e-3) == float("<" in text)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +85,18 @@ def test_gates_from_parameters() -> None:
         ({"beta": "1 / P"}, "beta has no value at P = 0.0"),
         ({"offline": "sqrt(P - 1)"}, "offline is"),
         ({"alpha": "rate"}, "'rate' in 'rate'"),
+        ({"alpha": "1 / (P - 3 / 7) ** 2"}, r"alpha has no value at P = 0\.428\d* \(3/7 solved\)"),
+        ({"beta": "P * 1e308 * 10"}, "beta is inf at P = "),
+        ({"beta": "10 ** 400 * P"}, "beta has no value at P = 0.0"),
     ],
 )
 def test_weights_without_a_valid_value_are_refused_on_reading(keys: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GateConfig(kind="formula", **keys)
+
+
+def test_the_rates_of_a_large_group_are_checked_with_its_size() -> None:
+    gate = GateConfig(kind="formula", alpha="1 / abs(P - 5 / 12)")
+    gate.check(11)
+    with pytest.raises(ValueError, match=r"alpha has no value at P = 0\.41\d* \(5/12 solved\)"):
+        gate.check(16)

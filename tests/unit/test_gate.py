@@ -3,7 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hpt_core.gate import FormulaGate, Switch, Table
+from hpt_core import upge
+from hpt_core.gate import OF_SEVEN, FormulaGate, Switch, Table
+from hpt_core.groups import Groups, in_float64, pass_rate
+from hpt_core.types import RowInfo
 
 
 def weights(gate, pass_rate) -> tuple[float, float, float]:
@@ -67,6 +70,50 @@ def test_the_soft_gate_is_the_released_table():
 )
 def test_between_its_steps_the_soft_gate_keeps_to_the_row_below(pass_rate, solved):
     assert weights(Table(), pass_rate) == SOFT[solved]
+
+
+def test_the_released_soft_gate_counts_the_demonstration_among_its_eight_rows():
+    """7 rollouts and the demonstration, which is solved: k of 7 is row k + 1 of the table."""
+    for solved in range(8):
+        for rate in (solved / 7, torch.tensor(solved / 7)):
+            assert tuple(float(weight) for weight in weights(Table(OF_SEVEN), rate)) == SOFT[solved + 1]
+    assert weights(Table(), 1 / 7) != weights(Table(OF_SEVEN), 1 / 7)
+
+
+def test_the_two_soft_gates_agree_for_eight_rollouts():
+    for solved in range(9):
+        assert weights(Table(OF_SEVEN), solved / 8) == weights(Table(), solved / 8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("reward", [0.1, 0.2, 0.3, 0.7, 1 / 8])
+def test_equal_fractional_rewards_at_gamma_are_imitated_in_every_dtype(reward, dtype):
+    for n in (2, 3, 7, 8, 10):
+        batch = RowInfo(
+            torch.tensor([reward] * n + [1.0], dtype=dtype),
+            torch.zeros(n + 1, dtype=torch.int64),
+            torch.arange(n + 1) == n,
+            torch.full((n + 1,), 4),
+        )
+        assert upge.plan("hpt", batch, length=8, gamma=reward).active.tolist() == [False] * n + [True]
+        assert Switch(reward)(pass_rate([reward] * n)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_the_gate_of_counts_is_exact_for_every_group_size(dtype):
+    """k solved of n at gamma = j / n, typed as a fraction or rounded to 7 digits: sft exactly where k <=
+    j."""
+    for n in range(2, 17):
+        for k in range(n + 1):
+            solved = torch.tensor([1.0] * k + [0.0] * (n - k), dtype=dtype)
+            groups = Groups.of(torch.zeros(n, dtype=torch.int64))
+            rate = groups.mean(in_float64(solved), torch.ones(n, dtype=torch.bool))
+            assert float(rate) == k / n == pass_rate(solved.tolist())
+            for j in range(n + 1):
+                for gamma in (j / n, round(j / n, 7)):
+                    alpha, beta = Switch(gamma)(rate)
+                    assert (float(alpha), float(beta)) == (float(k > j), float(k <= j))
+                    assert Switch(gamma)(k / n) == (float(k > j), float(k <= j))
 
 
 TENTHS = Table(tuple((i / 10, 0.0, 1 - i / 10) for i in range(11)))

@@ -138,10 +138,12 @@ SOFT = {
 """Solved of 8 -> (RL, RL on the demonstration, SFT): soft_type 0 of the release, its row 1 for 0 as well."""
 
 
-def hpt_soft(batch: Tokens, coefficient: float = 1.0) -> Tensor:
+def hpt_soft(batch: Tokens, coefficient: float = 1.0, released: bool = False) -> Tensor:
     """The soft gate of arXiv 2509.04419's code: three weights for each prompt, by how many it solved.
 
-    RL on the demonstration is LUFFY's p / (p + 0.1) times its own reward, the mean over its tokens.
+    RL on the demonstration is LUFFY's p / (p + 0.1) times its own reward, the mean over its tokens. As
+    `released`, the count is that of the rows of a prompt, of which the demonstration is one and solved: 7
+    rollouts make 8 rows. A prompt of another size counts as that share of 7.
     """
     prompts = []
     for rollouts in rollouts_by_prompt(batch):
@@ -149,7 +151,8 @@ def hpt_soft(batch: Tokens, coefficient: float = 1.0) -> Tensor:
         demonstration = demonstration_of(batch, rollouts)
         if demonstration:
             pass_rate = fmean(reward(batch, i) for i in rollouts)
-            on, off, imitate = SOFT[floor(8 * pass_rate + 1e-9)]
+            counted = floor(7 * pass_rate + 1e-9) + 1 if released else floor(8 * pass_rate + 1e-9)
+            on, off, imitate = SOFT[counted]
             p = logp(batch, demonstration[0]).exp()
             offline = -(reward(batch, demonstration[0]) * p / (p + 0.1)).mean()
             rl = on * rl + off * offline - imitate * coefficient * logp(batch, demonstration[0]).mean()

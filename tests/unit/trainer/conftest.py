@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hpt_core import tables
 from hpt_core.policy.model import LoadedPolicy, save_policy
-from hpt_core.rollout.group import Group
+from hpt_core.rollout.group import Group, Task
 
 PARAMS = """
 seed: 3
@@ -52,3 +53,13 @@ def project(policy: LoadedPolicy, make_group: Callable[..., Group], tmp_path: Pa
     save_policy(policy, tmp_path / "models/base")
     (tmp_path / "params.yaml").write_text(PARAMS)
     return tmp_path
+
+
+@pytest.fixture
+def tasks(make_group: Callable[..., Group]) -> list[Task]:
+    """Six prompts, two without a demonstration; "1 + 1" and "2 + 2" are hopeless."""
+    made = [make_group(f"{i} + {i}", [0], "human" if i % 3 else None).task for i in range(6)]
+    return [
+        replace(task, prompt=replace(task.prompt, answer="never")) if i in (1, 2) else task
+        for i, task in enumerate(made)
+    ]

@@ -2,92 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from small_run import Sink, last, run_of
 
-from hpt_core.config import (
-    GateConfig,
-    HintConfig,
-    KLConfig,
-    LoraConfig,
-    MixSchedule,
-    OptimizerConfig,
-    RolloutConfig,
-    TrainConfig,
-)
-from hpt_core.policy.lora import with_lora
+from hpt_core.config import GateConfig, KLConfig, LoraConfig, OptimizerConfig
+from hpt_core.errors import InputError
 from hpt_core.policy.model import LoadedPolicy, weights_hash
-from hpt_core.rollout.engines.hf import HFEngine
-from hpt_core.rollout.group import Group, Task
+from hpt_core.rollout.group import Task
 from hpt_core.trainer.checkpoint import Checkpoints
-from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.loop import train
-from hpt_core.types import Verdict
 from hpt_core.upge import ALGORITHMS
-
-ROLLOUT = RolloutConfig(group_size=4, max_prompt_tokens=60, max_new_tokens=6)
-
-
-class Fickle:
-    """Fails the prompts in `hopeless`; judges the rest by the length of the response."""
-
-    def __init__(self, hopeless: Sequence[str] = ()) -> None:
-        self.hopeless, self.heard = hopeless, list[str]()
-
-    def verify(self, items: Sequence[tuple[str, str, str]]) -> list[Verdict]:
-        self.heard += [response for response, _, _ in items]
-        return [
-            Verdict(gold not in self.hopeless and len(response) % 2 == 0, None) for response, gold, _ in items
-        ]
-
-
-class Sink:
-    def __init__(self) -> None:
-        self.steps: dict[int, Mapping[str, float]] = {}
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self.steps[step] = metrics
-
-
-@pytest.fixture
-def tasks(make_group: Callable[..., Group]) -> list[Task]:
-    """Six prompts, two without a demonstration; "1 + 1" and "2 + 2" are hopeless."""
-    made = [make_group(f"{i} + {i}", [0], "human" if i % 3 else None).task for i in range(6)]
-    return [
-        replace(task, prompt=replace(task.prompt, answer="never")) if i in (1, 2) else task
-        for i, task in enumerate(made)
-    ]
-
-
-def run_of(
-    policy: LoadedPolicy, tasks: list[Task], name: str, steps: int = 4, **changes: Any
-) -> TrainContext:
-    policy = policy._replace(model=copy.deepcopy(policy.model))
-    engine = HFEngine(policy)
-    if lora := changes.get("lora"):
-        policy = with_lora(policy._replace(model=copy.deepcopy(policy.model)), lora, seed=3)
-    keys = {
-        "algorithm": name,
-        "steps": 4,
-        "prompts_per_step": 6,
-        "updates_per_step": 2,
-        "optimizer": OptimizerConfig(lr=3e-3),
-        "checkpoint_every": 2,
-        "dev_every": 4,
-        "sft_buffer": 2,
-        "hint": HintConfig(slices=3, high=0.9, low=0.6, steps=10),
-        "mu": MixSchedule(peak=0.8, valley=0.2, decay_steps=4) if name == "chord" else None,
-        **changes,
-    }
-    config = TrainConfig(**{**keys, "steps": steps})
-    return TrainContext(policy, engine, Fickle(["never"]), tasks, tasks[:1], config, ROLLOUT, seed=3)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -116,6 +45,30 @@ def test_imitation_alone_samples_nothing(
     assert len(run.verifier.heard) == 1, "the dev prompt"  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("name", ["sft", "dft", "psft"])
+def test_a_step_without_a_demonstration_is_counted_and_passed(
+    policy: LoadedPolicy, tasks: list[Task], tmp_path: Path, name: str
+) -> None:
+    """One prompt a step, and every third has no demonstration; a run that stopped there would stop again."""
+    keys = {"prompts_per_step": 1, "updates_per_step": 1, "steps": 6}
+    checkpoints, sink = Checkpoints(tmp_path / "c", "f"), Sink()
+    train(run_of(policy, tasks, name, **keys), checkpoints, sink)
+    routes = [row["route"] for row in checkpoints.rows("gate", 6)]
+    assert sorted(routes) == ["no_expert"] * 2 + ["sft"] * 4
+    assert [sink.steps[step].get("empty") for step in range(1, 7)] == [
+        1.0 if route == "no_expert" else None for route in routes
+    ]
+
+
+@pytest.mark.parametrize("name", ["sft", "dft", "psft"])
+def test_no_demonstration_at_all_stops_before_the_first_step(
+    policy: LoadedPolicy, tasks: list[Task], tmp_path: Path, name: str
+) -> None:
+    bare = [task for task in tasks if not task.demonstration]
+    with pytest.raises(InputError, match=rf"{name} imitates .* none of the 2 training prompts has one; give"):
+        train(run_of(policy, bare, name), Checkpoints(tmp_path, "f"), Sink())
+
+
 def test_what_a_clip_holds_back_is_counted(policy: LoadedPolicy, tasks: list[Task], tmp_path: Path) -> None:
     """The second update of a step is off-policy. HPT has no clip, so it limits no token."""
     clipped, free = (
@@ -123,12 +76,6 @@ def test_what_a_clip_holds_back_is_counted(policy: LoadedPolicy, tasks: list[Tas
         for name in ("grpo", "hpt")
     )
     assert max(clipped) > 0 and not any(free)
-
-
-def last(policy: LoadedPolicy, tasks: list[Task], name: str, folder: Path, **changes: Any) -> Sink:
-    sink = Sink()
-    train(run_of(policy, tasks, name, **changes), Checkpoints(folder, "f"), sink)
-    return sink
 
 
 def test_relift_imitates_when_its_buffer_is_full(

@@ -212,7 +212,9 @@ def test_dropout_is_no_difference_between_trainer_and_sampler(
 ) -> None:
     rows = rows_of(sampled(policy, tasks))
     policy.model.config.attention_dropout = 0.3
-    found = with_old_logprobs(PolicyModule(policy.model), rows, config(importance_cap=2.0), 0.8, ALONE)
+    policy_module = PolicyModule(policy.model).train()
+    settings = config(importance_cap=2.0, updates_per_step=2)
+    found = with_old_logprobs(policy_module, rows, settings, 0.8, ALONE)
     for row, given in zip(found, rows, strict=True):
         assert_close(torch.tensor(row.logp_old), torch.tensor(given.logp_sampled), rtol=0, atol=1e-5)
 

@@ -238,9 +238,27 @@ def test_a_gradient_without_a_norm_stops_before_the_step(
     assert weights_hash(policy.model) == before
 
 
+@pytest.mark.parametrize("algorithm", ["sft", "dft", "psft"])
+def test_a_mini_batch_without_a_demonstration_is_an_empty_update(
+    policy: LoadedPolicy, make_group: Callable[..., Group], rows_seen: list[int], algorithm: str
+) -> None:
+    before = weights_hash(policy.model)
+    for groups in ([make_group("4", []), make_group("5", [])], [make_group("4", [0, 1])], []):
+        totals, gradients = step(policy, groups, algorithm=algorithm)
+        assert (totals["updates_empty"], totals["updates"], gradients, rows_seen) == (1, 0, [], [])
+    assert weights_hash(policy.model) == before
+
+
+def test_a_mini_batch_of_demonstrations_is_empty_for_a_method_of_rollouts(
+    policy: LoadedPolicy, make_group: Callable[..., Group]
+) -> None:
+    totals, gradients = step(policy, [make_group("4", [], "human")], algorithm="grpo")
+    assert (totals["updates_empty"], gradients) == (1, [])
+
+
 def test_rows_that_the_algorithm_cannot_use(policy: LoadedPolicy, make_group: Callable[..., Group]) -> None:
-    with pytest.raises(TrainingError, match=r"train\.algorithm sft: .*add demonstrations.*\(prompts 4, 5\)"):
-        step(policy, [make_group("4", [0, 1]), make_group("5", [1, 0])], algorithm="sft")
+    with pytest.raises(TrainingError, match=r"algorithm grpo: group 0 has a single row.*\(prompts 4\)"):
+        step(policy, [make_group("4", [0])], algorithm="grpo")
 
 
 def test_too_large_a_gradient_is_skipped_and_counted(policy: LoadedPolicy, groups: list[Group]) -> None:

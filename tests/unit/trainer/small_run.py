@@ -1,0 +1,72 @@
+"""A training run of a second: a verifier without a model behind it, a sink, and the context of a run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hpt_core.config import HintConfig, MixSchedule, OptimizerConfig, RolloutConfig, TrainConfig
+from hpt_core.policy.lora import with_lora
+from hpt_core.policy.model import LoadedPolicy
+from hpt_core.rollout.engines.hf import HFEngine
+from hpt_core.rollout.group import Task
+from hpt_core.trainer.checkpoint import Checkpoints
+from hpt_core.trainer.context import TrainContext
+from hpt_core.trainer.loop import train
+from hpt_core.types import Verdict
+
+ROLLOUT = RolloutConfig(group_size=4, max_prompt_tokens=60, max_new_tokens=6)
+
+
+class Fickle:
+    """Fails the prompts in `hopeless`; judges the rest by the length of the response."""
+
+    def __init__(self, hopeless: Sequence[str] = ()) -> None:
+        self.hopeless, self.heard = hopeless, list[str]()
+
+    def verify(self, items: Sequence[tuple[str, str, str]]) -> list[Verdict]:
+        self.heard += [response for response, _, _ in items]
+        return [
+            Verdict(gold not in self.hopeless and len(response) % 2 == 0, None) for response, gold, _ in items
+        ]
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.steps: dict[int, Mapping[str, float]] = {}
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.steps[step] = metrics
+
+
+def run_of(
+    policy: LoadedPolicy, tasks: list[Task], name: str, steps: int = 4, **changes: Any
+) -> TrainContext:
+    policy = policy._replace(model=copy.deepcopy(policy.model))
+    engine = HFEngine(policy)
+    if lora := changes.get("lora"):
+        policy = with_lora(policy._replace(model=copy.deepcopy(policy.model)), lora, seed=3)
+    keys = {
+        "algorithm": name,
+        "steps": 4,
+        "prompts_per_step": 6,
+        "updates_per_step": 2,
+        "optimizer": OptimizerConfig(lr=3e-3),
+        "checkpoint_every": 2,
+        "dev_every": 4,
+        "sft_buffer": 2,
+        "hint": HintConfig(slices=3, high=0.9, low=0.6, steps=10),
+        "mu": MixSchedule(peak=0.8, valley=0.2, decay_steps=4) if name == "chord" else None,
+        **changes,
+    }
+    config = TrainConfig(**{**keys, "steps": steps})
+    return TrainContext(policy, engine, Fickle(["never"]), tasks, tasks[:1], config, ROLLOUT, seed=3)
+
+
+def last(policy: LoadedPolicy, tasks: list[Task], name: str, folder: Path, **changes: Any) -> Sink:
+    """The metrics of a whole run."""
+    sink = Sink()
+    train(run_of(policy, tasks, name, **changes), Checkpoints(folder, "f"), sink)
+    return sink
