@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from peft.tuners.lora import LoraLayer
-from safetensors import SafetensorError
 from torch import Tensor
-from torch.distributed.tensor import DTensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hpt_core.errors import InputError
+from hpt_core.policy.loading.checked import load_checked
+from hpt_core.policy.merged_weights import full_tensor, merged_weights
 
-BASE_SUFFIX = ".base_layer.weight"
-"""How peft ends the name of a weight that has an adapter."""
+__all__ = [
+    "LoadedPolicy",
+    "full_tensor",
+    "load_policy",
+    "merged_weights",
+    "save_policy",
+    "stop_tokens",
+    "weights_hash",
+]
 
 
 class LoadedPolicy(NamedTuple):
@@ -35,18 +40,11 @@ def load_policy(
     A Path is a local folder and is never looked up on the hub. The model is on the GPU if there is one.
     `chat_template` is Jinja text that replaces the tokenizer's own template.
 
-    Raises InputError if model or tokenizer cannot be read, or if the tokenizer has no chat template.
+    Raises InputError if model or tokenizer cannot be read or trained, if the model is not the one on disk
+    (`folder_checks` and `weight_checks` say what is looked for), or if the tokenizer has no chat template.
     """
-    if isinstance(name, Path) and not name.is_dir():
-        raise InputError(f"{name}: no such folder; run the stage that makes it (`dvc repro`)")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(name), revision=revision)
-        model = AutoModelForCausalLM.from_pretrained(str(name), revision=revision, dtype=torch.float32)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(
-            f"model {str(name)!r}: cannot be loaded ({str(error).splitlines()[0]}); give a local "
-            "transformers folder, or a hub id with the hub within reach (and HF_TOKEN for a gated one)"
-        ) from error
+    loaded = load_checked(name, revision)
+    model, tokenizer = loaded.model, loaded.tokenizer
     tokenizer.chat_template = chat_template or tokenizer.chat_template
     if tokenizer.chat_template is None:
         raise InputError(
@@ -86,33 +84,6 @@ def weights_hash(model: PreTrainedModel) -> str:
         digest.update(name.encode())
         digest.update(parameter.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def full_tensor(tensor: Tensor) -> Tensor:
-    """The tensor itself; a sharded one is gathered from all ranks, which must all call this."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-@torch.no_grad()
-def merged_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """Parameters of the plain model in order of name, detached and unsharded; tied parameters come once.
-
-    Each adapter is added to its base weight, under the base weight's name. `model` itself does not change:
-    peft's merge and unmerge would leave rounding errors in the base weights. For a sharded model all ranks
-    must exhaust the iterator.
-    """
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
-    plain = {}
-    for name, parameter in model.named_parameters():
-        owner, _, rest = name.partition(".lora_")
-        if not (rest and owner in layers):
-            plain[name.replace(".base_layer.", ".")] = (parameter, layers.get(name.removesuffix(BASE_SUFFIX)))
-    for name, (parameter, layer) in sorted(plain.items()):
-        weight = parameter.detach()
-        if layer is not None:
-            (adapter,) = layer.active_adapters
-            weight = (weight + layer.get_delta_weight(adapter)).to(weight.dtype)  # type: ignore[attr-defined]
-        yield name, full_tensor(weight)
 
 
 def stop_tokens(policy: LoadedPolicy) -> frozenset[int]:
