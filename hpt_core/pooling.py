@@ -23,7 +23,7 @@ import numpy as np
 from scipy import special  # type: ignore[import-untyped]
 
 from hpt_core.evaluation import (
-    FLIPS,
+    DRAWS,
     TAIL,
     Interval,
     PairedDifference,
@@ -61,7 +61,7 @@ def pool(values: Reals, bounds: Interval) -> PooledMean:
     mean = float(values.mean())
     if np.ptp(values) == 0:
         same = values[0]
-        return PooledMean(mean, bootstrap_interval(same, 0, 1, bounds), sign_flip_p(same, 0, FLIPS))
+        return PooledMean(mean, bootstrap_interval(same, 0, 1, bounds), sign_flip_p(same, 0, DRAWS))
     estimates = [_crossed_effects_error(values), _seed_means_error(values)]
     reach = max(float(special.stdtrit(freedom, 1 - TAIL)) * error for error, freedom in estimates)
     p = max(2 * float(special.stdtr(freedom, -abs(mean) / error)) for error, freedom in estimates if error)

@@ -33,9 +33,12 @@ class PromotionConfig(Config):
     """Benchmarks on each of which the candidate must be better; null: all that are not out of
     distribution."""
     margin: Annotated[Fraction, Field(lt=1)] = 0.0
-    """Gain in accuracy that the whole interval of the paired difference must exceed."""
+    """Gain in accuracy that the whole interval of the paired difference must exceed, and that a test with the
+    level of the attempt must exclude."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
-    """Confidence level of that two-sided interval."""
+    """Confidence level of that two-sided interval. One minus it is also the error budget of all attempts
+    against one champion: the probability that any candidate that is no better is promoted, over any number
+    of nights."""
     out_of_distribution: list[str] = Field(default_factory=list)
     """Benchmarks unlike the training prompts, on which the candidate must not be worse."""
     tolerance: Fraction = 0.02

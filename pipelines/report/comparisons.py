@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from itertools import combinations
 
-from hpt_core.evaluation import LEVEL, PairedDifference, holm
+from hpt_core.evaluation import PairedDifference, holm
 from pipelines.report import words
 from pipelines.report.comparison_file import CorrectedDifference, Differences, Gain, PairOfArms
 from pipelines.report.results import BASE
@@ -22,17 +22,18 @@ def compare_policies(
     rivals = arms if BASE in policies else []
     gains: dict[str, Gain] = {
         arm: {**entry, "verdict": words.gain_verdict(benchmark, arm, BASE, entry)}
-        for arm, entry in zip(rivals, _corrected([difference(arm, BASE) for arm in rivals]), strict=True)
+        for arm, entry in zip(rivals, corrected([difference(arm, BASE) for arm in rivals]), strict=True)
     }
     names = list(combinations(arms, 2))
     pairs: list[PairOfArms] = [
         {"a": a, "b": b, **entry, "verdict": words.pair_verdict(benchmark, a, b, entry)}
-        for (a, b), entry in zip(names, _corrected([difference(a, b) for a, b in names]), strict=True)
+        for (a, b), entry in zip(names, corrected([difference(a, b) for a, b in names]), strict=True)
     ]
     return gains, pairs
 
 
-def _corrected(family: Sequence[PairedDifference]) -> list[CorrectedDifference]:
+def corrected(family: Sequence[PairedDifference]) -> list[CorrectedDifference]:
+    """The differences of one family, with p values that are corrected for their number."""
     entries: list[CorrectedDifference] = []
     for result, p_holm in zip(family, holm([result.p for result in family]), strict=True):
         low, high = result.interval
@@ -42,7 +43,7 @@ def _corrected(family: Sequence[PairedDifference]) -> list[CorrectedDifference]:
                 "ci95": [low, high],
                 "p": result.p,
                 "p_holm": p_holm,
-                "detected": p_holm < LEVEL and not low <= 0 <= high,
+                "detected": result.detected(p_holm),
             }
         )
     return entries

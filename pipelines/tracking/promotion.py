@@ -47,13 +47,21 @@ class Clause:
 
 
 def decide(
-    candidate: Scores, opponent: Scores | None, name: str, data: Sequence[Clause], params: Params
+    candidate: Scores,
+    opponent: Scores | None,
+    name: str,
+    data: Sequence[Clause],
+    params: Params,
+    attempt: int = 1,
+    arms: tuple[str, str] = ("candidate", "champion"),
 ) -> Decision:
     """Promote where every clause is met, on the benchmarks of `params.promotion` and on the data.
 
     opponent: the scores of the champion or of the starting policy, as `name` says.
+    attempt: how many candidates were compared with this opponent, this one included: see `level`.
+    arms: the arms of the two, whose interval is then the one that stage `compare` gives them.
     """
-    clauses = [*_benchmark_clauses(candidate, opponent, name, params), *data]
+    clauses = [*_benchmark_clauses(candidate, opponent, name, params, attempt, arms), *data]
     promoted = all(clause.met for clause in clauses)
     # The clauses that are not met come first.
     reasons = [clause.words for clause in sorted(clauses, key=lambda clause: clause.met)]
@@ -61,7 +69,26 @@ def decide(
     return Decision(promoted, f"{verdict}: against {name}, {'; '.join(reasons)}")
 
 
-def _benchmark_clauses(candidate: Scores, opponent: Scores | None, name: str, params: Params) -> list[Clause]:
+def level(attempt: int, confidence: float) -> float:
+    """The level that the two-sided p of an attempt must be below.
+
+    1 - confidence is the error budget of all attempts against one opponent, however many nights they take:
+    the probability that any candidate that is no better is promoted. Attempt i may spend 1 / (i (i + 1)) of
+    it, which sums to 1, so that the bound holds whatever the attempts have in common, such as the
+    benchmark's prompts and the opponent's responses. Half of a two-sided p is the error that counts, in
+    favour of the candidate; the first attempt has the level of a single comparison.
+    """
+    return 2 * (1 - confidence) / (attempt * (attempt + 1))
+
+
+def _benchmark_clauses(
+    candidate: Scores,
+    opponent: Scores | None,
+    name: str,
+    params: Params,
+    attempt: int,
+    arms: tuple[str, str],
+) -> list[Clause]:
     if opponent is None:
         return [Clause(False, f"{name} has no evaluation, so there is nothing to compare with")]
     benchmarks = [*params.promotion_benchmarks, *params.promotion.out_of_distribution]
@@ -70,31 +97,44 @@ def _benchmark_clauses(candidate: Scores, opponent: Scores | None, name: str, pa
         if benchmark not in candidate or prompts != set(opponent.get(benchmark, {})):
             remedy = "set the alias `champion` by hand once you have compared them"
             return [Clause(False, f"{benchmark}: the two were not evaluated on the same prompts; {remedy}")]
-    return [_benchmark_clause(b, candidate[b], opponent[b], params) for b in benchmarks]
+    budget = f"attempt {attempt} needs p < {level(attempt, params.promotion.confidence):.2g}"
+    kept = f"errors over all attempts against {name} stay within {1 - params.promotion.confidence:.2g}"
+    return [
+        *(_benchmark_clause(b, candidate[b], opponent[b], params, attempt, arms) for b in benchmarks),
+        Clause(True, f"{budget}, so that {kept}"),
+    ]
 
 
 def _benchmark_clause(
-    name: str, candidate: Mapping[str, float], opponent: Mapping[str, float], params: Params
+    name: str,
+    candidate: Mapping[str, float],
+    opponent: Mapping[str, float],
+    params: Params,
+    attempt: int,
+    arms: tuple[str, str],
 ) -> Clause:
-    """The interval lies above the margin; out of distribution, the loss is within the tolerance."""
+    """The difference is detected above the margin; out of distribution, the loss is within the tolerance."""
     gate, prompts = params.promotion, sorted(candidate)
     result = paired_difference(
         np.array([candidate[prompt] for prompt in prompts]),
         np.array([opponent[prompt] for prompt in prompts]),
-        derive(params.seed, "gate", name),
+        derive(params.seed, "compare", name, *arms),
         params.evaluate.bootstrap,
         tail=(1 - gate.confidence) / 2,
+        null=gate.margin,
     )
-    interval = f"{100 * gate.confidence:g}% {words.interval(result.interval)}"
+    interval = f"{100 * gate.confidence:g}% {words.interval(result.interval)}, {words.p_value(result.p)}"
     measured = f"on {name} {words.signed(result.difference)} points ({interval})"
     if name in gate.out_of_distribution:
         # A sum of rounded shares may miss the tolerance by the last bit.
         met = result.difference >= -gate.tolerance - 1e-9
         bound = f"a loss of {words.points(gate.tolerance)} is tolerated"
         return Clause(met, f"{measured}, {bound}" if met else f"{measured}, where only {bound}")
-    met = result.interval[0] > gate.margin
-    position = "above" if met else "not wholly above"
-    return Clause(met, f"{measured}, {position} the margin of {words.points(gate.margin)}")
+    above, needed = result.interval[0] > gate.margin, level(attempt, gate.confidence)
+    met = above and result.detected(result.p, needed)
+    position = "above" if above else "not wholly above"
+    short = f", without p < {needed:.2g}" if above and not met else ""
+    return Clause(met, f"{measured}, {position} the margin of {words.points(gate.margin)}{short}")
 
 
 def outdated(lock: Lock, arm: str) -> Clause | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from typing import TypedDict
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -23,6 +25,21 @@ ROLLBACK_TAG, RESTORED_TAG = "rollback", "restored"
 """Tags of a version: when and why it was rolled back, and when and why it became champion again."""
 REASON_TAG = "promotion"
 """Tag of a version: the last decision of the promotion gate on it."""
+ATTEMPTS_TAG = "promotion.attempts"
+"""Tag of a version: its attempts to become champion, a JSON list of `Attempt`."""
+STARTING_POLICY = "base"
+"""What an attempt before the first champion is against."""
+
+
+class Attempt(TypedDict):
+    """A comparison of a version with a champion by the promotion gate."""
+
+    against: str
+    """The champion's version, or STARTING_POLICY."""
+    number: int
+    """Counts from 1 for each of these."""
+    compared: str
+    """Hash of the scores that were compared. The same scores again are the same attempt."""
 
 
 class RegisteredModel:
@@ -123,6 +140,27 @@ class RegisteredModel:
             self.changed = True
             self._tag(str(version.version), REASON_TAG, reason)
 
+    def attempt(self, version: ModelVersion, against: str, compared: str) -> int:
+        """The number of this attempt against a champion, kept with the version.
+
+        A registration that is repeated, and a night that trained the same policy again, find the number
+        that they had. A night without a run counts for nothing.
+        """
+        attempts = [
+            attempt
+            for other in self._by_number.values()
+            for attempt in _attempts(other)
+            if attempt["against"] == against
+        ]
+        for attempt in attempts:
+            if attempt["compared"] == compared:
+                return attempt["number"]
+        number = 1 + max((attempt["number"] for attempt in attempts), default=0)
+        made = [*_attempts(version), Attempt(against=against, number=number, compared=compared)]
+        self.changed = True
+        self._tag(str(version.version), ATTEMPTS_TAG, json.dumps(made))
+        return number
+
     def scores(self, version: ModelVersion) -> Scores:
         """The scores that were published with the run of a version."""
         assert version.run_id is not None
@@ -133,6 +171,11 @@ class RegisteredModel:
 
     def _tag(self, number: str, key: str, value: str) -> None:
         self._client.set_model_version_tag(self.name, number, key, value)
+
+
+def _attempts(version: ModelVersion) -> list[Attempt]:
+    attempts: list[Attempt] = json.loads(version.tags.get(ATTEMPTS_TAG, "[]"))
+    return attempts
 
 
 def _now() -> str:

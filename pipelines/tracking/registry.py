@@ -5,6 +5,8 @@ Benchmarks never choose the candidate. They only decide whether it replaces the 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ from pipelines.tracking.evaluation_data import Scores, read_evaluation
 from pipelines.tracking.mlflow_errors import tracking_errors
 from pipelines.tracking.mlflow_store import Store
 from pipelines.tracking.promotion import Clause, data_clauses, decide, outdated
-from pipelines.tracking.registered_model import ROLLBACK_TAG, RegisteredModel
+from pipelines.tracking.registered_model import ROLLBACK_TAG, STARTING_POLICY, RegisteredModel
 
 
 @dataclass(frozen=True)
@@ -102,13 +104,21 @@ def _gate(
     if note := candidate.tags.get(ROLLBACK_TAG):
         remedy = f"`hpt rollback --to {candidate.version}` brings it back"
         return False, f"refused: v{candidate.version} was {note}; {remedy}"
-    opponent = f"champion v{champion.version}" if champion else "the starting policy"
-    scores = model.scores(champion) if champion else base
-    decision = decide(model.scores(candidate), scores, opponent, data, params)
+    name = f"champion v{champion.version}" if champion else "the starting policy"
+    against = str(champion.version) if champion else STARTING_POLICY
+    scores, opponent = model.scores(candidate), model.scores(champion) if champion else base
+    attempt = model.attempt(candidate, against, _hash([scores, opponent]))
+    arms = candidate.tags["arm"], champion.tags["arm"] if champion else BASE
+    decision = decide(scores, opponent, name, data, params, attempt, arms)
     model.explain(candidate, decision.reason)
     if decision.promoted:
         model.promote(candidate)
     return decision.promoted, decision.reason
+
+
+def _hash(value: object) -> str:
+    """16 hex digits of a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def rollback(root: Path, to: str | None = None, reason: str = "") -> str:

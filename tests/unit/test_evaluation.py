@@ -7,7 +7,9 @@ from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from hpt_core import evaluation
 from hpt_core.evaluation import (
     avg_at_k,
     bootstrap_interval,
@@ -54,7 +56,7 @@ def test_the_curve_is_the_share_of_subsets_with_a_correct_response(n: int) -> No
         )
 
 
-def test_the_curve_has_one_interval_for_each_k_over_the_same_prompts() -> None:
+def test_the_curve_has_one_interval_for_each_k() -> None:
     correct = np.random.default_rng(12).random((60, 8)) < np.random.default_rng(13).random((60, 1))
     curve = pass_curve(correct, seed=5, draws=500)
     assert curve[0]["pass_at_k"] == pytest.approx(avg_at_k(correct), abs=1e-12)
@@ -88,23 +90,53 @@ def test_pass_at_k_needs_k_samples() -> None:
         pass_at_k(np.ones((2, 4), dtype=bool), 5)
 
 
-def test_the_interval_covers_the_mean_in_95_percent_of_samples() -> None:
-    rng = np.random.default_rng(1)
-    covered = []
-    for trial in range(400):
-        ability = rng.beta(2, 3, size=80)
-        scores = rng.binomial(4, ability) / 4
-        low, high = bootstrap_interval(scores, seed=trial, draws=400)
-        covered.append(low <= 0.4 <= high)
-    assert 0.91 <= np.mean(covered) <= 0.98
+@pytest.mark.parametrize("prompts", [30, 100, 359])
+def test_the_interval_of_right_and_wrong_prompts_is_the_binomial_one(prompts: int) -> None:
+    solved = np.arange(prompts + 1)
+    lower = stats.beta.ppf(0.025, solved[1:], prompts - solved[1:] + 1)
+    for count in (1, prompts // 20, prompts // 3, prompts - 2):
+        low, high = bootstrap_interval((np.arange(prompts) < count).astype(float), 0, 100)
+        expected = lower[count - 1], 1 - lower[prompts - count - 1]
+        assert (low, high) == pytest.approx(expected, abs=0.03 * (high - low))
 
 
-def test_the_interval_has_the_width_of_the_normal_one() -> None:
-    values = np.random.default_rng(2).normal(0.5, 0.1, size=400)
-    low, high = bootstrap_interval(values, seed=3, draws=8000)
-    half = 1.96 * values.std() / 20
-    assert low == pytest.approx(values.mean() - half, abs=0.05 * half)
-    assert high == pytest.approx(values.mean() + half, abs=0.05 * half)
+SPREADS = [(4, 0.5), (4, 8.0), (32, 0.5), (32, 2.0), (32, 1e6)]
+"""Samples of a prompt, and alpha + beta of the distribution of pass rates (large: all prompts have one)."""
+
+
+@pytest.mark.parametrize(("samples", "concentration"), SPREADS)
+@pytest.mark.parametrize("accuracy", [0.05, 0.3, 0.5, 0.95])
+def test_the_interval_of_30_prompts_covers_the_accuracy(
+    samples: int, concentration: float, accuracy: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "DRAWS", 1000)
+    rng, trials, covered, widths = np.random.default_rng(1), 400, 0, []
+    for trial in range(trials):
+        rates = rng.beta(accuracy * concentration, (1 - accuracy) * concentration, 30)
+        low, high = bootstrap_interval(rng.binomial(samples, rates) / samples, trial, 1000)
+        covered += low <= accuracy <= high
+        widths.append(high - low)
+    assert covered / trials >= 0.95
+    # Never wider than the interval of 30 single responses, which know least.
+    alone = bootstrap_interval((np.arange(30) < round(30 * accuracy)).astype(float), 0, 1000)
+    assert np.mean(widths) < 1.05 * (alone[1] - alone[0])
+
+
+@pytest.mark.parametrize(("prompts", "samples"), [(30, 1), (30, 4), (30, 32), (100, 4)])
+@pytest.mark.parametrize("gained", [0.0, 0.2])
+def test_the_interval_of_a_difference_covers_it(
+    prompts: int, samples: int, gained: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Most prompts are hard for both policies, and one of them solves some prompts surely, so that few decide.
+    monkeypatch.setattr(evaluation, "DRAWS", 1000)
+    rng, trials, covered = np.random.default_rng(2), 400, 0
+    for trial in range(trials):
+        rates = rng.beta(0.3, 2, prompts)
+        better = np.where(rng.random(prompts) < gained, 1.0, rates)
+        a, b = (rng.binomial(samples, of_policy) / samples for of_policy in (better, rates))
+        low, high = paired_difference(a, b, trial, 1000).interval
+        covered += low <= gained * (1 - 0.3 / 2.3) <= high
+    assert covered / trials >= 0.95
 
 
 def test_prompts_are_resampled_not_responses() -> None:
@@ -137,12 +169,38 @@ def test_sign_flip_p_by_hand() -> None:
     assert sign_flip_p(np.array([0.3, 0.0, 0.2, 0.0, -0.1]), 0, 1) == 4 / 8
 
 
+@pytest.mark.parametrize("samples", [1, 3, 4, 32])
+def test_sign_flips_of_shares_are_counted_to_the_last(samples: int) -> None:
+    differences = np.random.default_rng(6).integers(-samples, samples + 1, size=14) / samples
+    differences[differences == 0] = 1 / samples
+    sums = [abs(np.dot(signs, differences)) for signs in product((1, -1), repeat=14)]
+    exact = np.mean(np.array(sums) >= abs(differences.sum()) - 1e-9)
+    assert sign_flip_p(differences, seed=7, draws=1) == pytest.approx(exact, rel=1e-9)
+
+
 def test_drawn_sign_flips_agree_with_all_of_them() -> None:
-    differences = np.random.default_rng(6).integers(-2, 4, size=14) / 4
-    differences[differences == 0] = 0.25
+    differences = np.random.default_rng(6).normal(0.3, 1, size=14)  # No fractions of one denominator.
     sums = [abs(np.dot(signs, differences)) for signs in product((1, -1), repeat=14)]
     exact = np.mean(np.array(sums) >= abs(differences.sum()) - 1e-9)
     assert sign_flip_p(differences, seed=7, draws=40_000) == pytest.approx(exact, abs=0.01)
+
+
+@pytest.mark.parametrize(("wins", "losses", "detected"), [(4, 0, False), (5, 0, False), (6, 0, True)])
+def test_interval_and_p_agree_on_few_differing_prompts(wins: int, losses: int, detected: bool) -> None:
+    # 2 / 2^wins is the p of a sign test; it is below 0.05 from six wins on.
+    a, b = (np.arange(359) < wins).astype(float), (np.arange(359) >= 359 - losses).astype(float)
+    result = paired_difference(a, b, 0, 2000)
+    assert result.p == pytest.approx(2 / 2**wins)
+    assert (result.interval[0] > 0) is detected
+    assert result.detected(result.p) is detected
+
+
+def test_p_and_interval_are_about_the_null() -> None:
+    a, b = np.full(40, 0.5), np.r_[np.full(20, 0.25), np.full(20, 0.5)]
+    result = paired_difference(a, b, 0, 2000, null=0.125)
+    assert result.difference == 0.125 and result.p == 1 and not result.detected(result.p)
+    assert result.detected(0.01, level=0.02) is False  # The interval includes 0.125.
+    assert paired_difference(a, b, 0, 2000).p == pytest.approx(2.0**-19)
 
 
 def test_p_is_uniform_without_a_difference() -> None:
@@ -192,7 +250,9 @@ def test_summarise_one_benchmark() -> None:
     assert [(point["k"], point["pass_at_k"]) for point in entry["pass_curve"]] == [(1, 0.75), (2, 1.0)]
     assert (entry["avg_at_k"], entry["pass_at_k"]) == (0.75, 1.0)
     assert (entry["k"], entry["n_prompts"], entry["truncated"], entry["mean_length"]) == (2, 2, 0.25, 25.0)
-    assert entry["ci95"] == [0.5, 1.0]
+    # The weights of the scores 0.5 and 1 and of the unseen prompt are uniform on a triangle, so that
+    # P(mean <= x) is 2 x^2 for the lower limit, and 1 - (1 - 2 (1 - x))^2 for 1 - mean of the upper one.
+    assert entry["ci95"] == pytest.approx([0.0125**0.5, 0.5 + 0.5 * 0.975**0.5], abs=0.003)
     assert correct_matrix(rows)[0] == ["a", "b"]
     assert correct_matrix(rows)[1].tolist() == [[True, True], [False, True]]
 

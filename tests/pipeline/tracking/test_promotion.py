@@ -11,12 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 
+from hpt_core import evaluation
 from hpt_core.config import CurateConfig, EvaluateConfig
 from hpt_core.errors import InputError
+from hpt_core.evaluation import paired_difference
 from pipelines.cli import main
 from pipelines.params import Params, load_params
 from pipelines.params.sections import PromotionConfig
+from pipelines.report.comparisons import corrected
 from pipelines.tracking.evaluation_data import Scores
 from pipelines.tracking.promotion import Clause, data_clauses, decide
 
@@ -94,6 +98,78 @@ def test_data_that_are_not_clean_are_refused_whatever_the_scores() -> None:
     refused = decide(spread(scores(0.3)), scores(), "v1", faults, params())
     assert not refused.promoted
     assert refused.reason.startswith("refused: against v1, 2 of 9 expert trajectories are not verified; ")
+
+
+def few_wins(wins: int, prompts: int = 359) -> tuple[Scores, Scores]:
+    """A candidate and an opponent that differ on `wins` prompts."""
+    opponent = {name: {f"{name}-{i}": 0.0 for i in range(prompts)} for name in ("sums", "words", "far")}
+    candidate = {
+        name: {p: float(int(p.split("-")[1]) < wins) for p in table} for name, table in opponent.items()
+    }
+    return candidate, opponent
+
+
+@pytest.mark.parametrize(("wins", "promoted"), [(4, False), (5, False), (6, True)])
+def test_the_gate_decides_as_the_comparison_does(wins: int, promoted: bool) -> None:
+    candidate, opponent = few_wins(wins)
+    result = paired_difference(
+        np.array(list(candidate["sums"].values())), np.array(list(opponent["sums"].values())), 0, 2000
+    )
+    [entry] = corrected([result])
+    assert decide(candidate, opponent, "v1", CLEAN, params()).promoted is promoted
+    assert entry["detected"] is promoted
+
+
+def test_every_further_attempt_needs_more_evidence_and_says_so() -> None:
+    candidate, opponent = few_wins(8)  # p = 2 / 2^8 = 0.0078
+    assert decide(candidate, opponent, "v1", CLEAN, params(), attempt=3).promoted  # 0.1 / 12 = 0.0083
+    refused = decide(candidate, opponent, "v1", CLEAN, params(), attempt=4)
+    assert not refused.promoted
+    assert "above the margin of 0.0, without p < 0.005" in refused.reason
+    assert (
+        "attempt 4 needs p < 0.005, so that errors over all attempts against v1 stay within 0.05"
+        in refused.reason
+    )
+
+
+def promotions(seed: int, gain: float = 0.0, since: int = 0) -> tuple[int | None, int | None]:
+    """The first of 30 nights that promotes, without and with the error budget; None for no night.
+
+    All policies share 100 prompts and their difficulty, and the champion was measured once, with 4 samples.
+    The candidates are equal to it; from night `since` on, `gain` is added to their pass rates.
+    """
+    rng = np.random.default_rng(seed)
+    rates = rng.beta(0.6, 0.6, 100)
+
+    def measured(rates: NDArray[np.float64]) -> Scores:
+        return {"sums": {f"{i}": share for i, share in enumerate((rng.binomial(4, rates) / 4).tolist())}}
+
+    champion, config = measured(rates), params(benchmarks=["sums"], out_of_distribution=[])
+    unbounded = None
+    for night in range(30):
+        candidate = measured(np.clip(rates + (gain if night >= since else 0), 0, 1))
+        # What the first attempt may not promote, no later one may.
+        if decide(candidate, champion, "champion v1", CLEAN, config).promoted:
+            unbounded = night if unbounded is None else unbounded
+            if decide(candidate, champion, "champion v1", CLEAN, config, attempt=night + 1).promoted:
+                return unbounded, night
+    return unbounded, None
+
+
+def test_thirty_nights_of_equal_policies_promote_in_at_most_5_percent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluation, "DRAWS", 1000)
+    nights = [promotions(seed) for seed in range(100)]
+    assert np.mean([bounded is not None for _, bounded in nights]) <= 0.05
+    # Where every night has the level of a single comparison, the errors add up.
+    assert np.mean([unbounded is not None for unbounded, _ in nights]) > 0.1
+
+
+def test_a_clearly_better_policy_is_promoted_within_a_few_nights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "DRAWS", 1000)
+    nights = [promotions(seed, gain=0.25, since=10)[1] for seed in range(20)]
+    assert all(night is not None and 10 <= night <= 12 for night in nights)
 
 
 @pytest.mark.parametrize("opponent", [None, {}, scores(prompts=99)])
@@ -234,6 +310,26 @@ def test_no_champion_to_roll_back(workspace: Path) -> None:
 
     with pytest.raises(InputError, match="there is no champion"):
         rollback(workspace)
+
+
+def test_an_attempt_keeps_its_number(two_champions: Path) -> None:
+    from pipelines.tracking.mlflow_store import Store
+    from pipelines.tracking.registered_model import RegisteredModel
+    from pipelines.tracking.registry import register
+
+    def model() -> RegisteredModel:
+        return RegisteredModel(Store(two_champions, "toy"), "toy")
+
+    [first, second] = json.loads(tags(two_champions, 1)["promotion.attempts"])
+    assert (first["against"], first["number"]) == ("base", 1)
+    assert (second["against"], second["number"]) == ("2", 1)
+    assert not register(two_champions).changed
+    version = registry(two_champions).get_model_version("toy", "2")
+    assert model().attempt(version, "2", second["compared"]) == 1  # The same policy, trained again.
+    assert model().attempt(version, "2", "other scores") == 2
+    assert model().attempt(version, "2", "other scores") == 2
+    assert model().attempt(version, "2", "third scores") == 3
+    assert model().attempt(version, "1", "other scores") == 1
 
 
 def test_reason_is_kept_either_way(two_champions: Path) -> None:
