@@ -33,8 +33,8 @@ class PromotionConfig(Config):
     """Benchmarks on each of which the candidate must be better; null: all that are not out of
     distribution."""
     margin: Annotated[Fraction, Field(lt=1)] = 0.0
-    """Gain in accuracy that the whole interval of the paired difference must exceed, and that a test with the
-    level of the attempt must exclude."""
+    """Gain in accuracy that the whole interval of the paired difference must exceed. The p of that difference
+    must be below the level of the attempt as well."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     """Confidence level of that two-sided interval. One minus it is also the error budget of all attempts
     against one champion: the probability that any candidate that is no better is promoted, over any number
