@@ -18,6 +18,7 @@ from hpt_core.files import read_text, write_json
 from hpt_core.policy.chat import with_system_prompt
 from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy
 from hpt_core.policy.warm_start import build_policy, train_warm_start
+from hpt_core.rollout.engines.decoding import find_way
 from hpt_core.seeds import derive
 from hpt_core.types import Prompt
 from pipelines.params import Params
@@ -41,6 +42,8 @@ def run(params: Params, which: str, out: Path, prompts: Path = PROMPTS_FOLDER) -
         policy = warm_start(config.warm_start, derive(params.seed, which), prompts, which)
     else:
         policy = pretrained(config)
+    if params.rollout.engine == "hf":  # A model that it cannot sample is refused here, two stages early.
+        find_way(policy.model, policy.tokenizer.pad_token_id)
     if config.system_prompt:
         policy.tokenizer.chat_template = with_system_prompt(
             policy.tokenizer.chat_template, config.system_prompt

@@ -23,8 +23,8 @@ from pipelines.params import Params
 from pipelines.paths import BENCHMARK_PROMPTS, checkpoints, evaluation_metrics, evaluation_responses, model
 from pipelines.stage.generation import (
     SamplingRequest,
-    build_engine,
     build_verifier,
+    checked_engine,
     chunk,
     sample_and_verify,
     tokenize_within_limit,
@@ -58,7 +58,8 @@ def run(params: Params, name: str, root: Path = Path()) -> None:
     tokens = {
         benchmark: _tokens(params, policy, benchmark, benchmarks[benchmark]) for benchmark in benchmarks
     }
-    engine = build_engine(params, policy)
+    sampled = [prompt for of_benchmark in tokens.values() for prompt in of_benchmark.values()]
+    engine = checked_engine(params, policy, sampled, params.evaluate.temperature)
     inputs = run_inputs(_parameters(params), engine.policy, folder, root / BENCHMARK_PROMPTS, __file__)
     shards = Shards(root / checkpoints(f"evaluate@{name}"), inputs, tables.UNFINISHED_EVALUATION)
     with build_verifier(params) as verifier:

@@ -22,8 +22,8 @@ from hpt_core.types import Prompt
 from pipelines.params import Params
 from pipelines.paths import BASE_MODEL, PASS_RATES, TRAIN_PROMPTS, checkpoints, rollouts
 from pipelines.stage.generation import (
-    build_engine,
     build_verifier,
+    checked_engine,
     chunk,
     tokenize_within_limit,
 )
@@ -65,7 +65,7 @@ def run(params: Params, train: Path = TRAIN_PROMPTS, base: Path = BASE_MODEL, ou
     policy, prompts = load_policy(base), tables.read_prompts(train)
     tokens, too_long = tokenize_within_limit(Chat(policy.tokenizer), prompts, params, "rollouts", train)
     tasks = [Task(p, tokens[p.prompt_id], None, []) for p in prompts if p.prompt_id in tokens]
-    engine = build_engine(params, policy)
+    engine = checked_engine(params, policy, tokens.values())
     inputs = run_inputs(_parameters(params), engine.policy, base, train, __file__)
     shards = Shards(SHARDS if out == OUT else out / ".shards", inputs, tables.ROLLOUTS)
     with build_verifier(params) as verifier:

@@ -14,8 +14,7 @@ from hpt_core.seeds import derive
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.metrics import Spent, step_metrics
-from hpt_core.trainer.sampler_mismatch import WeightVersions
-from hpt_core.trainer.sampling import greedy_accuracy, push, sample_groups
+from hpt_core.trainer.sampling import EngineWeights, greedy_accuracy, sample_groups
 from hpt_core.trainer.step_records import Records
 from hpt_core.trainer.throughput import Clock, Speed
 from hpt_core.trainer.train_state import TrainState
@@ -34,9 +33,9 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
     state = TrainState.of(run)
     start = state.resume(checkpoints)
     spent, speed = Spent.until(checkpoints.metrics(start)), Speed.of(run)
-    versions = WeightVersions(config.max_staleness)
+    weights = EngineWeights(run, state.policy_module)
     if samples := algorithm(config.algorithm).rollouts is not None:
-        push(run, versions)
+        weights.push()
     for step in range(start + 1, config.steps + 1):
         clock.last.clear()
         torch.manual_seed(derive(run.seed, "step", step, run.ranks.index))
@@ -46,7 +45,7 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
         groups = [group for group in sampled if group.decidable]
         if not groups:
             raise TrainingError(f"step {step}: no prompt has two judged rollouts; see the warnings above")
-        stale = versions.age(groups)
+        stale = weights.versions.age(groups)
         run.engine.sleep()
         measured = _before_update(state, groups, step, clock)
         with clock.phase("update"):
@@ -54,7 +53,7 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
         evaluated = step % config.dev_every == 0 or step == config.steps
         if samples or evaluated:
             with clock.phase("push"):
-                push(run, versions)
+                weights.push()
 
         generated = sum(len(r.completion.token_ids) for group in sampled for r in group.rollouts)
         spent = spent.and_then(generated, totals)

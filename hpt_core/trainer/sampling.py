@@ -8,8 +8,10 @@ from functools import lru_cache
 import torch
 
 from hpt_core.config import Sampling
-from hpt_core.errors import VerifierError
+from hpt_core.errors import TrainingError, VerifierError
 from hpt_core.policy.model import weights_hash
+from hpt_core.policy.module import PolicyModule
+from hpt_core.rollout.engine_check import EngineCheck
 from hpt_core.rollout.group import Group, Task, sample, score
 from hpt_core.rollout.hint import hinted
 from hpt_core.seeds import derive
@@ -33,11 +35,33 @@ def sample_groups(run: TrainContext, step: int, clock: Clock) -> list[Group]:
     return [Group(task, of_task) for task, of_task in zip(tasks, rollouts, strict=True)]
 
 
-def push(run: TrainContext, versions: WeightVersions) -> None:
-    """Load the policy's weights and their hash into the engine. All ranks take part."""
-    name = weights_hash(run.policy.model)
-    run.engine.load_weights(run.policy.model, name)
-    versions.add(name)
+class EngineWeights:
+    """Loads the policy's weights into the engine, and checks the engine against the policy.
+
+    The check is made with the first weights, which the first rollouts come from, and once more with the first
+    weights after an update.
+    """
+
+    def __init__(self, run: TrainContext, policy_module: PolicyModule) -> None:
+        self.run = run
+        self.versions = WeightVersions(run.config.max_staleness)
+        prompts = [task.tokens for task in run.tasks]
+        self.check = EngineCheck(run.engine, policy_module, run.policy.model, prompts, run.rollout)
+
+    def push(self) -> None:
+        """Load the weights and their hash. All ranks take part.
+
+        Raises TrainingError, on every rank, if the engine then samples another policy.
+        """
+        name = weights_hash(self.run.policy.model)
+        fresh = name not in self.versions.names
+        self.run.engine.load_weights(self.run.policy.model, name)
+        self.versions.add(name)
+        # An engine that lags by as many steps as train.max_staleness allows has older weights.
+        if fresh and self.check.made < 2 and self.run.engine.policy == name:
+            faults = [fault for fault in self.run.ranks.gather([self.check.fault()]) if fault]
+            if faults:
+                raise TrainingError(faults[0])
 
 
 def prompts_of(run: TrainContext, step: int) -> list[Task]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ from hpt_core.errors import InputError
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import LoadedPolicy
 from hpt_core.protocols import RolloutEngine, Sampler, Verifier
+from hpt_core.rollout.engine_check import EngineCheck
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.engines.vllm import VLLMEngine
 from hpt_core.seeds import derive
@@ -46,6 +47,23 @@ def build_engine(params: Params, policy: LoadedPolicy) -> RolloutEngine:
     if config.engine == "vllm":
         return VLLMEngine(policy, config.slots, dtype, config.vllm)
     return HFEngine(policy, config.slots, dtype)
+
+
+def checked_engine(
+    params: Params,
+    policy: LoadedPolicy,
+    prompts: Collection[Sequence[int]],
+    temperature: float | None = None,
+) -> RolloutEngine:
+    """The engine of `build_engine`, after a check on a few of the `prompts` that it samples `policy`.
+
+    `temperature` is that of the rollouts unless it is given; 0 is checked at 1. Raises InputError.
+    """
+    engine = build_engine(params, policy)
+    check = EngineCheck(engine, policy.model, policy.model, prompts, params.rollout, temperature)
+    if fault := check.fault():
+        raise InputError(fault)
+    return engine
 
 
 def build_verifier(params: Params) -> VerifierPool:

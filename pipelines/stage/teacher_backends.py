@@ -17,7 +17,7 @@ from hpt_core.rollout.endpoint.client import Endpoint
 from hpt_core.tables import QuarantineRow
 from hpt_core.types import Prompt
 from pipelines.params import Params
-from pipelines.stage.generation import build_engine, tokenize_within_limit
+from pipelines.stage.generation import checked_engine, tokenize_within_limit
 
 P = TypeVar("P")
 REQUESTS_PER_SLOT = 8
@@ -53,8 +53,8 @@ def local(
             f"rollout.max_prompt_tokens + teacher.max_new_tokens is {longest}, and the teacher has "
             f"{positions} positions; lower one of them in params.yaml"
         )
-    engine = build_engine(params, teacher)
     tokens, too_long = tokenize_within_limit(Chat(teacher.tokenizer), prompts, params, "experts", file)
+    engine = checked_engine(params, teacher, tokens.values())
     # The author of a local folder is the folder's name, because its path differs between machines.
     name = Path(config.model).name if config.model and Path(config.model).is_dir() else config.model
     template = hashlib.sha256(str(teacher.tokenizer.chat_template).encode()).hexdigest()

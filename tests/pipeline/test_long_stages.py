@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,11 @@ from every_stage import run_stage
 from slow_grading import SECONDS, SLOW_GOLD, grade_slowly
 
 from hpt_core import tables
-from hpt_core.config import PromptSource
+from hpt_core.config import PromptSource, Sampling
 from hpt_core.errors import InputError, TrainingError, VerifierError
 from hpt_core.policy.model import load_policy, save_policy
+from hpt_core.rollout.engine_check import NEW_TOKENS
+from hpt_core.rollout.engines.decoding import WAYS, Decoder
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.types import Verdict
 from hpt_core.verifier import VerifierPool
@@ -89,6 +90,7 @@ COMMAND = {
 # Runs a stage as its command does, and kills the process at the moment that argv[1] names.
 SCRIPT = """
 import os, runpy, shutil, signal, sys
+from hpt_core.rollout.engine_check import NEW_TOKENS
 from hpt_core.rollout.engines.hf import HFEngine
 
 when = sys.argv.pop(1)
@@ -101,7 +103,8 @@ def moment(name):
 
 def generate(*arguments, real=HFEngine.generate):
     completions = real(*arguments)
-    moment("generate")
+    if arguments[3].max_new_tokens != NEW_TOKENS:  # not the check of the engine
+        moment("generate")
     return completions
 
 def replace(source, target, real=os.replace):
@@ -205,14 +208,15 @@ def shards(stage: str) -> list[str]:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of responses that each call of the engine requests."""
+    """The number of responses that each call of the engine requests, apart from those that check it."""
     calls: list[int] = []
 
     def generate(
-        self: HFEngine, prompts: Any, *arguments: Any, real: Callable[..., Any] = HFEngine.generate
+        self: HFEngine, prompts: Any, seeds: Any, sampling: Sampling, real: Any = HFEngine.generate
     ) -> Any:
-        calls.append(len(prompts))
-        return real(self, prompts, *arguments)
+        if sampling.max_new_tokens != NEW_TOKENS:
+            calls.append(len(prompts))
+        return real(self, prompts, seeds, sampling)
 
     monkeypatch.setattr(HFEngine, "generate", generate)
     return calls
@@ -268,15 +272,36 @@ def interrupt(stage: str) -> None:
     """Interrupt the stage, in this process, in the fourth of five parts."""
     remaining = iter(range(3))
 
-    def generate(self: HFEngine, *arguments: Any, real: Callable[..., Any] = HFEngine.generate) -> Any:
-        if next(remaining, None) is None:
+    def generate(
+        self: HFEngine, prompts: Any, seeds: Any, sampling: Sampling, real: Any = HFEngine.generate
+    ) -> Any:
+        if sampling.max_new_tokens != NEW_TOKENS and next(remaining, None) is None:
             raise KeyboardInterrupt
-        return real(self, *arguments)
+        return real(self, prompts, seeds, sampling)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(HFEngine, "generate", generate)
         run_stage(load_params(), stage)
     assert len(shards(stage)) == 3
+
+
+@pytest.mark.parametrize("stage", ["rollouts", "evaluate_base"])
+def test_a_stage_ends_before_it_samples_another_policy(
+    project: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """As an engine would that ignores its cache."""
+
+    def extend(self: Decoder, tokens: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(input_ids=tokens[:, None], use_cache=False).logits
+        return logits[:, -1]
+
+    monkeypatch.setattr("hpt_core.rollout.engines.hf.find_way", lambda *_: WAYS[0])
+    monkeypatch.setattr(Decoder, "extend", extend)
+    with pytest.raises(
+        InputError, match=r"rollout\.engine hf in float32 samples another policy .*hpt doctor"
+    ):
+        run_stage(load_params(), stage)
+    assert calls == [] and not Path(SHARDS[stage]).exists()
 
 
 @pytest.mark.parametrize("stage", ["rollouts", "evaluate_base"])

@@ -77,7 +77,7 @@ parts = []
 
 def generate(*arguments, real=HFEngine.generate):
     parts.append(real(*arguments))
-    if len(parts) == 3:
+    if len(parts) == 5:  # two check the engine
         os.kill(os.getpid(), signal.SIGKILL)
     return parts[-1]
 
@@ -461,7 +461,7 @@ def test_a_local_teacher_resumes_as_well(
 
     monkeypatch.setattr(HFEngine, "generate", generate)
     expected = run(params)
-    assert calls == [6] * 6 and report()["in"] == SAMPLES * N, "parts of two prompts"
+    assert calls == [4, 4] + [6] * 6 and report()["in"] == SAMPLES * N, "a check, and parts of two prompts"
     shutil.rmtree("data/experts")
 
     env = {**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
@@ -470,5 +470,5 @@ def test_a_local_teacher_resumes_as_well(
     assert len(list(SHARDS.glob("*/0*.parquet"))) == 2
     calls.clear()
     assert run(params) == expected
-    assert calls == [6] * 4
+    assert calls == [4, 4] + [6] * 4
     assert not RESPONSE_LOG.exists()

@@ -77,6 +77,8 @@ def generate(*arguments, real=VLLMEngine.generate):
 VLLMEngine.generate = generate
 runpy.run_module(sys.argv.pop(1), run_name="__main__")
 """
+CHECK = 2
+"""Calls that check an engine."""
 ROLLOUTS, TRAINED = "data/rollouts/base", ("models/program", "data/rollouts/program", "metrics/train")
 
 
@@ -115,7 +117,7 @@ def hashes(root: Path, *outputs: str) -> dict[str, str]:
 
 def test_rollouts_resume_after_a_kill(prepared: Path, project: Path) -> None:
     shutil.rmtree(project / ROLLOUTS)
-    kill(3, "pipelines.rollouts")
+    kill(CHECK + 3, "pipelines.rollouts")
     (kept,) = Path("checkpoints/rollouts@base").glob("*")
     assert len(list(kept.glob("*.parquet"))) == 2, "the third part was not written"
     run_stage(load_params(), "rollouts")
@@ -128,7 +130,7 @@ def test_training_resumes_after_a_kill(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(project, tmp_path / "uninterrupted")
-    kill(2, "pipelines.train", "program")
+    kill(2 * CHECK + 2, "pipelines.train", "program")
     assert list(Path("checkpoints/program").rglob("*.safetensors")), "step 1 is kept"
     run_stage(load_params(), "train@program")
     monkeypatch.chdir(tmp_path / "uninterrupted")

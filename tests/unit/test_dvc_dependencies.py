@@ -17,6 +17,7 @@ DECIDES_NO_BYTE = {
     "hpt_core.protocols": "types of interfaces, without code",
     "hpt_core.fingerprint": "decides what an interrupted run resumes from, and resuming gives the same bytes",
     "hpt_core.data.progress": "progress bars",
+    "hpt_core.rollout.engine_check": "ends a run whose engine samples another policy, and does no more",
     "pipelines.params": "reads params.yaml; its keys are the parameters of the stages, their defaults are "
     "in hpt_core.config",
     "pipelines.paths": "names of files, which dvc.yaml gives as dependencies and outputs",

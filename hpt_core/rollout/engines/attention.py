@@ -1,7 +1,8 @@
 """Attention of one new token over a long cache, which sampling computes for every token.
 
 It is registered with transformers under a name of its own, so that any model that uses transformers'
-attention interface can use it. Longer queries (a prefill) go to PyTorch's kernel.
+attention interface can use it. Whatever it does not compute itself goes to PyTorch's kernel: longer queries
+(a prefill), and masks or biases that are added to the scores.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -34,7 +36,8 @@ def decode_attention(
     """
     batch, heads, steps, width = query.shape
     shared = key.shape[1]
-    if steps > 1 or kwargs.get("position_bias") is not None:
+    masks = attention_mask is None or (attention_mask.dtype == torch.bool and attention_mask.shape[1] == 1)
+    if steps > 1 or not masks or kwargs.get("position_bias") is not None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     grouped = query.view(batch, shared, heads // shared, width)
     scores = (grouped @ key.transpose(2, 3)).float() * (width**-0.5 if scaling is None else scaling)
@@ -48,11 +51,20 @@ AttentionInterface.register(NAME, decode_attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
+def can_decode_fast(model: PreTrainedModel) -> bool:
+    """Whether `model` is on a CPU, uses PyTorch's attention, and calls it through transformers' interface.
+
+    Falcon and others have code of their own for each kind of attention and choose it by the configured name.
+    """
+    uses_pytorch_s = model.config._attn_implementation == "sdpa" and model.device.type == "cpu"
+    return uses_pytorch_s and model._supports_attention_backend and model._can_set_attn_implementation()
+
+
 @contextmanager
 def fast_decoding(model: PreTrainedModel) -> Iterator[None]:
-    """Within the context, a CPU `model` that uses PyTorch's attention decodes with `decode_attention`."""
+    """Within the context, a `model` that can do so decodes with `decode_attention`."""
     configured = model.config._attn_implementation
-    if configured == "sdpa" and model.device.type == "cpu":
+    if can_decode_fast(model):
         model.config._attn_implementation = NAME
     try:
         yield

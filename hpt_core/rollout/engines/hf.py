@@ -7,16 +7,18 @@ so that the other rows of the batch change its logits by rounding only.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from hpt_core.config import Sampling
 from hpt_core.errors import TrainingError
 from hpt_core.policy.model import LoadedPolicy, merged_weights, stop_tokens, weights_hash
-from hpt_core.rollout.engines.attention import fast_decoding
+from hpt_core.rollout.engines.decoding import Decoder, find_way
 from hpt_core.rollout.engines.sampling import draw, uniforms
 from hpt_core.types import Completion, FinishReason
 
@@ -36,12 +38,16 @@ class HFEngine:
         """`slots` is the number of rows that are decoded at once.
 
         The engine shares the policy's model if its weights have type `dtype`, and copies it otherwise.
+
+        Raises InputError for a model that cannot continue from a cache as its plain forward pass does.
         """
+        self.tokenizer = policy.tokenizer
+        self.pad = self.tokenizer.pad_token_id
+        self.way = find_way(policy.model, self.pad)
         self.model: PreTrainedModel = policy.model
         if policy.model.dtype != dtype:
-            self.model = copy.deepcopy(policy.model).to(dtype)  # type: ignore[arg-type]
+            self.model = cast(policy.model, dtype)
         self.device = self.model.device
-        self.tokenizer = policy.tokenizer
         self.slots = slots
         self.stops = torch.tensor(sorted(stop_tokens(policy)), device=self.device)
         self.policy = weights_hash(policy.model)
@@ -67,13 +73,18 @@ class HFEngine:
         # Prompts of similar length need little padding; rows of one prompt share a prefill.
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), tuple(prompts[i]), i))
         completions: dict[int, Completion] = {}
-        for start in range(0, len(order), self.slots):
-            rows = order[start : start + self.slots]
-            with fast_decoding(self.model):
-                decoded = self._decode([prompts[i] for i in rows], [seeds[i] for i in rows], sampling)
+        for rows in self._batches(order, prompts):
+            decoded = self._decode([prompts[i] for i in rows], [seeds[i] for i in rows], sampling)
             completions.update(zip(rows, decoded, strict=True))
         self.model.train(training)
         return [completions[i] for i in range(len(prompts))]
+
+    def _batches(self, order: Sequence[int], prompts: Sequence[Sequence[int]]) -> Iterator[Sequence[int]]:
+        """Cut `order` into batches that fit the slots and, without padding, have one length."""
+        for _, same in groupby(order, lambda i: 0 if self.way.padded else len(prompts[i])):
+            rows = list(same)
+            for start in range(0, len(rows), self.slots):
+                yield rows[start : start + self.slots]
 
     def _decode(self, prompts: list[Sequence[int]], seeds: list[int], sampling: Sampling) -> list[Completion]:
         """Decode one batch, from the prefill to its last token."""
@@ -84,7 +95,8 @@ class HFEngine:
         stopped = torch.zeros(len(prompts), dtype=torch.bool, device=self.device)
         uniform = uniforms(seeds, limit).to(self.device)
 
-        logits, cache, attention = self._prefill(prompts)
+        decoder = Decoder(self.model, self.way, self.pad)
+        logits = decoder.prefill(prompts)
         live = torch.arange(len(prompts), device=self.device)  # the rows still in the batch
         for t in range(limit):
             token, logprob = draw(logits.float(), uniform[live, t], sampling)
@@ -99,45 +111,15 @@ class HFEngine:
                 break
             if unfinished.float().mean() <= 1 - COMPACT_AT:
                 keep = unfinished.nonzero().squeeze(1)
-                cache.batch_select_indices(keep)
-                live, token, attention = live[keep], token[keep], attention[keep]
-            attention = torch.cat([attention, attention.new_ones(len(live), 1)], dim=1)
-            logits = self._forward(token[:, None], attention, cache)
+                decoder.keep(keep)
+                live, token = live[keep], token[keep]
+            logits = decoder.extend(token)
         return [
             self._completion(
                 tokens[i, : lengths[i]], logprobs[i, : lengths[i]], "stop" if stopped[i] else "length"
             )
             for i in range(len(prompts))
         ]
-
-    def _prefill(self, prompts: list[Sequence[int]]) -> tuple[Tensor, DynamicCache, Tensor]:
-        """Run each distinct prompt once, left-padded, and copy its logits, cache and mask to its rows."""
-        distinct = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
-        index = {prompt: i for i, prompt in enumerate(distinct)}
-        rows = torch.tensor([index[tuple(prompt)] for prompt in prompts], device=self.device)
-        width = max(map(len, distinct))
-        pad = self.tokenizer.pad_token_id
-        input_ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in distinct], device=self.device)
-        attention = torch.tensor(
-            [[0] * (width - len(p)) + [1] * len(p) for p in distinct], device=self.device
-        )
-        cache = DynamicCache(config=self.model.config)
-        logits = self._forward(input_ids, attention, cache)
-        cache.batch_select_indices(rows)
-        return logits[rows], cache, attention[rows]
-
-    def _forward(self, input_ids: Tensor, attention: Tensor, cache: DynamicCache) -> Tensor:
-        """Logits [B, V] of the next token; `input_ids` [B, S] belong to the end of `attention` [B, L]."""
-        positions = (attention.cumsum(1) - 1).clamp(min=0)[:, -input_ids.shape[1] :]
-        logits: Tensor = self.model(
-            input_ids=input_ids,
-            attention_mask=attention,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits
-        return logits[:, -1]
 
     def _nan_cause(self) -> str:
         """The error message for NaN logits, with the likely cause."""
@@ -157,3 +139,17 @@ class HFEngine:
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
         assert isinstance(text, str), "one sequence decodes to one text"
         return Completion(text, tuple(ids), tuple(logprobs.tolist()), reason)
+
+
+def cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """A copy with parameters of type `dtype`, as `from_pretrained` makes it.
+
+    Buffers keep their type, because rotary frequencies in bfloat16 are off by more with every position. So do
+    the parameters that the model's authors keep in float32.
+    """
+    copied = copy.deepcopy(model)
+    kept = copied._keep_in_fp32_modules_strict or ()
+    for name, parameter in copied.named_parameters():
+        if not any(re.search(rf"(^|\.){part}(\.|$)", name) for part in kept):
+            parameter.data = parameter.data.to(dtype)
+    return copied
