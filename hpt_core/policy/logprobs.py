@@ -53,10 +53,10 @@ def token_logprobs(
     `temperature` divides the logits, so that trainer and sampler mean the same distribution.
     `value_head` maps a last hidden state [d] to a value [1].
     """
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    head: object = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     outputs = None
     request = _OutputRequest(temperature, entropy_gradient, value_head)
-    if type(head).forward is nn.Linear.forward and model not in _ALTERED:
+    if isinstance(head, nn.Linear) and type(head).forward is nn.Linear.forward and model not in _ALTERED:
         outputs = _without_logits(model, head, batch, request)
     if outputs is None:
         outputs = _from_logits(model, batch, request)

@@ -9,6 +9,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from hpt_core.policy.batching import Padded
 from hpt_core.policy.logprobs import TokenLogprobs, token_logprobs
+from hpt_core.policy.sizes import head_width
 
 
 class PolicyModule(nn.Module):
@@ -32,7 +33,7 @@ class PolicyModule(nn.Module):
         """The module of `model`; with `values`, its value head starts with the value 0 everywhere."""
         if not values:
             return cls(model, dropout=dropout)
-        head = nn.Linear(model.config.hidden_size, 1, device=model.device)
+        head = nn.Linear(head_width(model), 1, device=model.device)
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
         return cls(model, head, dropout=dropout)

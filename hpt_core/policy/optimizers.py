@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from peft.tuners.lora import Embedding as LoraEmbedding
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 from torch.optim._muon import _adjust_lr, _zeropower_via_newtonschulz
+from transformers import PreTrainedModel
 
 from hpt_core.config import OptimizerConfig
-from hpt_core.policy.model import full_tensor
+from hpt_core.policy.merged_weights import full_tensor
 
 
 def build_optimizers(
@@ -28,10 +30,8 @@ def build_optimizers(
     `head_lr`.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    # Muon's orthogonal steps suit maps between hidden states; embedding and LM head are no such maps.
-    hidden = {
-        name for name, p in trained.items() if p.ndim == 2 and "embed" not in name and "lm_head" not in name
-    }
+    tables = _embeddings_and_head(model)
+    hidden = {name for name, p in trained.items() if p.ndim == 2 and p not in tables}
     muon = hidden if config.name == "muon" else set()
     groups: list[dict[str, Any]] = [
         {
@@ -51,6 +51,20 @@ def build_optimizers(
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
     return optimizers
+
+
+def _embeddings_and_head(model: nn.Module) -> set[nn.Parameter]:
+    """Parameters of all embeddings (positions too) and of the LM head, adapters on them included.
+
+    Muon's orthogonal steps suit maps between hidden states, and these are no such maps.
+    """
+    modules: list[nn.Module] = [
+        module for module in model.modules() if isinstance(module, nn.Embedding | LoraEmbedding)
+    ]
+    if isinstance(model, PreTrainedModel):
+        ends = (model.get_input_embeddings(), model.get_output_embeddings())  # type: ignore[no-untyped-call]
+        modules += [end for end in ends if end is not None]
+    return {parameter for module in modules for parameter in module.parameters()}
 
 
 class Muon(torch.optim.Muon):

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from hpt_core.errors import InputError
 from hpt_core.policy.batching import Padded, TrainingRow, row_logp
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.logprobs import token_logprobs
 from hpt_core.policy.model import LoadedPolicy
+from hpt_core.policy.sizes import check_positions
 from hpt_core.types import Prompt, Trajectory
 
 MICROBATCH_TOKENS = 16384
@@ -32,12 +32,13 @@ def with_base_logp(
         TrainingRow(t.prompt_id, tokens[t.prompt_id], chat.response(t.response), (), 1.0, number, t.kind)
         for number, t in enumerate(trajectories)
     ]
-    positions: int = policy.model.config.max_position_embeddings
-    if (longest := max((row.length for row in rows), default=0)) > positions:
-        raise InputError(
-            f"experts.base_logp: a prompt with its trajectory has {longest} tokens, and the model has "
-            f"{positions} positions; lower experts.max_tokens in params.yaml"
-        )
+    longest = max((row.length for row in rows), default=0)
+    check_positions(
+        policy.model,
+        longest,
+        f"experts.base_logp: a prompt with its trajectory has {longest} tokens",
+        "lower experts.max_tokens in params.yaml",
+    )
 
     def logp(batch: Padded) -> Tensor:
         return token_logprobs(policy.model, batch, 1.0).logp

@@ -14,6 +14,7 @@ from hpt_core.config import Sampling
 from hpt_core.errors import InputError
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import LoadedPolicy
+from hpt_core.policy.sizes import check_positions
 from hpt_core.protocols import RolloutEngine, Sampler, Verifier
 from hpt_core.rollout.engine_check import EngineCheck
 from hpt_core.rollout.engines.hf import HFEngine
@@ -37,12 +38,12 @@ def build_engine(params: Params, policy: LoadedPolicy) -> RolloutEngine:
     """
     config = params.rollout
     longest = config.max_prompt_tokens + config.max_new_tokens
-    positions: int = policy.model.config.max_position_embeddings
-    if longest > positions:
-        raise InputError(
-            f"rollout.max_prompt_tokens + rollout.max_new_tokens is {longest}, and the model has {positions} "
-            "positions; lower one of them in params.yaml"
-        )
+    check_positions(
+        policy.model,
+        longest,
+        f"rollout.max_prompt_tokens + rollout.max_new_tokens is {longest}",
+        "lower one of them in params.yaml",
+    )
     dtype = getattr(torch, config.dtype)
     if config.engine == "vllm":
         return VLLMEngine(policy, config.slots, dtype, config.vllm)

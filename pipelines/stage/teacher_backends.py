@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from hpt_core.config import EndpointConfig, Policy
-from hpt_core.errors import InputError
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import load_policy
+from hpt_core.policy.sizes import check_positions
 from hpt_core.protocols import Sampler
 from hpt_core.rollout.endpoint.client import Endpoint
 from hpt_core.tables import QuarantineRow
@@ -47,12 +47,12 @@ def local(
     """
     teacher = load_policy(folder)
     longest = params.rollout.max_prompt_tokens + max_new_tokens
-    positions: int = teacher.model.config.max_position_embeddings
-    if longest > positions:
-        raise InputError(
-            f"rollout.max_prompt_tokens + teacher.max_new_tokens is {longest}, and the teacher has "
-            f"{positions} positions; lower one of them in params.yaml"
-        )
+    check_positions(
+        teacher.model,
+        longest,
+        f"teacher: rollout.max_prompt_tokens + teacher.max_new_tokens is {longest}",
+        "lower one of them in params.yaml",
+    )
     tokens, too_long = tokenize_within_limit(Chat(teacher.tokenizer), prompts, params, "experts", file)
     engine = checked_engine(params, teacher, tokens.values())
     # The author of a local folder is the folder's name, because its path differs between machines.

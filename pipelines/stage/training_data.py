@@ -14,6 +14,7 @@ from hpt_core.errors import InputError
 from hpt_core.formula import at_least
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import LoadedPolicy
+from hpt_core.policy.sizes import check_positions
 from hpt_core.rollout.group import Task
 from hpt_core.tables import QuarantineRow
 from hpt_core.types import Prompt, Trajectory
@@ -118,13 +119,13 @@ def in_window(
 
 def check_room(tasks: Sequence[Task], params: Params, policy: LoadedPolicy) -> None:
     """Raise InputError where a demonstration, or a rollout after a hint, exceeds the model's positions."""
-    positions: int = policy.model.config.max_position_embeddings
     hinted = "hint" in algorithm(params.train.algorithm).needs
     after = params.rollout.max_new_tokens if hinted else 0
     longest = max(len(task.tokens) + len(task.demonstration) + after for task in tasks)
-    if longest > positions:
-        raise InputError(
-            f"train: a prompt with its demonstration{' as a hint and a rollout' if hinted else ''} has "
-            f"{longest} tokens, and the model has {positions} positions; lower experts.max_tokens in "
-            "params.yaml"
-        )
+    check_positions(
+        policy.model,
+        longest,
+        f"train: a prompt with its demonstration{' as a hint and a rollout' if hinted else ''} has "
+        f"{longest} tokens",
+        "lower experts.max_tokens in params.yaml",
+    )

@@ -451,7 +451,7 @@ def test_a_local_teacher_resumes_as_well(
     run_stage(params, "teacher")
     assert params.teacher
     endless = params.teacher.model_copy(update={"max_new_tokens": 100})
-    with pytest.raises(InputError, match=r"teacher.max_new_tokens is 160, and the teacher has 128 positions"):
+    with pytest.raises(InputError, match=r"teacher.max_new_tokens is 160, and the model has 128 positions"):
         run(params.model_copy(update={"teacher": endless}))
     calls: list[int] = []
 

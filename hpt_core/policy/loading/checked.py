@@ -12,7 +12,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from hpt_core.errors import InputError
+from hpt_core.policy.loading.attention import choose_attention
 from hpt_core.policy.loading.folder_checks import FOLDER_CHECKS, ModelFiles, model_files, refusal
+from hpt_core.policy.loading.rope import fix_rope
 from hpt_core.policy.loading.weight_checks import MODEL_CHECKS, LoadedModel, one_line
 
 UNREADABLE = (
@@ -47,7 +49,10 @@ def read_files(name: str | Path, revision: str | None = None) -> ModelFiles:
 
 
 def load_unchecked(files: ModelFiles, revision: str | None = None) -> LoadedModel:
-    """Model and tokenizer as transformers reads them, with what it says about the names of the weights."""
+    """Model and tokenizer as transformers reads them, and what it says about the names of the weights.
+
+    The model has an attention that leaves nothing out, and a rope that is the same in every batch.
+    """
     name = files.name
     try:
         model, info = _read_model(name, revision)
@@ -62,6 +67,8 @@ def load_unchecked(files: ModelFiles, revision: str | None = None) -> LoadedMode
             f"its tokenizer cannot be loaded ({one_line(error)}); put the tokenizer's files "
             "(tokenizer.json, tokenizer_config.json) beside the weights",
         ) from error
+    choose_attention(model)
+    fix_rope(model)
     return LoadedModel(name, model, tokenizer, info)
 
 

@@ -6,8 +6,6 @@ so that the other rows of the batch change its logits by rounding only.
 
 from __future__ import annotations
 
-import copy
-import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -18,6 +16,7 @@ from transformers import PreTrainedModel
 from hpt_core.config import Sampling
 from hpt_core.errors import TrainingError
 from hpt_core.policy.model import LoadedPolicy, merged_weights, stop_tokens, weights_hash
+from hpt_core.policy.precision import copy_in_dtype
 from hpt_core.rollout.engines.decoding import Decoder, find_way
 from hpt_core.rollout.engines.sampling import draw, uniforms
 from hpt_core.types import Completion, FinishReason
@@ -46,7 +45,7 @@ class HFEngine:
         self.way = find_way(policy.model, self.pad)
         self.model: PreTrainedModel = policy.model
         if policy.model.dtype != dtype:
-            self.model = cast(policy.model, dtype)
+            self.model = copy_in_dtype(policy.model, dtype)
         self.device = self.model.device
         self.slots = slots
         self.stops = torch.tensor(sorted(stop_tokens(policy)), device=self.device)
@@ -139,17 +138,3 @@ class HFEngine:
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
         assert isinstance(text, str), "one sequence decodes to one text"
         return Completion(text, tuple(ids), tuple(logprobs.tolist()), reason)
-
-
-def cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
-    """A copy with parameters of type `dtype`, as `from_pretrained` makes it.
-
-    Buffers keep their type, because rotary frequencies in bfloat16 are off by more with every position. So do
-    the parameters that the model's authors keep in float32.
-    """
-    copied = copy.deepcopy(model)
-    kept = copied._keep_in_fp32_modules_strict or ()
-    for name, parameter in copied.named_parameters():
-        if not any(re.search(rf"(^|\.){part}(\.|$)", name) for part in kept):
-            parameter.data = parameter.data.to(dtype)
-    return copied

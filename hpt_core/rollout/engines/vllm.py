@@ -14,7 +14,9 @@ import torch
 
 from hpt_core.config import Sampling, VLLMConfig
 from hpt_core.errors import EngineError, InputError, TrainingError
+from hpt_core.policy.loading.rope import fixed_rope_config
 from hpt_core.policy.model import LoadedPolicy, merged_weights, stop_tokens, weights_hash
+from hpt_core.policy.sizes import positions
 from hpt_core.types import Completion
 
 if TYPE_CHECKING:
@@ -159,7 +161,7 @@ def _start(policy: LoadedPolicy, slots: int, dtype: torch.dtype, config: VLLMCon
     log.info("starting vLLM, which takes about ten seconds")
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
-        policy.model.config.save_pretrained(folder)
+        fixed_rope_config(policy.model.config).save_pretrained(folder)
         policy.tokenizer.save_pretrained(folder)
         try:
             return LLM(
@@ -189,8 +191,7 @@ def _unsplit_prompts(policy: LoadedPolicy, slots: int) -> dict[str, Any]:
 
     After a part of a prompt, vLLM 0.32 rewinds the request's random generator; CPU generators cannot do that.
     """
-    positions: int = policy.model.config.max_position_embeddings
-    tokens = max(positions, slots, MIN_BATCHED_TOKENS)
+    tokens = max(positions(policy.model) or 0, slots, MIN_BATCHED_TOKENS)
     return {"enable_chunked_prefill": False, "max_num_batched_tokens": tokens}
 
 

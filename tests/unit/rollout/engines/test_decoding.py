@@ -12,8 +12,9 @@ from torch.testing import assert_close
 from hpt_core.config import Sampling
 from hpt_core.errors import InputError
 from hpt_core.policy.model import LoadedPolicy
+from hpt_core.policy.precision import copy_in_dtype
 from hpt_core.rollout.engines.decoding import Way
-from hpt_core.rollout.engines.hf import HFEngine, cast
+from hpt_core.rollout.engines.hf import HFEngine
 
 SIZES = {
     "hidden_size": 32,
@@ -149,7 +150,7 @@ def test_rotary_frequencies_and_chosen_parameters_stay_float32(policy: LoadedPol
         },
         policy,
     )
-    model = cast(built.model, torch.bfloat16)
+    model = copy_in_dtype(built.model, torch.bfloat16)
     kept = {
         name
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]
