@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test bench vllm-cpu
+.PHONY: run test test-all bench vllm-cpu
 
 # Install the packages, then bring every stage up to date. A second call finds nothing to do.
 run: $(VENV)/.run
@@ -16,6 +16,10 @@ test: $(VENV)/.test
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# The slow tests too: every model family of docs/models.md.
+test-all: test
+	$(BIN)/python -m pytest -m slow
 
 # The measurements of docs/scale.md. MODEL=FOLDER measures a transformers folder instead of the default shape.
 bench: $(VENV)/.bench

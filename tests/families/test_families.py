@@ -1,0 +1,36 @@
+"""A family passes the checks of the survey, or is refused with a reason, as docs/models.md says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers.utils import logging as transformers_logging
+
+from .survey import survey
+from .table import documented, row
+from .zoo import NOT_BUILT, families
+
+CORE = ("gpt2", "gpt_neox", "llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3", "smollm3")
+"""Always tested, one of each kind of layer; the others with `make test-all`."""
+OTHERS = sorted(families().keys() - NOT_BUILT.keys() - set(CORE))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet() -> None:
+    torch.set_num_threads(1)
+    transformers_logging.disable_progress_bar()
+
+
+@pytest.mark.parametrize(
+    "model_type", [*CORE, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+)
+def test_a_family_passes_or_is_refused_as_documented(model_type: str, tmp_path: Path) -> None:
+    outcomes, deviations = survey(model_type, tmp_path)
+    assert {check: outcome.reason for check, outcome in outcomes.items() if outcome.failed} == {}, deviations
+    assert row(model_type, outcomes) == documented()[model_type]
+
+
+def test_every_family_is_documented() -> None:
+    assert documented().keys() >= families().keys() - NOT_BUILT.keys()
