@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from hpt_core.errors import InputError
 from hpt_core.policy.batching import Padded
 from hpt_core.policy.lm_head import logp_and_entropy
 
@@ -169,7 +170,14 @@ def checkpoint_layers(model: PreTrainedModel, *, dropout: bool = True) -> None:
     """Keep only the layers' inputs for the backward pass and recompute the rest; the gradient is the same.
 
     A layer recomputes in training mode alone. Without `dropout` its own forward pass is in evaluation mode.
+
+    Raises InputError for a model class that cannot recompute.
     """
+    if not model.supports_gradient_checkpointing:
+        raise InputError(
+            f"train.gradient_checkpointing: {type(model).__name__} cannot recompute its layers; set it to "
+            "false, and lower train.microbatch_tokens if memory is short"
+        )
     # The reentrant kind needs inputs that require a gradient; the outputs of frozen embeddings do not.
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     for layer in model.modules() if not dropout else ():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
+from hpt_core.policy.sizes import head_width
 from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.metrics import Totals
 
@@ -43,11 +44,12 @@ def gemm_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 def _shape(model: PreTrainedModel) -> tuple[int, int, int]:
     """(weights in matrices that every token is multiplied with, layers, hidden size)."""
-    config = model.config
     weights = sum(p.numel() for p in model.parameters() if p.ndim == 2)
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()  # type: ignore[no-untyped-call]
     # The embedding is a lookup without products, unless the LM head shares its weights.
-    embedding = 0 if config.tie_word_embeddings else config.vocab_size * config.hidden_size
-    return weights - embedding, config.num_hidden_layers, config.hidden_size
+    looked_up = 0 if head.weight is embedding.weight else int(embedding.weight.numel())  # type: ignore[operator]
+    layers: int = model.config.get_text_config().num_hidden_layers
+    return weights - looked_up, layers, head_width(model)
 
 
 class Clock:

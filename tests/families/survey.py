@@ -7,6 +7,7 @@ was saved, with eager attention, without a cache and one row at a time, says wha
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -331,5 +332,6 @@ def survey(model_type: str, folder: Path) -> tuple[dict[str, Outcome], dict[str,
 
 
 def _reason(error: Exception, folder: Path) -> str:
-    """The message on one line, without the folder, which has another name each time."""
-    return " ".join(str(error).replace(f"{folder}/", "").split())
+    """The message without its remedies, and without what varies: the folder, and nats."""
+    message = " ".join(str(error).replace(f"{folder}/", "").split())
+    return re.sub(r"[\d.e+-]+ nats", "some nats", message).partition("; ")[0]
