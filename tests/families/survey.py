@@ -332,6 +332,7 @@ def survey(model_type: str, folder: Path) -> tuple[dict[str, Outcome], dict[str,
 
 
 def _reason(error: Exception, folder: Path) -> str:
-    """The message without its remedies, and without what varies: the folder, and nats."""
-    message = " ".join(str(error).replace(f"{folder}/", "").split())
-    return re.sub(r"[\d.e+-]+ nats", "some nats", message).partition("; ")[0]
+    """The message without its remedies, and without what varies: the folder, nats, the order of sets."""
+    message = " ".join(str(error).replace(f"{folder}/", "").split()).partition("; ")[0]
+    message = re.sub(r"[\d.e+-]+ nats", "some nats", message)
+    return re.sub(r"\{(.*?)\}", lambda found: ", ".join(sorted(found[1].split(", "))), message)

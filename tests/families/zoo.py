@@ -67,6 +67,9 @@ SMALL: dict[str, Any] = {
 }
 """Sizes, by the names that configurations have for them."""
 
+SPARE = 2
+"""Rows of the embedding without a token, as most released models have."""
+
 VOCABULARY = ("vocab_size", "decoder_vocab_size", "vocab_size_per_layer_input", "audio_vocab_size")
 
 DRAFT = "a draft model, which continues the hidden states of another model"
@@ -185,7 +188,7 @@ def _small(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
     chosen: dict[str, Any] = {name: value for name, value in SMALL.items() if name in fields}
     if "kv_lora_rank" in fields:  # multi-head latent attention has a key for each head
         chosen |= {name: HEADS for name in ("num_key_value_heads",) if name in fields}
-    chosen |= {name: len(tokenizer()) for name in VOCABULARY if name in fields}
+    chosen |= {name: len(tokenizer()) + SPARE for name in VOCABULARY if name in fields}
     chosen |= {name: type(fields[name])(0) for name in fields if _dropout(name) and fields[name]}
     layers = {name: list(dict.fromkeys(fields[name])) for name in KINDS if isinstance(fields.get(name), list)}
     count = max([2, *map(len, layers.values())])
