@@ -6,6 +6,12 @@ from hpt_core.config.curation import CurateConfig, DecontaminationConfig, Script
 from hpt_core.config.data import Choice, ExpertSource, Keep, PromptSource
 from hpt_core.config.endpoint import EndpointConfig
 from hpt_core.config.experts import ArmConfig, ExpertsConfig, TeacherConfig
+from hpt_core.config.methods import (
+    AlgorithmName,
+    DynamicSamplingConfig,
+    OverlongConfig,
+    SequenceMaskConfig,
+)
 from hpt_core.config.policy import (
     EvaluateConfig,
     OptimizerConfig,
@@ -17,7 +23,6 @@ from hpt_core.config.policy import (
     WarmStart,
 )
 from hpt_core.config.training import (
-    AlgorithmName,
     GateConfig,
     HintConfig,
     KLConfig,
@@ -36,6 +41,7 @@ __all__ = [
     "Config",
     "CurateConfig",
     "DecontaminationConfig",
+    "DynamicSamplingConfig",
     "EndpointConfig",
     "EvaluateConfig",
     "ExpertSource",
@@ -48,6 +54,7 @@ __all__ = [
     "LoraConfig",
     "MixSchedule",
     "OptimizerConfig",
+    "OverlongConfig",
     "Policy",
     "Positive",
     "PositiveFloat",
@@ -55,6 +62,7 @@ __all__ = [
     "RolloutConfig",
     "Sampling",
     "Script",
+    "SequenceMaskConfig",
     "TeacherConfig",
     "TrainConfig",
     "VLLMConfig",

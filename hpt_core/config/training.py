@@ -8,35 +8,15 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from hpt_core import formula
-from hpt_core.config.base import Config, Fraction, Positive, PositiveFloat
+from hpt_core.config.base import Config, Fraction, Positive, PositiveFloat, error_at
+from hpt_core.config.methods import (
+    READ_BY,
+    AlgorithmName,
+    DynamicSamplingConfig,
+    OverlongConfig,
+    SequenceMaskConfig,
+)
 from hpt_core.config.policy import OptimizerConfig
-
-AlgorithmName = Literal[
-    "sft",
-    "dft",
-    "psft",
-    "reinforce",
-    "rloo",
-    "ppo",
-    "grpo",
-    "dr_grpo",
-    "dapo",
-    "cispo",
-    "cispo_mask",
-    "gspo",
-    "gmpo",
-    "sapo",
-    "maxrl",
-    "luffy",
-    "rl_plus",
-    "srft",
-    "chord",
-    "chord_phi",
-    "relift",
-    "uft",
-    "hpt",
-]
-"""The entries of `hpt_core.upge.ALGORITHMS`, repeated because reading parameters must not import torch."""
 
 
 class GateConfig(Config):
@@ -159,6 +139,9 @@ class TrainConfig(Config):
     """How the pass rate P of a prompt divides it between rollouts and demonstration, in the algorithm hpt."""
     clip: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     """[epsilon_low, epsilon_high] of the ratio's clip; null: the algorithm's own."""
+    clip_ratio_c: Annotated[float, Field(gt=1)] | None = None
+    """c of the dual clip, in methods with PPO's clip: a token of a failed rollout has no gradient once its
+    ratio is above c. null: PPO's own, without a bound. verl has 3, DAPO's script 10; TRL calls it delta."""
     mu: MixSchedule | None = None
     """Schedule of the weight of demonstrations in chord and chord_phi; null: the published schedule."""
     sft_buffer: Positive = 64
@@ -188,6 +171,14 @@ class TrainConfig(Config):
     importance_cap: PositiveFloat | None = None
     """C of truncated importance sampling between trainer and sampler; null: no correction. Each token of a
     rollout is weighted by min(pi_old / pi_sampler, C), with pi_old computed by the trainer."""
+    sequence_mask: SequenceMaskConfig | None = None
+    """Rollouts that are taken out of an update by the ratio of two policies; null: none."""
+    overlong: OverlongConfig | None = None
+    """Penalty of responses that near `rollout.max_new_tokens`; null: none."""
+    dynamic_sampling: DynamicSamplingConfig | None = None
+    """Replacement of prompts without a signal; null: none. For methods of rollouts alone with a group
+    baseline: the others train on such prompts, by a gate, a buffer, a demonstration or the sign of the
+    reward."""
     max_staleness: Annotated[int, Field(ge=0)] = 0
     """Steps that the weights behind a rollout may be old; older ones stop the run."""
     clip_norm: PositiveFloat = 1.0
@@ -211,3 +202,14 @@ class TrainConfig(Config):
     """Steps between checkpoints."""
     dev_every: Positive = 20
     """Steps between greedy evaluations on the dev set."""
+
+    @model_validator(mode="after")
+    def _options_are_read(self) -> TrainConfig:
+        for option, methods in READ_BY.items():
+            if getattr(self, option) is not None and self.algorithm not in methods:
+                raise error_at(
+                    (option,),
+                    f"{self.algorithm} does not read it; remove it, or choose one of "
+                    f"{', '.join(sorted(methods))}",
+                )
+        return self

@@ -8,6 +8,7 @@ from typing import Any
 from hpt_core.config import MixSchedule, RolloutConfig, TrainConfig
 from hpt_core.gate import gate_of
 from hpt_core.upge import algorithm
+from hpt_core.upge.options import SequenceMask
 from hpt_core.upge.regularise import Regularisers
 
 CHORD_SCHEDULES = {
@@ -27,6 +28,13 @@ def options_at(config: TrainConfig, rollout: RolloutConfig, step: int) -> dict[s
     }
     if config.importance_cap is not None:
         options["importance_cap"] = config.importance_cap
+    if config.clip_ratio_c is not None:
+        options["clip_ratio_c"] = config.clip_ratio_c
+    if config.sequence_mask is not None:
+        options["sequence_mask"] = SequenceMask(**config.sequence_mask.model_dump())
+    if config.overlong is not None:
+        options["overlong_buffer"] = config.overlong.buffer
+        options["overlong_penalty"] = config.overlong.penalty
     if config.clip is not None:
         options["clip"] = (config.clip[0], config.clip[1])
     if config.sft_coefficient is not None:

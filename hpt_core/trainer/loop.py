@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from hpt_core.config import TrainConfig
 from hpt_core.errors import InputError, TrainingError
 from hpt_core.policy.optimizers import rate_factor, scale_rates
 from hpt_core.protocols import MetricSink
@@ -14,7 +15,7 @@ from hpt_core.seeds import derive
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.metrics import Spent, step_metrics
-from hpt_core.trainer.sampling import EngineWeights, greedy_accuracy, sample_groups
+from hpt_core.trainer.sampling import EngineWeights, greedy_accuracy, has_signal, sample_groups
 from hpt_core.trainer.step_records import Records
 from hpt_core.trainer.throughput import Clock, Speed
 from hpt_core.trainer.train_state import TrainState
@@ -49,7 +50,7 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
         run.engine.sleep()
         measured = _before_update(state, groups, step, clock)
         with clock.phase("update"):
-            totals, decisions = state.learn(groups, step)
+            totals, decisions = state.learn(_trained_on(groups, config), step)
         evaluated = step % config.dev_every == 0 or step == config.steps
         if samples or evaluated:
             with clock.phase("push"):
@@ -66,6 +67,7 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
             **spent.metrics(),
             "verifier/unjudged": float(unjudged),
             "lr": config.optimizer.lr * factor,
+            **({"sampling/prompts": float(len(sampled))} if config.dynamic_sampling else {}),
             **(_after_update(state, step, clock) if evaluated else {}),
         }
         records.rollouts += decisions.rollout_rows(sampled)
@@ -88,6 +90,13 @@ def _check_demonstrations(run: TrainContext) -> None:
             "prompts (data/experts/quarantine.parquet says why others were left out), or choose a method "
             "that trains on rollouts"
         )
+
+
+def _trained_on(groups: Sequence[Group], config: TrainConfig) -> Sequence[Group]:
+    """With dynamic sampling, the groups with a signal; where no group has one, the update is empty anyway."""
+    if config.dynamic_sampling is None:
+        return groups
+    return [group for group in groups if has_signal(group)] or groups
 
 
 def _before_update(state: TrainState, groups: Sequence[Group], step: int, clock: Clock) -> dict[str, float]:

@@ -1,8 +1,9 @@
 """Values and log-probabilities of a step's rows under the policy before the step's first update.
 
 PPO needs the values of its rollouts. PSFT and RL-PLUS need the log-probabilities of demonstrations. Truncated
-importance sampling needs the trainer's log-probabilities of rollouts. No other method costs a forward pass
-here, since rollouts come with their sampler's log-probabilities.
+importance sampling and masks of rollouts by the sampler's ratio need the trainer's log-probabilities of
+rollouts. No other method costs a forward pass here, since rollouts come with their sampler's
+log-probabilities.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def with_old_logprobs(
 ) -> list[TrainingRow]:
     """The rows of a whole step with `value` and `logp_old` where the method needs them."""
     needed = Needed.of(config)
-    if config.importance_cap is not None:
+    if compares_with_sampler(config):
         # Rows without logp_old belong to a step with a single update, in which the policy is still the old
         # one.
         rows = [replace(row, logp_old=()) for row in rows]
@@ -57,6 +58,12 @@ def with_old_logprobs(
     return [by_index.get(i, row) for i, row in enumerate(rows)]
 
 
+def compares_with_sampler(config: TrainConfig) -> bool:
+    """Whether pi_old has to be the trainer's own, since it is compared with the sampler's."""
+    mask = config.sequence_mask
+    return config.importance_cap is not None or (mask is not None and mask.ratio == "sampler")
+
+
 class Needed(NamedTuple):
     """What has to be computed. With one update in a step, the old policy is the policy itself."""
 
@@ -74,5 +81,5 @@ class Needed(NamedTuple):
     @classmethod
     def of(cls, config: TrainConfig) -> Needed:
         needs, several = algorithm(config.algorithm).needs, config.updates_per_step > 1
-        old = config.importance_cap is not None and several
+        old = compares_with_sampler(config) and several
         return cls("value" in needs, old, several and "old_demonstrations" in needs)

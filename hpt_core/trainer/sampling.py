@@ -9,6 +9,7 @@ import torch
 
 from hpt_core.config import Sampling
 from hpt_core.errors import TrainingError, VerifierError
+from hpt_core.groups import rewards_equal
 from hpt_core.policy.model import weights_hash
 from hpt_core.policy.module import PolicyModule
 from hpt_core.rollout.engine_check import EngineCheck
@@ -22,10 +23,41 @@ from hpt_core.upge import algorithm
 
 
 def sample_groups(run: TrainContext, step: int, clock: Clock) -> list[Group]:
-    """Judged rollouts for every prompt of the step; none for a method that trains on none."""
+    """Judged rollouts for every prompt of the step; none for a method that trains on none.
+
+    With `train.dynamic_sampling`, groups without a signal are followed by those of other prompts, round by
+    round, until as many groups as the step has prompts have one (DAPO, arXiv 2503.14476, section 3.2). The
+    other prompts are drawn by seed and step alone, so that a resumed run samples the same.
+    """
     tasks = prompts_of(run, step)
     if algorithm(run.config.algorithm).rollouts is None:
         return [Group(task, []) for task in tasks]
+    groups = _judged(run, tasks, step, clock)
+    if run.config.dynamic_sampling is None:
+        return groups
+    others = replacements(run.tasks, tasks, derive(run.seed, "replacement", step))
+    for _ in range(1, run.config.dynamic_sampling.rounds):
+        missing = len(tasks) - sum(has_signal(group) for group in groups)
+        drawn, others = others[:missing], others[missing:]
+        if not drawn:
+            break
+        groups += _judged(run, drawn, step, clock)
+    return groups
+
+
+def has_signal(group: Group) -> bool:
+    """Whether the verdicts of the rollouts differ; the penalty of long responses is none of them."""
+    return group.decidable and not rewards_equal(group.rewards)
+
+
+def replacements(tasks: Sequence[Task], sampled: Sequence[Task], seed: int) -> list[Task]:
+    """All tasks but those of the prompts that were sampled, shuffled."""
+    taken = {task.prompt.prompt_id for task in sampled}
+    order = torch.randperm(len(tasks), generator=torch.Generator().manual_seed(seed)).tolist()
+    return [tasks[i] for i in order if tasks[i].prompt.prompt_id not in taken]
+
+
+def _judged(run: TrainContext, tasks: Sequence[Task], step: int, clock: Clock) -> list[Group]:
     mine = run.ranks.share(tasks)
     with clock.phase("generate"):
         completions = sample(run.engine, mine, run.rollout, step, run.seed)

@@ -24,7 +24,7 @@ from hpt_core.trainer.reference_policy import Reference
 from hpt_core.trainer.step_records import Decisions
 from hpt_core.trainer.throughput import flops
 from hpt_core.types import RowInfo, Tokens
-from hpt_core.upge import Plan, algorithm, clipped, plan, returns, surrogate
+from hpt_core.upge import Plan, algorithm, clipped, kept_rows, plan, returns, surrogate
 from hpt_core.upge.regularise import RegulariserInputs, Regularisers
 
 REMEDY = "lower train.optimizer.lr, or train with autocast: float32"
@@ -84,9 +84,12 @@ def update(
         totals.add({"updates_empty": 1})
         return totals
     batch = _prepare(rows, info, config, options, temperature, reference)
-    needed = batch.needed
+    needed = batch.needed.clone()
     if needed.any():
-        totals.add(_accumulate(policy_module, batch, ranks).sums)
+        sums, masked = _accumulate(policy_module, batch, ranks)
+        totals.add(sums.sums)
+        if not batch.regularisers:
+            needed[masked] = False
         try:
             totals.add(clip_and_step(policy_module, optimizers, config))
         except TrainingError as error:
@@ -126,16 +129,20 @@ def _prepare(
     return MiniBatch(rows, info, planned, config, options, temperature, regularisers, reference, targets)
 
 
-def _accumulate(policy_module: PolicyModule, batch: MiniBatch, ranks: Ranks) -> Totals:
-    """Accumulate the gradient of this rank's micro-batches; returns the sums over all ranks."""
+def _accumulate(policy_module: PolicyModule, batch: MiniBatch, ranks: Ranks) -> tuple[Totals, list[int]]:
+    """Accumulate the gradient of this rank's micro-batches.
+
+    Returns the sums over all ranks, and the indices of all rows that a mask took out of the update.
+    """
     policy_module.train()
-    totals, losses = Totals(), []
+    totals, losses, masked = Totals(), [], list[int]()
     for chosen in rank_batches(batch.rows, batch.needed, batch.config.microbatch_tokens, ranks):
         if chosen is None:
             _dummy_pass(policy_module, batch)
             continue
         members = [batch.rows[i] for i in chosen]
-        loss = _loss(policy_module, batch, chosen, members, totals)
+        loss, kept = _loss(policy_module, batch, chosen, members, totals)
+        masked += [i for i, keep in zip(chosen, kept.tolist(), strict=True) if not keep]
         loss.backward()  # type: ignore[no-untyped-call]
         totals.add({"flops": flops(policy_module.model, [row.length for row in members])})
         losses.append((members, loss.detach()))
@@ -145,13 +152,14 @@ def _accumulate(policy_module: PolicyModule, batch: MiniBatch, ranks: Ranks) -> 
         for members, loss in losses
         if not loss.isfinite()
     ]
-    all_totals, all_faults = Totals(), list[str]()
-    for rank_sums, rank_faults in ranks.gather([(totals.sums, faults)]):
+    all_totals, all_faults, all_masked = Totals(), list[str](), list[int]()
+    for rank_sums, rank_faults, rank_masked in ranks.gather([(totals.sums, faults, masked)]):
         all_totals.add(rank_sums)
         all_faults += rank_faults
+        all_masked += rank_masked
     if all_faults:
         raise TrainingError(f"{all_faults[0]}; {REMEDY}")
-    return all_totals
+    return all_totals, all_masked
 
 
 def _dummy_pass(policy_module: PolicyModule, batch: MiniBatch) -> None:
@@ -188,8 +196,11 @@ def _loss(
     chosen: list[int],
     members: Sequence[TrainingRow],
     totals: Totals,
-) -> Tensor:
-    """This micro-batch's part of the loss; `chosen` has the indices of its rows in the mini-batch."""
+) -> tuple[Tensor, Tensor]:
+    """This micro-batch's part of the loss, and which of its rows [B] bool a mask keeps.
+
+    `chosen` has the indices of its rows in the mini-batch.
+    """
     info, options = batch.info, batch.options
     part = torch.tensor(chosen, device=policy_module.device)
     padded = pad(members, 0, policy_module.device)
@@ -216,10 +227,13 @@ def _loss(
         outputs.logp, logp_reference, outputs.entropy, outputs.value, tokens.value, targets
     )
     if batch.regularisers:
-        kept = padded.mask & planned.kept[:, None]
-        loss = loss + batch.regularisers(inputs, kept, max(1, batch.regularised))
+        regularised = padded.mask & planned.kept[:, None]
+        loss = loss + batch.regularisers(inputs, regularised, max(1, batch.regularised))
+    kept = kept_rows(batch.config.algorithm, tokens, **options)
+    if options.get("sequence_mask") is not None:
+        totals.add({"rows_masked": int((~kept).sum()), "rows_maskable": int((~tokens.expert).sum())})
     totals.add(observe(tokens, members, clipped(batch.config.algorithm, tokens, planned, **options), inputs))
-    return loss
+    return loss, kept
 
 
 def _names(rows: Sequence[TrainingRow]) -> str:

@@ -59,9 +59,13 @@ class Decisions:
             decision = RowDecision(row, active, kept, no_expert, trained=has_gradient and stepped)
             self.by_prompt.setdefault(row.prompt_id, []).append(decision)
 
-    def route(self, prompt_id: str) -> Route:
-        """The route of a prompt. One without rows has no rollouts and lacks the demonstration to imitate."""
+    def route(self, prompt_id: str, *, sampled: bool = False) -> Route:
+        """The route of a prompt. One without rows was replaced, if it was `sampled`: its rewards are all
+        equal. Else it has no rollouts and lacks the demonstration to imitate.
+        """
         decisions = self.by_prompt.get(prompt_id, [])
+        if sampled and not decisions:
+            return "equal"
         return route(
             rollouts=any(decision.active and not decision.demonstration for decision in decisions),
             demonstration=any(decision.active and decision.demonstration for decision in decisions),
@@ -114,7 +118,7 @@ class Decisions:
             "step": step,
             "prompt_id": prompt_id,
             "pass_rate": group.pass_rate if group.rewards else None,
-            "route": self.route(prompt_id),
+            "route": self.route(prompt_id, sampled=bool(group.rollouts)),
             "trajectory_id": expert.trajectory_id if expert else None,
             "kind": expert.kind if expert else None,
             "source": expert.source if expert else None,

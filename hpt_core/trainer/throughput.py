@@ -63,8 +63,10 @@ class Clock:
     def phase(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.last[name] = time.perf_counter() - start
-        self.total[name] += self.last[name]
+        spent = time.perf_counter() - start
+        # A step with dynamic sampling generates in several rounds.
+        self.last[name] = self.last.get(name, 0.0) + spent
+        self.total[name] += spent
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hpt_core.types import RowInfo, Tokens
-from hpt_core.upge import estimator, regularise
+from hpt_core.upge import estimator, importance, regularise
 from hpt_core.upge.algorithms import ALGORITHMS, algorithm
 from hpt_core.upge.estimator import Algorithm, Plan, Term
 from hpt_core.upge.options import Options
@@ -26,6 +26,7 @@ __all__ = [
     "Term",
     "algorithm",
     "clipped",
+    "kept_rows",
     "loss",
     "plan",
     "returns",
@@ -53,6 +54,11 @@ def surrogate(name: str, tokens: Tokens, planned: Plan, **options: Any) -> Tenso
 def clipped(name: str, tokens: Tokens, planned: Plan, **options: Any) -> Tensor:
     """[B, T] bool, the tokens with an advantage that a clip or a truncation limits."""
     return estimator.clipped(algorithm(name), tokens, planned, _options(name, options))
+
+
+def kept_rows(name: str, tokens: Tokens, **options: Any) -> Tensor:
+    """[B] bool, False for the rollouts that `sequence_mask` takes out of the update."""
+    return importance.kept_rows(tokens, _options(name, options))
 
 
 def returns(name: str, rows: RowInfo, **options: Any) -> Tensor:

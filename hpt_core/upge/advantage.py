@@ -7,6 +7,7 @@ own; its values for rows of the other kind are not read.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,6 +18,25 @@ from hpt_core.upge.options import Options
 
 Advantage = Callable[[RowInfo, Options], Tensor]
 Members = Callable[[RowInfo], Tensor]
+
+
+def with_overlong_penalty(rows: RowInfo, options: Options) -> RowInfo:
+    """The rows with rewards that the advantage reads: a rollout that nears the longest response is punished.
+
+    R + penalty * clamp((L - buffer - length) / buffer, -1, 0): DAPO's soft overlong punishment, arXiv
+    2503.14476, eq. 13. Demonstrations are not sampled, and keep their reward. Raises ValueError if `length`
+    is not set or below the buffer.
+    """
+    buffer = options.overlong_buffer
+    if buffer is None:
+        return rows
+    if not 0 < buffer <= options.constant_length:
+        raise ValueError(f"overlong_buffer={buffer}: give 1 to length={options.length} tokens")
+    over = (options.constant_length - buffer - rows.length.double()) / buffer
+    penalty = options.overlong_penalty * over.clamp(-1.0, 0.0)
+    return replace(
+        rows, reward=torch.where(rows.expert, rows.reward.double(), rows.reward.double() + penalty)
+    )
 
 
 def one(rows: RowInfo, options: Options) -> Tensor:

@@ -21,7 +21,7 @@ from hpt_core.upge.estimator import Algorithm, Term
 from hpt_core.upge.likelihood import chord_phi_slope, shaped
 from hpt_core.upge.mix import by_pass_rate, by_schedule, imitating
 from hpt_core.upge.options import Options
-from hpt_core.upge.reference import geometric, mixture, pi_old, pi_theta, sequence
+from hpt_core.upge.reference import geometric, mixture, pi_old, pi_theta, product, sequence
 from hpt_core.upge.reference import one as pi_ref_one
 from hpt_core.upge.stable import (
     always,
@@ -54,6 +54,11 @@ REINFORCE = Algorithm(rollouts=Term(pi_theta, reward, aggregate=sequence_sum))
 # RLOO, arXiv 2402.14740: REINFORCE with the other rollouts of the prompt as the baseline.
 RLOO = Algorithm(rollouts=Term(pi_theta, leave_one_out, aggregate=sequence_sum))
 
+# RLOO as libraries release it, which agree with the paper where the policy is the old one. verl: PPO's clip
+# of each token. TRL: PPO's clip of the ratio of the whole row.
+RLOO_VERL = Algorithm(rollouts=Term(pi_old, leave_one_out, clip, aggregate=token_mean))
+RLOO_TRL = Algorithm(rollouts=Term(product, leave_one_out, clip, aggregate=sequence_sum))
+
 # PPO, arXiv 1707.06347, eq. 7 and 11. Its value loss stands outside the estimator (regularise.py).
 PPO = Algorithm(rollouts=Term(pi_old, gae, clip, aggregate=token_mean), needs=frozenset({"value"}))
 
@@ -63,8 +68,9 @@ GRPO = Algorithm(rollouts=Term(pi_old, group_zscore, clip, aggregate=sequence_me
 # Understanding R1-Zero-like training, arXiv 2503.20783: neither the std nor the length divides.
 DR_GRPO = Algorithm(rollouts=Term(pi_old, group_mean_baseline, clip, aggregate=constant))
 
-# DAPO, arXiv 2503.14476, eq. 8. Its dynamic sampling replaces groups of equal rewards while it samples, which
-# is no part of the estimator: here such groups are inactive, and their tokens count in the mean.
+# DAPO, arXiv 2503.14476, eq. 8. Its penalty for long responses is the option `overlong_buffer`. Its dynamic
+# sampling replaces groups of equal rewards while it samples, which is no part of the estimator: the trainer
+# does it (train.dynamic_sampling). Without it such groups are inactive, and their tokens count in the mean.
 DAPO = Algorithm(
     rollouts=Term(pi_old, group_zscore, clip, aggregate=token_mean), options=Options(clip=(0.2, 0.28))
 )
@@ -73,11 +79,15 @@ DAPO = Algorithm(
 # MiniMax trained without a lower bound, which is clip=(1.0, epsilon_high).
 CISPO = Algorithm(rollouts=Term(pi_old, group_zscore, truncate, aggregate=token_mean))
 
+# CISPO as TRL and ScaleRL (arXiv 2510.13786) have it: an upper bound of 5 on the weight, and no lower one.
+CISPO_TRL = replace(CISPO, options=Options(clip=(1.0, 4.0)))
+
 # CISPO as the table of arXiv 2509.04419 writes it: a mask on the same weight.
 CISPO_MASK = Algorithm(rollouts=Term(pi_old, group_zscore, clip, aggregate=token_mean))
 
-# GSPO, arXiv 2507.18071, eq. 5 to 7. The paper trained with clip=(3e-4, 4e-4) (section 5.1).
+# GSPO, arXiv 2507.18071, eq. 5 to 7, with PPO's clip; the paper's own is section 5.1's.
 GSPO = Algorithm(rollouts=Term(sequence, group_zscore, clip, aggregate=sequence_mean))
+GSPO_PAPER = replace(GSPO, options=Options(clip=(3e-4, 4e-4)))
 
 # GMPO, arXiv 2507.20673: the geometric mean of the token ratios, each clipped before the mean.
 GMPO = Algorithm(
@@ -90,17 +100,22 @@ SAPO = Algorithm(rollouts=Term(pi_old, group_zscore, sapo_sigmoid, aggregate=seq
 # MaxRL, arXiv 2602.02710: the policy gradient of log P, trained as released with PPO's clip.
 MAXRL = Algorithm(rollouts=Term(pi_old, over_pass_rate, clip, aggregate=token_mean))
 
-# LUFFY, arXiv 2504.14945: mixed-policy GRPO, 1/Z being all tokens, with policy shaping. Its released
-# scripts also drop the std, the clip and the token mean, as Dr.GRPO does.
+# LUFFY, arXiv 2504.14945: mixed-policy GRPO, 1/Z being all tokens, with policy shaping.
 _OVER_BOTH = partial(group_zscore, over=all_rows)
 LUFFY = Algorithm(
     rollouts=Term(pi_old, _OVER_BOTH, clip, aggregate=jointly(token_mean)),
     offline=Term(pi_ref_one, _OVER_BOTH, always, shaped, aggregate=jointly(token_mean)),
 )
 
+# LUFFY as its released scripts train: without the std, the clip and the token mean, as Dr.GRPO.
+_MEAN_OVER_BOTH = partial(group_mean_baseline, over=all_rows)
+_SCRIPT_OFFLINE = Term(pi_ref_one, _MEAN_OVER_BOTH, always, shaped, aggregate=jointly(constant))
+LUFFY_SCRIPT = Algorithm(
+    rollouts=Term(pi_old, _MEAN_OVER_BOTH, aggregate=jointly(constant)), offline=_SCRIPT_OFFLINE
+)
+
 # RL-PLUS, arXiv 2508.00222, as released: neither clip nor std, demonstrations by multiple importance
 # sampling, and more for tokens that are unlikely under the policy.
-_MEAN_OVER_BOTH = partial(group_mean_baseline, over=all_rows)
 RL_PLUS = Algorithm(
     rollouts=Term(pi_old, _MEAN_OVER_BOTH, aggregate=jointly(constant)),
     offline=Term(mixture, _MEAN_OVER_BOTH, rl_plus_exploration, aggregate=jointly(constant)),
@@ -116,6 +131,10 @@ SRFT = Algorithm(
     offline=Term(pi_ref_one, _OVER_BOTH, aggregate=jointly(constant)),
 )
 
+# SRFT as the script of HPT's authors trains it: RL on demonstrations without the std, and with LUFFY's
+# shaping.
+SRFT_SCRIPT = replace(SRFT, offline=_SCRIPT_OFFLINE)
+
 # CHORD, arXiv 2508.11408: (1 - mu) GRPO + mu SFT along a schedule; with phi, SFT weighs p (1 - p).
 CHORD = Algorithm(
     rollouts=Term(pi_old, group_zscore, clip, aggregate=token_mean),
@@ -127,12 +146,17 @@ CHORD_PHI = replace(
 )
 
 # ReLIFT, arXiv 2506.07527: RL, and from time to time imitation of prompts that no rollout solved. The
-# trainer's buffer decides when. The released RL has no std and a higher upper clip.
+# trainer's buffer decides when. The RL of its later release has no std and a higher upper clip, that of its
+# first neither a clip nor a token mean.
 RELIFT = Algorithm(
     rollouts=Term(pi_old, group_mean_baseline, clip, aggregate=token_mean),
     demonstrations=IMITATION,
     options=Options(clip=(0.2, 0.28)),
     needs=frozenset({"buffer"}),
+)
+
+RELIFT_FIRST = replace(
+    RELIFT, rollouts=Term(pi_old, group_mean_baseline, aggregate=constant), options=Options()
 )
 
 # UFT, arXiv 2505.16984: rollouts continue a hint, and the hint's tokens are imitated with weight beta.
@@ -159,22 +183,29 @@ ALGORITHMS: dict[str, Algorithm] = {
     "psft": PSFT,
     "reinforce": REINFORCE,
     "rloo": RLOO,
+    "rloo_verl": RLOO_VERL,
+    "rloo_trl": RLOO_TRL,
     "ppo": PPO,
     "grpo": GRPO,
     "dr_grpo": DR_GRPO,
     "dapo": DAPO,
     "cispo": CISPO,
+    "cispo_trl": CISPO_TRL,
     "cispo_mask": CISPO_MASK,
     "gspo": GSPO,
+    "gspo_paper": GSPO_PAPER,
     "gmpo": GMPO,
     "sapo": SAPO,
     "maxrl": MAXRL,
     "luffy": LUFFY,
+    "luffy_script": LUFFY_SCRIPT,
     "rl_plus": RL_PLUS,
     "srft": SRFT,
+    "srft_script": SRFT_SCRIPT,
     "chord": CHORD,
     "chord_phi": CHORD_PHI,
     "relift": RELIFT,
+    "relift_first": RELIFT_FIRST,
     "uft": UFT,
     "hpt": HPT,
 }

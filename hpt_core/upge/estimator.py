@@ -17,16 +17,14 @@ from torch import Tensor
 
 from hpt_core.groups import in_float64
 from hpt_core.types import RowInfo, Tokens
-from hpt_core.upge.advantage import Advantage
+from hpt_core.upge.advantage import Advantage, with_overlong_penalty
 from hpt_core.upge.aggregate import Aggregate
+from hpt_core.upge.importance import LOG_RATIO, importance, kept_rows
 from hpt_core.upge.likelihood import Likelihood, identity
 from hpt_core.upge.mix import RowWeighting, by_pass_rate, even
 from hpt_core.upge.options import Options
 from hpt_core.upge.reference import Reference
 from hpt_core.upge.stable import CLIPS, Stable, always
-
-# The ratio stays finite and positive in float32, so that a masked token gives 0 and never 0 * inf.
-LOG_RATIO = (-80.0, 20.0)
 
 
 @dataclass(frozen=True)
@@ -151,12 +149,14 @@ def plan(algorithm: Algorithm, rows: RowInfo, options: Options) -> Plan:
     baseline or its gate needs.
     """
     rows = replace(rows, reward=in_float64(rows.reward))
+    # The mix reads the verified rewards, since a long response that solves its prompt has solved it.
+    shaped = with_overlong_penalty(rows, options)
     parts, weights = algorithm.parts(rows.expert), algorithm.mix(rows, options)
     _check_kinds(algorithm, rows, algorithm.trains_on(rows.expert))
     advantages, denominators = [], []
     for term, members, place in parts:
         weight = torch.where(members, weights[place], 0.0)[:, None]
-        advantage = term.advantage(rows, options)
+        advantage = term.advantage(shaped, options)
         advantage = advantage[:, None] if advantage.ndim == 1 else advantage
         # `where`, since the reward of a row without weight may be NaN.
         advantages.append(torch.where(weight != 0, advantage * weight, 0.0))
@@ -174,30 +174,16 @@ def plan(algorithm: Algorithm, rows: RowInfo, options: Options) -> Plan:
 def weights(algorithm: Algorithm, tokens: Tokens, planned: Plan, options: Options) -> list[Tensor]:
     """w = 1_stable * (pi_theta / pi_ref) * A_hat of each token under each part, [B, T], detached.
 
-    0 where a token takes no part. With `importance_cap` times min(pi_old / pi_sampler, cap) on rollouts.
+    0 where a token takes no part. With `importance_cap` times min(pi_old / pi_sampler, cap) on rollouts, and
+    with `sequence_mask` 0 on the rollouts that it takes out.
     """
-    part_weights, correction = [], importance(tokens, options)
+    part_weights, correction, kept = [], importance(tokens, options), kept_rows(tokens, options)
     for (term, members, _), advantage in zip(algorithm.parts(tokens.expert), planned.advantages, strict=True):
         # `where`, since logp_old of demonstrations and of padding may be anything.
-        counted = (members & planned.active)[:, None] & tokens.mask
+        counted = (members & planned.active & kept)[:, None] & tokens.mask
         weight = term.weight(tokens, advantage, options) * correction
         part_weights.append(torch.where(counted, weight, 0.0).detach())
     return part_weights
-
-
-def importance(tokens: Tokens, options: Options) -> Tensor:
-    """min(pi_old / pi_sampler, cap) of the tokens of rollouts, [B, T]; 1 elsewhere, and without a cap.
-
-    Truncated importance sampling (Ionides 2008, doi 10.1198/106186008X320456), here between the trainer and
-    a sampler whose kernels differ. Raises ValueError if pi_sampler is unknown.
-    """
-    if options.importance_cap is None or tokens.expert.all():
-        return torch.ones_like(tokens.logp)
-    if tokens.logp_sampled is None:
-        raise ValueError("importance_cap weighs by pi_sampler; give the sampler's own as logp_sampled")
-    ratio = (tokens.logp_old - tokens.logp_sampled).clamp(*LOG_RATIO).exp()
-    rollout = tokens.mask & ~tokens.expert[:, None]
-    return torch.where(rollout, ratio.clamp(max=options.importance_cap), 1.0).detach()
 
 
 def clipped(algorithm: Algorithm, tokens: Tokens, planned: Plan, options: Options) -> Tensor:

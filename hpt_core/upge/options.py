@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from hpt_core.gate import Gate, Switch
+
+
+@dataclass(frozen=True)
+class SequenceMask:
+    """The interval [low, high] outside of which a ratio of a whole rollout takes the rollout out of an
+    update."""
+
+    low: float
+    high: float
+    ratio: Literal["sampler", "old"] = "sampler"
+    """sampler: pi_old / pi_sampler, of trainer and sampler. old: pi_theta / pi_old."""
+    statistic: Literal["geometric", "product"] = "geometric"
+    """The geometric mean of the ratios of its tokens, or their product."""
 
 
 @dataclass(frozen=True)
@@ -14,6 +28,14 @@ class Options:
     clip: float | tuple[float, float] = 0.2
     """epsilon, or (epsilon_low, epsilon_high): the ratio is clipped to [1 - low, 1 + high]; for GMPO to
     [exp(-low), exp(high)]."""
+    clip_ratio_c: float | None = None
+    """c > 1 of the dual clip: a token with A < 0 and a ratio above c has no gradient (arXiv 1912.09729)."""
+    sequence_mask: SequenceMask | None = None
+    """Rollouts whose ratio is outside of an interval have no gradient."""
+    overlong_buffer: int | None = None
+    """Tokens before `length` over which DAPO's penalty for long responses rises to `overlong_penalty`."""
+    overlong_penalty: float = 0.5
+    """Penalty of a rollout of `length` tokens, in units of the reward."""
     sft_coefficient: float = 1.0
     """Weight of a demonstration beside the rollouts."""
     length: int | None = None
@@ -50,8 +72,8 @@ class Options:
         """L. Raises ValueError if it is not set, since an L taken from the data would change with them."""
         if self.length is None or self.length < 1:
             raise ValueError(
-                f"length={self.length}: a constant denominator needs the longest response that may be "
-                "sampled, in tokens; pass length=max_new_tokens"
+                f"length={self.length}: a constant denominator or a penalty for long responses needs the "
+                "longest response that may be sampled, in tokens; pass length=max_new_tokens"
             )
         return self.length
 

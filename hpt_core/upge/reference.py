@@ -37,7 +37,13 @@ def sequence(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
 
     s = (pi_theta(tau) / pi_old(tau))^(1/|tau|): GSPO, arXiv 2507.18071, eq. 7.
     """
-    return tokens.logp.detach() - _mean(log_ratio(tokens), tokens.mask)
+    return tokens.logp.detach() - row_mean(log_ratio(tokens), tokens.mask)
+
+
+def product(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
+    """Every token has the ratio pi_theta(tau) / pi_old(tau) of its whole row (TRL's RLOO)."""
+    inside = log_ratio(tokens).masked_fill(~tokens.mask, 0.0)
+    return tokens.logp.detach() - inside.sum(1, keepdim=True)
 
 
 def geometric(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
@@ -48,7 +54,7 @@ def geometric(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
     low, high = options.log_bounds
     own = log_ratio(tokens)
     clipped = torch.where(advantage > 0, own.clamp(max=high), own.clamp(min=low))
-    return tokens.logp.detach() - _mean(clipped, tokens.mask)
+    return tokens.logp.detach() - row_mean(clipped, tokens.mask)
 
 
 def mixture(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
@@ -65,6 +71,6 @@ def log_ratio(tokens: Tokens) -> Tensor:
     return tokens.logp.detach() - tokens.logp_old
 
 
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
+def row_mean(values: Tensor, mask: Tensor) -> Tensor:
     """[B, T] -> [B, 1], the mean over each row's own tokens."""
     return values.masked_fill(~mask, 0.0).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)

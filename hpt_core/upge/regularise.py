@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hpt_core.types import RowInfo
-from hpt_core.upge.advantage import gae
+from hpt_core.upge.advantage import gae, with_overlong_penalty
 from hpt_core.upge.options import Options
 
 KLName = Literal["k1", "k2", "k3"]
@@ -32,7 +32,8 @@ def k2(log_ratio: Tensor) -> Tensor:
 
 def k3(log_ratio: Tensor) -> Tensor:
     """pi_0 / pi_theta - 1 - log(pi_0 / pi_theta): unbiased, never negative (arXiv 2402.03300, eq. 4)."""
-    # The log ratio is clamped, as in verl. Clamping the exponent alone would leave a gradient away from pi_0.
+    # The log ratio is clamped, as in verl, which also holds the value at 10 and there has no gradient.
+    # Clamping the exponent alone would leave a gradient away from pi_0.
     clamped = log_ratio.clamp(min=-20)
     return (-clamped).exp() - 1 + clamped
 
@@ -56,7 +57,7 @@ def value_error(value: Tensor, value_old: Tensor, returns: Tensor, clip: float |
 def returns(rows: RowInfo, options: Options) -> Tensor:
     """The targets of V, [B, T]: A of GAE plus V_old."""
     assert rows.value is not None
-    return gae(rows, options) + rows.value.double()
+    return gae(with_overlong_penalty(rows, options), options) + rows.value.double()
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,15 @@ def always(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Options) -
 def clip(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Options) -> Tensor:
     """The gradient of min(r A, clip(r, low, high) A): 0 once the ratio left the interval in A's direction.
 
-    PPO, arXiv 1707.06347, eq. 7; with low and high apart DAPO's clip-higher, arXiv 2503.14476, eq. 8.
+    PPO, arXiv 1707.06347, eq. 7; with low and high apart DAPO's clip-higher, arXiv 2503.14476, eq. 8. With
+    `clip_ratio_c` the gradient of max(min(.), c A) where A < 0: 0 above c, where PPO has no bound (dual clip,
+    arXiv 1912.09729, eq. 5).
     """
     low, high = options.bounds
-    return _within(ratio, advantage, low, high)
+    inside = _within(ratio, advantage, low, high)
+    if options.clip_ratio_c is None:
+        return inside
+    return inside.masked_fill((advantage < 0) & (ratio > options.clip_ratio_c), 0.0)
 
 
 def clip_each(tokens: Tokens, ratio: Tensor, advantage: Tensor, options: Options) -> Tensor:

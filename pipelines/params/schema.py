@@ -152,6 +152,16 @@ class Params(Config):
         return self
 
     @model_validator(mode="after")
+    def _overlong_buffer_is_within_the_response(self) -> Params:
+        overlong, longest = self.train.overlong, self.rollout.max_new_tokens
+        if overlong is not None and overlong.buffer > longest:
+            raise error_at(
+                ("train", "overlong", "buffer"),
+                f"{overlong.buffer} tokens are more than rollout.max_new_tokens, {longest}; lower it",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _vllm_has_one_trainer_process(self) -> Params:
         if self.rollout.engine == "vllm" and self.train.ranks > 1:
             raise error_at(

@@ -14,10 +14,12 @@ from hpt_core.types import RowInfo
 NAN = float("nan")
 DEMONSTRATIONS_ALONE = ["sft", "dft", "psft"]
 ROLLOUTS_ALONE = ["reinforce", "rloo", "ppo", "grpo", "dr_grpo", "dapo", "cispo", "cispo_mask", "gspo"]
-ROLLOUTS_ALONE += ["gmpo", "sapo", "maxrl"]
-BOTH = ["luffy", "rl_plus", "srft", "chord", "chord_phi", "relift", "uft", "hpt"]
-OVER_BOTH = ["luffy", "rl_plus", "srft"]
+ROLLOUTS_ALONE += ["gmpo", "sapo", "maxrl", "rloo_verl", "rloo_trl", "cispo_trl", "gspo_paper"]
+OVER_BOTH = ["luffy", "luffy_script", "rl_plus", "srft", "srft_script"]
 """Their baseline is over rollouts and demonstration together."""
+IMITATING = ["chord", "chord_phi", "relift", "relift_first", "uft"]
+BOTH = [*OVER_BOTH, *IMITATING, "hpt"]
+CONSTANT = ["dr_grpo", "luffy_script", "rl_plus", "srft", "srft_script", "relift_first", "hpt"]
 BASELINE = sorted({*ROLLOUTS_ALONE, *BOTH} - {"reinforce", "ppo", *OVER_BOTH})
 
 
@@ -60,10 +62,10 @@ def test_a_demonstration_without_rollouts_has_no_pass_rate():
         upge.plan("hpt", rows([1.0, 0.0, 1.0], [3, 3, 9], [False, False, True]), length=8)
 
 
-@pytest.mark.parametrize("name", ["relift", "chord", "chord_phi", "uft"])
+@pytest.mark.parametrize("name", IMITATING)
 def test_a_demonstration_of_another_prompt_needs_no_rollouts(name):
     """ReLIFT's come out of a buffer, CHORD's of a data set of their own."""
-    planned = upge.plan(name, rows([1.0, 0.0, 1.0], [3, 3, 9], [False, False, True]))
+    planned = upge.plan(name, rows([1.0, 0.0, 1.0], [3, 3, 9], [False, False, True]), length=8)
     assert planned.active.all()
 
 
@@ -79,7 +81,7 @@ def test_a_method_of_rollouts_needs_some(name):
         upge.plan(name, rows([1.0, 0.0], [3, 4], [True, True]), length=8)
 
 
-@pytest.mark.parametrize("name", ["dr_grpo", "rl_plus", "srft", "hpt"])
+@pytest.mark.parametrize("name", CONSTANT)
 def test_a_constant_denominator_needs_its_length(name):
     for length in ({}, {"length": 0}):
         with pytest.raises(ValueError, match="length=max_new_tokens"):
@@ -128,7 +130,7 @@ def test_a_gate_does_not_drop_a_reward_that_is_no_number(gate):
         upge.plan("hpt", rows([NAN, 0.0, 1.0], [3, 3, 3], [False, False, True]), length=8, gate=gate)
 
 
-@pytest.mark.parametrize("name", [*DEMONSTRATIONS_ALONE, "chord", "chord_phi", "relift", "uft", "hpt"])
+@pytest.mark.parametrize("name", [*DEMONSTRATIONS_ALONE, *IMITATING, "hpt"])
 def test_the_reward_of_a_demonstration_is_not_read_where_it_is_only_imitated(name):
     planned = upge.plan(name, rows([0.0, 0.0, NAN], [3, 3, 3], [False, False, True]), length=8)
     assert planned.active.tolist() == [False, False, True]
@@ -153,7 +155,7 @@ def test_the_soft_gate_reads_the_reward_of_a_demonstration_where_it_trains_on_it
 @pytest.mark.parametrize("name", upge.ALGORITHMS)
 def test_a_response_of_no_tokens_counts_in_its_group_and_trains_nothing(name):
     batch = rows([1.0, 0.0, 1.0, 1.0], [3, 3, 3, 4], [False, False, True, True], length=[4, 0, 4, 0])
-    if name in ("luffy", "rl_plus", "srft", "hpt"):
+    if name in (*OVER_BOTH, "hpt"):
         batch = replace(batch, group=torch.tensor([3, 3, 3, 3]))
     planned = upge.plan(name, batch, length=8)
     assert not planned.active[1] and not planned.active[3] and not planned.kept[1]

@@ -13,6 +13,7 @@ from hpt_core.gate import Table
 from hpt_core.types import RowInfo, Tokens
 
 LENGTH = 16
+SRFT = {"srft", "srft_script"}
 TRIED = [*upge.ALGORITHMS, "hpt, soft"]
 
 
@@ -66,7 +67,7 @@ def test_inactive_rows_need_no_forward_pass(name, ragged_for, cut, leaf):
     rows = planned.active.nonzero()[:, 0]
     assert len(rows) > 0
     # Of SRFT alone every row has a gradient: solved and failed rollouts are pushed in opposite directions.
-    assert (len(rows) < len(batch.group)) != (name == "srft")
+    assert (len(rows) < len(batch.group)) != (name in SRFT)
 
     expected = whole(name, batch)
     found = backward(name, leaf(cut(batch, rows)), planned[rows])
@@ -87,7 +88,7 @@ def test_what_inactive_rows_hold_is_not_read(name, ragged_for):
     assert_close(whole(name, unknown), whole(name, batch), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", sorted(set(upge.ALGORITHMS) - {"srft"}))
+@pytest.mark.parametrize("name", sorted(set(upge.ALGORITHMS) - SRFT))
 def test_nobody_else_needs_the_entropy(name, ragged_for):
     batch = ragged_for(name, 4)
     assert_close(whole(name, replace(batch, entropy=None)), whole(name, batch), rtol=0, atol=0)
@@ -110,7 +111,7 @@ def two_groups(first: list[float], second: list[float], expert: list[int] = ()) 
     return RowInfo(reward, group, is_expert, torch.full(group.shape, 5), value)
 
 
-BASELINE = [name for name in TRIED if name not in {"sft", "dft", "psft", "reinforce", "ppo", "srft"}]
+BASELINE = [name for name in TRIED if name not in {"sft", "dft", "psft", "reinforce", "ppo", *SRFT}]
 
 
 @pytest.mark.parametrize("name", BASELINE)
@@ -123,7 +124,7 @@ def test_groups_of_equal_rewards_are_inactive_to_the_last_bit(equal, name):
         assert not advantage[:10].any()
 
 
-@pytest.mark.parametrize("name", ["luffy", "rl_plus"])
+@pytest.mark.parametrize("name", ["luffy", "luffy_script", "rl_plus"])
 def test_a_demonstration_makes_a_failed_group_unequal(name):
     """Where it stands in the baseline: rollouts that all failed are below it."""
     planned = plan(name, two_groups([0.0, 0.0, 1.0], [1.0, 1.0, 1.0], expert=[2, 5]))

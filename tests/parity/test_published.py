@@ -17,10 +17,14 @@ from hpt_core.gate import OF_SEVEN, Switch, Table
 from hpt_core.types import Tokens
 from hpt_core.upge import estimator
 
-NEEDS_DEMONSTRATIONS = {"sft", "dft", "psft", "srft", "chord", "chord_phi", "relift", "uft"}
+NEEDS_DEMONSTRATIONS = {"sft", "dft", "psft", "srft", "srft_script", "chord", "chord_phi", "uft"} | {
+    "relift",
+    "relift_first",
+}
 """Those whose surrogate above has a mean over demonstrations."""
 CLIPPED = {
     "psft": (0.8, 1.28),
+    "rloo_verl": (0.8, 1.2),
     "ppo": (0.8, 1.2),
     "grpo": (0.8, 1.2),
     "dr_grpo": (0.8, 1.2),
@@ -57,7 +61,7 @@ def test_gradient_is_the_published_one(name, seed, ragged_for):
     agree(upge.loss(name, batch, length=LENGTH), PUBLISHED[name](batch), batch)
 
 
-@pytest.mark.parametrize("name", ["luffy", "rl_plus", "srft"])
+@pytest.mark.parametrize("name", ["luffy", "luffy_script", "rl_plus", "srft", "srft_script"])
 def test_one_rollout_and_its_demonstration_are_a_group(name, ragged_for):
     batch = ragged_for(name, 3, smallest=1, expert_every=1)
     agree(upge.loss(name, batch, length=LENGTH), PUBLISHED[name](batch), batch)
@@ -69,7 +73,7 @@ def test_rollouts_alone_are_enough(name, ragged):
     agree(upge.loss(name, batch, length=LENGTH), PUBLISHED[name](batch), batch)
 
 
-@pytest.mark.parametrize("name", ["chord", "chord_phi", "relift", "uft"])
+@pytest.mark.parametrize("name", ["chord", "chord_phi", "relift", "relift_first", "uft"])
 def test_demonstrations_may_be_of_prompts_of_their_own(name, ragged):
     batch = ragged(8)
     apart = replace(batch, group=torch.where(batch.expert, 1000 + batch.group, batch.group))
@@ -149,14 +153,17 @@ def test_the_batches_are_clipped_in_earnest(name, ragged_for):
         assert torch.equal(upge.token_weights(name, batch, length=LENGTH)[tried] == 0, far)
 
 
+@pytest.mark.parametrize("name", ["gspo", "gspo_paper", "rloo_trl"])
 @pytest.mark.parametrize("seed", range(3))
-def test_sequences_are_clipped_in_earnest(seed, ragged):
-    """GSPO's ratio is a mean over tokens, and its clip takes whole rows or nothing."""
+def test_sequences_are_clipped_in_earnest(seed, name, ragged):
+    """The ratio is that of the row, and the clip takes whole rows or nothing."""
     batch = ragged(seed)
-    active = upge.plan("gspo", batch.rows).active
-    w = upge.token_weights("gspo", batch)[active]
+    active = upge.plan(name, batch.rows).active
+    w = upge.token_weights(name, batch)[active]
     lost = (w == 0) & batch.mask[active]
     assert lost.sum() > 0.2 * batch.mask[active].sum()
+    for weight, said in zip(w, batch.mask[active], strict=True):
+        assert (weight[said] == 0).all() or (weight[said] != 0).all()
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -175,7 +182,7 @@ def test_loss_is_the_weights_over_the_denominator(name, ragged_for):
     assert_close(gradient(upge.loss(name, batch), batch), expected, rtol=1e-9, atol=1e-18)
 
 
-@pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {"srft"}))
+@pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {"srft", "srft_script"}))
 def test_every_row_has_one_denominator(name, ragged_for):
     """d loss / d logp = - w / denominator, for all but SRFT, whose demonstrations stand in two means."""
     batch = ragged_for(name, 6)

@@ -41,6 +41,20 @@ def luffy(batch: Tokens) -> Tensor:
     return -torch.cat(terms).mean()
 
 
+def luffy_script(batch: Tokens) -> Tensor:
+    """LUFFY's scripts: grpo_use_std False, loss_remove_clip, loss_remove_token_mean, f(p) = p / (p + 0.1).
+
+    A sum over tokens by L, and here, where the release leaves it to the size of the batch, by the rows.
+    """
+    terms = []
+    for rows in rows_by_prompt(batch):
+        for i, a in zip(rows, centred(batch, rows), strict=True):
+            p = logp(batch, i).exp()
+            token = p / (p + 0.1) * a if batch.expert[i] else ratio(batch, i) * a
+            terms.append(token.sum() / LENGTH)
+    return -sum(terms) / len(terms)
+
+
 def rl_plus(batch: Tokens) -> Tensor:
     """arXiv 2508.00222 as released: r A on rollouts, r_mis sg(sqrt(1 - p)) A on demonstrations.
 
@@ -60,24 +74,30 @@ def rl_plus(batch: Tokens) -> Tensor:
     return -sum(terms) / len(terms)
 
 
-def srft(batch: Tokens) -> Tensor:
+def srft(batch: Tokens, script: bool = False) -> Tensor:
     """arXiv 2506.19767: L_SFT_demo + L_RL_demo + L_RL_self, H and the divisors as in arXiv 2509.04419.
 
     w_SFT = 0.5 exp(-H) and w_RL = 0.1 exp(H) of a row, constants; SFT over its tokens, RL over rows x L.
-    On a demonstration r = p and no clip, A over rollouts and demonstration together.
+    On a demonstration r = p and no clip, A over rollouts and demonstration together. The `script` of HPT's
+    authors has grpo_use_std False and p / (p + 0.1) in place of p.
     """
     imitation = [0.5 * exp(-entropy(batch, i)) * logp(batch, i) for i in demonstrations(batch)]
     terms = []
     for rows in rows_by_prompt(batch):
-        for i, a in zip(rows, zscores(batch, rows), strict=True):
+        for i, a in zip(rows, (centred if script else zscores)(batch, rows), strict=True):
             if batch.expert[i]:
-                token = logp(batch, i).exp() * a
+                p = logp(batch, i).exp()
+                token = (p / (p + 0.1) if script else p) * a
             elif reward(batch, i) == 1:
                 token = 0.1 * exp(entropy(batch, i)) * logp(batch, i)
             else:
                 token = -logp(batch, i)
             terms.append(token.sum() / LENGTH)
     return -torch.cat(imitation).mean() - sum(terms) / len(terms)
+
+
+def srft_script(batch: Tokens) -> Tensor:
+    return srft(batch, script=True)
 
 
 def chord(batch: Tokens, mu: float = 0.1) -> Tensor:
@@ -101,6 +121,15 @@ def relift(batch: Tokens) -> Tensor:
         for i, a in zip(rollouts, centred(batch, rollouts), strict=True):
             terms.append(ppo_clip(ratio(batch, i), a, 0.2, 0.28))
     return -torch.cat(terms).mean() + sft(batch)
+
+
+def relift_first(batch: Tokens) -> Tensor:
+    """The first release: no clip, no std, a sum over tokens by L, and here by the rows; SFT in full."""
+    terms = []
+    for rollouts in rollouts_by_prompt(batch):
+        for i, a in zip(rollouts, centred(batch, rollouts), strict=True):
+            terms.append((ratio(batch, i) * a).sum() / LENGTH)
+    return -sum(terms) / len(terms) + sft(batch)
 
 
 def uft(batch: Tokens, beta: float = 0.001) -> Tensor:

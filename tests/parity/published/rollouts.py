@@ -37,6 +37,28 @@ def rloo(batch: Tokens) -> Tensor:
     return -sum(terms) / len(terms)
 
 
+def rloo_verl(batch: Tokens) -> Tensor:
+    """verl's adv_estimator rloo with its default loss: A = n / (n - 1) (R - mean), PPO's clip, mean over
+    tokens."""
+    terms = []
+    for rollouts in rollouts_by_prompt(batch):
+        n = len(rollouts)
+        for i, a in zip(rollouts, centred(batch, rollouts), strict=True):
+            terms.append(ppo_clip(ratio(batch, i), n / (n - 1) * a))
+    return -torch.cat(terms).mean()
+
+
+def rloo_trl(batch: Tokens) -> Tensor:
+    """TRL's RLOOTrainer without its KL in the reward: PPO's clip of the ratio of the row, mean over rows."""
+    terms = []
+    for rollouts in rollouts_by_prompt(batch):
+        for i in rollouts:
+            baseline = fmean(reward(batch, j) for j in rollouts if j != i)
+            whole = torch.exp(logp(batch, i).sum() - logp_old(batch, i).sum())
+            terms.append(ppo_clip(whole, reward(batch, i) - baseline))
+    return -torch.stack(terms).mean()
+
+
 def ppo(batch: Tokens, discount: float = 1.0, lam: float = 1.0) -> Tensor:
     """arXiv 1707.06347, eq. 7, with A of eq. 11, the mean over all tokens; A is not whitened."""
     terms = []
@@ -93,6 +115,15 @@ def cispo(batch: Tokens) -> Tensor:
     return -torch.cat(terms).mean()
 
 
+def cispo_trl(batch: Tokens, largest: float = 5.0) -> Tensor:
+    """TRL's loss_type cispo with epsilon_high 5: sg(min(r, 5)) A log pi, the mean over all tokens."""
+    terms = []
+    for rollouts in rollouts_by_prompt(batch):
+        for i, a in zip(rollouts, zscores(batch, rollouts), strict=True):
+            terms.append(ratio(batch, i).clamp(max=largest).detach() * a * logp(batch, i))
+    return -torch.cat(terms).mean()
+
+
 def cispo_mask(batch: Tokens) -> Tensor:
     """arXiv 2509.04419, its table: the token is dropped where it went too far, else sg(r) A log pi."""
     terms = []
@@ -104,13 +135,18 @@ def cispo_mask(batch: Tokens) -> Tensor:
     return -torch.stack(terms).mean()
 
 
-def gspo(batch: Tokens) -> Tensor:
+def gspo(batch: Tokens, low: float = 0.2, high: float = 0.2) -> Tensor:
     """arXiv 2507.18071, eq. 5 to 7: one ratio per sequence, the geometric mean of its tokens'."""
     terms = []
     for rollouts in rollouts_by_prompt(batch):
         for i, a in zip(rollouts, zscores(batch, rollouts), strict=True):
-            terms.append(ppo_clip(ratio(batch, i).log().mean().exp(), a))
+            terms.append(ppo_clip(ratio(batch, i).log().mean().exp(), a, low, high))
     return -sum(terms) / len(terms)
+
+
+def gspo_paper(batch: Tokens) -> Tensor:
+    """The same with the clip of the paper's section 5.1, which verl and TRL recommend too."""
+    return gspo(batch, 3e-4, 4e-4)
 
 
 def gmpo(batch: Tokens, low: float = 0.4, high: float = 0.4) -> Tensor:

@@ -1,0 +1,138 @@
+"""Names of the methods, and the options that only some of them read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, model_validator
+
+from hpt_core.config.base import Config, Positive, PositiveFloat
+
+AlgorithmName = Literal[
+    "sft",
+    "dft",
+    "psft",
+    "reinforce",
+    "rloo",
+    "rloo_verl",
+    "rloo_trl",
+    "ppo",
+    "grpo",
+    "dr_grpo",
+    "dapo",
+    "cispo",
+    "cispo_trl",
+    "cispo_mask",
+    "gspo",
+    "gspo_paper",
+    "gmpo",
+    "sapo",
+    "maxrl",
+    "luffy",
+    "luffy_script",
+    "rl_plus",
+    "srft",
+    "srft_script",
+    "chord",
+    "chord_phi",
+    "relift",
+    "relift_first",
+    "uft",
+    "hpt",
+]
+"""The entries of `hpt_core.upge.ALGORITHMS`, repeated because reading parameters must not import torch."""
+
+IMITATING: frozenset[AlgorithmName] = frozenset({"sft", "dft", "psft"})
+"""Methods that sample no rollouts."""
+CLIPPING: frozenset[AlgorithmName] = frozenset(
+    {
+        "rloo_verl",
+        "rloo_trl",
+        "ppo",
+        "grpo",
+        "dr_grpo",
+        "dapo",
+        "cispo_mask",
+        "gspo",
+        "gspo_paper",
+        "maxrl",
+        "luffy",
+        "chord",
+        "chord_phi",
+        "relift",
+        "uft",
+    }
+)
+"""Methods with PPO's clip on rollouts."""
+UNEQUAL: frozenset[AlgorithmName] = frozenset(
+    {
+        "rloo",
+        "rloo_verl",
+        "rloo_trl",
+        "grpo",
+        "dr_grpo",
+        "dapo",
+        "cispo",
+        "cispo_trl",
+        "cispo_mask",
+        "gspo",
+        "gspo_paper",
+        "gmpo",
+        "sapo",
+        "maxrl",
+    }
+)
+"""Methods of rollouts alone in which a group of equal rewards has no gradient."""
+_EVERY: frozenset[AlgorithmName] = frozenset(get_args(AlgorithmName))
+
+READ_BY: dict[str, frozenset[AlgorithmName]] = {
+    "clip_ratio_c": CLIPPING,
+    "sequence_mask": _EVERY - IMITATING,
+    # SRFT pushes by the sign of the reward and MaxRL divides by the pass rate, so neither may be moved.
+    "overlong": _EVERY - IMITATING - {"srft", "srft_script", "maxrl"},
+    "dynamic_sampling": UNEQUAL,
+}
+"""Option of `train` -> the methods that read it; for any other method it is refused."""
+
+
+class SequenceMaskConfig(Config):
+    """Rollouts whose ratio lies outside of [low, high] have no gradient, as in SkyRL and verl's rollout
+    correction. They count in denominators all the same."""
+
+    ratio: Literal["sampler", "old"] = "sampler"
+    """The ratio of a token. sampler: trainer over sampler, both before the update; old: the policy over the
+    old policy."""
+    statistic: Literal["geometric", "product"] = "geometric"
+    """The ratio of a rollout: the geometric mean of those of its tokens, or their product."""
+    low: PositiveFloat = 0.99
+    """Smallest ratio of a rollout that is trained on."""
+    high: PositiveFloat = 1.01
+    """Largest ratio of a rollout that is trained on."""
+
+    @model_validator(mode="after")
+    def _one_is_inside(self) -> SequenceMaskConfig:
+        if not self.low <= 1 <= self.high:
+            raise ValueError(
+                f"[{self.low}, {self.high}] leaves out 1, the ratio of equal policies; give low <= 1 <= high"
+            )
+        return self
+
+
+class OverlongConfig(Config):
+    """DAPO's soft punishment of long responses (arXiv 2503.14476, eq. 13): it is a part of the reward from
+    which the advantage is computed, and none of the pass rate, of the gate or of the recorded reward."""
+
+    buffer: Positive
+    """Tokens before `rollout.max_new_tokens` over which the penalty rises from 0."""
+    penalty: PositiveFloat = 0.5
+    """Penalty at `rollout.max_new_tokens`, in units of the reward. Rewards are 1 and 0 here and 1 and -1 in
+    DAPO, so that its penalty of 1 is 0.5 here."""
+
+
+class DynamicSamplingConfig(Config):
+    """DAPO's dynamic sampling (arXiv 2503.14476, section 3.2): prompts whose rollouts all have the same
+    verdict are replaced by other prompts, until the step has `prompts_per_step` or the rounds are used up."""
+
+    rounds: Annotated[int, Field(ge=2)] = 10
+    """Most rounds of sampling in a step, the first included. After the last, the step trains on the prompts
+    that it has."""
