@@ -97,8 +97,9 @@ class KLConfig(Config):
 
     coefficient: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the KL penalty; 0: none."""
-    estimate: Literal["k1", "k2", "k3"] = "k3"
-    """Estimator of the KL divergence per token."""
+    estimate: Literal["k1", "k2", "k3", "k3_capped"] = "k3"
+    """Estimator of the KL divergence per token. k3_capped is k3 as verl has it, at most 10 and without a
+    gradient there."""
 
 
 class ValueConfig(Config):
@@ -141,7 +142,8 @@ class TrainConfig(Config):
     """[epsilon_low, epsilon_high] of the ratio's clip; null: the algorithm's own."""
     clip_ratio_c: Annotated[float, Field(gt=1)] | None = None
     """c of the dual clip, in methods with PPO's clip: a token of a failed rollout has no gradient once its
-    ratio is above c. null: PPO's own, without a bound. verl has 3, DAPO's script 10; TRL calls it delta."""
+    ratio is above c; in gspo and rloo_trl the ratio is that of the rollout. null: PPO's own, without a bound.
+    verl has 3, but none in gspo, DAPO's script 10; TRL calls it delta."""
     mu: MixSchedule | None = None
     """Schedule of the weight of demonstrations in chord and chord_phi; null: the published schedule."""
     sft_buffer: Positive = 64

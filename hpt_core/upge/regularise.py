@@ -17,7 +17,7 @@ from hpt_core.types import RowInfo
 from hpt_core.upge.advantage import gae, with_overlong_penalty
 from hpt_core.upge.options import Options
 
-KLName = Literal["k1", "k2", "k3"]
+KLName = Literal["k1", "k2", "k3", "k3_capped"]
 
 
 def k1(log_ratio: Tensor) -> Tensor:
@@ -32,13 +32,23 @@ def k2(log_ratio: Tensor) -> Tensor:
 
 def k3(log_ratio: Tensor) -> Tensor:
     """pi_0 / pi_theta - 1 - log(pi_0 / pi_theta): unbiased, never negative (arXiv 2402.03300, eq. 4)."""
-    # The log ratio is clamped, as in verl, which also holds the value at 10 and there has no gradient.
-    # Clamping the exponent alone would leave a gradient away from pi_0.
+    # Without a bound on the log ratio the exponential overflows float32. A bound on the exponent alone would
+    # leave a gradient away from pi_0.
     clamped = log_ratio.clamp(min=-20)
     return (-clamped).exp() - 1 + clamped
 
 
-KL: dict[KLName, Callable[[Tensor], Tensor]] = {"k1": k1, "k2": k2, "k3": k3}
+def k3_capped(log_ratio: Tensor) -> Tensor:
+    """k3 as verl, SkyRL and the releases built on them have it: log ratios within 20, the value at most 10.
+
+    There is no gradient past either, which is below a log ratio of -2.6: a token that the policy has all but
+    given up is not pulled back.
+    """
+    clamped = log_ratio.clamp(-20, 20)
+    return ((-clamped).exp() - 1 + clamped).clamp(max=10)
+
+
+KL: dict[KLName, Callable[[Tensor], Tensor]] = {"k1": k1, "k2": k2, "k3": k3, "k3_capped": k3_capped}
 """Estimates of KL(pi_theta || pi_0) of a token from its log ratio (Schulman 2020)."""
 
 

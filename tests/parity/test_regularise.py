@@ -51,6 +51,11 @@ PLAIN_KL = {
     "k1": lambda theta, reference: theta - reference,
     "k2": lambda theta, reference: (theta - reference) ** 2 / 2,
     "k3": lambda theta, reference: torch.exp(reference - theta) - (reference - theta) - 1,
+    "k3_capped": lambda theta, reference: torch.clamp(
+        torch.exp(torch.clamp(reference - theta, -20, 20)) - torch.clamp(reference - theta, -20, 20) - 1,
+        -10,
+        10,
+    ),
 }
 
 

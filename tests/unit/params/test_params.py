@@ -389,3 +389,23 @@ def test_truncated_sampling_of_rollouts_is_refused(tmp_path: Path) -> None:
     truncated = TEXT.replace("  group_size: 4", "  top_p: 0.95\n  group_size: 4")
     message = error_of(tmp_path, truncated)
     assert re.match(r"params.yaml:16: rollout.top_p: the loss means the whole distribution", message), message
+
+
+def test_a_formula_of_the_gate_is_checked_at_every_rate_of_the_group(tmp_path: Path) -> None:
+    gate = '  gate: {kind: formula, alpha: "1 / abs(P - 5 / 12)"}\n'
+    text = TEXT.replace("  steps: 7\n", "  steps: 7\n" + gate)
+    (tmp_path / "params.yaml").write_text(text)
+    load_params(tmp_path / "params.yaml")
+    message = error_of(tmp_path, text.replace("group_size: 4", "group_size: 12"))
+    assert re.search(r"train\.gate: alpha has no value at P = 0\.41\d+ \(5/12 solved\)", message)
+    assert "rollout.group_size 12; correct the formula" in message
+
+
+def test_an_option_that_the_method_ignores_names_its_line(tmp_path: Path) -> None:
+    message = error_of(tmp_path, TEXT.replace("  steps: 7\n", "  clip_ratio_c: 3.0\n  steps: 7\n"))
+    assert re.match(r"params\.yaml:\d+: train\.clip_ratio_c: hpt does not read it; remove it", message)
+
+
+def test_a_penalty_begins_within_the_longest_response(tmp_path: Path) -> None:
+    message = error_of(tmp_path, TEXT.replace("  steps: 7\n", "  overlong: {buffer: 9}\n  steps: 7\n"))
+    assert "train.overlong.buffer: 9 tokens are more than rollout.max_new_tokens, 8; lower it" in message

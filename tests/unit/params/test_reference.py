@@ -107,7 +107,7 @@ def test_the_document_has_every_key() -> None:
         ("promotion.margin", "number >= 0, < 1 | `0.0`"),
         ("curate.near_duplicates", "number > 0, <= 1; or `null` | `0.8`"),
         ("train.optimizer.betas", "list of 2, each number | `[0.9, 0.95]`"),
-        ("train.kl.estimate", 'one of `k1`, `k2`, `k3` | `"k3"`'),
+        ("train.kl.estimate", 'one of `k1`, `k2`, `k3`, `k3_capped` | `"k3"`'),
         ("curate.train", "list, each [prompt source](#prompt-sources) | required"),
         ("curate.incomplete", "map from name to integer > 0 | `{}`"),
         ("teacher.policy", "[policy](#base) or `null` | `null`"),
