@@ -141,9 +141,9 @@ class TrainConfig(Config):
     clip: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     """[epsilon_low, epsilon_high] of the ratio's clip; null: the algorithm's own."""
     clip_ratio_c: Annotated[float, Field(gt=1)] | None = None
-    """c of the dual clip, in methods with PPO's clip: a token of a failed rollout has no gradient once its
-    ratio is above c; in gspo and rloo_trl the ratio is that of the rollout. null: PPO's own, without a bound.
-    verl has 3, but none in gspo, DAPO's script 10; TRL calls it delta."""
+    """c of the dual clip, for methods with PPO's clip; null: none. A token with a negative advantage has no
+    gradient once its ratio is above c; in gspo and rloo_trl the ratio is that of the rollout. verl has 3 (but
+    none in gspo), DAPO's script 10; TRL calls it delta."""
     mu: MixSchedule | None = None
     """Schedule of the weight of demonstrations in chord and chord_phi; null: the published schedule."""
     sft_buffer: Positive = 64
