@@ -90,9 +90,13 @@ def _progress(arm: str, steps: int, ranks: Ranks) -> Iterator[list[MetricSink]]:
 
 
 def _sampling_policy(policy: LoadedPolicy, params: Params, ranks: Ranks) -> LoadedPolicy:
-    """The engine's policy: the trained one itself, or a copy where that is sharded or gets adapters."""
-    shared = ranks.count == 1 and params.train.lora is None
-    return policy if shared else policy._replace(model=copy.deepcopy(policy.model))
+    """The engine's policy: the trained one itself, or a copy where that is sharded or gets adapters.
+
+    An engine whose weights are of another type makes a copy of its own.
+    """
+    changes = ranks.count > 1 or params.train.lora is not None
+    copied = changes and getattr(torch, params.rollout.dtype) == policy.model.dtype
+    return policy._replace(model=copy.deepcopy(policy.model)) if copied else policy
 
 
 class Tee:

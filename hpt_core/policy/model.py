@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hpt_core.errors import InputError
 from hpt_core.policy.loading.checked import load_checked
-from hpt_core.policy.merged_weights import full_tensor, merged_weights
+from hpt_core.policy.merged_weights import full_tensor, merged_weights, persistent_buffers
 
 __all__ = [
     "LoadedPolicy",
@@ -70,17 +71,15 @@ def save_policy(policy: LoadedPolicy, folder: Path, *, write: bool = True) -> No
             weights[name] = weight.cpu()
     if write:
         folder.mkdir(parents=True, exist_ok=True)
-        parameters = {name for name, _ in policy.model.named_parameters(remove_duplicate=False)}
-        state = policy.model.state_dict()
-        buffers = {name: tensor for name, tensor in state.items() if name not in parameters}
+        buffers = dict(persistent_buffers(policy.model))
         policy.model.save_pretrained(folder, state_dict=buffers | weights)
         policy.tokenizer.save_pretrained(folder)
 
 
 def weights_hash(model: PreTrainedModel) -> str:
-    """16 hex digits that name the weights: sha256 over every parameter and its name."""
+    """16 hex digits that name the weights: sha256 over every parameter and saved buffer and its name."""
     digest = hashlib.sha256()
-    for name, parameter in merged_weights(model):
+    for name, parameter in chain(merged_weights(model), persistent_buffers(model)):
         digest.update(name.encode())
         digest.update(parameter.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
