@@ -17,7 +17,8 @@ from tests.bench.table import show
 CASES = {
     f"{name}, {'all' if rows == shape.rows else rows} rows at once": (shape, rows)
     for name, shape in (("some groups of equal rewards", SOME_EQUAL), ("all groups mixed", ALL_MIXED))
-    for rows in (MICRO_ROWS, shape.rows)
+    # On a GPU the rows are long: TRL needs more than 139 GiB for all of them at once.
+    for rows in ((MICRO_ROWS,) if GPU else (MICRO_ROWS, shape.rows))
 }
 
 

@@ -51,6 +51,7 @@ pytestmark = [
         reason=f"no GSM8K at {GSM8K}: set HPT_GSM8K to a folder with train.jsonl and model_solutions.jsonl",
     ),
     # The first test pays for all stages, with three arms of 135 M parameters.
+    pytest.mark.slow,
     pytest.mark.timeout(1800),
 ]
 
