@@ -5,6 +5,8 @@ Without a teacher policy, models/teacher_policy has one file: it names the serve
 
 from __future__ import annotations
 
+import logging
+from datetime import date
 from pathlib import Path
 
 from hpt_core import tables
@@ -15,8 +17,9 @@ from hpt_core.data.reading.records import Reject
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.errors import InputError
 from hpt_core.files import read_text, write_json
-from hpt_core.policy.chat import with_system_prompt
-from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy
+from hpt_core.policy.chat import default_template, with_fixed_date, with_system_prompt
+from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy, stop_tokens
+from hpt_core.policy.template_checks import template_findings
 from hpt_core.policy.warm_start import build_policy, train_warm_start
 from hpt_core.rollout.engines.decoding import find_way
 from hpt_core.seeds import derive
@@ -26,6 +29,8 @@ from pipelines.paths import BASE_MODEL, BENCHMARK_PROMPTS, DEV_PROMPTS, PROMPTS_
 from pipelines.stage import raw_files
 from pipelines.stage.launch import argument, check_name, launch
 from pipelines.stage.progress import ProgressBar
+
+log = logging.getLogger(__name__)
 
 
 def run(params: Params, which: str, out: Path, prompts: Path = PROMPTS_FOLDER) -> None:
@@ -44,11 +49,31 @@ def run(params: Params, which: str, out: Path, prompts: Path = PROMPTS_FOLDER) -
         policy = pretrained(config)
     if params.rollout.engine == "hf":  # A model that it cannot sample is refused here, two stages early.
         find_way(policy.model, policy.tokenizer.pad_token_id)
-    if config.system_prompt:
-        policy.tokenizer.chat_template = with_system_prompt(
-            policy.tokenizer.chat_template, config.system_prompt
-        )
+    settle_template(policy, config, which)
     save_policy(policy, out)
+
+
+def settle_template(policy: LoadedPolicy, config: Policy, name: str) -> None:
+    """Give the policy the template and the end tokens that it keeps from here on, and check them.
+
+    Raises InputError, on one line, where problems or demonstrations would not be what they are taken for.
+    """
+    template = default_template(policy.tokenizer.chat_template)
+    assert template is not None, "load_policy refuses a tokenizer without a template"
+    template = with_fixed_date(template, date.fromisoformat(config.template_date))
+    if config.system_prompt:
+        template = with_system_prompt(template, config.system_prompt)
+    policy.tokenizer.chat_template = template
+    for finding in template_findings(policy.tokenizer, config.system_prompt):
+        if finding.verdict == "refused":
+            raise InputError(f"{name} {config.model or 'warm_start'!r}: {finding.detail}")
+        if finding.verdict == "warning":
+            log.warning("%s %r: %s", name, config.model or "warm_start", finding.detail)
+    # Whoever samples the saved folder then stops where the engines here do.
+    stops, generation = stop_tokens(policy), policy.model.generation_config
+    configured = getattr(generation, "eos_token_id", None)
+    if generation is not None and stops != {*(configured if isinstance(configured, list) else [configured])}:
+        generation.eos_token_id = sorted(stops)
 
 
 def pretrained(config: Policy) -> LoadedPolicy:

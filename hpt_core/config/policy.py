@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -61,8 +62,24 @@ class Policy(Config):
     system_prompt: str | None = None
     """System prompt of every conversation; null: none. It becomes a part of the saved chat template, so that
     the model's folder holds the whole prompt."""
+    template_date: str = "2024-07-26"
+    """Date, as YYYY-MM-DD, that a chat template prints where it would print today's. It is saved with the
+    template, so that prompts are the same on every day."""
     warm_start: WarmStart | None = None
     """A small Llama that is built and trained here, in place of `model`."""
+
+    @field_validator("template_date", mode="before")
+    @classmethod
+    def _is_a_date(cls, day: Any) -> Any:
+        # YAML reads an unquoted date as a date.
+        if isinstance(day, date):
+            return day.isoformat()
+        if isinstance(day, str):
+            try:
+                date.fromisoformat(day)
+            except ValueError as error:
+                raise ValueError(f"{day!r} is no date; write it as YYYY-MM-DD") from error
+        return day
 
     @model_validator(mode="after")
     def _one_origin(self) -> Policy:

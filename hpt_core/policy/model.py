@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hpt_core.errors import InputError
+from hpt_core.policy.chat import Chat, default_template
 from hpt_core.policy.loading.checked import load_checked
 from hpt_core.policy.merged_weights import full_tensor, merged_weights, persistent_buffers
 
@@ -46,7 +47,7 @@ def load_policy(
     """
     loaded = load_checked(name, revision)
     model, tokenizer = loaded.model, loaded.tokenizer
-    tokenizer.chat_template = chat_template or tokenizer.chat_template
+    tokenizer.chat_template = chat_template or default_template(tokenizer.chat_template)
     if tokenizer.chat_template is None:
         raise InputError(
             f"model {str(name)!r}: its tokenizer has no chat template; name a Jinja file in the policy's "
@@ -86,7 +87,16 @@ def weights_hash(model: PreTrainedModel) -> str:
 
 
 def stop_tokens(policy: LoadedPolicy) -> frozenset[int]:
-    """Token ids that end a response: those of the tokenizer and of the generation config."""
-    configured = getattr(policy.model.generation_config, "eos_token_id", None)
-    token_ids = configured if isinstance(configured, list) else [configured]
-    return frozenset(token for token in [policy.tokenizer.eos_token_id, *token_ids] if token is not None)
+    """Token ids that end a response, for every engine and for the demonstrations.
+
+    Those of the model's config, of its generation config and of the tokenizer, and the chat template's end of
+    turn. Published models name some of them in one place only.
+    """
+    model, tokenizer = policy.model, policy.tokenizer
+    found = {tokenizer.eos_token_id}
+    for config in (model.config, model.config.get_text_config(), model.generation_config):
+        token_ids = getattr(config, "eos_token_id", None)
+        found.update(token_ids if isinstance(token_ids, list | tuple) else [token_ids])
+    if tokenizer.chat_template is not None:
+        found.add(Chat(tokenizer).end_token)
+    return frozenset(token for token in found if token is not None and token >= 0)

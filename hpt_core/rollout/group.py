@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -31,12 +31,24 @@ class Task:
     hint: int = 0
     """Number of tokens at the end of `tokens` that begin the expert's response (UFT)."""
     opening: str = ""
-    """The hint as text; the verifier reads it as part of the response."""
+    """The hint as text."""
+    decode: Callable[[Sequence[int]], str] | None = field(default=None, compare=False, repr=False)
+    """Text of a response's tokens; with a hint, the verifier reads hint and response in one text."""
 
     @property
     def question(self) -> list[int]:
         """`tokens` without the hint."""
         return self.tokens[: len(self.tokens) - self.hint]
+
+    def judged(self, completion: Completion) -> str:
+        """The text that the verifier reads: the hint and what was sampled after it.
+
+        Hint and response are decoded together, because SentencePiece drops the space at the start of a text,
+        and a character may be divided between the two.
+        """
+        if self.decode is None or not self.hint:
+            return self.opening + completion.response
+        return self.decode([*self.tokens[len(self.question) :], *completion.token_ids])
 
 
 @dataclass(frozen=True)
@@ -87,7 +99,7 @@ def score(
     verdicts = iter(
         verifier.verify(
             [
-                (task.opening + completion.response, task.prompt.answer, task.prompt.answer_kind)
+                (task.judged(completion), task.prompt.answer, task.prompt.answer_kind)
                 for task, completions in zip(tasks, sampled, strict=True)
                 for completion in completions
             ]

@@ -34,7 +34,12 @@ def hinted(
         drawn = sum(draw.random() < chance for _ in range(slices))
         hint = response[: round(drawn / slices * len(response))] if slices else []
         return replace(
-            task, tokens=[*task.tokens, *hint], demonstration=hint, hint=len(hint), opening=decode(hint)
+            task,
+            tokens=[*task.tokens, *hint],
+            demonstration=hint,
+            hint=len(hint),
+            opening=decode(hint),
+            decode=decode,
         )
 
     return [with_hint(task) for task in tasks]

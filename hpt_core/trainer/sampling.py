@@ -10,6 +10,7 @@ import torch
 from hpt_core.config import Sampling
 from hpt_core.errors import TrainingError, VerifierError
 from hpt_core.groups import rewards_equal
+from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import weights_hash
 from hpt_core.policy.module import PolicyModule
 from hpt_core.rollout.engine_check import EngineCheck
@@ -101,11 +102,7 @@ def prompts_of(run: TrainContext, step: int) -> list[Task]:
     tasks = tasks_of_step(run.tasks, step, run.config.prompts_per_step, run.seed)
     if "hint" not in algorithm(run.config.algorithm).needs:
         return tasks
-
-    def decode(tokens: Sequence[int]) -> str:
-        return str(run.policy.tokenizer.decode(list(tokens), skip_special_tokens=True))
-
-    return hinted(tasks, run.config.hint, step, run.seed, decode)
+    return hinted(tasks, run.config.hint, step, run.seed, Chat(run.policy.tokenizer).text)
 
 
 def tasks_of_step(tasks: Sequence[Task], step: int, count: int, seed: int) -> list[Task]:

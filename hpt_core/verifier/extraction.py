@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from hpt_core.thinking import outside_thinking
+
 _BOX_OR_BRACE = re.compile(r"\\(?:boxed|fbox)[ \t]{0,4}\{|\\.|[{}]", re.DOTALL)
 _COLON = re.compile(r"\banswer[*_]{0,3}[ \t]{0,4}[:\uff1a]\*{0,3}", re.IGNORECASE)
 _IS = re.compile(r"\banswer[*_]{0,3}[ \t]{1,4}is\b[*_]{0,3}[ \t]{0,4}:?\*{0,3}", re.IGNORECASE)
@@ -24,6 +26,8 @@ _TAG = ("<answer>", "</answer>")
 def extract_answer(response: str, kind: str) -> str | None:
     """The answer that `response` states under the conventions of `kind`; None when it states none.
 
+    Thinking states no answer: what stands in <think>...</think> is not read, and a response that is cut off
+    within its thinking has no answer.
     All kinds: the last balanced, non-empty \\boxed{...} or \\fbox{...}. Then, by kind:
     gsm8k: `#### 72`, else the last of `A: 72`, `Answer: 72`, `The answer is 72`;
     choice: the last `Answer: C` or `The answer is C`, else the last `(C)`;
@@ -32,11 +36,14 @@ def extract_answer(response: str, kind: str) -> str | None:
     the formula that ends the last line for math.
     A response of a single line counts as its answer.
     """
-    boxed = last_boxed(response)
+    stated = outside_thinking(response)
+    if stated is None:
+        return None
+    boxed = last_boxed(stated)
     if boxed is not None:
         return boxed if kind == "math" else unwrap_text(boxed)
     for convention in _CONVENTIONS.get(kind, _TASK):
-        answer = convention(response)
+        answer = convention(stated)
         if answer:
             return answer
     return None

@@ -81,29 +81,33 @@ def tokenize_within_limit(
     Raises InputError where no prompt is within the limit.
     """
     limit = params.rollout.max_prompt_tokens
-    encoded, too_long = chat.encode(prompts, limit)
-    rows = [
-        quarantined(
-            stage,
-            prompt.source,
-            "prompt_too_long",
-            f"{too_long[prompt.prompt_id]} tokens; raise rollout.max_prompt_tokens ({limit}) to keep it",
-            file=str(file),
-            line=line,
-            row=prompt.problem,
+    encoded, too_long, unencodable = chat.encode(prompts, limit)
+
+    def row(line: int, prompt: Prompt) -> QuarantineRow:
+        reason, detail = "unencodable", unencodable.get(prompt.prompt_id, "")
+        if prompt.prompt_id in too_long:
+            reason = "prompt_too_long"
+            detail = (
+                f"{too_long[prompt.prompt_id]} tokens; raise rollout.max_prompt_tokens ({limit}) to keep it"
+            )
+        return quarantined(
+            stage, prompt.source, reason, detail, file=str(file), line=line, row=prompt.problem
         )
-        for line, prompt in enumerate(prompts, 1)
-        if prompt.prompt_id in too_long
-    ]
+
+    rows = [row(line, prompt) for line, prompt in enumerate(prompts, 1) if prompt.prompt_id not in encoded]
+    if not encoded and unencodable:
+        raise InputError(f"{stage}: no prompt can be encoded; of the first: {rows[0]['detail']}")
     if not encoded:
         raise InputError(
             f"{stage}: each of the {len(rows)} prompts is longer than rollout.max_prompt_tokens ({limit}); "
             f"raise it in params.yaml, the shortest has {min(too_long.values(), default=0)} tokens"
         )
-    if rows:
-        log.warning(
-            "%s: %d of %d prompts are longer than rollout.max_prompt_tokens", stage, len(rows), len(prompts)
-        )
+    if too_long:
+        message = "%s: %d of %d prompts are longer than rollout.max_prompt_tokens"
+        log.warning(message, stage, len(too_long), len(prompts))
+    if unencodable:
+        message = "%s: %d of %d prompts spell a control token that cannot be encoded as text"
+        log.warning(message, stage, len(unencodable), len(prompts))
     return encoded, rows
 
 

@@ -17,7 +17,7 @@ CONTRACTS = tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["import
 LINT = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
 FORBIDDEN = {
     "library-without-orchestration": ("hpt_core/gate.py", "import mlflow"),
-    "hpt-core-layers": ("hpt_core/policy/chat.py", "import hpt_core.trainer.loop"),
+    "hpt-core-layers": ("hpt_core/policy/module.py", "import hpt_core.trainer.loop"),
     "data-without-policy": ("hpt_core/data/problems.py", "import hpt_core.policy.chat"),
     "data-layers": ("hpt_core/data/curation/dedup.py", "import hpt_core.data.demonstrations.teacher"),
     "rollout-layers": ("hpt_core/rollout/engines/hf.py", "import hpt_core.rollout.group"),

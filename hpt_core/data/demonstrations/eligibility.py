@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.scripts import other_script
+from hpt_core.errors import InputError
 from hpt_core.types import ExpertKind, Prompt, Trajectory, Verdict
 
 
@@ -44,7 +45,8 @@ class Eligibility:
     """
 
     count_tokens: Callable[[str], int]
-    """Length under the policy's tokenizer, end-of-turn token included."""
+    """Length under the policy's tokenizer, end-of-turn token included. It raises InputError for a text that
+    cannot be encoded, since it spells a control token."""
     licenses: Sequence[str]
     max_tokens: int
     scripts: Sequence[str] | None = None
@@ -65,7 +67,10 @@ class Eligibility:
             )
         if self.scripts and (fault := other_script(response, self.scripts, "experts.scripts")):
             return row.reject("other_script", fault)
-        length = self.count_tokens(response)
+        try:
+            length = self.count_tokens(response)
+        except InputError as error:
+            return row.reject("unencodable", str(error))
         if length > self.max_tokens:
             return row.reject("too_long", f"{length} tokens; experts.max_tokens is {self.max_tokens}")
         digest = hashlib.sha256(response.encode()).hexdigest()

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from hpt_core.config import Sampling
 from hpt_core.errors import TrainingError
+from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import LoadedPolicy, merged_weights, stop_tokens, weights_hash
 from hpt_core.policy.precision import copy_in_dtype
 from hpt_core.rollout.engines.decoding import Decoder, find_way
@@ -40,8 +41,8 @@ class HFEngine:
 
         Raises InputError for a model that cannot continue from a cache as its plain forward pass does.
         """
-        self.tokenizer = policy.tokenizer
-        self.pad = self.tokenizer.pad_token_id
+        self.chat = Chat(policy.tokenizer)
+        self.pad = policy.tokenizer.pad_token_id
         self.way = find_way(policy.model, self.pad)
         self.model: PreTrainedModel = policy.model
         if policy.model.dtype != dtype:
@@ -115,9 +116,9 @@ class HFEngine:
             logits = decoder.extend(token)
         return [
             self._completion(
-                tokens[i, : lengths[i]], logprobs[i, : lengths[i]], "stop" if stopped[i] else "length"
+                prompt, tokens[i, : lengths[i]], logprobs[i, : lengths[i]], "stop" if stopped[i] else "length"
             )
-            for i in range(len(prompts))
+            for i, prompt in enumerate(prompts)
         ]
 
     def _nan_cause(self) -> str:
@@ -133,8 +134,8 @@ class HFEngine:
             f"{self.model.dtype}; set rollout.dtype: float32, or use another model if that is already set"
         )
 
-    def _completion(self, tokens: Tensor, logprobs: Tensor, reason: FinishReason) -> Completion:
+    def _completion(
+        self, prompt: Sequence[int], tokens: Tensor, logprobs: Tensor, reason: FinishReason
+    ) -> Completion:
         ids = tokens.tolist()
-        text = self.tokenizer.decode(ids, skip_special_tokens=True)
-        assert isinstance(text, str), "one sequence decodes to one text"
-        return Completion(text, tuple(ids), tuple(logprobs.tolist()), reason)
+        return Completion(self.chat.completion(prompt, ids), tuple(ids), tuple(logprobs.tolist()), reason)

@@ -14,6 +14,7 @@ import torch
 
 from hpt_core.config import Sampling, VLLMConfig
 from hpt_core.errors import EngineError, InputError, TrainingError
+from hpt_core.policy.chat import Chat
 from hpt_core.policy.loading.rope import fixed_rope_config
 from hpt_core.policy.model import LoadedPolicy, merged_weights, stop_tokens, weights_hash
 from hpt_core.policy.sizes import positions
@@ -51,7 +52,7 @@ class VLLMEngine:
 
         Raises InputError if vLLM is not installed and EngineError if it does not start.
         """
-        self.tokenizer, self.slots, self.policy = policy.tokenizer, slots, ""
+        self.chat, self.slots, self.policy = Chat(policy.tokenizer), slots, ""
         self.stops = sorted(stop_tokens(policy))
         self.sleeps, self.awake = torch.cuda.is_available(), True
         self.llm = _start(policy, slots, dtype, config or VLLMConfig())
@@ -94,6 +95,7 @@ class VLLMEngine:
                 max_tokens=sampling.max_new_tokens,
                 seed=seed,
                 stop_token_ids=self.stops,
+                ignore_eos=True,  # vLLM's own end tokens are fewer or more than those of `stop_tokens`
                 logprobs=0,
                 detokenize=False,
             )
@@ -111,7 +113,10 @@ class VLLMEngine:
                 f"vLLM stopped while sampling {len(prompts)} responses ({_message(error)}); {REMEDY}"
             ) from error
         keep_logprobs = sampling.top_p == 1
-        return [self._completion(output.outputs[0], keep_logprobs=keep_logprobs) for output in outputs]
+        return [
+            self._completion(prompt, output.outputs[0], keep_logprobs=keep_logprobs)
+            for prompt, output in zip(prompts, outputs, strict=True)
+        ]
 
     def _check_room(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> None:
         """With a small cache vLLM has fewer positions than the model, and would truncate responses."""
@@ -124,7 +129,7 @@ class VLLMEngine:
                 "new tokens"
             )
 
-    def _completion(self, output: Any, *, keep_logprobs: bool) -> Completion:
+    def _completion(self, prompt: Sequence[int], output: Any, *, keep_logprobs: bool) -> Completion:
         ids = tuple(output.token_ids)
         if output.finish_reason not in FINISHED:
             raise EngineError(f"vLLM aborted a response ({output.finish_reason}); {REMEDY}")
@@ -134,8 +139,7 @@ class VLLMEngine:
                 "the policy's logits are NaN in vLLM; if they are NaN with `rollout.engine: hf` as well, the "
                 "policy is broken, else set rollout.dtype: float32"
             )
-        text = self.tokenizer.decode(list(ids), skip_special_tokens=True)
-        assert isinstance(text, str), "one sequence decodes to one text"
+        text = self.chat.completion(prompt, ids)
         return Completion(text, ids, logprobs if keep_logprobs else (), output.finish_reason)
 
 

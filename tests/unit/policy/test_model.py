@@ -79,6 +79,16 @@ def test_no_end_token(folder: Path) -> None:
         load_policy(folder)
 
 
+def test_stop_tokens_are_those_of_every_place_that_names_some(policy: LoadedPolicy) -> None:
+    """config.json, generation_config.json, the tokenizer, and the template's end of turn."""
+    tokenizer = policy.tokenizer
+    end = tokenizer.convert_tokens_to_ids("<|end|>")
+    policy.model.generation_config.eos_token_id, policy.model.config.eos_token_id = 3, [3, 4]
+    assert stop_tokens(policy) == {end, 3, 4}
+    tokenizer.eos_token = "<|user|>"
+    assert stop_tokens(policy) == {end, tokenizer.eos_token_id, 3, 4}
+
+
 def test_stop_tokens_are_those_of_the_tokenizer_and_the_generation_config(policy: LoadedPolicy) -> None:
     end = policy.tokenizer.eos_token_id
     policy.model.generation_config.eos_token_id = [3, 4]

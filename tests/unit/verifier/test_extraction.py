@@ -46,6 +46,14 @@ def test_extracted_answer(response: str, kind: str, answer: str | None) -> None:
 
 
 @pytest.mark.parametrize("kind", ["math", "gsm8k", "choice", "exact", "reasoning_gym:gcd"])
+def test_thinking_states_no_answer(kind: str) -> None:
+    for cut in ("<think>\nIt is \\boxed{4}.", "<thinking>The answer is 4", "4</think>", "<think>4</think>\n"):
+        assert extract_answer(cut, kind) is None
+    for whole in ("<think>\n\\boxed{5}</think>\nThe answer is \\boxed{4}", "\\boxed{5}</think>\\boxed{4}"):
+        assert extract_answer(whole, kind) == "4"
+
+
+@pytest.mark.parametrize("kind", ["math", "gsm8k", "choice", "exact", "reasoning_gym:gcd"])
 @pytest.mark.parametrize(
     "unit",
     ["\\boxed{", "{", "}", "\\", "(A", "answer is ", "answer:", "####", "A:\n", "$", "\n", "<answer>", "*"],
