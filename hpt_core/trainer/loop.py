@@ -14,7 +14,7 @@ from hpt_core.rollout.group import Group
 from hpt_core.seeds import derive
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.context import TrainContext
-from hpt_core.trainer.metrics import Spent, step_metrics
+from hpt_core.trainer.metrics import Spent, overlong_metrics, step_metrics
 from hpt_core.trainer.sampling import EngineWeights, greedy_accuracy, has_signal, sample_groups
 from hpt_core.trainer.step_records import Records
 from hpt_core.trainer.throughput import Clock, Speed
@@ -63,6 +63,7 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
         metrics = {
             **step_metrics(groups, gate_rows, totals),
             **measured,
+            **overlong_metrics(groups, config.overlong, run.rollout.max_new_tokens),
             "staleness": float(stale),
             **spent.metrics(),
             "verifier/unjudged": float(unjudged),

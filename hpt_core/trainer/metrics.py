@@ -11,6 +11,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from hpt_core.config import OverlongConfig
 from hpt_core.gate import IMITATED, Route
 from hpt_core.policy.batching import TrainingRow
 from hpt_core.rollout.group import Group
@@ -23,6 +24,20 @@ def step_metrics(groups: Sequence[Group], gate_rows: Sequence[GateRow], totals: 
     """Metrics of one step; metrics without data are omitted. `gate_rows` are rows of `tables.GATE`."""
     metrics = {**_of_groups(groups, gate_rows), **_of_totals(totals, gate_rows)}
     return {name: float(value) for name, value in metrics.items() if value is not None}
+
+
+def overlong_metrics(
+    groups: Sequence[Group], config: OverlongConfig | None, longest: int
+) -> dict[str, float]:
+    """Mean penalty of the rollouts for their length, and the share that has one; `longest` in tokens."""
+    if config is None:
+        return {}
+    lengths = [len(rollout.completion.token_ids) for group in groups for rollout in group.rollouts]
+    over = [min(max(0.0, length - longest + config.buffer), config.buffer) for length in lengths]
+    return {
+        "overlong/penalty": config.penalty * fmean(over) / config.buffer,
+        "overlong/share": fmean(tokens > 0 for tokens in over),
+    }
 
 
 def _of_groups(groups: Sequence[Group], gate_rows: Sequence[GateRow]) -> dict[str, float]:

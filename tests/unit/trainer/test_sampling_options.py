@@ -17,6 +17,7 @@ from hpt_core.policy.model import LoadedPolicy, weights_hash
 from hpt_core.rollout.group import Group, Task
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.loop import train
+from hpt_core.trainer.metrics import overlong_metrics
 from hpt_core.trainer.sampling import replacements
 from hpt_core.types import Verdict
 from hpt_core.upge import ALGORITHMS
@@ -97,6 +98,17 @@ def test_replacements_are_the_other_prompts_in_an_order_of_the_seed(many: list[T
     first, again, other = (replacements(many, many[:4], seed) for seed in (1, 1, 2))
     assert first == again != other
     assert {task.prompt.prompt_id for task in first} == {task.prompt.prompt_id for task in many[4:]}
+
+
+def test_penalties_are_counted(make_group: Callable[..., Group]) -> None:
+    group = make_group("1 + 1", [1, 0, 1])
+    cut = [
+        replace(rollout, completion=replace(rollout.completion, token_ids=(1,) * length))
+        for rollout, length in zip(group.rollouts, (4, 7, 10), strict=True)
+    ]
+    found = overlong_metrics([replace(group, rollouts=cut)], OverlongConfig(buffer=4, penalty=0.5), 10)
+    assert found == {"overlong/penalty": 0.5 * (0 + 1 / 4 + 1) / 3, "overlong/share": pytest.approx(2 / 3)}
+    assert overlong_metrics([group], None, 10) == {}
 
 
 def test_a_penalty_moves_the_advantage_and_not_the_record(
