@@ -130,15 +130,21 @@ def test_a_penalty_moves_the_advantage_and_not_the_record(
 def test_a_mask_takes_out_what_sampler_and_trainer_disagree_about(
     policy: LoadedPolicy, tasks: list[Task], tmp_path: Path, updates: int
 ) -> None:
-    keys: dict[str, Any] = {"updates_per_step": updates, "steps": 2, "checkpoint_every": 1}
-    agreeing = last(policy, tasks, "grpo", tmp_path / "a", sequence_mask=SequenceMaskConfig(), **keys)
+    mask = SequenceMaskConfig(low=0.99995, high=1.00005)
+    keys: dict[str, Any] = {
+        "updates_per_step": updates,
+        "steps": 2,
+        "checkpoint_every": 1,
+        "sequence_mask": mask,
+    }
+    agreeing = last(policy, tasks, "grpo", tmp_path / "a", **keys)
     assert all(metrics["sequence_mask/masked"] == 0 for metrics in agreeing.steps.values())
-    run = run_of(policy, tasks, "grpo", sequence_mask=SequenceMaskConfig(), **keys)
+    run = run_of(policy, tasks, "grpo", **keys)
     generate = run.engine.generate
 
     def biased(*given: Any) -> Any:
-        """A sampler whose log-probabilities are 0.1 too high, as with weights that are not the policy's."""
-        return [replace(c, logprobs=tuple(p + 0.1 for p in c.logprobs)) for c in generate(*given)]
+        """Log-probabilities that are 1e-4 too high, which is within what the check of the engine allows."""
+        return [replace(c, logprobs=tuple(p + 1e-4 for p in c.logprobs)) for c in generate(*given)]
 
     run.engine.generate = biased  # type: ignore[method-assign]
     checkpoints, sink = Checkpoints(tmp_path / "b", "f"), Sink()
