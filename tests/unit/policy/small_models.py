@@ -51,6 +51,17 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "mamba": {"state_size": 4, "max_position_embeddings": None},
     "qwen3_moe": {**EXPERTS, "head_dim": 8, "moe_intermediate_size": 24},
     "mixtral": EXPERTS,
+    "jamba": {
+        **EXPERTS,
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "expert_layer_period": 2,
+        "expert_layer_offset": 1,
+        "mamba_d_state": 4,
+        "mamba_dt_rank": 4,
+        "use_mamba_kernels": False,
+    },
+    "llama4_text": {**EXPERTS, "head_dim": 8, "intermediate_size_mlp": 48, "moe_layers": [1]},
     "gpt_oss": {
         **EXPERTS,
         "head_dim": 8,

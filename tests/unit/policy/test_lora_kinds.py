@@ -33,6 +33,8 @@ CASES: list[tuple[str, list[str] | None]] = [
     ("falcon", None),
     ("phi3", None),
     ("gpt_oss", None),
+    ("jamba", None),
+    ("llama4_text", None),
     ("qwen3_moe", None),
     ("qwen3_moe", ["gate_proj", "up_proj", "down_proj"]),
     ("mixtral", None),
@@ -131,6 +133,19 @@ def test_a_target_that_no_layer_has(policy: LoadedPolicy, targets: list[str]) ->
         InputError, match=rf"no layer is called {targets[1]}; .*k_proj, lm_head, o_proj, q_proj"
     ):
         with_lora(LoadedPolicy(model, policy.tokenizer), LoraConfig(targets=targets), seed=1)
+
+
+@pytest.mark.parametrize(("family", "name"), [("jamba", "dt_proj"), ("llama4_text", "router")])
+def test_a_layer_whose_adapter_would_not_act(policy: LoadedPolicy, family: str, name: str) -> None:
+    """Jamba multiplies by the weight of dt_proj itself, Llama 4's router returns a tuple."""
+    model = small_model(family)
+    with pytest.raises(InputError, match=rf"an adapter on .*\.{name} would not act"):
+        with_lora(LoadedPolicy(model, policy.tokenizer), LoraConfig(targets=["o_proj", name]), seed=1)
+    built = with_lora(LoadedPolicy(model, policy.tokenizer), LoraConfig(), seed=1).model
+    adapted_names = {
+        name.rpartition(".")[2] for name, module in built.named_modules() if isinstance(module, LoraLayer)
+    }
+    assert name not in adapted_names and {"q_proj", "o_proj", "up_proj"} <= adapted_names
 
 
 def test_a_shared_matrix_takes_no_adapter(policy: LoadedPolicy) -> None:
