@@ -6,7 +6,11 @@ class InputError(ValueError):
 
 
 class VerifierError(RuntimeError):
-    """A response could not be judged; it gets no reward."""
+    """A response could not be judged."""
+
+
+class LimitError(VerifierError):
+    """Grading a response exceeded the limit of memory or stack; the response itself is the cause."""
 
 
 class EngineError(RuntimeError):

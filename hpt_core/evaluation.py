@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,10 @@ LEVEL = 0.05
 """A difference is detected where its corrected p is below this level and its interval excludes 0."""
 
 
+Settings = dict[str, Any]
+"""Setting -> value, of all that a score depends on beside policy and seed; `hash` is that of the others."""
+
+
 class PassAtK(TypedDict):
     """A point of a pass@k curve."""
 
@@ -61,6 +65,10 @@ class BenchmarkResult(TypedDict):
     lengths: dict[str, int]
     """Quantiles of the response lengths in tokens, as `quantiles` gives them."""
     pass_curve: list[PassAtK]
+    unjudged: NotRequired[float]
+    """Share of the responses on which the verifier exceeded its limits; they count as not solved."""
+    settings: NotRequired[Settings]
+    """How the score was measured; absent from files of older versions."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,16 @@ class PairedDifference:
         """
         low, high = self.interval
         return p < level and not low <= self.null <= high
+
+
+def differing_settings(a: Settings | None, b: Settings | None) -> list[str]:
+    """Names of the settings with which two scores were measured otherwise, so that they cannot be compared.
+
+    None stands for a score whose settings are not known; two of them are taken to be alike.
+    """
+    if a is None or b is None:
+        return [] if a is b else ["settings that are not recorded"]
+    return sorted(name for name in a.keys() | b.keys() if name != "hash" and a.get(name) != b.get(name))
 
 
 def correct_matrix(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], Flags]:

@@ -63,7 +63,11 @@ class Verdict:
     extracted: str | None
     """The answer found in the response; None when there is none."""
     error: str | None = None
-    """Why there is no judgement (time-out, unreadable reference); such a response has no reward."""
+    """Why there is no judgement: the response exceeded a limit, or a failure that is not the response's, such
+    as an unreadable reference or a killed process."""
+    over_limit: bool = False
+    """The error is the response's own: grading it exceeded the limit of time, memory or stack. Callers
+    grade it a second time, with more time; if it exceeds that limit too, it counts as not solved."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +108,12 @@ class Rollout:
     """The training step that sampled it; 0 for the rollouts of the starting policy."""
     completion: Completion
     reward: float | None
-    """None if the verifier could not judge the response; such a rollout is not used."""
+    """0 if grading the response exceeded the verifier's limits. None if the verifier failed for another
+    reason; such a rollout is not used."""
     policy: str
     """Hash of the weights that produced it."""
+    over_limit: bool = False
+    """Grading the response exceeded the verifier's limits."""
 
 
 @dataclass(frozen=True)

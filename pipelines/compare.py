@@ -12,7 +12,13 @@ from typing import Any, TypedDict
 import numpy as np
 
 from hpt_core.errors import InputError
-from hpt_core.evaluation import PairedDifference, Reals, correct_matrix, paired_difference
+from hpt_core.evaluation import (
+    PairedDifference,
+    Reals,
+    correct_matrix,
+    differing_settings,
+    paired_difference,
+)
 from hpt_core.files import write_json
 from hpt_core.seeds import derive
 from hpt_core.tables import GateRow, SourceStatistics
@@ -143,6 +149,7 @@ def _scores(results: Results, benchmark: str, root: Path) -> dict[str, Reals]:
                 f"({len(unpaired)} in one only, such as {unpaired[0]}), so their scores cannot be paired; "
                 f"run `dvc repro` to evaluate both on the same prompts"
             )
+        _check_settings(results, policy, benchmark, root)
         stated = results.metrics[policy][benchmark]["avg_at_k"]
         if not math.isclose(stated, float(scores[policy].mean()), abs_tol=1e-9):
             raise InputError(
@@ -159,6 +166,17 @@ def _scores(results: Results, benchmark: str, root: Path) -> dict[str, Reals]:
                 f"they are of different runs; run `dvc repro` to evaluate anew"
             )
     return scores
+
+
+def _check_settings(results: Results, policy: str, benchmark: str, root: Path) -> None:
+    """Raise InputError where the scores of the policy and of the base were not measured alike."""
+    base, other = (results.metrics[name][benchmark].get("settings") for name in (BASE, policy))
+    if names := differing_settings(base, other):
+        files = f"{root / paths.evaluation_metrics(BASE)} and {root / paths.evaluation_metrics(policy)}"
+        raise InputError(
+            f"{files}: the scores on {benchmark} were measured otherwise ({', '.join(names)}), so they "
+            "cannot be compared; run `dvc repro` to evaluate both alike"
+        )
 
 
 def _indistinguishable(

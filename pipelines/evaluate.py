@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -12,13 +16,14 @@ from hpt_core import tables
 from hpt_core.config import BENCHMARKS as PUBLISHED
 from hpt_core.config import Sampling
 from hpt_core.errors import EngineError, InputError, VerifierError
-from hpt_core.evaluation import summarise
+from hpt_core.evaluation import BenchmarkResult, Settings, summarise
 from hpt_core.files import write_json
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import LoadedPolicy, load_policy
 from hpt_core.protocols import RolloutEngine, Verifier
 from hpt_core.seeds import derive
 from hpt_core.types import Prompt, Responses
+from hpt_core.verifier.version import verifier_version
 from pipelines.params import Params
 from pipelines.paths import BENCHMARK_PROMPTS, checkpoints, evaluation_metrics, evaluation_responses, model
 from pipelines.stage.generation import (
@@ -35,23 +40,62 @@ from pipelines.stage.shards import Part, ShardRow, Shards, run_inputs
 
 log = logging.getLogger(__name__)
 
+RESPONSES, METRICS = "responses.parquet", "metrics.json"
+"""Files of the evaluation of a model that is no arm's."""
 MAX_NAMED = 5
 """Responses without a verdict that an error names at most."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """The model that is evaluated, and what is written about it."""
+
+    name: str
+    model: Path
+    prompts: Path
+    responses: Path
+    metrics: Path
+    shards: Path
+    """Where the responses are kept until both files are complete."""
 
 
 def run(params: Params, name: str, root: Path = Path()) -> None:
     """Write data/eval/NAME.parquet and metrics/eval/NAME.json.
 
-    The responses are kept in checkpoints/evaluate@NAME until both files are complete.
-
-    Raises VerifierError where a response cannot be judged; all responses are kept then.
+    The responses are kept in checkpoints/evaluate@NAME until both files are complete. Raises as `evaluate`
+    does.
     """
     check_name(name, ["base", *params.arms])
-    folder, samples = root / model(name), params.samples
-    policy, benchmarks = load_policy(folder), tables.read_benchmarks(root / BENCHMARK_PROMPTS)
+    evaluate(
+        params,
+        Files(
+            name,
+            root / model(name),
+            root / BENCHMARK_PROMPTS,
+            root / evaluation_responses(name),
+            root / evaluation_metrics(name),
+            root / checkpoints(f"evaluate@{name}"),
+        ),
+    )
+
+
+def run_elsewhere(params: Params, folder: Path, out: Path) -> None:
+    """Evaluate the model in `folder` as the arms are, into OUT/responses.parquet and OUT/metrics.json."""
+    files = Files(folder.name, folder, BENCHMARK_PROMPTS, out / RESPONSES, out / METRICS, out / "unfinished")
+    evaluate(params, files)
+
+
+def evaluate(params: Params, files: Files) -> None:
+    """Evaluate a model on the benchmarks of `curate`.
+
+    Raises VerifierError where the verifier fails on a response, or where too many responses exceed its
+    limits; all responses are kept then.
+    """
+    samples = params.samples
+    policy, benchmarks = load_policy(files.model), tables.read_benchmarks(files.prompts)
     if benchmarks.keys() != samples.keys():
         raise InputError(
-            f"{root / BENCHMARK_PROMPTS} has {sorted(benchmarks)}, and curate.benchmarks {sorted(samples)}; "
+            f"{files.prompts} has {sorted(benchmarks)}, and curate.benchmarks {sorted(samples)}; "
             "run `dvc repro curate`"
         )
     published = {benchmark: _published_settings(params, benchmark) for benchmark in samples}
@@ -60,15 +104,15 @@ def run(params: Params, name: str, root: Path = Path()) -> None:
     }
     sampled = [prompt for of_benchmark in tokens.values() for prompt in of_benchmark.values()]
     engine = checked_engine(params, policy, sampled, params.evaluate.temperature)
-    inputs = run_inputs(_parameters(params), engine.policy, folder, root / BENCHMARK_PROMPTS, __file__)
-    shards = Shards(root / checkpoints(f"evaluate@{name}"), inputs, tables.UNFINISHED_EVALUATION)
+    inputs = run_inputs(_parameters(params), engine.policy, files.model, files.prompts, __file__)
+    shards = Shards(files.shards, inputs, tables.UNFINISHED_EVALUATION)
     with build_verifier(params) as verifier:
         parts = [
             _part(params, engine, verifier, benchmark, {p: tokens[benchmark][p.prompt_id] for p in part})
             for benchmark, prompts in benchmarks.items()
             for part in chunk(prompts, params.rollout.slots, samples[benchmark])
         ]
-        shards.finish(parts, f"evaluate {name}", lambda row: int(row["n_tokens"]))
+        shards.finish(parts, f"evaluate {files.name}", lambda row: int(row["n_tokens"]))
 
     every = range(len(parts))
     by_id = {
@@ -76,22 +120,63 @@ def run(params: Params, name: str, root: Path = Path()) -> None:
         for benchmark, prompts in benchmarks.items()
         for prompt in prompts
     }
-    if unjudged := regrade(params, shards, every, lambda row: by_id[row["benchmark"], row["prompt_id"]]):
-        raise _without_verdict(params, unjudged)
+    unjudged = regrade(params, shards, every, lambda row: by_id[row["benchmark"], row["prompt_id"]])
+    if failed := [row for row, over_limit in unjudged if not over_limit]:
+        raise _without_verdict(params, failed)
     judged = ({column: row[column] for column in tables.EVALUATION.names} for row in shards.rows(every))
-    tables.write(root / evaluation_responses(name), judged, tables.EVALUATION)
+    tables.write(files.responses, judged, tables.EVALUATION)
     metrics = {
-        benchmark: summarise(
-            list(rows),
-            samples[benchmark],
-            derive(params.seed, "bootstrap", benchmark),
-            params.evaluate.bootstrap,
-        )
+        benchmark: _result(params, benchmark, list(rows))
+        | {"settings": settings(params, benchmark, benchmarks[benchmark])}
         | published[benchmark]
         for benchmark, rows in groupby(shards.rows(every), lambda row: str(row["benchmark"]))
     }
-    write_json(root / evaluation_metrics(name), metrics)
+    write_json(files.metrics, metrics)
     shards.discard()
+
+
+def _result(params: Params, benchmark: str, rows: Sequence[ShardRow]) -> BenchmarkResult:
+    """The entry of the benchmark in metrics/eval/NAME.json.
+
+    A response that exceeded the verifier's limits twice is not solved, so that a policy gains nothing by
+    answers that take the verifier for ever. Raises VerifierError where they are more than
+    evaluate.max_unjudged.
+    """
+    unjudged = [row for row in rows if row["no_verdict"] is not None]
+    share, limit = len(unjudged) / len(rows), params.evaluate.max_unjudged
+    if len(unjudged) > max(1, limit * len(rows)):
+        excess = f"They are {share:.1%} of {benchmark}, and evaluate.max_unjudged is {limit:.1%}. "
+        raise _without_verdict(params, unjudged, excess)
+    if unjudged:
+        log.warning("%s: %d responses exceeded the verifier's limits: not solved", benchmark, len(unjudged))
+    seed = derive(params.seed, "bootstrap", benchmark)
+    result = summarise(rows, params.samples[benchmark], seed, params.evaluate.bootstrap)
+    result["unjudged"] = share
+    return result
+
+
+def settings(params: Params, benchmark: str, prompts: Sequence[Prompt]) -> Settings:
+    """All that a score depends on beside the policy and the seed.
+
+    The chat template is a part of the policy. The kernels of an engine, which round otherwise, do not count.
+    """
+    problems = sorted((p.prompt_id, p.problem, p.answer, p.answer_kind) for p in prompts)
+    measured = {
+        "k": params.samples[benchmark],
+        "temperature": params.evaluate.temperature,
+        "top_p": params.evaluate.top_p,
+        "max_new_tokens": params.rollout.max_new_tokens,
+        "max_prompt_tokens": params.rollout.max_prompt_tokens,
+        "verifier": verifier_version(),
+        "timeout_s": params.verifier.timeout_s,
+        "prompts": _hash(problems),
+    }
+    return measured | {"hash": _hash(measured)}
+
+
+def _hash(value: object) -> str:
+    """16 hex digits of a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _parameters(params: Params) -> dict[str, Any]:
@@ -188,7 +273,7 @@ def _rows(benchmark: str, responses: Responses) -> list[ShardRow]:
     return rows
 
 
-def _without_verdict(params: Params, rows: Sequence[ShardRow]) -> VerifierError:
+def _without_verdict(params: Params, rows: Sequence[ShardRow], excess: str = "") -> VerifierError:
     """The error about responses that got no verdict in a second attempt either."""
     named = [
         f"{_place(row['benchmark'], row['prompt_id'], row['sample'])}: {row['no_verdict']}"
@@ -197,8 +282,8 @@ def _without_verdict(params: Params, rows: Sequence[ShardRow]) -> VerifierError:
     more = [f"and {len(rows) - MAX_NAMED} more"] if len(rows) > MAX_NAMED else []
     lead = (
         f"{len(rows)} of the responses have no verdict, not even with {retry_timeout(params):g} s for each. "
-        "All other responses are graded and kept. Raise verifier.timeout_s, or correct the errors below, and "
-        "run the same command: it grades these responses again and generates nothing"
+        f"{excess}All other responses are graded and kept. Raise verifier.timeout_s, or correct the errors "
+        "below, and run the same command: it grades these responses again and generates nothing"
     )
     return VerifierError("\n".join([lead, *named, *more]))
 
@@ -208,7 +293,11 @@ def _place(benchmark: str, prompt_id: str, sample: int) -> str:
 
 
 def main() -> None:
-    """Entry point of `python -m pipelines.evaluate {base,ARM}`."""
+    """Entry point of `python -m pipelines.evaluate {base,ARM}`, or `MODEL OUT`: two folders."""
+    if len(sys.argv) == 3:
+        folder, out = map(Path, sys.argv[1:])
+        launch("evaluate@champion", lambda params: run_elsewhere(params, folder, out))
+        return
     name = argument()
     launch("evaluate_base" if name == "base" else f"evaluate@{name}", lambda params: run(params, name))
 

@@ -28,6 +28,7 @@ from pipelines.stage.generation import (
     tokenize_within_limit,
 )
 from pipelines.stage.launch import launch
+from pipelines.stage.regrade import PatientVerifier
 from pipelines.stage.shards import Part, ShardRow, Shards, run_inputs
 
 OUT = rollouts("base")
@@ -70,7 +71,7 @@ def run(params: Params, train: Path = TRAIN_PROMPTS, base: Path = BASE_MODEL, ou
     shards = Shards(SHARDS if out == OUT else out / ".shards", inputs, tables.ROLLOUTS)
     with build_verifier(params) as verifier:
         parts = [
-            _part(params, engine, verifier, part_tasks)
+            _part(params, engine, PatientVerifier(params, verifier), part_tasks)
             for part_tasks in chunk(tasks, params.rollout.slots, params.rollout.group_size)
         ]
         shards.finish(parts, "rollouts", lambda row: len(row["token_ids"]))

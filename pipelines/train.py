@@ -30,6 +30,7 @@ from pipelines.stage.generation import build_engine, build_verifier
 from pipelines.stage.launch import StageReport, argument, check_name, launch
 from pipelines.stage.progress import ProgressBar, StepProgress
 from pipelines.stage.rank_processes import joined_ranks, start
+from pipelines.stage.regrade import PatientVerifier
 from pipelines.stage.training_data import PROJECT, TrainingFiles, check_room, load_tasks
 from pipelines.tracking.live import LiveSink
 
@@ -55,7 +56,7 @@ def run(
         context = TrainContext(
             policy=policy,
             engine=engine,
-            verifier=verifier,
+            verifier=PatientVerifier(params, verifier),
             tasks=tasks,
             dev=dev,
             config=params.train,

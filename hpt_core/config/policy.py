@@ -161,8 +161,12 @@ class EvaluateConfig(Config):
     """Sampling temperature; 0 is greedy."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Probability mass that nucleus sampling keeps; 1 keeps all."""
+    max_unjudged: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Largest share of a benchmark's responses that may exceed the verifier's limits. They count as not
+    solved; a single one is always allowed."""
     bootstrap: Positive = 2000
-    """Bootstrap draws (resamplings of the prompts) behind each 95% interval."""
+    """Bootstrap draws behind each 95% interval, and sign flips behind a p, where they are more than
+    50,000."""
 
     @field_validator("samples", mode="before")
     @classmethod

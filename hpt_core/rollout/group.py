@@ -12,7 +12,7 @@ from hpt_core.config import RolloutConfig
 from hpt_core.groups import pass_rate
 from hpt_core.protocols import RolloutEngine, Verifier
 from hpt_core.seeds import derive
-from hpt_core.types import Completion, Prompt, Rollout, Trajectory
+from hpt_core.types import Completion, Prompt, Rollout, Trajectory, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def score(
     step: int,
     policy: str,
 ) -> list[Group]:
-    """Verify every completion."""
+    """Verify every completion; the reward of each is that of `reward`."""
     verdicts = iter(
         verifier.verify(
             [
@@ -112,10 +112,20 @@ def score(
             verdict = next(verdicts)
             if verdict.error is not None:
                 log.warning("%s, rollout %d of step %d: no verdict: %s", name, i, step, verdict.error)
-            reward = None if verdict.error is not None else float(verdict.correct)
-            rollouts.append(Rollout(name, i, step, completion, reward, policy))
+            rollouts.append(Rollout(name, i, step, completion, reward(verdict), policy, verdict.over_limit))
         groups.append(Group(task, rollouts))
     return groups
+
+
+def reward(verdict: Verdict) -> float | None:
+    """1 or 0; 0 as well for a response over the verifier's limits, and None where the verifier failed.
+
+    Without a reward a rollout is left out of P and of the update, so that a policy would escape a negative
+    advantage with responses that take the verifier for ever.
+    """
+    if verdict.error is None:
+        return float(verdict.correct)
+    return 0.0 if verdict.over_limit else None
 
 
 def rollout_row(rollout: Rollout) -> dict[str, Any]:

@@ -59,6 +59,7 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
         generated = sum(len(r.completion.token_ids) for group in sampled for r in group.rollouts)
         spent = spent.and_then(generated, totals)
         unjudged = sum(r.reward is None for group in sampled for r in group.rollouts)
+        over_limit = sum(r.over_limit for group in sampled for r in group.rollouts)
         gate_rows = decisions.gate_rows(groups, step)
         metrics = {
             **step_metrics(groups, gate_rows, totals),
@@ -67,6 +68,7 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
             "staleness": float(stale),
             **spent.metrics(),
             "verifier/unjudged": float(unjudged),
+            **({"verifier/timeouts": float(over_limit)} if over_limit else {}),
             "lr": config.optimizer.lr * factor,
             **({"sampling/prompts": float(len(sampled))} if config.dynamic_sampling else {}),
             **(_after_update(state, step, clock) if evaluated else {}),
@@ -113,7 +115,7 @@ def _before_update(state: TrainState, groups: Sequence[Group], step: int, clock:
 def _after_update(state: TrainState, step: int, clock: Clock) -> dict[str, float]:
     """Accuracy on the dev prompts; at the last step also the NLL of the demonstrations."""
     with clock.phase("dev"):
-        measured = {"dev/accuracy": greedy_accuracy(state.run)}
+        measured = greedy_accuracy(state.run)
     if step == state.run.config.steps:
         with clock.phase("nll"):
             measured |= state.demonstrations("nll_after")

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 
 from hpt_core.config import Sampling
-from hpt_core.errors import TrainingError, VerifierError
+from hpt_core.errors import TrainingError
 from hpt_core.groups import rewards_equal
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import weights_hash
 from hpt_core.policy.module import PolicyModule
 from hpt_core.rollout.engine_check import EngineCheck
-from hpt_core.rollout.group import Group, Task, sample, score
+from hpt_core.rollout.group import Group, Task, reward, sample, score
 from hpt_core.rollout.hint import hinted
 from hpt_core.seeds import derive
 from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.sampler_mismatch import WeightVersions
 from hpt_core.trainer.throughput import Clock
 from hpt_core.upge import algorithm
+
+log = logging.getLogger(__name__)
 
 
 def sample_groups(run: TrainContext, step: int, clock: Clock) -> list[Group]:
@@ -115,8 +118,13 @@ def tasks_of_step(tasks: Sequence[Task], step: int, count: int, seed: int) -> li
     return list({task.prompt.prompt_id: task for task in chosen}.values())
 
 
-def greedy_accuracy(run: TrainContext) -> float:
-    """Share of the dev prompts that greedy decoding solves."""
+def greedy_accuracy(run: TrainContext) -> dict[str, float]:
+    """dev/accuracy: share of the dev prompts that greedy decoding solves; dev/unjudged: prompts without a
+    verdict.
+
+    A response over the verifier's limits is not solved. A prompt on which the verifier failed for another
+    reason is left out of the share, which is omitted where no prompt is left; so is a count of 0.
+    """
     greedy = Sampling(temperature=0.0, max_new_tokens=run.rollout.max_new_tokens)
     mine = run.ranks.share(run.dev)
     completions = run.engine.generate([task.tokens for task in mine], [0] * len(mine), greedy)
@@ -128,9 +136,12 @@ def greedy_accuracy(run: TrainContext) -> float:
     )
     for task, verdict in zip(mine, verdicts, strict=True):
         if verdict.error is not None:
-            raise VerifierError(f"dev prompt {task.prompt.prompt_id}: {verdict.error}")
-    correct = run.ranks.gather([verdict.correct for verdict in verdicts])
-    return sum(correct) / len(correct)
+            log.warning("dev prompt %s: no verdict: %s", task.prompt.prompt_id, verdict.error)
+    rewards = run.ranks.gather([reward(verdict) for verdict in verdicts])
+    unjudged = sum(run.ranks.gather([verdict.error is not None for verdict in verdicts]))
+    judged = [value for value in rewards if value is not None]
+    accuracy = {"dev/accuracy": sum(judged) / len(judged)} if judged else {}
+    return accuracy | ({"dev/unjudged": float(unjudged)} if unjudged else {})
 
 
 @lru_cache(maxsize=4)

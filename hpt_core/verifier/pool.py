@@ -27,8 +27,8 @@ class VerifierPool:
 
     Items that string comparison decides are graded in this process, the others in the grading processes,
     which start when they are first needed and end with the pool or with this process. A verdict with an
-    `error` is not a judgement; callers must not turn it into a reward. `grade_item` is for tests; it must be
-    importable by name.
+    `error` is not a judgement; `over_limit` says whether the response is the cause. `grade_item` is for
+    tests; it must be importable by name.
     """
 
     def __init__(self, workers: int, timeout_s: float, grade_item: Grade = grade) -> None:
@@ -96,7 +96,7 @@ class VerifierPool:
                     worker = busy[connection]  # type: ignore[index]
                     index = worker.pending.popleft()
                     verdict = worker.receive()
-                    verdicts[index] = verdict or Verdict(False, None, worker.exit_reason())
+                    verdicts[index] = verdict or worker.verdict_at_exit()
                     if verdict is None:
                         undecided.extendleft(reversed(worker.pending))
                     if verdict is None or not worker.pending:
@@ -161,10 +161,20 @@ class _Worker:
         self.graded += 1
         return verdict
 
+    def verdict_at_exit(self) -> Verdict:
+        """The verdict on the item that the process was grading when it ended."""
+        code = self._exit_code()
+        return Verdict(False, None, self._reason(code), over_limit=code == -signal.SIGALRM)
+
     def exit_reason(self) -> str:
-        """Why the process ended; the error of the item that it was grading."""
+        """Why the process ended."""
+        return self._reason(self._exit_code())
+
+    def _exit_code(self) -> int | None:
         self.connection.close()
-        code = self._fork_server.exit_code(self._pid, kill=False)
+        return self._fork_server.exit_code(self._pid, kill=False)
+
+    def _reason(self, code: int | None) -> str:
         if code is None:
             return "the grading processes were killed together; is memory short?"
         if code == -signal.SIGALRM:

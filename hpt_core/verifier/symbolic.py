@@ -7,7 +7,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from hpt_core.errors import VerifierError
+from hpt_core.errors import LimitError
 from hpt_core.verifier import exact, latex
 from hpt_core.verifier.extraction import last_boxed
 
@@ -78,7 +78,7 @@ def _same(gold_form: Any, answer_form: Any) -> bool:
         # math-verify's time-outs use signals, which do not work off the main thread.
         return bool(verify([gold_form], [answer_form], timeout_seconds=None, raise_on_error=True))
     except (MemoryError, RecursionError) as e:
-        raise VerifierError(f"comparing with the reference ran out of {_resource(e)}") from e
+        raise LimitError(f"comparing with the reference ran out of {_resource(e)}") from e
     except Exception:
         # sympy raises many kinds of errors on values that cannot be compared (1/0 with a set): not equal.
         logging.getLogger(__name__).debug("not comparable", exc_info=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import cast
 
-from hpt_core.errors import InputError, VerifierError
+from hpt_core.errors import InputError, LimitError, VerifierError
 from hpt_core.types import Verdict
 from hpt_core.verifier import reasoning, symbolic
 from hpt_core.verifier.grading import grade
@@ -60,6 +60,9 @@ def judge(item: Item, grade_item: Grade = grade) -> Verdict:
     """The verdict on `item`; an exception becomes the verdict's error, so the batch goes on."""
     try:
         return grade_item(*item)
+    except (LimitError, MemoryError, RecursionError) as e:
+        reason = str(e) if isinstance(e, LimitError) else f"grading ended in {type(e).__name__}"
+        return Verdict(False, None, reason, over_limit=True)
     except (InputError, VerifierError) as e:
         return Verdict(False, None, str(e))
     except Exception as e:

@@ -82,6 +82,11 @@ class Params(Config):
         return self.promotion.benchmarks or [name for name in self.curate.benchmarks if name not in outside]
 
     @property
+    def gated_benchmarks(self) -> list[str]:
+        """Benchmarks that decide a promotion."""
+        return [*self.promotion_benchmarks, *self.promotion.out_of_distribution]
+
+    @property
     def samples(self) -> dict[str, int]:
         """Benchmark -> responses per problem."""
         samples = self.evaluate.samples

@@ -43,6 +43,7 @@ def render(results: Results, comparison: Comparison, mixes: Mixes, seed: int) ->
     )
     environment.filters |= {
         "percent": words.percent,
+        "unjudged": words.unjudged,
         "signed": words.signed,
         "interval": words.interval,
         "count": words.count,

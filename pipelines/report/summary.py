@@ -53,7 +53,10 @@ def print_summary(console: Console, root: Path = Path(".")) -> None:
     """The table, then the verdicts on the arms."""
     comparison = read_comparison(root)
     console.print(table(root))
-    for entry in comparison["benchmarks"].values():
+    for name, entry in comparison["benchmarks"].items():
+        for policy, accuracy in entry["accuracy"].items():
+            if share := accuracy.get("unjudged"):
+                console.print(Text(words.unjudged(share, name, policy)))
         for result in results(entry):
             console.print(Text(result["verdict"]))
 

@@ -80,6 +80,14 @@ def headline(benchmark: str, accuracy: Mapping[str, Accuracy], rivals: Sequence[
     return f"{lead} Not distinguishable from it: {listed(rivals)}."
 
 
+def unjudged(share: float, benchmark: str, policy: str) -> str:
+    """One sentence on the responses that took the verifier over its limits."""
+    return (
+        f"On {benchmark}, the verifier exceeded its limits on {percent(share)} of the responses of {policy}; "
+        "they count as not solved."
+    )
+
+
 def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 

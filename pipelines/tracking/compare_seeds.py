@@ -27,7 +27,7 @@ from pipelines.report.results import BASE
 from pipelines.tracking import dvc_lock, run_data
 from pipelines.tracking.comparison_table import BenchmarkTables, PooledComparison, comparison_tables
 from pipelines.tracking.dvc_lock import Lock
-from pipelines.tracking.evaluation_data import Scores
+from pipelines.tracking.evaluation_data import Measurement, Scores, measured_otherwise
 from pipelines.tracking.mlflow_errors import TrackingError, tracking_errors
 from pipelines.tracking.mlflow_store import Run, Store
 from pipelines.tracking.run_layout import (
@@ -101,16 +101,17 @@ def pooled_comparison(root: Path, params: Params, store: Store) -> SeedCompariso
     seeds = sorted(set.intersection(*map(set, runs.values()))) if runs else []
     if len(seeds) < 2:
         return None
-    scores = _policy_scores(store, runs, seeds)
-    comparable = [i for i in range(len(seeds)) if _prompts(scores, i) == _prompts(scores, len(seeds) - 1)]
-    if len(comparable) < len(seeds):
-        log.warning("only seeds %s were evaluated on the same prompts", [seeds[i] for i in comparable])
-    if len(comparable) < 2:
+    measured = _measurements(store, runs, seeds)
+    last = measured[arms[0]][-1]
+    alike = [i for i in range(len(seeds)) if all(_alike(of[i], last) for of in measured.values())]
+    if len(alike) < len(seeds):
+        log.warning("only seeds %s were evaluated on the same prompts, alike", [seeds[i] for i in alike])
+    if len(alike) < 2:
         return None
-    chosen = {policy: [by_seed[i] for i in comparable] for policy, by_seed in scores.items()}
+    chosen = {policy: [by_seed[i].scores for i in alike] for policy, by_seed in measured.items()}
     benchmarks = sorted(chosen[arms[0]][0])
     return SeedComparison(
-        tuple(seeds[i] for i in comparable), {name: _differences(name, chosen) for name in benchmarks}
+        tuple(seeds[i] for i in alike), {name: _differences(name, chosen) for name in benchmarks}
     )
 
 
@@ -122,30 +123,43 @@ def _runs_by_seed(store: Store, lock: Lock, arm: str) -> dict[int, Run]:
     return {int(run.data.params["seed"]): run for run in runs}
 
 
-def _policy_scores(
+def _measurements(
     store: Store, runs: Mapping[str, Mapping[int, Run]], seeds: Sequence[int]
-) -> dict[str, list[Scores]]:
-    """Policy -> its scores, seed by seed; without the base policy where a seed has no evaluation of it."""
-    arm_scores = {
-        arm: [store.read_scores(by_seed[seed].info.run_id) for seed in seeds] for arm, by_seed in runs.items()
+) -> dict[str, list[Measurement]]:
+    """Policy -> its scores, seed by seed.
+
+    The base policy is left out where a seed has no evaluation of it, or one that was measured otherwise.
+    """
+    of_arms = {
+        arm: [store.read_measurement(by_seed[seed]) for seed in seeds] for arm, by_seed in runs.items()
     }
-    base_scores = [_base_scores(store, [by_seed[seed] for by_seed in runs.values()]) for seed in seeds]
-    evaluated = [scores for scores in base_scores if scores is not None]
-    return {BASE: evaluated} | arm_scores if len(evaluated) == len(seeds) else arm_scores
+    of_base = []
+    for i, seed in enumerate(seeds):
+        base = _base_measurement(store, [by_seed[seed] for by_seed in runs.values()])
+        arms = [measured[i] for measured in of_arms.values()]
+        if base is None or any(measured_otherwise(base, arm, base.scores) for arm in arms):
+            log.warning(
+                "seed %d: no evaluation of the starting policy that was measured as the arms were", seed
+            )
+            return of_arms
+        of_base.append(base)
+    return {BASE: of_base} | of_arms
 
 
-def _base_scores(store: Store, runs: Sequence[Run]) -> Scores | None:
+def _base_measurement(store: Store, runs: Sequence[Run]) -> Measurement | None:
     """The scores of the base policy, from the parent run of one of these arms."""
     for run in runs:
         parent = store.client.get_run(run.data.tags[PARENT_TAG])
         if EVALUATION_TAG in parent.data.tags:
-            return store.read_scores(parent.info.run_id)
+            return store.read_measurement(parent)
     return None
 
 
-def _prompts(scores: Mapping[str, Sequence[Scores]], position: int) -> list[dict[str, set[str]]]:
-    """Benchmark -> prompts of each policy, for the seed at this position."""
-    return [{name: set(of) for name, of in by_seed[position].items()} for by_seed in scores.values()]
+def _alike(a: Measurement, b: Measurement) -> bool:
+    """Whether two policies were evaluated on the same prompts and with the same settings."""
+    return a.settings == b.settings and all(
+        a.scores.get(name, {}).keys() == b.scores.get(name, {}).keys() for name in a.scores | b.scores
+    )
 
 
 def _differences(benchmark: str, scores: Mapping[str, Sequence[Scores]]) -> PooledComparison:

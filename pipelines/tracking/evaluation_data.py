@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
 
 from hpt_core import tables
-from hpt_core.evaluation import BenchmarkResult, correct_matrix
+from hpt_core.evaluation import BenchmarkResult, Settings, correct_matrix, differing_settings
 from hpt_core.files import read_json
 from pipelines import paths
 from pipelines.report.comparison_file import read_comparison
@@ -21,6 +21,27 @@ from pipelines.tracking.run_data import Dataset, matches_lock
 
 Scores = dict[str, dict[str, float]]
 """benchmark -> prompt_id -> share of correct responses"""
+
+
+class Measurement(NamedTuple):
+    """The scores of a policy, and how they were measured."""
+
+    scores: Scores
+    settings: dict[str, Settings]
+    """benchmark -> settings, where they are recorded"""
+
+
+def measured_otherwise(a: Measurement, b: Measurement, benchmarks: Iterable[str]) -> list[str]:
+    """Names of the settings in which two measurements differ on any of these benchmarks."""
+    return sorted(
+        {
+            setting
+            for name in benchmarks
+            for setting in differing_settings(a.settings.get(name), b.settings.get(name))
+        }
+    )
+
+
 SampleTable = dict[str, list[Any]]
 """Column -> values, a row for each response that is shown."""
 PER_BENCHMARK = 20
@@ -40,6 +61,12 @@ class Evaluation:
     path: Path
     samples: SampleTable
     scores: Scores
+    settings: dict[str, Settings]
+    """benchmark -> how it was measured, where that is recorded"""
+
+    @property
+    def measurement(self) -> Measurement:
+        return Measurement(self.scores, self.settings)
 
 
 def read_evaluation(root: Path, policy: str, lock: Lock) -> Evaluation | None:
@@ -66,6 +93,7 @@ def read_evaluation(root: Path, policy: str, lock: Lock) -> Evaluation | None:
         path=root / path,
         samples=read_samples(responses, root / prompts),
         scores=read_scores(responses),
+        settings=read_settings(results),
     )
 
 
@@ -132,6 +160,11 @@ def read_scores(responses: Path) -> Scores:
         prompts, correct = correct_matrix(rows)
         scores[benchmark] = dict(zip(prompts, correct.mean(1).tolist(), strict=True))
     return scores
+
+
+def read_settings(results: Mapping[str, BenchmarkResult]) -> dict[str, Settings]:
+    """How each benchmark of a metrics/eval/POLICY.json was measured, where that is recorded."""
+    return {name: result["settings"] for name, result in results.items() if "settings" in result}
 
 
 def read_verdicts(root: Path) -> list[str]:

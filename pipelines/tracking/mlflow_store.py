@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from pipelines import environment, paths
 from pipelines.environment import tracking_uri
-from pipelines.tracking.evaluation_data import Scores
+from pipelines.tracking.evaluation_data import Measurement
 from pipelines.tracking.lineage_index import Index, ModelLineage
 from pipelines.tracking.run_layout import (
     CONTENT_TAG,
@@ -26,6 +26,7 @@ from pipelines.tracking.run_layout import (
     MODEL_LINEAGE_FILE,
     PARENT_TAG,
     SCORES_FILE,
+    SETTINGS_TAG,
     TRAINED_ON_FILE,
 )
 
@@ -126,10 +127,10 @@ class Store:
         with tempfile.TemporaryDirectory() as folder:
             return Path(self.client.download_artifacts(run_id, path, folder)).read_text("utf-8")
 
-    def read_scores(self, run_id: str) -> Scores:
-        """The score of every prompt in the evaluation of a run."""
-        scores: Scores = json.loads(self.read_text(run_id, SCORES_FILE))
-        return scores
+    def read_measurement(self, run: Run) -> Measurement:
+        """The score of every prompt in the evaluation of a run, and how they were measured."""
+        scores = json.loads(self.read_text(run.info.run_id, SCORES_FILE))
+        return Measurement(scores, json.loads(run.data.tags.get(SETTINGS_TAG, "{}")))
 
     @staticmethod
     def now() -> int:

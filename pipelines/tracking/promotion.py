@@ -91,7 +91,7 @@ def _benchmark_clauses(
 ) -> list[Clause]:
     if opponent is None:
         return [Clause(False, f"{name} has no evaluation, so there is nothing to compare with")]
-    benchmarks = [*params.promotion_benchmarks, *params.promotion.out_of_distribution]
+    benchmarks = params.gated_benchmarks
     for benchmark in benchmarks:
         prompts = set(candidate.get(benchmark, {}))
         if benchmark not in candidate or prompts != set(opponent.get(benchmark, {})):

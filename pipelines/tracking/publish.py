@@ -43,6 +43,7 @@ from pipelines.tracking.run_layout import (
     RECIPE_TAG,
     SAMPLES_FILE,
     SCORES_FILE,
+    SETTINGS_TAG,
     TRAINED_ON_FILE,
 )
 from pipelines.tracking.run_writer import RunWriter
@@ -161,6 +162,7 @@ def _publish_evaluation(writer: RunWriter, evaluation: Evaluation, step: int, re
     writer.file(str(evaluation.path), "eval")
     writer.text(SCORES_FILE, json.dumps(evaluation.scores))
     writer.table(SAMPLES_FILE, evaluation.samples)
+    writer.tag(SETTINGS_TAG, json.dumps(evaluation.settings, sort_keys=True))
     writer.tag(EVALUATION_TAG, evaluation.content)
 
 
@@ -170,6 +172,7 @@ def _publish_parent(writer: RunWriter, root: Path, evaluations: Mapping[str, Eva
     if base is not None and EVALUATION_TAG not in writer.run.data.tags:
         writer.text(SCORES_FILE, json.dumps(base.scores))
         writer.evaluation("base", base.metrics, base.datasets, 0)
+        writer.tag(SETTINGS_TAG, json.dumps(base.settings, sort_keys=True))
         writer.tag(EVALUATION_TAG, base.content)
     samples = {policy: e.samples for policy, e in evaluations.items() if e is not None}
     if samples:

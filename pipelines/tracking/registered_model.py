@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from pipelines import paths
 from pipelines.tracking import dvc_lock
 from pipelines.tracking.dvc_lock import Lock
-from pipelines.tracking.evaluation_data import Scores
+from pipelines.tracking.evaluation_data import Measurement
 from pipelines.tracking.mlflow_store import Store
 from pipelines.tracking.run_layout import COMPLETE_TAG, CONTENT_TAG
 
@@ -27,6 +27,8 @@ REASON_TAG = "promotion"
 """Tag of a version: the last decision of the promotion gate on it."""
 ATTEMPTS_TAG = "promotion.attempts"
 """Tag of a version: its attempts to become champion, a JSON list of `Attempt`."""
+REMEASURED_FILE = "eval/remeasured-{}.json"
+"""A `Measurement` of a champion whose evaluation was repeated, by the hash of the settings."""
 STARTING_POLICY = "base"
 """What an attempt before the first champion is against."""
 
@@ -161,10 +163,24 @@ class RegisteredModel:
         self._tag(str(version.version), ATTEMPTS_TAG, json.dumps(made))
         return number
 
-    def scores(self, version: ModelVersion) -> Scores:
+    def measurement(self, version: ModelVersion) -> Measurement:
         """The scores that were published with the run of a version."""
         assert version.run_id is not None
-        return self._store.read_scores(version.run_id)
+        return self._store.read_measurement(self._client.get_run(version.run_id))
+
+    def remeasured(self, version: ModelVersion, settings: str) -> Measurement | None:
+        """The scores of a version that were measured again with these settings; None where there are none."""
+        assert version.run_id is not None
+        path = REMEASURED_FILE.format(settings)
+        if path not in {file.path for file in self._client.list_artifacts(version.run_id, "eval")}:
+            return None
+        return Measurement(*json.loads(self._store.read_text(version.run_id, path)))
+
+    def keep_remeasured(self, version: ModelVersion, settings: str, measured: Measurement) -> None:
+        """Keep scores that were measured again with the run of the version."""
+        assert version.run_id is not None
+        self.changed = True
+        self._client.log_text(version.run_id, json.dumps(measured), REMEASURED_FILE.format(settings))
 
     def _set_history(self, numbers: list[str]) -> None:
         self._client.set_registered_model_tag(self.name, HISTORY_TAG, " ".join(numbers))

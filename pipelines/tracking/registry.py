@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,15 @@ from pipelines import paths
 from pipelines.params import Params, load_params
 from pipelines.report.results import BASE
 from pipelines.tracking import dvc_lock, run_data
+from pipelines.tracking.champion.remeasure import remeasure
 from pipelines.tracking.dvc_lock import Lock
-from pipelines.tracking.evaluation_data import Scores, read_evaluation
+from pipelines.tracking.evaluation_data import Measurement, measured_otherwise, read_evaluation
 from pipelines.tracking.mlflow_errors import tracking_errors
 from pipelines.tracking.mlflow_store import Store
 from pipelines.tracking.promotion import Clause, data_clauses, decide, outdated
 from pipelines.tracking.registered_model import ROLLBACK_TAG, STARTING_POLICY, RegisteredModel
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,11 @@ def _register(model: RegisteredModel, root: Path, params: Params, lock: Lock) ->
     if best is None:
         return Registration(numbers, None, False, model.changed, "no published arm has a dev/accuracy")
     model.alias("candidate", versions[best])
-    base = read_evaluation(root, BASE, lock)
+    evaluation = read_evaluation(root, BASE, lock)
+    base = evaluation.measurement if evaluation else None
     stale = outdated(lock, best)
-    benchmarks = [*params.promotion_benchmarks, *params.promotion.out_of_distribution]
-    clauses = [stale] if stale else data_clauses(root, benchmarks)
-    promoted, reason = _gate(model, versions[best], base.scores if base else None, clauses, params)
+    clauses = [stale] if stale else data_clauses(root, params.gated_benchmarks)
+    promoted, reason = _gate(model, root, versions[best], base, clauses, params)
     return Registration(numbers, best, promoted, model.changed, reason)
 
 
@@ -92,8 +96,9 @@ def _best_on_dev(root: Path, versions: Mapping[str, ModelVersion]) -> str | None
 
 def _gate(
     model: RegisteredModel,
+    root: Path,
     candidate: ModelVersion,
-    base: Scores | None,
+    base: Measurement | None,
     data: Sequence[Clause],
     params: Params,
 ) -> tuple[bool, str]:
@@ -106,14 +111,54 @@ def _gate(
         return False, f"refused: v{candidate.version} was {note}; {remedy}"
     name = f"champion v{champion.version}" if champion else "the starting policy"
     against = str(champion.version) if champion else STARTING_POLICY
-    scores, opponent = model.scores(candidate), model.scores(champion) if champion else base
-    attempt = model.attempt(candidate, against, _hash([scores, opponent]))
+    measured, opponent = model.measurement(candidate), base
+    try:
+        if champion is not None:
+            opponent = _measured_alike(model, root, champion, measured, params)
+        elif base is not None and (names := measured_otherwise(measured, base, params.gated_benchmarks)):
+            raise InputError(f"{name} was measured otherwise ({', '.join(names)}); run `hpt run` to the end")
+    except InputError as error:
+        reason = f"refused: {error}"
+        model.explain(candidate, reason)
+        return False, reason
+    scores = opponent.scores if opponent else None
+    attempt = model.attempt(candidate, against, _hash([measured.scores, scores]))
     arms = candidate.tags["arm"], champion.tags["arm"] if champion else BASE
-    decision = decide(scores, opponent, name, data, params, attempt, arms)
+    decision = decide(measured.scores, scores, name, data, params, attempt, arms)
     model.explain(candidate, decision.reason)
     if decision.promoted:
         model.promote(candidate)
     return decision.promoted, decision.reason
+
+
+def _measured_alike(
+    model: RegisteredModel, root: Path, champion: ModelVersion, candidate: Measurement, params: Params
+) -> Measurement:
+    """The champion's scores, measured as the candidate's were; if they were not, it is evaluated again.
+
+    Raises InputError where it cannot be.
+    """
+    published, benchmarks = model.measurement(champion), params.gated_benchmarks
+    names = measured_otherwise(candidate, published, benchmarks)
+    if not names:
+        return published
+    settings = _hash(candidate.settings)
+    again = model.remeasured(champion, settings)
+    if again is None:
+        log.info("champion v%s is evaluated again: it was measured otherwise (%s)", champion.version, names)
+        difference = f"champion v{champion.version} was measured otherwise ({', '.join(names)})"
+        try:
+            again = remeasure(root, str(champion.version), champion.tags["dvc.model"])
+        except InputError as error:
+            remedy = "set the alias `champion` by hand once you have compared them"
+            raise InputError(f"{difference} and cannot be evaluated again: {error}; {remedy}") from error
+        if names := measured_otherwise(candidate, again, benchmarks):
+            changed = (
+                f"params.yaml or the verifier changed since the candidate was evaluated ({', '.join(names)})"
+            )
+            raise InputError(f"{difference}, and {changed}; run `hpt run` to the end")
+        model.keep_remeasured(champion, settings, again)
+    return again
 
 
 def _hash(value: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
@@ -21,7 +20,7 @@ Drawn = tuple[Interval, Interval]
 """The interval of this project, and the percentile bootstrap."""
 
 
-def coverage(_: Path | None) -> None:
+def main() -> None:
     evaluation.DRAWS = DRAWS
     accuracies = {f"{accuracy:g}": _accuracy(accuracy) for accuracy in ACCURACIES}
     _table("Accuracy", {name: (draw, float(name)) for name, draw in accuracies.items()})
@@ -101,3 +100,7 @@ def _percentiles(rng: Generator, values: Reals) -> Interval:
     means = values[rng.integers(len(values), size=(DRAWS, len(values)))].mean(1)
     low, high = np.quantile(means, [TAIL, 1 - TAIL])
     return float(low), float(high)
+
+
+if __name__ == "__main__":
+    main()

@@ -22,6 +22,7 @@ from slow_grading import SECONDS, SLOW_GOLD, grade_slowly
 from hpt_core import tables
 from hpt_core.config import PromptSource, Sampling
 from hpt_core.errors import InputError, TrainingError, VerifierError
+from hpt_core.evaluation import differing_settings
 from hpt_core.policy.model import load_policy, save_policy
 from hpt_core.rollout.engine_check import NEW_TOKENS
 from hpt_core.rollout.engines.decoding import WAYS, Decoder
@@ -410,6 +411,40 @@ def test_evaluation_fails_for_lack_of_a_verdict_only_after_all_else_is_done(
     calls.clear()
     assert again("evaluate_base", with_timeout(SECONDS * 2)) == expected["evaluate_base"]
     assert calls == [], "nothing is generated anew"
+
+
+def test_a_model_that_is_no_arms_is_evaluated_alike(project: Path, calls: list[int]) -> None:
+    params = load_params()
+    run_stage(params, "evaluate_base")
+    evaluate.run_elsewhere(params, Path("models/base"), Path("elsewhere"))
+    for name, path in {
+        "metrics.json": "metrics/eval/base.json",
+        "responses.parquet": "data/eval/base.parquet",
+    }.items():
+        assert (Path("elsewhere") / name).read_bytes() == Path(path).read_bytes()
+    settings = json.loads(Path("metrics/eval/base.json").read_text())["one"]["settings"]
+    verifier = params.verifier.model_copy(update={"timeout_s": params.verifier.timeout_s + 1})
+    prompts = tables.read_benchmarks(BENCHMARK_PROMPTS)["one"]
+    assert evaluate.settings(params, "one", prompts) == settings
+    slower = evaluate.settings(params.model_copy(update={"verifier": verifier}), "one", prompts)
+    assert differing_settings(settings, slower) == ["timeout_s"] and slower["hash"] != settings["hash"]
+    assert differing_settings(settings, evaluate.settings(params, "one", prompts[1:])) == ["prompts"]
+
+
+def test_responses_over_the_limits_count_as_not_solved(
+    project: Path, calls: list[int], pools: list[float]
+) -> None:
+    params = with_timeout(SECONDS / 20)
+    evaluation = params.evaluate.model_copy(update={"max_unjudged": 0.2})
+    run_stage(params.model_copy(update={"evaluate": evaluation}), "evaluate_base")
+    metrics = json.loads(Path("metrics/eval/base.json").read_text())
+    [slow] = [name for name, entry in metrics.items() if entry["unjudged"]]
+    rows = [row for row in tables.read(Path("data/eval/base.parquet")) if row["benchmark"] == slow]
+    assert metrics[slow]["unjudged"] == pytest.approx(4 / len(rows))
+    prompts = tables.read_benchmarks(BENCHMARK_PROMPTS)[slow]
+    [hard] = [prompt.prompt_id for prompt in prompts if prompt.answer == SLOW_GOLD]
+    assert [row["correct"] for row in rows if row["prompt_id"] == hard] == [False] * 4
+    assert metrics[slow]["avg_at_k"] == pytest.approx(sum(row["correct"] for row in rows) / len(rows))
 
 
 def test_more_failures_than_an_error_can_name(

@@ -215,3 +215,44 @@ def test_the_terminal_table_fits_80_columns(tmp_path: Path, benchmarks: tuple[st
     assert " 268k " in rows["teacher"] and rows["teacher"].split()[-1] == "83"
     assert rows["program"].split()[-1] == "cached"
     assert any(line.startswith("On held_out, teacher beats program by ") for line in lines)
+
+
+@pytest.mark.parametrize("other", [{"k": 4, "top_p": 1.0, "hash": "b"}, None])
+def test_scores_that_were_measured_otherwise_are_not_compared(
+    tmp_path: Path, other: dict[str, Any] | None
+) -> None:
+    write_run(tmp_path, prompts=20)
+    for policy in ("base", *ARMS):
+        path = tmp_path / f"metrics/eval/{policy}.json"
+        metrics = json.loads(path.read_text())
+        metrics["held_out"]["settings"] = {"k": 4, "top_p": 0.95, "hash": "a"}
+        write_json(path, metrics)
+    compare.run(params(), tmp_path)
+    if other is None:
+        del metrics["held_out"]["settings"]
+    else:
+        metrics["held_out"]["settings"] = other
+    write_json(path, metrics)
+    name = "top_p" if other else "settings that are not recorded"
+    with pytest.raises(
+        InputError, match=rf"mixed.json: the scores on held_out were measured otherwise \({name}"
+    ):
+        compare.run(params(), tmp_path)
+
+
+def test_responses_over_the_limits_are_reported(tmp_path: Path) -> None:
+    write_run(tmp_path, prompts=20)
+    path = tmp_path / "metrics/eval/mixed.json"
+    metrics = json.loads(path.read_text())
+    metrics["held_out"]["unjudged"] = 0.025
+    write_json(path, metrics)
+    compare.run(params(), tmp_path)
+    console = Console(width=200)
+    with console.capture() as captured:
+        summary.print_summary(console, tmp_path)
+    sentence = (
+        "On held_out, the verifier exceeded its limits on 2.5% of the responses of mixed; they count as"
+    )
+    assert sentence in captured.get()
+    page = (tmp_path / "reports/provenance.html").read_text()
+    assert page.count(f"{sentence} not solved.") == 1

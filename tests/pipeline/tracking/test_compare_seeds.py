@@ -115,3 +115,19 @@ def test_view_groups_by_provenance(
     key = address.partition("viewStateShareKey=")[2]
     state = json.loads(store.client.get_experiment(store.experiment).tags[f"mlflow.sharedViewState.{key}"])
     assert state["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "provenance"}]
+
+
+def test_seeds_that_were_measured_otherwise_are_left_out(
+    three_seeds: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from pipelines.tracking.mlflow_store import Store
+    from pipelines.tracking.run_layout import SETTINGS_TAG
+
+    store = Store(three_seeds, "toy")
+    [run] = [run for run in store.tagged({"provenance": "human"}) if run.data.params["seed"] == "8"]
+    store.client.set_tag(run.info.run_id, SETTINGS_TAG, json.dumps({"easy": {"k": 4, "hash": "b"}}))
+    try:
+        assert "easy: 32 prompts, seeds 7, 9" in " ".join(printed(three_seeds).split())
+        assert "only seeds [7, 9] were evaluated on the same prompts, alike" in caplog.text
+    finally:
+        store.client.set_tag(run.info.run_id, SETTINGS_TAG, "{}")

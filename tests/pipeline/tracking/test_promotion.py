@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from pipelines.cli import main
 from pipelines.params import Params, load_params
 from pipelines.params.sections import PromotionConfig
 from pipelines.report.comparisons import corrected
-from pipelines.tracking.evaluation_data import Scores
+from pipelines.tracking import dvc_lock
+from pipelines.tracking.evaluation_data import Measurement, Scores
 from pipelines.tracking.promotion import Clause, data_clauses, decide
 
 CLEAN = [Clause(True, "the data are clean")]
@@ -330,6 +332,87 @@ def test_an_attempt_keeps_its_number(two_champions: Path) -> None:
     assert model().attempt(version, "2", "other scores") == 2
     assert model().attempt(version, "2", "third scores") == 3
     assert model().attempt(version, "1", "other scores") == 1
+
+
+def measure_otherwise(root: Path, **settings: dict[str, Any]) -> None:
+    """Set how the runs of these arms were measured."""
+    client = registry(root)
+    for arm, values in settings.items():
+        [version] = [v for v in client.search_model_versions("name='toy'") if v.tags["arm"] == arm]
+        client.set_tag(version.run_id, "eval.settings", json.dumps({"easy": values}))
+
+
+@pytest.fixture
+def measured_otherwise(workspace: Path) -> Path:
+    """A project whose champion is the arm `human`; its scores were measured with 4 samples, and `program`
+    with 8."""
+    from pipelines.tracking.publish import publish
+    from pipelines.tracking.registry import register
+
+    publish(workspace)
+    register(workspace)
+    client = registry(workspace)
+    client.set_registered_model_alias("toy", "champion", "2")
+    client.delete_registered_model_tag("toy", "champion.history")
+    assert (tags(workspace, 1)["arm"], tags(workspace, 2)["arm"]) == ("program", "human")
+    measure_otherwise(workspace, program={"k": 8, "hash": "a"}, human={"k": 4, "hash": "b"})
+    return workspace
+
+
+def test_a_champion_that_was_measured_otherwise_is_evaluated_again(
+    measured_otherwise: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.tracking import registry as registration
+
+    asked = []
+
+    def evaluate(root: Path, version: str, weights: str) -> Measurement:
+        asked.append((version, weights))
+        return Measurement({"easy": {f"b{i}": 0.5 for i in range(32)}}, {"easy": {"k": 8, "hash": "a"}})
+
+    monkeypatch.setattr(registration, "remeasure", evaluate)
+    done = registration.register(measured_otherwise)
+    assert done.promoted and done.reason.startswith("promoted: against champion v2, on easy +37.5 points")
+    assert asked == [("2", dvc_lock.output_hash(dvc_lock.read_lock(measured_otherwise), "models/human"))]
+    # The scores are kept: they are not measured a second time.
+    registry(measured_otherwise).set_registered_model_alias("toy", "champion", "2")
+    assert registration.register(measured_otherwise).promoted and len(asked) == 1
+
+
+def test_a_champion_that_cannot_be_evaluated_again_stays(
+    measured_otherwise: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.tracking import registry as registration
+
+    def fail(root: Path, version: str, weights: str) -> Measurement:
+        raise InputError("the weights are gone")
+
+    monkeypatch.setattr(registration, "remeasure", fail)
+    done = registration.register(measured_otherwise)
+    assert not done.promoted and champion(measured_otherwise) == 2
+    assert done.reason == (
+        "refused: champion v2 was measured otherwise (k) and cannot be evaluated again: the weights are gone"
+        "; set the alias `champion` by hand once you have compared them"
+    )
+    assert tags(measured_otherwise, 1)["promotion"] == done.reason
+    # Scores of an older version, whose settings are not known, are not comparable either.
+    measure_otherwise(measured_otherwise, program={"k": 8, "hash": "a"})
+    run = registry(measured_otherwise).get_model_version("toy", "2").run_id
+    registry(measured_otherwise).delete_tag(run, "eval.settings")
+    reason = registration.register(measured_otherwise).reason
+    assert "measured otherwise (settings that are not recorded)" in reason
+
+
+def test_weights_come_back_from_the_cache_of_dvc(workspace: Path) -> None:
+    from pipelines.tracking.champion.remeasure import restore
+
+    weights = dvc_lock.output_hash(dvc_lock.read_lock(workspace), "models/human")
+    assert weights is not None
+    restore(workspace, weights, workspace / "again")
+    assert (workspace / "again/weights").read_text() == (workspace / "models/human/weights").read_text()
+    shutil.rmtree(workspace / ".dvc/cache")
+    with pytest.raises(InputError, match=f"neither DVC's cache nor its remote has its weights .{weights}"):
+        restore(workspace, weights, workspace / "missing")
 
 
 def test_reason_is_kept_either_way(two_champions: Path) -> None:

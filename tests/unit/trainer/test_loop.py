@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hpt_core.config import GateConfig, OptimizerConfig, RolloutConfig, TrainConfig
-from hpt_core.errors import TrainingError, VerifierError
+from hpt_core.errors import TrainingError
 from hpt_core.policy.model import LoadedPolicy
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.group import Group, Task
@@ -49,14 +50,14 @@ class Fickle:
     """Judges by the length of the response; gives no verdict for the answers in `mute`."""
 
     def __init__(self, mute: Sequence[str] = (), patience: int = 10**9) -> None:
-        self.mute, self.patience, self.calls = mute, patience, 0
+        self.mute, self.patience, self.calls, self.right = mute, patience, 0, False
 
     def verify(self, items: Sequence[tuple[str, str, str]]) -> list[Verdict]:
         self.calls += 1
         return [
             Verdict(False, None, "took over 5 s")
             if gold in self.mute or self.calls > self.patience
-            else Verdict(len(response) % 2 == 0, None)
+            else Verdict(self.right or len(response) % 2 == 0, None)
             for response, gold, _ in items
         ]
 
@@ -122,9 +123,51 @@ def test_no_verdict_at_all_stops(policy: LoadedPolicy, tasks: list[Task], tmp_pa
         train(job(policy, tasks, Fickle(patience=0)), Checkpoints(tmp_path, "f"), Sink())
 
 
-def test_a_dev_prompt_without_a_verdict_stops(
+def with_answer(task: Task, answer: str) -> Task:
+    return replace(task, prompt=replace(task.prompt, answer=answer))
+
+
+class Slow(Fickle):
+    """Judges as `Fickle` does; a response to the answers in `mute` exceeds the verifier's limits."""
+
+    def verify(self, items: Sequence[tuple[str, str, str]]) -> list[Verdict]:
+        verdicts = super().verify(items)
+        return [replace(verdict, over_limit=verdict.error is not None) for verdict in verdicts]
+
+
+def test_a_rollout_over_the_limits_has_the_reward_of_a_wrong_one(
     policy: LoadedPolicy, tasks: list[Task], tmp_path: Path
 ) -> None:
-    # Two steps of training, then the dev prompts.
-    with pytest.raises(VerifierError, match=r"dev prompt 0 \+ 0: took over 5 s"):
-        train(job(policy, tasks, Fickle(patience=2)), Checkpoints(tmp_path, "f"), Sink())
+    sink, checkpoints = Sink(), Checkpoints(tmp_path / "c", "f")
+    slow = with_answer(tasks[4], "slow")
+    train(job(policy, [*tasks[:4], slow], Slow(mute=["slow"])), checkpoints, sink)
+    for step, metrics in sink.steps.items():
+        rows = [row for row in checkpoints.rows("rollouts", 2) if row["step"] == step]
+        rewards = [row["reward"] for row in rows if row["prompt_id"] == slow.prompt.prompt_id]
+        assert rewards == [0.0] * 4
+        assert metrics["verifier/timeouts"] == 4 and metrics["verifier/unjudged"] == 0
+        assert metrics["reward/mean"] == pytest.approx(sum(row["reward"] for row in rows) / len(rows))
+    rates = {row["prompt_id"]: row["pass_rate"] for row in checkpoints.rows("gate", 2)}
+    assert rates[slow.prompt.prompt_id] == 0 and len(rates) == 5
+
+
+def test_a_dev_prompt_over_the_limits_is_not_solved_and_counted(
+    policy: LoadedPolicy, tasks: list[Task], tmp_path: Path
+) -> None:
+    measured = {}
+    verifiers = {"all judged": Fickle(), "slow": Slow(mute=["slow"]), "failed": Fickle(mute=["slow"])}
+    for name, verifier in verifiers.items():
+        sink, verifier.right = Sink(), True
+        run = replace(job(policy, tasks, verifier), dev=[with_answer(tasks[0], "slow"), tasks[1]])
+        train(run, Checkpoints(tmp_path / name, "f"), sink)
+        measured[name] = (sink.steps[2]["dev/accuracy"], sink.steps[2].get("dev/unjudged"))
+    # A verifier that failed says nothing about the policy.
+    assert measured == {"all judged": (1, None), "slow": (0.5, 1), "failed": (1, 1)}
+
+
+def test_no_verdict_on_any_dev_prompt_ends_no_training(
+    policy: LoadedPolicy, tasks: list[Task], tmp_path: Path
+) -> None:
+    sink = Sink()  # Two steps of training, then the dev prompts.
+    train(job(policy, tasks, Fickle(patience=2)), Checkpoints(tmp_path, "f"), sink)
+    assert "dev/accuracy" not in sink.steps[2] and sink.steps[2]["dev/unjudged"] == 2

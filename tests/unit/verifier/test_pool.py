@@ -35,6 +35,10 @@ def odd_grader(response, gold, kind):
         os._exit(3)
     if response == "kill":
         os.kill(os.getpid(), 9)
+    if response == "memory":
+        raise MemoryError
+    if response == "stack":
+        raise RecursionError
     if response == "raise":
         raise KeyError("metadata")
     return Verdict(response == gold, f"{response} by {os.getpid()}")
@@ -79,7 +83,14 @@ def test_a_hang_costs_one_item_and_keeps_the_order() -> None:
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [("hang", "took over 0.5 s"), ("exit", "exit code 3"), ("kill", "signal 9"), ("raise", "KeyError")],
+    [
+        ("hang", "took over 0.5 s"),
+        ("exit", "exit code 3"),
+        ("kill", "signal 9"),
+        ("raise", "KeyError"),
+        ("memory", "MemoryError"),
+        ("stack", "RecursionError"),
+    ],
 )
 def test_a_fault_costs_one_item(odd_grader: Grade, workers: int, fault: str, words: str) -> None:
     responses = [str(i) for i in range(300)]
@@ -89,6 +100,8 @@ def test_a_fault_costs_one_item(odd_grader: Grade, workers: int, fault: str, wor
     for i, verdict in enumerate(verdicts):
         if responses[i] == fault:
             assert not verdict.correct and verdict.error is not None and words in verdict.error
+            # A killed process or a faulty grader says nothing about the response.
+            assert verdict.over_limit is (fault in ("hang", "memory", "stack"))
         else:
             assert verdict.correct and str(verdict.extracted).startswith(f"{i} by ")
 
