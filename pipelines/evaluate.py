@@ -8,10 +8,12 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import hpt_core.verifier
 from hpt_core import tables
 from hpt_core.config import BENCHMARKS as PUBLISHED
 from hpt_core.config import Sampling
@@ -23,7 +25,6 @@ from hpt_core.policy.model import LoadedPolicy, load_policy
 from hpt_core.protocols import RolloutEngine, Verifier
 from hpt_core.seeds import derive
 from hpt_core.types import Prompt, Responses
-from hpt_core.verifier.version import verifier_version
 from pipelines.params import Params
 from pipelines.paths import BENCHMARK_PROMPTS, checkpoints, evaluation_metrics, evaluation_responses, model
 from pipelines.stage.generation import (
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 
 RESPONSES, METRICS = "responses.parquet", "metrics.json"
 """Files of the evaluation of a model that is no arm's."""
+VERIFIER_LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy", "reasoning-gym")
+"""The distributions that decide verdicts beside the code of hpt_core/verifier."""
 MAX_NAMED = 5
 """Responses without a verdict that an error names at most."""
 
@@ -167,11 +170,17 @@ def settings(params: Params, benchmark: str, prompts: Sequence[Prompt]) -> Setti
         "top_p": params.evaluate.top_p,
         "max_new_tokens": params.rollout.max_new_tokens,
         "max_prompt_tokens": params.rollout.max_prompt_tokens,
-        "verifier": verifier_version(),
+        "verifier": _verifier_version(),
         "timeout_s": params.verifier.timeout_s,
         "prompts": _hash(problems),
     }
     return measured | {"hash": _hash(measured)}
+
+
+def _verifier_version() -> str:
+    """16 hex digits of the verifier's code and of the versions of its libraries."""
+    code = [path.read_text("utf-8") for path in sorted(Path(hpt_core.verifier.__file__).parent.glob("*.py"))]
+    return _hash([*code, *(f"{name} {version(name)}" for name in VERIFIER_LIBRARIES)])
 
 
 def _hash(value: object) -> str:

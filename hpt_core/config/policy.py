@@ -165,8 +165,7 @@ class EvaluateConfig(Config):
     """Largest share of a benchmark's responses that may exceed the verifier's limits. They count as not
     solved; a single one is always allowed."""
     bootstrap: Positive = 2000
-    """Bootstrap draws behind each 95% interval, and sign flips behind a p, where they are more than
-    50,000."""
+    """Bootstrap draws behind each 95% interval; fewer than 50,000 count as 50,000."""
 
     @field_validator("samples", mode="before")
     @classmethod
