@@ -123,7 +123,7 @@ def _gate(
         return False, reason
     scores = opponent.scores if opponent else None
     attempt = model.attempt(candidate, against, _hash([measured.scores, scores]))
-    arms = candidate.tags["arm"], champion.tags["arm"] if champion else BASE
+    arms = candidate.tags["arm"], champion.tags.get("arm", "champion") if champion else BASE
     decision = decide(measured.scores, scores, name, data, params, attempt, arms)
     model.explain(candidate, decision.reason)
     if decision.promoted:
@@ -148,7 +148,7 @@ def _measured_alike(
         log.info("champion v%s is evaluated again: it was measured otherwise (%s)", champion.version, names)
         difference = f"champion v{champion.version} was measured otherwise ({', '.join(names)})"
         try:
-            again = remeasure(root, str(champion.version), champion.tags["dvc.model"])
+            again = remeasure(root, str(champion.version), champion.tags.get("dvc.model", "none recorded"))
         except InputError as error:
             remedy = "set the alias `champion` by hand once you have compared them"
             raise InputError(f"{difference} and cannot be evaluated again: {error}; {remedy}") from error

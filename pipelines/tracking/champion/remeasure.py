@@ -50,6 +50,8 @@ def restore(root: Path, weights: str, target: Path) -> None:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    if not weights.endswith(".dir"):
+        raise InputError(f"its tag `dvc.model` names no folder of DVC ({weights})")
     info = HashInfo("md5", weights)
     with Repo(str(root)) as repo:
         cache = repo.cache.local
