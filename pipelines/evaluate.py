@@ -126,14 +126,14 @@ def evaluate(params: Params, files: Files) -> None:
     unjudged = regrade(params, shards, every, lambda row: by_id[row["benchmark"], row["prompt_id"]])
     if failed := [row for row, over_limit in unjudged if not over_limit]:
         raise _without_verdict(params, failed)
-    judged = ({column: row[column] for column in tables.EVALUATION.names} for row in shards.rows(every))
-    tables.write(files.responses, judged, tables.EVALUATION)
     metrics = {
         benchmark: _result(params, benchmark, list(rows))
         | {"settings": settings(params, benchmark, benchmarks[benchmark])}
         | published[benchmark]
         for benchmark, rows in groupby(shards.rows(every), lambda row: str(row["benchmark"]))
     }
+    judged = ({column: row[column] for column in tables.EVALUATION.names} for row in shards.rows(every))
+    tables.write(files.responses, judged, tables.EVALUATION)
     write_json(files.metrics, metrics)
     shards.discard()
 

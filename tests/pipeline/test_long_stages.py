@@ -378,7 +378,11 @@ def with_timeout(seconds: float) -> Params:
 def test_a_response_over_the_time_limit_is_graded_again_with_ten_times_as_much(
     project: Path, expected: dict[str, dict[str, str]], calls: list[int], pools: list[float]
 ) -> None:
-    assert again("evaluate_base", with_timeout(SECONDS / 2)) == expected["evaluate_base"]
+    hashes = again("evaluate_base", with_timeout(SECONDS / 2))
+    assert hashes["data/eval/base.parquet"] == expected["evaluate_base"]["data/eval/base.parquet"]
+    metrics = json.loads(Path("metrics/eval/base.json").read_text())
+    assert {entry["settings"]["timeout_s"] for entry in metrics.values()} == {SECONDS / 2}
+    assert {entry["unjudged"] for entry in metrics.values()} == {0.0}
     assert pools == [SECONDS / 2, SECONDS * 5]
     assert len(calls) == 5
 
@@ -409,7 +413,8 @@ def test_evaluation_fails_for_lack_of_a_verdict_only_after_all_else_is_done(
     unjudged = {(row["benchmark"], row["prompt_id"]) for row in rows if row["no_verdict"]}
     assert unjudged == {(benchmark, prompt_id)}
     calls.clear()
-    assert again("evaluate_base", with_timeout(SECONDS * 2)) == expected["evaluate_base"]
+    hashes = again("evaluate_base", with_timeout(SECONDS * 2))
+    assert hashes["data/eval/base.parquet"] == expected["evaluate_base"]["data/eval/base.parquet"]
     assert calls == [], "nothing is generated anew"
 
 
