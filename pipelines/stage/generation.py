@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from hpt_core.config import Sampling
+from hpt_core.config import RolloutConfig, Sampling
 from hpt_core.errors import InputError
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import LoadedPolicy
@@ -44,6 +44,11 @@ def build_engine(params: Params, policy: LoadedPolicy) -> RolloutEngine:
         f"rollout.max_prompt_tokens + rollout.max_new_tokens is {longest}",
         "lower one of them in params.yaml",
     )
+    return start_engine(config, policy)
+
+
+def start_engine(config: RolloutConfig, policy: LoadedPolicy) -> RolloutEngine:
+    """The engine of `config` with the weights of `policy`, for texts of any length."""
     dtype = getattr(torch, config.dtype)
     if config.engine == "vllm":
         return VLLMEngine(policy, config.slots, dtype, config.vllm)

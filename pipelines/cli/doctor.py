@@ -1,0 +1,75 @@
+"""`hpt doctor`: what would keep a model from being trained right, found in under a minute."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipelines.cli.parameters import examples
+
+# The command imports what it needs when it runs, so that `hpt --help` is instant.
+app = typer.Typer()
+COLOURS = {"ok": "green", "warning": "yellow", "refused": "red", "not run": "dim"}
+
+
+@app.command(
+    epilog=examples(
+        "hpt doctor raw/models/Qwen3-0.6B                        with the engine hf, in float32",
+        "hpt doctor models/base --engine vllm --dtype bfloat16   as params.yaml would have it",
+        "hpt doctor gpt2 --chat-template conf/chat/plain.jinja   a model without a template",
+    )
+)
+def doctor(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Local folder or hub id.")],
+    engine: Annotated[Literal["hf", "vllm"], typer.Option(help="rollout.engine")] = "hf",
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="rollout.dtype")] = "float32",
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of the hub's model.")] = None,
+    chat_template: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Jinja file, as base.chat_template.")
+    ] = None,
+    system_prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="As base.system_prompt.")] = None,
+) -> None:
+    """Check a model: files, weights, template, engine. Exit status 2 if it cannot be used."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from hpt_core.config import RolloutConfig, VLLMConfig
+    from hpt_core.files import read_text
+    from pipelines.cli.model_checks import Examination, Request
+
+    _quiet()
+    rollout = RolloutConfig(
+        engine=engine,
+        dtype=dtype,
+        vllm=VLLMConfig(cpu_cache_gib=1),
+        group_size=2,
+        max_prompt_tokens=512,
+        max_new_tokens=16,
+        slots=8,
+    )
+    template = read_text(chat_template, "correct --chat-template") if chat_template else None
+    table = Table("check", "result", "found", title=f"hpt doctor {model}", title_justify="left")
+    refused = 0
+    console = Console()
+    with console.status("reading the model") as status:
+        for row in Examination(Request(model, rollout, revision, template, system_prompt)).rows():
+            status.update(f"after: {row.check}")
+            table.add_row(row.check, Text(row.verdict, COLOURS[row.verdict]), Text(row.detail))
+            refused += row.verdict == "refused"
+    console.print(table)
+    print(f"{refused} of {table.row_count} checks refuse it" if refused else "usable")
+    if refused:
+        raise typer.Exit(2)
+
+
+def _quiet() -> None:
+    """Leave out the libraries' own progress and warnings: the table says what they would."""
+    import transformers
+
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,0 +1,88 @@
+"""`hpt doctor` finds what is wrong with a model, says what to do, and goes on with the other checks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hpt_core.config import RolloutConfig
+from hpt_core.policy.model import LoadedPolicy, save_policy
+from pipelines.cli.check_rows import Row
+from pipelines.cli.main import main
+from pipelines.cli.model_checks import Examination, Request
+
+ROLLOUT = RolloutConfig(group_size=2, max_prompt_tokens=100, max_new_tokens=16, slots=8)
+
+
+@pytest.fixture
+def folder(policy: LoadedPolicy, tmp_path: Path) -> Path:
+    save_policy(policy, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def checks(model: Path, template: str | None = None, rollout: RolloutConfig = ROLLOUT) -> dict[str, Row]:
+    rows = list(Examination(Request(str(model), rollout, chat_template=template)).rows())
+    assert all("\n" not in row.detail for row in rows)
+    assert len({row.check for row in rows}) == len(rows)
+    return {row.check: row for row in rows}
+
+
+def refused(rows: dict[str, Row]) -> list[str]:
+    return [row.check for row in rows.values() if row.verdict == "refused"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_healthy_model(folder: Path, dtype: str) -> None:
+    rows = checks(folder, rollout=ROLLOUT.model_copy(update={"dtype": dtype}))
+    assert {row.verdict for row in rows.values()} == {"ok"}
+    assert f"{dtype}: " in rows["engine hf"].detail and "nats" in rows["engine hf"].detail
+    assert "<|end|>" in rows["end tokens"].detail and rows["positions"].detail == "128"
+    assert "LlamaForCausalLM" in rows["model and tokenizer load"].detail
+
+
+def test_the_command_prints_a_table_and_the_status(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "every weight read" in printed and printed.rstrip().endswith("usable")
+    (folder / "chat_template.jinja").write_text("Hello")
+    assert main(["doctor", str(folder)]) == 2
+    assert "refuse it" in capsys.readouterr().out
+
+
+def test_a_template_that_leaves_the_problem_out_hides_nothing_else(folder: Path) -> None:
+    rows = checks(folder, template="{% for m in messages %}Hello{% endfor %}")
+    assert refused(rows) == ["template keeps the problem"]
+    assert "leaves the problem out" in rows["template keeps the problem"].detail
+    assert rows["engine hf"].verdict == rows["LoRA, merged and pushed"].verdict == "ok"
+
+
+def test_weights_of_other_names_hide_nothing_else(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    weights = {name.replace("model.layers.1.", "model.layers.7."): w for name, w in load_file(file).items()}
+    save_file(weights, file, metadata={"format": "pt"})
+    rows = checks(folder)
+    assert refused(rows) == ["every weight read from disk"]
+    assert "model.layers.1." in rows["every weight read from disk"].detail
+    assert rows["engine hf"].verdict == "ok"
+
+
+def test_a_model_that_does_not_load_still_has_its_template_checked(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"broken")
+    rows = checks(folder)
+    assert refused(rows) == ["model and tokenizer load"]
+    assert rows["engine hf"] == Row("engine hf", "not run", "needs a model that loads")
+    assert rows["greedy tokens"].verdict == "not run"
+    (gone,) = (name for name in refused(checks(folder.parent / "nowhere" / "else")) if name == "model found")
+    assert gone
+
+
+def test_weights_that_are_not_finite(policy: LoadedPolicy, tmp_path: Path) -> None:
+    with torch.no_grad():
+        policy.model.model.layers[0].mlp.up_proj.weight[0, 0] = torch.nan
+    save_policy(policy, tmp_path / "model")
+    rows = checks(tmp_path / "model")
+    assert {"weights finite", "engine hf"} <= set(refused(rows))
+    assert rows["positions"].verdict == "ok"
