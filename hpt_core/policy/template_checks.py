@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from hpt_core.errors import InputError
 from hpt_core.policy.chat.encoding import Chat
 from hpt_core.policy.chat.template import render
-from hpt_core.policy.chat.turns import PROBLEM, RESPONSE
+from hpt_core.policy.chat.turns import PROBLEM, RESPONSE, from_problem
 
 OWN_TEMPLATE = "name a Jinja file in the policy's chat_template (conf/chat/plain.jinja is one)"
 PROBLEMS = (
@@ -87,18 +87,25 @@ def keeps_the_problem(subject: Subject) -> Finding:
 def leads_into_the_response(subject: Subject) -> Finding:
     """The prompt ends where the assistant's turn of the template has its response."""
     check = "leads into the response"
-    turn, prompt = subject.chat.turn, subject.prompt()
+    turn, whole_prompt = subject.chat.turn, subject.prompt()
+    prompt = turn.context
     if turn.fault:
         detail = f"the chat template does not write the assistant's turn: {turn.fault}; {OWN_TEMPLATE}"
         return Finding(check, "refused", detail)
     without = render(subject.tokenizer, [{"role": "user", "content": PROBLEM}], prompt=False)
-    if without == prompt and turn.opening.strip() and turn.written.startswith(prompt):
+    if without == whole_prompt and turn.opening.strip() and turn.written.startswith(prompt):
         detail = (
             f"the chat template has no generation prompt: a response follows {_short(turn.opening)}, which "
             "the prompt lacks; write it where add_generation_prompt is true"
         )
         return Finding(check, "refused", detail)
     if turn.written.startswith(prompt[: len(prompt) - len(turn.opened)]):
+        if not subject.chat.rendered(PROBLEM, RESPONSE).startswith(whole_prompt.partition(PROBLEM)[0]):
+            detail = (
+                "before the problem, the template writes another text once a response follows; rollouts and "
+                "demonstrations both follow the prompt"
+            )
+            return Finding(check, "warning", detail)
         return Finding(check, "ok", f"a response begins with {turn.opening!r}" if turn.opening else "")
     if _letters(turn.written).startswith(_letters(prompt)):
         detail = (
@@ -126,7 +133,8 @@ def trains_on_what_it_writes(subject: Subject) -> Finding:
     """Prompt and response as tokens are those of the conversation that the template writes."""
     check, chat = "trains on what it writes", subject.chat
     trained = chat.prompt(PROBLEM) + chat.response(RESPONSE)
-    written = chat.tokenizer.encode(chat.rendered(PROBLEM, RESPONSE), add_special_tokens=False)
+    text = subject.prompt().partition(PROBLEM)[0] + from_problem(chat.rendered(PROBLEM, RESPONSE))
+    written = chat.tokenizer.encode(text, add_special_tokens=False)
     # After a response that nothing closes (GLM-4), the turn ends where the next one begins.
     if written[: len(trained)] == trained or written == trained[:-1]:
         return Finding(check, "ok", f"{len(trained)} tokens")
@@ -143,7 +151,8 @@ def trains_on_what_it_writes(subject: Subject) -> Finding:
     detail = f"from token {same} on, {ours!r} is trained on, and the template writes {its!r}"
     if chat.turn.opened:
         return Finding(check, "ok", f"thinking differs: {detail}")
-    white_space = _letters(whole).startswith(_letters(str(chat.tokenizer.decode(trained))))
+    kept = trained if chat.turn.ends_by_template else trained[:-1]
+    white_space = _letters(whole).startswith(_letters(str(chat.tokenizer.decode(kept))))
     return Finding(check, "warning" if white_space else "refused", detail)
 
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hpt_core.policy.chat.control_tokens import ControlTokenError, ControlTokens
 from hpt_core.policy.chat.template import render
-from hpt_core.policy.chat.turns import PROBLEM, AssistantTurn, read_template
+from hpt_core.policy.chat.turns import PROBLEM, AssistantTurn, from_problem, read_template
 from hpt_core.thinking import CHANNEL_TOKENS, TAGS, closing_tag, leading_tag, with_opening_tag
 from hpt_core.types import Prompt
 
@@ -136,10 +136,6 @@ class Chat:
     def _rendered_prompt(self, problem: str) -> str:
         return render(self.tokenizer, [{"role": "user", "content": problem}], prompt=True)
 
-    @cached_property
-    def _prompt_text(self) -> str:
-        return self._rendered_prompt(PROBLEM)
-
     def _plain(self, text: str) -> list[int]:
         # The template writes the token that begins a text, where there is one.
         return list(self.tokenizer.encode(text, add_special_tokens=False))
@@ -151,10 +147,10 @@ class Chat:
         does not begin as its generation prompt does.
         """
         turn = self.turn
-        whole = self.rendered(PROBLEM, response) if turn.written else ""
-        if not (whole.startswith(self._prompt_text) and whole.endswith(turn.after)):
+        whole = from_problem(self.rendered(PROBLEM, response)) if turn.written else ""
+        if not (whole.startswith(turn.context) and whole.endswith(turn.after)):
             return None
-        body = whole[len(self._prompt_text) : len(whole) - len(turn.after)]
+        body = whole[len(turn.context) : len(whole) - len(turn.after)]
         expected = turn.opening_of(response) + response
         if not leading_tag(response):
             expected = turn.opened + expected

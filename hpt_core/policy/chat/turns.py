@@ -35,7 +35,8 @@ class AssistantTurn:
     ends_by_template: bool
     """Whether `end` is the template's; else it is the tokenizer's eos_token."""
     written: str = ""
-    """The conversation up to the response, as the template writes it; "" if it writes no response."""
+    """The conversation from its problem to its response; "" if the template writes no response. What precedes
+    the problem is the prompt's: Mistral Nemo writes the system prompt in the user's turn that is the last."""
     fault: str = ""
     """Why the template writes no response; "" if it does."""
 
@@ -60,8 +61,8 @@ class _Rendered:
 
     @property
     def written(self) -> str:
-        """The conversation up to its response."""
-        return "" if self.whole is None else self.whole[: self.whole.rindex(RESPONSE)]
+        """The conversation from its problem up to its response."""
+        return "" if self.whole is None else from_problem(self.whole[: self.whole.rindex(RESPONSE)])
 
     @property
     def after_response(self) -> str:
@@ -89,7 +90,7 @@ def read_template(tokenizer: PreTrainedTokenizerBase) -> tuple[AssistantTurn, Co
     turn = AssistantTurn(
         context,
         opened,
-        _opening(rendered, opened),
+        _opening(context, rendered.written, opened),
         rendered.after_response,
         closing,
         end,
@@ -136,13 +137,17 @@ def _structure(rendered: _Rendered) -> str:
     return "\n".join([head if between is None else between, tail, rendered.after_response])
 
 
-def _opening(rendered: _Rendered, opened: str) -> str:
+def from_problem(text: str) -> str:
+    """The text from PROBLEM on."""
+    return text[max(text.find(PROBLEM), 0) :]
+
+
+def _opening(prompt: str, written: str, opened: str) -> str:
     """What the template puts between the generation prompt and a response that has no thinking.
 
     A generation prompt may open thinking that the template's own turn does not have (DeepSeek-R1), or that it
     closes at once (Nemotron).
     """
-    prompt, written = rendered.prompt, rendered.written
     if written.startswith(prompt):
         opening = written[len(prompt) :]
     else:

@@ -99,6 +99,16 @@ FAMILIES = {
         "</s>",
         ("[INST]", "[/INST]"),
     ),
+    "mistral nemo": Published(
+        "{% if messages[0].role == 'system' %}{% set system = messages[0].content %}"
+        "{% set messages = messages[1:] %}{% endif %}{{ bos_token }}{% for m in messages %}"
+        "{% if m.role == 'user' %}[INST]"
+        "{{ system + '\n\n' if loop.last and system is defined }}{{ m.content }}[/INST]"
+        "{% else %}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}",
+        ("[INST]", "[/INST]"),
+        "</s>",
+        "</s>",
+    ),
     "gpt-oss": Published(
         "{% for m in messages %}{% if m.role == 'user' %}<|start|>user<|message|>{{ m.content }}<|end|>"
         "{% else %}<|start|>assistant<|channel|>final<|message|>{{ m.content }}"

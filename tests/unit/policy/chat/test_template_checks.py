@@ -8,7 +8,7 @@ import pytest
 from published_templates import CHATML, FAMILIES
 from small_tokenizers import MakeTokenizer
 
-from hpt_core.policy.chat import with_system_prompt
+from hpt_core.policy.chat import Chat, with_system_prompt
 from hpt_core.policy.template_checks import CHECKS, Finding, template_findings
 
 MARKS = ("<|im_start|>", "<|im_end|>", "<|user|>", "<|bot|>")
@@ -156,3 +156,15 @@ def test_the_system_prompt_stands_once(
         assert {f.verdict for f in findings} == {"ok"}
     else:
         assert message in refusal(findings).detail
+
+
+def test_a_system_prompt_within_the_last_user_turn(make_tokenizer: MakeTokenizer) -> None:
+    """Mistral Nemo drops it from a conversation with a response; what is trained on has it."""
+    template, special, *_ = FAMILIES["mistral nemo"]
+    tokenizer = make_tokenizer(with_system_prompt(template, "Add up."), special)
+    findings = template_findings(tokenizer, "Add up.")
+    assert len(findings) == len(CHECKS) and "refused" not in {f.verdict for f in findings}
+    assert "before the problem" in next(f.detail for f in findings if f.verdict == "warning")
+    chat = Chat(tokenizer)
+    conversation = tokenizer.decode(chat.prompt("1 + 1") + chat.response("2"))
+    assert conversation == "<s>[INST]Add up.\n\n1 + 1[/INST]2</s>"
