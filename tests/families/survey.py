@@ -313,7 +313,7 @@ class Outcome:
 
 
 def survey(model_type: str, folder: Path) -> tuple[dict[str, Outcome], dict[str, float | str]]:
-    """The outcome of each check, in `folder`, and the largest deviations. A refusal to load ends it."""
+    """The outcome of each check, and the largest deviations. A refusal to load or to sample ends it."""
     family = Family(model_type, folder)
     outcomes: dict[str, Outcome] = {}
     for name, check in CHECKS.items():
@@ -322,8 +322,8 @@ def survey(model_type: str, folder: Path) -> tuple[dict[str, Outcome], dict[str,
             outcomes[name] = Outcome()
         except REPORTED_ERRORS as error:
             outcomes[name] = Outcome(_reason(error, folder))
-            if name == "load":
-                break
+            if name in ("load", "greedy"):
+                break  # as a run ends there, in its first stage
         except Mismatch as error:
             outcomes[name] = Outcome(str(error), failed=True)
         except Exception as error:

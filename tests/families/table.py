@@ -32,7 +32,8 @@ time, in float32. The columns:
 | save | the trained policy is loaded again with the same hash and logits |
 | LoRA | adapters on every linear layer, pushed into the engine or merged and saved, give the same logits |
 
-✓ passes. ✗ is refused with an error that says why; the last column has the reason. A dash: refused before it.
+✓ passes. ✗ is refused with an error that says why; the last column has the reason. A dash: refused before it,
+in `base`. What cannot be sampled with `rollout.engine: hf` may be with vllm, if vLLM has the family.
 FAILED is wrong, and must not be: the tests fail for it.
 
 """

@@ -162,8 +162,8 @@ OVERRIDES: dict[str, dict[str, Any]] = {
 }
 
 
-GAIN = {"hrm_text": 1.0}
-"""Families that multiply rounding errors: they repeat their layers many times."""
+GAIN = {"hrm_text": 1.0, "kimi_linear": 1.0}
+"""Families that multiply rounding errors: they repeat their layers, or correct a state."""
 
 
 def families() -> dict[str, str]:

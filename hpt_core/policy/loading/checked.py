@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from hpt_core.errors import InputError
 from hpt_core.policy.loading.attention import choose_attention
 from hpt_core.policy.loading.folder_checks import FOLDER_CHECKS, ModelFiles, model_files, refusal
+from hpt_core.policy.loading.padding_row import read_padding_rows
 from hpt_core.policy.loading.rope import fix_rope
 from hpt_core.policy.loading.weight_checks import MODEL_CHECKS, LoadedModel, one_line
 
@@ -67,6 +68,7 @@ def load_unchecked(files: ModelFiles, revision: str | None = None) -> LoadedMode
             f"its tokenizer cannot be loaded ({one_line(error)}); put the tokenizer's files "
             "(tokenizer.json, tokenizer_config.json) beside the weights",
         ) from error
+    read_padding_rows(model, Path(name))
     choose_attention(model)
     fix_rope(model)
     return LoadedModel(name, model, tokenizer, info)
