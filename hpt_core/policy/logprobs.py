@@ -90,8 +90,6 @@ def _without_logits(
     head_outputs: list[Tensor] = []
 
     def forward(hidden: Tensor) -> Tensor:
-        if hidden.shape[:-1] != batch.input_ids.shape:  # ProphetNet predicts several tokens at a position
-            return nn.functional.linear(hidden, head.weight, head.bias)
         states = _at(hidden, row, column - 1)
         logp, entropy = logp_and_entropy(
             states,

@@ -15,6 +15,8 @@ COLOUR = re.compile(r"\x1b\[\d*m")
 """Terminal codes that torch puts into messages."""
 SHOWN = 3
 """Names that a message lists before it counts the rest."""
+BEGINNING = 7
+"""Length of the row whose logits the longer row must have, too."""
 LAYER = re.compile(r"\.\d+\.")
 TELLTALE = {
     r"lora_|base_layer": "they hold LoRA adapters: merge_and_unload() them, and save the model again",
@@ -126,12 +128,16 @@ def _embedding_rows(model: PreTrainedModel) -> int:
 
 @torch.no_grad()
 def reads_the_past_alone(loaded: LoadedModel) -> None:
-    """A model that looks ahead (BERT) loads as a language model and cannot be sampled token by token."""
+    """A model that looks ahead (BERT) loads as a language model and cannot be sampled token by token.
+
+    Neither another last token nor more tokens (ProphetNet's relative positions) may change earlier logits.
+    """
     rows = _embedding_rows(loaded.model)
     tokens = torch.arange(5, 17, device=loaded.model.device).remainder(rows).repeat(2, 1)
     tokens[1, -1] = (tokens[1, -1] + 1) % rows
     try:
         one, other = loaded.model(input_ids=tokens, use_cache=False).logits[:, :-1].float()
+        short = loaded.model(input_ids=tokens[:1, :BEGINNING], use_cache=False).logits[0].float()
     # Each family has errors of its own for an input or a machine that it does not support.
     except Exception as error:
         raise refusal(
@@ -143,7 +149,8 @@ def reads_the_past_alone(loaded: LoadedModel) -> None:
         raise refusal(
             loaded.name, "its logits are NaN or infinite in float32; take another checkpoint of the model"
         )
-    if (one - other).abs().max() > 1e-4 * one.abs().max():
+    change = torch.maximum((one - other).abs().max(), (one[:BEGINNING] - short).abs().max())
+    if change > 1e-4 * one.abs().max():
         raise refusal(
             loaded.name,
             "its logits depend on later tokens, so that it is no causal language model; take a decoder-only "
