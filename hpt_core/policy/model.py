@@ -82,7 +82,7 @@ def weights_hash(model: PreTrainedModel) -> str:
     digest = hashlib.sha256()
     for name, parameter in chain(merged_weights(model), persistent_buffers(model)):
         digest.update(name.encode())
-        digest.update(parameter.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(parameter.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
