@@ -17,8 +17,8 @@ from .table import documented, row
 from .zoo import NOT_BUILT, build, families
 
 CORE = (
-    *("falcon", "gemma2", "gpt2", "gpt_neox", "llama", "mamba", "mistral", "olmo2", "phi3", "qwen2"),
-    *("qwen3", "smollm3"),
+    *("apertus", "falcon", "gemma2", "gpt2", "gpt_neox", "llama", "mamba"),
+    *("mistral", "mixtral", "olmo2", "phi3", "qwen2", "qwen3", "smollm3"),
 )
 """Always tested, one of each kind of layer; the others with `make test-all`."""
 OTHERS = sorted(families().keys() - NOT_BUILT.keys() - set(CORE))
