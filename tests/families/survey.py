@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from hpt_core.config import GateConfig, LoraConfig, OptimizerConfig, RolloutConfig, Sampling, TrainConfig
-from hpt_core.errors import REPORTED_ERRORS
+from hpt_core.errors import REPORTED_ERRORS, InputError
 from hpt_core.policy.batching import TrainingRow, pad
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.logprobs import token_logprobs
 from hpt_core.policy.lora import with_lora
 from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy, weights_hash
+from hpt_core.rollout.engine_check import EngineCheck
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.group import Task
 from hpt_core.trainer.checkpoint import Checkpoints
@@ -117,7 +118,12 @@ def template(family: Family) -> None:
 @torch.no_grad()
 def greedy(family: Family) -> None:
     """The engine's greedy tokens in one batch are those of `generate` on each prompt alone."""
-    completions = HFEngine(family.loaded()).generate(family.prompts * 2, [0] * 8, GREEDY)
+    policy = family.loaded()
+    engine = HFEngine(policy)
+    rollout = RolloutConfig(group_size=2, max_prompt_tokens=64, max_new_tokens=GREEDY.max_new_tokens)
+    if fault := EngineCheck(engine, policy.model, policy.model, family.prompts, rollout).fault():
+        raise InputError(fault)  # as every run begins
+    completions = engine.generate(family.prompts * 2, [0] * 8, GREEDY)
     spread = len({token for completion in completions for token in completion.token_ids})
     family.notes["greedy/distinct"] = spread
     for completion, prompt in zip(completions, family.prompts * 2, strict=True):
@@ -336,5 +342,5 @@ def survey(model_type: str, folder: Path) -> tuple[dict[str, Outcome], dict[str,
 def _reason(error: Exception, folder: Path) -> str:
     """The message without its remedies, and without what varies: the folder, nats, the order of sets."""
     message = " ".join(str(error).replace(f"{folder}/", "").split()).partition("; ")[0]
-    message = re.sub(r"[\d.e+-]+ nats", "some nats", message)
+    message = re.sub(r"\b\d[\d.e+-]* (nats|at most)", r"some \1", message)
     return re.sub(r"\{(.*?)\}", lambda found: ", ".join(sorted(found[1].split(", "))), message)

@@ -8,13 +8,11 @@ import pytest
 import torch
 from transformers.utils import logging as transformers_logging
 
-from hpt_core.config import LoraConfig
 from hpt_core.errors import InputError
-from hpt_core.policy.lora import with_lora
 
 from .survey import Family, load, saved, survey
 from .table import documented, row
-from .zoo import NOT_BUILT, build, families
+from .zoo import NOT_BUILT, families
 
 CORE = (
     *("apertus", "falcon", "gemma2", "gpt2", "gpt_neox", "llama", "mamba"),
@@ -52,10 +50,3 @@ def test_logits_that_depend_on_the_length_of_the_row(tmp_path: Path) -> None:
 
 def test_every_family_is_documented() -> None:
     assert documented().keys() >= families().keys() - NOT_BUILT.keys()
-
-
-def test_a_router_that_is_written_as_a_linear_layer_takes_no_adapter() -> None:
-    with pytest.raises(InputError, match=r"router .*computes more than a linear layer; name others.*q_proj"):
-        with_lora(build("llama4_text"), LoraConfig(rank=2), seed=1)
-    with_lora(build("llama4_text"), LoraConfig(rank=2, targets=["q_proj"]), seed=1)
-    with_lora(build("falcon"), LoraConfig(rank=2), seed=1)  # its linear layers have a forward of their own

@@ -162,7 +162,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
 }
 
 
-GAIN = {"hrm_text": 1.0, "kimi_linear": 1.0}
+GAIN = {"hrm_text": 1.0, "kimi_linear": 1.0, "zamba2": 1.0}
 """Families that multiply rounding errors: they repeat their layers, or correct a state."""
 
 
