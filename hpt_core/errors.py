@@ -1,5 +1,10 @@
 """One exception class per boundary. Mistakes that a user can make are ValueErrors that name the remedy."""
 
+import re
+
+COLOUR = re.compile(r"\x1b\[\d*m")
+"""Terminal codes that torch puts into messages."""
+
 
 class InputError(ValueError):
     """A file, a row or a parameter cannot be used; the message names file, line and remedy."""
@@ -27,3 +32,8 @@ class CheckpointError(RuntimeError):
 
 REPORTED_ERRORS = (InputError, VerifierError, EngineError, TrainingError, CheckpointError)
 """Errors whose message tells a user what to correct."""
+
+
+def one_line(error: Exception, length: int = 200) -> str:
+    """The error's class and the first `length` characters of its message, without colours."""
+    return f"{type(error).__name__}: {' '.join(COLOUR.sub('', str(error)).split())[:length]}"

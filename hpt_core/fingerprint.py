@@ -22,7 +22,12 @@ SHOWN = 6
 
 def fingerprint(inputs: RunInputs) -> str:
     """16 hex digits that name the run; files that were kept under another fingerprint are not resumed."""
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+    return json_hash(inputs)
+
+
+def json_hash(value: object) -> str:
+    """16 hex digits of a value that JSON can hold, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(path: Path, inputs: RunInputs) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +18,7 @@ from hpt_core.config import Sampling
 from hpt_core.errors import EngineError, InputError, VerifierError
 from hpt_core.evaluation import BenchmarkResult, Settings, summarise
 from hpt_core.files import write_json
+from hpt_core.fingerprint import json_hash
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import LoadedPolicy, load_policy
 from hpt_core.protocols import RolloutEngine, Verifier
@@ -172,20 +171,15 @@ def settings(params: Params, benchmark: str, prompts: Sequence[Prompt]) -> Setti
         "max_prompt_tokens": params.rollout.max_prompt_tokens,
         "verifier": _verifier_version(),
         "timeout_s": params.verifier.timeout_s,
-        "prompts": _hash(problems),
+        "prompts": json_hash(problems),
     }
-    return measured | {"hash": _hash(measured)}
+    return measured | {"hash": json_hash(measured)}
 
 
 def _verifier_version() -> str:
     """16 hex digits of the verifier's code and of the versions of its libraries."""
     code = [path.read_text("utf-8") for path in sorted(Path(hpt_core.verifier.__file__).parent.glob("*.py"))]
-    return _hash([*code, *(f"{name} {version(name)}" for name in VERIFIER_LIBRARIES)])
-
-
-def _hash(value: object) -> str:
-    """16 hex digits of a value that JSON can hold."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return json_hash([*code, *(f"{name} {version(name)}" for name in VERIFIER_LIBRARIES)])
 
 
 def _parameters(params: Params) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from hpt_core.errors import InputError
 from hpt_core.policy.chat.encoding import Chat
 from hpt_core.policy.chat.template import render
-from hpt_core.policy.chat.turns import PROBLEM, RESPONSE, from_problem
+from hpt_core.policy.chat.turns import PROBLEM, RESPONSE, from_problem, without_white_space
 
 OWN_TEMPLATE = "name a Jinja file in the policy's chat_template (conf/chat/plain.jinja is one)"
 PROBLEMS = (
@@ -107,7 +107,7 @@ def leads_into_the_response(subject: Subject) -> Finding:
             )
             return Finding(check, "warning", detail)
         return Finding(check, "ok", f"a response begins with {turn.opening!r}" if turn.opening else "")
-    if _letters(turn.written).startswith(_letters(prompt)):
+    if without_white_space(turn.written).startswith(without_white_space(prompt)):
         detail = (
             f"white space differs: the prompt ends in {prompt[-30:]!r}, and before a response the turn has "
             f"{turn.written[-30:]!r}; rollouts and demonstrations both follow the prompt"
@@ -152,7 +152,7 @@ def trains_on_what_it_writes(subject: Subject) -> Finding:
     if chat.turn.opened:
         return Finding(check, "ok", f"thinking differs: {detail}")
     kept = trained if chat.turn.ends_by_template else trained[:-1]
-    white_space = _letters(whole).startswith(_letters(str(chat.tokenizer.decode(kept))))
+    white_space = without_white_space(whole).startswith(without_white_space(str(chat.tokenizer.decode(kept))))
     return Finding(check, "warning" if white_space else "refused", detail)
 
 
@@ -243,7 +243,3 @@ def _renders_after_a_system_turn(subject: Subject) -> bool:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 80 else f"{text[:40]} ... {text[-30:]}")
-
-
-def _letters(text: str) -> str:
-    return "".join(text.split())

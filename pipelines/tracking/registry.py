@@ -5,8 +5,6 @@ Benchmarks never choose the candidate. They only decide whether it replaces the 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from hpt_core.errors import InputError
 from hpt_core.files import read_steps
+from hpt_core.fingerprint import json_hash
 from pipelines import paths
 from pipelines.params import Params, load_params
 from pipelines.report.results import BASE
@@ -122,7 +121,7 @@ def _gate(
         model.explain(candidate, reason)
         return False, reason
     scores = opponent.scores if opponent else None
-    attempt = model.attempt(candidate, against, _hash([measured.scores, scores]))
+    attempt = model.attempt(candidate, against, json_hash([measured.scores, scores]))
     arms = candidate.tags["arm"], champion.tags.get("arm", "champion") if champion else BASE
     decision = decide(measured.scores, scores, name, data, params, attempt, arms)
     model.explain(candidate, decision.reason)
@@ -142,7 +141,7 @@ def _measured_alike(
     names = measured_otherwise(candidate, published, benchmarks)
     if not names:
         return published
-    settings = _hash(candidate.settings)
+    settings = json_hash(candidate.settings)
     again = model.remeasured(champion, settings)
     if again is None:
         log.info("champion v%s is evaluated again: it was measured otherwise (%s)", champion.version, names)
@@ -159,11 +158,6 @@ def _measured_alike(
             raise InputError(f"{difference}, and {changed}; run `hpt run` to the end")
         model.keep_remeasured(champion, settings, again)
     return again
-
-
-def _hash(value: object) -> str:
-    """16 hex digits of a value that JSON can hold."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def rollback(root: Path, to: str | None = None, reason: str = "") -> str:

@@ -10,7 +10,13 @@ from transformers import PreTrainedTokenizerBase
 
 from hpt_core.policy.chat.control_tokens import ControlTokenError, ControlTokens
 from hpt_core.policy.chat.template import render
-from hpt_core.policy.chat.turns import PROBLEM, AssistantTurn, from_problem, read_template
+from hpt_core.policy.chat.turns import (
+    PROBLEM,
+    AssistantTurn,
+    from_problem,
+    read_template,
+    without_white_space,
+)
 from hpt_core.thinking import CHANNEL_TOKENS, TAGS, closing_tag, leading_tag, with_opening_tag
 from hpt_core.types import Prompt
 
@@ -154,7 +160,7 @@ class Chat:
         expected = turn.opening_of(response) + response
         if not leading_tag(response):
             expected = turn.opened + expected
-        return body if _letters(turn.opened + body) == _letters(expected) else None
+        return body if without_white_space(turn.opened + body) == without_white_space(expected) else None
 
     def _assembled(self, response: str) -> str:
         """The response as the turn of a template that does not write it itself."""
@@ -178,8 +184,3 @@ class Chat:
             tokens = next((c for c in alone if self.tokenizer.decode([*before, *c]) == whole), alone[0])
         assert tokens[-1] == self.end_token, f"{end!r} is one token"
         return tokens
-
-
-def _letters(text: str) -> str:
-    """The text without white space."""
-    return "".join(text.split())

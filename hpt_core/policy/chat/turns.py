@@ -197,3 +197,8 @@ def _first_run(text: str, control: ControlTokens, eos: str) -> tuple[int, int] |
 def _common_prefix(one: str, two: str) -> str:
     same = takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False))
     return "".join(pair[0] for pair in same)
+
+
+def without_white_space(text: str) -> str:
+    """What remains of two texts to compare where templates add or strip white space."""
+    return "".join(text.split())

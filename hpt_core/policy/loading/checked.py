@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from hpt_core.errors import InputError
+from hpt_core.errors import InputError, one_line
 from hpt_core.policy.loading.attention import choose_attention
 from hpt_core.policy.loading.folder_checks import FOLDER_CHECKS, ModelFiles, model_files, refusal
 from hpt_core.policy.loading.padding_row import read_padding_rows
 from hpt_core.policy.loading.rope import fix_rope
-from hpt_core.policy.loading.weight_checks import MODEL_CHECKS, LoadedModel, one_line
+from hpt_core.policy.loading.weight_checks import MODEL_CHECKS, LoadedModel
 
 UNREADABLE = (
     "give a local transformers folder, or a hub id with the hub within reach (and HF_TOKEN for a gated one)"

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hpt_core.errors import one_line
 from hpt_core.policy.loading.folder_checks import refusal
 
-COLOUR = re.compile(r"\x1b\[\d*m")
-"""Terminal codes that torch puts into messages."""
 SHOWN = 3
 """Names that a message lists before it counts the rest."""
 BEGINNING = 7
@@ -156,11 +155,6 @@ def reads_the_past_alone(loaded: LoadedModel) -> None:
             "its logits depend on later tokens, so that it is no causal language model; take a decoder-only "
             "model (for a BERT that was trained as one: is_decoder in its config.json)",
         )
-
-
-def one_line(error: Exception) -> str:
-    """The error's class and the beginning of its message, without colours."""
-    return f"{type(error).__name__}: {' '.join(COLOUR.sub('', str(error)).split())[:200]}"
 
 
 MODEL_CHECKS: dict[str, Callable[[LoadedModel], None]] = {

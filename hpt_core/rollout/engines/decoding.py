@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from hpt_core.errors import InputError
+from hpt_core.errors import InputError, one_line
 from hpt_core.rollout.engines.attention import can_decode_fast, fast_decoding
 
 TOLERANCE = 5e-3
@@ -112,7 +112,7 @@ def _first_that_agrees(model: PreTrainedModel, pad: int) -> Way:
             deviation, nats = _deviation(model, way, pad)
         # A model may raise anything about a cache or an argument that it does not know.
         except Exception as error:
-            reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
+            reasons.append(one_line(error, 120))
             continue
         if deviation <= TOLERANCE:
             return way
