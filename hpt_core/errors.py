@@ -34,6 +34,6 @@ REPORTED_ERRORS = (InputError, VerifierError, EngineError, TrainingError, Checkp
 """Errors whose message tells a user what to correct."""
 
 
-def one_line(error: Exception, length: int = 200) -> str:
+def one_line(error: BaseException, length: int = 200) -> str:
     """The error's class and the first `length` characters of its message, without colours."""
     return f"{type(error).__name__}: {' '.join(COLOUR.sub('', str(error)).split())[:length]}"

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from hpt_core.errors import REPORTED_ERRORS
-from hpt_core.policy.loading.weight_checks import one_line
+from hpt_core.errors import REPORTED_ERRORS, one_line
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ def load_unchecked(files: ModelFiles, revision: str | None = None) -> LoadedMode
     read_padding_rows(model, Path(name))
     choose_attention(model)
     fix_rope(model)
+    _make_writable(name, model)
     return LoadedModel(name, model, tokenizer, info)
 
 
@@ -89,7 +90,32 @@ def _read_model(name: str, revision: str | None) -> tuple[PreTrainedModel, dict[
     return model, info
 
 
+def _make_writable(name: str, model: PreTrainedModel) -> None:
+    """Correct a generation config that transformers reads but would not write, so that a policy can be saved.
+
+    Some published models (Vicuna) set a temperature without `do_sample`.
+    """
+    config: Any = model.generation_config
+    if config is None:
+        return
+    try:
+        try:
+            config.validate(strict=True)
+        except ValueError:
+            config.do_sample = True
+            config.validate(strict=True)
+    except ValueError as error:
+        raise refusal(
+            name, f"generation_config.json contradicts itself ({one_line(error)}); correct it"
+        ) from error
+
+
 def _remedy(error: Exception) -> str:
+    if type(error).__name__ == "SafetensorError":
+        return (
+            "a weight file is cut off, or is the pointer that Git LFS leaves in its place; copy the model's "
+            "files again, or run `git lfs pull` there"
+        )
     if "weights_only" in str(error) or "Weights only" in str(error):
         return (
             "its .bin file is damaged, or holds Python objects that are not loaded here because they may run "

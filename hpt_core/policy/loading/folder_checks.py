@@ -140,8 +140,13 @@ def decoder_only(model: ModelFiles) -> None:
 def known_class(model: ModelFiles) -> None:
     """Code that comes with a model is never run: it could do anything, and no test here has seen it."""
     kind = model.config.get("model_type")
-    if not model.config or kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return
+    if not model.config:
+        raise refusal(
+            model.name,
+            "it has no config.json; name the folder that holds a model, such as a checkpoint in it",
+        )
     if model.config.get("auto_map"):
         raise refusal(
             model.name,

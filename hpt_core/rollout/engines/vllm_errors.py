@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hpt_core.errors import EngineError
+from hpt_core.errors import EngineError, one_line
 
 LONGEST = 300
 """Characters of vLLM's own message: it may list all the names that it knows."""
@@ -19,7 +19,7 @@ SHORT_OF_MEMORY = ("out of memory", "no available memory", "not enough memory", 
 
 def engine_error(event: str, error: Exception) -> EngineError:
     """The error about `event`, with the first cause of `error` and the remedy for it, on one line."""
-    causes = [f"{type(cause).__name__}: {' '.join(str(cause).split())[:LONGEST]}" for cause in _chain(error)]
+    causes = [one_line(cause, LONGEST) for cause in _chain(error)]
     short = any(sign in cause.lower() for cause in causes for sign in SHORT_OF_MEMORY)
     said = causes[0] if causes[-1] == causes[0] else f"{causes[0]}, because of {causes[-1]}"
     return EngineError(f"vLLM {event} ({said}); {KEPT}; {MEMORY if short else OTHER}")

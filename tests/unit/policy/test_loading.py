@@ -228,6 +228,24 @@ def test_pickled_weights(llama: Path) -> None:
     refused(llama, "damaged")
 
 
+def test_weights_that_were_not_copied_whole(llama: Path) -> None:
+    path = llama / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    refused(llama, "cut off")
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1234567\n")
+    refused(llama, "git lfs pull")
+
+
+def test_sampling_defaults_that_transformers_would_not_write(
+    policy: LoadedPolicy, llama: Path, tmp_path: Path
+) -> None:
+    """Vicuna's generation config has a temperature and no `do_sample`."""
+    (llama / "generation_config.json").write_text('{"temperature": 0.9, "top_p": 0.6, "eos_token_id": 1}')
+    save_policy(load_policy(llama), tmp_path / "saved")
+    saved = json.loads((tmp_path / "saved" / "generation_config.json").read_text())
+    assert (saved["do_sample"], saved["temperature"], saved["top_p"]) == (True, 0.9, 0.6)
+
+
 def test_folders_without_a_model(tmp_path: Path, llama: Path) -> None:
     for folder, file in (("adapter", "adapter_config.json"), ("gguf", "model-q4.gguf")):
         (tmp_path / folder).mkdir()
@@ -236,6 +254,7 @@ def test_folders_without_a_model(tmp_path: Path, llama: Path) -> None:
     refused(tmp_path / "gguf", r"GGUF \(model-q4\.gguf\).*gguf_file='model-q4\.gguf'")
     (llama / "adapter_config.json").write_text("{}")
     refused(llama, "a LoRA adapter")
+    refused(tmp_path, r"no config\.json; name the folder that holds a model")
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2"])
