@@ -17,7 +17,7 @@ from hpt_core.data.reading.records import Reject
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.errors import InputError
 from hpt_core.files import read_text, write_json
-from hpt_core.policy.chat import default_template, with_fixed_date, with_system_prompt
+from hpt_core.policy.chat import lasting_template
 from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy, stop_tokens
 from hpt_core.policy.template_checks import template_findings
 from hpt_core.policy.warm_start import build_policy, train_warm_start
@@ -58,12 +58,9 @@ def settle_template(policy: LoadedPolicy, config: Policy, name: str) -> None:
 
     Raises InputError, on one line, where problems or demonstrations would not be what they are taken for.
     """
-    template = default_template(policy.tokenizer.chat_template)
-    assert template is not None, "load_policy refuses a tokenizer without a template"
-    template = with_fixed_date(template, date.fromisoformat(config.template_date))
-    if config.system_prompt:
-        template = with_system_prompt(template, config.system_prompt)
-    policy.tokenizer.chat_template = template
+    policy.tokenizer.chat_template = lasting_template(
+        policy.tokenizer.chat_template, date.fromisoformat(config.template_date), config.system_prompt
+    )
     for finding in template_findings(policy.tokenizer, config.system_prompt):
         if finding.verdict == "refused":
             raise InputError(f"{name} {config.model or 'warm_start'!r}: {finding.detail}")

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from hpt_core.config import Policy, RolloutConfig
 from hpt_core.errors import InputError
-from hpt_core.policy.chat import default_template, with_fixed_date, with_system_prompt
+from hpt_core.policy.chat import lasting_template
 from hpt_core.policy.loading.checked import load_unchecked, read_files
 from hpt_core.policy.loading.folder_checks import FOLDER_CHECKS, ModelFiles
 from hpt_core.policy.loading.weight_checks import MODEL_CHECKS, LoadedModel
@@ -101,13 +101,10 @@ class Examination:
     def _settle(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Give the tokenizer the template and the padding that the stage `base` would."""
         request = self.request
-        template = request.chat_template or default_template(tokenizer.chat_template)
-        if template is not None:
-            day = date.fromisoformat(Policy(model=request.model).template_date)
-            template = with_fixed_date(template, day)
-            if request.system_prompt:
-                template = with_system_prompt(template, request.system_prompt)
-        tokenizer.chat_template = template
+        day = date.fromisoformat(Policy(model=request.model).template_date)
+        tokenizer.chat_template = lasting_template(
+            request.chat_template or tokenizer.chat_template, day, request.system_prompt
+        )
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
 

@@ -2,13 +2,19 @@
 
 from hpt_core.policy.chat.control_tokens import ControlTokenError
 from hpt_core.policy.chat.encoding import Chat, EncodedPrompts
-from hpt_core.policy.chat.template import default_template, with_fixed_date, with_system_prompt
+from hpt_core.policy.chat.template import (
+    default_template,
+    lasting_template,
+    with_fixed_date,
+    with_system_prompt,
+)
 
 __all__ = [
     "Chat",
     "ControlTokenError",
     "EncodedPrompts",
     "default_template",
+    "lasting_template",
     "with_fixed_date",
     "with_system_prompt",
 ]

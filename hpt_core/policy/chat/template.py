@@ -47,6 +47,18 @@ def default_template(templates: object) -> str | None:
     return named.get("default") or None
 
 
+def lasting_template(template: object, day: date, system_prompt: str | None) -> str | None:
+    """The template that a policy keeps: the default one, with a fixed date and the system prompt.
+
+    None without any template. Raises InputError where none of several templates is the default one.
+    """
+    default = default_template(template)
+    if default is None:
+        return None
+    dated = with_fixed_date(default, day)
+    return with_system_prompt(dated, system_prompt) if system_prompt else dated
+
+
 def with_system_prompt(template: object, system_prompt: str) -> str:
     """The Jinja template with a system turn before every conversation that has none.
 
