@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from heapq import merge
 from itertools import groupby
+from operator import itemgetter
 
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
-from hpt_core.policy.model import merged_weights
+from hpt_core.policy.merged_weights import merged_weights, persistent_buffers
 
 LAYER = re.compile(r".*?\.\d+\.")
 """The beginning of a parameter's name that its layer's other parameters share."""
@@ -25,7 +27,9 @@ def checkpoint_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
 
     For a sharded model all ranks must exhaust the iterator.
     """
-    for _, weights in groupby(merged_weights(model), _layer):
+    # vLLM starts with dummy weights, so what is saved and not trained (a router's bias) is pushed as well.
+    named = merge(merged_weights(model), persistent_buffers(model), key=itemgetter(0))
+    for _, weights in groupby(named, _layer):
         yield from revert_weight_conversion(model, dict(weights)).items()
 
 
