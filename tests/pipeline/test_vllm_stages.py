@@ -148,7 +148,7 @@ def test_an_engine_that_fails_loses_no_part(project: Path) -> None:
     run_stage(load_params(), "base")
     shutil.rmtree(ROLLOUTS)
     with pytest.raises(
-        EngineError, match=r"vLLM stopped while sampling 16 responses .*what was sampled before is kept"
+        EngineError, match=r"vLLM stopped while sampling 4 responses .*what was sampled before is kept"
     ):
         run_stage(load_params(), "rollouts")
     assert not Path(ROLLOUTS, "rollouts.parquet").exists(), "no rollout was invented"
