@@ -17,6 +17,7 @@ from hpt_core.policy.batching import TrainingRow
 from hpt_core.rollout.group import Group
 from hpt_core.tables import GateRow
 from hpt_core.types import Tokens
+from hpt_core.upge.advantage import overlong_share
 from hpt_core.upge.regularise import RegulariserInputs, k3
 
 
@@ -33,10 +34,10 @@ def overlong_metrics(
     if config is None:
         return {}
     lengths = [len(rollout.completion.token_ids) for group in groups for rollout in group.rollouts]
-    over = [min(max(0.0, length - longest + config.buffer), config.buffer) for length in lengths]
+    shares = overlong_share(torch.tensor(lengths), longest, config.buffer).tolist()
     return {
-        "overlong/penalty": config.penalty * fmean(over) / config.buffer,
-        "overlong/share": fmean(tokens > 0 for tokens in over),
+        "overlong/penalty": config.penalty * fmean(shares),
+        "overlong/share": fmean(share > 0 for share in shares),
     }
 
 

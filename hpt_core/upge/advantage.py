@@ -32,11 +32,14 @@ def with_overlong_penalty(rows: RowInfo, options: Options) -> RowInfo:
         return rows
     if not 0 < buffer <= options.constant_length:
         raise ValueError(f"overlong_buffer={buffer}: give 1 to length={options.length} tokens")
-    over = (options.constant_length - buffer - rows.length.double()) / buffer
-    penalty = options.overlong_penalty * over.clamp(-1.0, 0.0)
-    return replace(
-        rows, reward=torch.where(rows.expert, rows.reward.double(), rows.reward.double() + penalty)
-    )
+    penalty = options.overlong_penalty * overlong_share(rows.length, options.constant_length, buffer)
+    reward = rows.reward.double()
+    return replace(rows, reward=torch.where(rows.expert, reward, reward - penalty))
+
+
+def overlong_share(length: Tensor, longest: int, buffer: int) -> Tensor:
+    """[B], the share of the penalty that a response of `length` [B] tokens has: it rises over the buffer."""
+    return ((length.double() - (longest - buffer)) / buffer).clamp(0.0, 1.0)
 
 
 def one(rows: RowInfo, options: Options) -> Tensor:

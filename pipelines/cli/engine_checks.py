@@ -65,7 +65,15 @@ class ModelInUse:
         tokens = sorted(stop_tokens(self.policy))
         if not tokens:
             raise InputError("no token ends a response; set eos_token in tokenizer_config.json")
-        return ", ".join(f"{self.policy.tokenizer.decode([token])} ({token})" for token in tokens)
+        tokenizer = self.policy.tokenizer
+        named = {token: f"{tokenizer.decode([token])} ({token})" for token in tokens}
+        marks = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+        if ordinary := [name for token, name in named.items() if token not in marks]:
+            raise Doubt(
+                f"{', '.join(named.values())}, of which {', '.join(ordinary)} is an ordinary token of text; "
+                "unless it ends a response, correct eos_token_id in config.json and generation_config.json"
+            )
+        return ", ".join(named.values())
 
     def positions(self) -> str:
         model = self.policy.model

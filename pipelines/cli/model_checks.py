@@ -46,6 +46,8 @@ class Examination:
     """The checks of one model, in order; attributes hold what earlier checks have loaded for later ones."""
 
     files: ModelFiles | None = None
+    a_model = True
+    """Whether the files are those of a model that can be loaded here."""
     loaded: LoadedModel | None = None
     tokenizer: PreTrainedTokenizerBase | None = None
 
@@ -56,7 +58,9 @@ class Examination:
         """A row for each check, as soon as it was made."""
         yield row("model found", self.find)
         for name, folder_check in FOLDER_CHECKS.items():
-            yield row(name, partial(self.of_files, folder_check))
+            result = row(name, partial(self.of_files, folder_check))
+            self.a_model = self.a_model and result.verdict == "ok"
+            yield result
         yield row("model and tokenizer load", self.load)
         for name, weight_check in MODEL_CHECKS.items():
             yield row(name, partial(self.of_weights, weight_check))
@@ -83,8 +87,10 @@ class Examination:
         if self.files is None:
             raise NotRun("the model's files")
         try:
+            if not self.a_model:
+                raise NotRun("a model that can be trained")
             loaded = load_unchecked(self.files, self.request.revision)
-        except InputError:
+        except (InputError, NotRun):
             # The template can be checked without weights. A tokenizer that fails too is a part of the error.
             with suppress(Exception):
                 self.tokenizer = AutoTokenizer.from_pretrained(

@@ -1,4 +1,4 @@
-"""What the project does with one family: seven checks, each passed, refused with a reason, or failed.
+"""What the project does with one family: eight checks, each passed, refused with a reason, or failed.
 
 The policy on disk is a random small model that transformers itself saved. The model in memory from which it
 was saved, with eager attention, without a cache and one row at a time, says what is right.

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils.hub import cached_file
 
 from hpt_core.errors import InputError, one_line
 from hpt_core.policy.loading.attention import choose_attention
@@ -68,7 +69,8 @@ def load_unchecked(files: ModelFiles, revision: str | None = None) -> LoadedMode
             f"its tokenizer cannot be loaded ({one_line(error)}); put the tokenizer's files "
             "(tokenizer.json, tokenizer_config.json) beside the weights",
         ) from error
-    read_padding_rows(model, Path(name))
+    # Of a hub id, the folder of its cache that from_pretrained has filled.
+    read_padding_rows(model, Path(str(cached_file(name, "config.json", revision=revision))).parent)
     choose_attention(model)
     fix_rope(model)
     _make_writable(name, model)

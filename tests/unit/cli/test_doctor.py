@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,24 @@ def test_a_model_that_does_not_load_still_has_its_template_checked(folder: Path)
     assert rows["greedy tokens"].verdict == "not run"
     (gone,) = (name for name in refused(checks(folder.parent / "nowhere" / "else")) if name == "model found")
     assert gone
+
+
+def test_an_adapter_is_not_loaded_and_has_its_template_checked(folder: Path) -> None:
+    """transformers would look for its base model, on the hub as well."""
+    (folder / "config.json").unlink()
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "someone/base"}')
+    rows = checks(folder)
+    assert "merge it into its base model" in rows["a model, not an adapter"].detail
+    assert rows["model and tokenizer load"].verdict == rows["engine hf"].verdict == "not run"
+    assert rows["template keeps the problem"].verdict == "ok"
+
+
+def test_an_end_token_that_is_text(folder: Path) -> None:
+    """config.json without eos_token_id has the default of its class, whatever the tokenizer is."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": 40}))
+    row = checks(folder)["end tokens"]
+    assert row.verdict == "warning" and "(40) is an ordinary token" in row.detail
 
 
 def test_weights_that_are_not_finite(policy: LoadedPolicy, tmp_path: Path) -> None:
