@@ -34,17 +34,35 @@ HEADS, EXPERTS = {"head_dim": 32}, {"num_experts": 4, "num_local_experts": 4, "n
 FAMILIES: dict[str, dict[str, Any]] = {
     # transformers holds its experts as one tensor, and vLLM's loader knows those of the checkpoint.
     "Qwen3Moe": HEADS | EXPERTS | {"moe_intermediate_size": 64},
+    "Mixtral": EXPERTS,
+    "DeepseekV3": {
+        **EXPERTS,
+        "topk_method": "noaux_tc",
+        "n_routed_experts": 4,
+        "n_group": 1,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+        "moe_intermediate_size": 64,
+        "kv_lora_rank": 512,
+        "q_lora_rank": 32,
+        "qk_rope_head_dim": 64,
+        "qk_nope_head_dim": 32,
+        "v_head_dim": 32,
+        "num_key_value_heads": 2,
+    },
     # vLLM's loader writes its experts and sinks past the weight loaders.
     "GptOss": HEADS
     | EXPERTS
     | {"layer_types": ["sliding_attention", "full_attention"], "attn_implementation": "eager"},
     # vLLM has no code of its own for them, and changes transformers' class.
     "SmolLM3": {"pad_token_id": None},
+    "Olmo2": {"pad_token_id": None},
     "GPTNeoX": {},
 }
 
-REFUSED = {"GPTNeoX"}
-"""Families that vLLM 0.32 does not run as transformers does, which the check of the engine finds."""
+REFUSED = {"GPTNeoX", "DeepseekV3"}
+"""Families that vLLM 0.32 on a CPU does not sample as transformers computes them, as the check of the engine
+finds."""
 
 
 def build(family: str, policy: LoadedPolicy) -> LoadedPolicy:
