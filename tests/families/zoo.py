@@ -162,8 +162,20 @@ OVERRIDES: dict[str, dict[str, Any]] = {
 }
 
 
-GAIN = {"hrm_text": 1.0, "kimi_linear": 1.0, "zamba2": 1.0}
-"""Families that multiply rounding errors: they repeat their layers, or correct a state."""
+GAIN = dict.fromkeys(
+    (
+        "granite_swa",
+        "granitemoe",
+        "granitemoeshared",
+        "hrm_text",
+        "jamba",
+        "kimi_linear",
+        "minicpm3",
+        "zamba2",
+    ),
+    1.0,
+)
+"""Families that multiply rounding errors: they repeat layers, scale residuals up, or correct a state."""
 
 
 def families() -> dict[str, str]:
