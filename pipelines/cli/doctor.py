@@ -17,9 +17,9 @@ COLOURS = {"ok": "green", "warning": "yellow", "refused": "red", "not run": "dim
 
 @app.command(
     epilog=examples(
-        "hpt doctor raw/models/Qwen3-0.6B                        with the engine hf, in float32",
-        "hpt doctor models/base --engine vllm --dtype bfloat16   as params.yaml would have it",
-        "hpt doctor gpt2 --chat-template conf/chat/plain.jinja   a model without a template",
+        "hpt doctor raw/models/Qwen3-0.6B                       engine hf, float32",
+        "hpt doctor models/base --engine vllm --dtype bfloat16  as in params.yaml",
+        "hpt doctor gpt2 --chat-template conf/chat/plain.jinja  without a template",
     )
 )
 def doctor(

@@ -57,6 +57,7 @@ ARGUMENTS = {
     "lineage": ["VERSION", "--trajectory ID"],
     "ui": ["--port"],
     "verify": ["FILE", "--gold-check", "--kind", "--workers", "--timeout"],
+    "doctor": ["MODEL", "--engine", "--dtype", "--revision", "--chat-template", "--system-prompt"],
 }
 """Command -> what its help must name."""
 

@@ -43,8 +43,16 @@ def test_missing_folder(tmp_path: Path) -> None:
         load_policy(tmp_path / "models/base")
 
 
-@pytest.mark.parametrize("damage", ["no weights", "weights cut short", "no config", "empty"])
-def test_a_damaged_folder(folder: Path, damage: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "remedy"),
+    [
+        ("no weights", r"cannot be loaded \(.+\); give a local transformers folder"),
+        ("weights cut short", r"cannot be loaded \(.+\); a weight file is cut off"),
+        ("no config", "it has no config.json; name the folder that holds a model"),
+        ("empty", "it has no config.json; name the folder that holds a model"),
+    ],
+)
+def test_a_damaged_folder(folder: Path, damage: str, remedy: str) -> None:
     weights = folder / "model.safetensors"
     if damage == "no weights":
         weights.unlink()
@@ -55,9 +63,7 @@ def test_a_damaged_folder(folder: Path, damage: str) -> None:
     if damage == "empty":
         for path in folder.iterdir():
             path.unlink()
-    with pytest.raises(
-        InputError, match=r"policy'?: cannot be loaded \(.+\); give a local transformers folder"
-    ):
+    with pytest.raises(InputError, match=f"policy'?: {remedy}"):
         load_policy(folder)
 
 
