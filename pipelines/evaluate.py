@@ -6,19 +6,15 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import hpt_core.verifier
 from hpt_core import tables
-from hpt_core.config import BENCHMARKS as PUBLISHED
 from hpt_core.config import Sampling
 from hpt_core.errors import EngineError, InputError, VerifierError
-from hpt_core.evaluation import BenchmarkResult, Settings, summarise
+from hpt_core.evaluation import BenchmarkResult, summarise
 from hpt_core.files import write_json
-from hpt_core.fingerprint import json_hash
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import LoadedPolicy, load_policy
 from hpt_core.protocols import RolloutEngine, Verifier
@@ -26,6 +22,7 @@ from hpt_core.seeds import derive
 from hpt_core.types import Prompt, Responses
 from pipelines.params import Params
 from pipelines.paths import BENCHMARK_PROMPTS, checkpoints, evaluation_metrics, evaluation_responses, model
+from pipelines.stage.evaluation_settings import published_settings, settings
 from pipelines.stage.generation import (
     SamplingRequest,
     build_verifier,
@@ -42,8 +39,6 @@ log = logging.getLogger(__name__)
 
 RESPONSES, METRICS = "responses.parquet", "metrics.json"
 """Files of the evaluation of a model that is no arm's."""
-VERIFIER_LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy", "reasoning-gym")
-"""The distributions that decide verdicts beside the code of hpt_core/verifier."""
 MAX_NAMED = 5
 """Responses without a verdict that an error names at most."""
 
@@ -100,7 +95,7 @@ def evaluate(params: Params, files: Files) -> None:
             f"{files.prompts} has {sorted(benchmarks)}, and curate.benchmarks {sorted(samples)}; "
             "run `dvc repro curate`"
         )
-    published = {benchmark: _published_settings(params, benchmark) for benchmark in samples}
+    published = {benchmark: published_settings(params, benchmark) for benchmark in samples}
     tokens = {
         benchmark: _tokens(params, policy, benchmark, benchmarks[benchmark]) for benchmark in benchmarks
     }
@@ -157,31 +152,6 @@ def _result(params: Params, benchmark: str, rows: Sequence[ShardRow]) -> Benchma
     return result
 
 
-def settings(params: Params, benchmark: str, prompts: Sequence[Prompt]) -> Settings:
-    """All that a score depends on beside the policy and the seed.
-
-    The chat template is a part of the policy. The kernels of an engine, which round otherwise, do not count.
-    """
-    problems = sorted((p.prompt_id, p.problem, p.answer, p.answer_kind) for p in prompts)
-    measured = {
-        "k": params.samples[benchmark],
-        "temperature": params.evaluate.temperature,
-        "top_p": params.evaluate.top_p,
-        "max_new_tokens": params.rollout.max_new_tokens,
-        "max_prompt_tokens": params.rollout.max_prompt_tokens,
-        "verifier": _verifier_version(),
-        "timeout_s": params.verifier.timeout_s,
-        "prompts": json_hash(problems),
-    }
-    return measured | {"hash": json_hash(measured)}
-
-
-def _verifier_version() -> str:
-    """16 hex digits of the verifier's code and of the versions of its libraries."""
-    code = [path.read_text("utf-8") for path in sorted(Path(hpt_core.verifier.__file__).parent.glob("*.py"))]
-    return json_hash([*code, *(f"{name} {version(name)}" for name in VERIFIER_LIBRARIES)])
-
-
 def _parameters(params: Params) -> dict[str, Any]:
     """The parameters that decide the rows of a shard.
 
@@ -192,25 +162,6 @@ def _parameters(params: Params) -> dict[str, Any]:
     return params.model_dump(
         mode="json", include={"seed": True, "threads": True, "rollout": True, "evaluate": evaluate}
     ) | {"evaluate.samples": params.samples}
-
-
-def _published_settings(params: Params, benchmark: str) -> dict[str, Any]:
-    """The settings of published results and whether ours are the same; {} for an unregistered benchmark."""
-    config, sources = params.evaluate, params.curate.benchmarks[benchmark]
-    ours = {"k": params.samples[benchmark], "temperature": config.temperature, "top_p": config.top_p}
-    published = {
-        name: {"k": entry.samples, "temperature": entry.temperature, "top_p": entry.top_p}
-        for name, entry in PUBLISHED.items()
-        if name in {source.benchmark for source in sources}
-    }
-    if not published:
-        return {}
-    for name, settings in published.items():
-        if ours != settings:
-            log.warning(
-                "%s is sampled with %s, published results on %s with %s", benchmark, ours, name, settings
-            )
-    return {"published": published, "as_published": all(ours == settings for settings in published.values())}
 
 
 def _tokens(

@@ -32,7 +32,7 @@ from hpt_core.verifier import VerifierPool
 from pipelines import evaluate, rollouts
 from pipelines.params import Params, load_params
 from pipelines.paths import BENCHMARK_PROMPTS
-from pipelines.stage import regrade
+from pipelines.stage import evaluation_settings, regrade
 
 REPO = Path(__file__).parents[2]
 PARAMS = """
@@ -430,10 +430,12 @@ def test_a_model_that_is_no_arms_is_evaluated_alike(project: Path, calls: list[i
     settings = json.loads(Path("metrics/eval/base.json").read_text())["one"]["settings"]
     verifier = params.verifier.model_copy(update={"timeout_s": params.verifier.timeout_s + 1})
     prompts = tables.read_benchmarks(BENCHMARK_PROMPTS)["one"]
-    assert evaluate.settings(params, "one", prompts) == settings
-    slower = evaluate.settings(params.model_copy(update={"verifier": verifier}), "one", prompts)
+    assert evaluation_settings.settings(params, "one", prompts) == settings
+    slower = evaluation_settings.settings(params.model_copy(update={"verifier": verifier}), "one", prompts)
     assert differing_settings(settings, slower) == ["timeout_s"] and slower["hash"] != settings["hash"]
-    assert differing_settings(settings, evaluate.settings(params, "one", prompts[1:])) == ["prompts"]
+    assert differing_settings(settings, evaluation_settings.settings(params, "one", prompts[1:])) == [
+        "prompts"
+    ]
 
 
 def test_responses_over_the_limits_count_as_not_solved(
