@@ -68,6 +68,9 @@ class Verdict:
     over_limit: bool = False
     """The error is the response's own: grading it exceeded the limit of time, memory or stack. Callers
     grade it a second time, with more time; if it exceeds that limit too, it counts as not solved."""
+    score: float | None = None
+    """Credit from 0 to 1, the reward, of a kind that gives credit in part; None for other kinds. `correct`
+    means full credit."""
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,8 @@ def evaluate(params: Params, files: Files) -> None:
     }
     sampled = [prompt for of_benchmark in tokens.values() for prompt in of_benchmark.values()]
     engine = checked_engine(params, policy, sampled, params.evaluate.temperature)
-    inputs = run_inputs(_parameters(params), engine.policy, files.model, files.prompts, __file__)
+    kinds = {prompt.answer_kind for prompts in benchmarks.values() for prompt in prompts}
+    inputs = run_inputs(_parameters(params), engine.policy, files.model, files.prompts, __file__, kinds)
     shards = Shards(files.shards, inputs, tables.UNFINISHED_EVALUATION)
     with build_verifier(params) as verifier:
         parts = [

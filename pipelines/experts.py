@@ -15,6 +15,7 @@ from hpt_core.files import write_json
 from hpt_core.formula import at_least
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import load_policy
+from hpt_core.verifier import check_kind
 from pipelines.params import Params
 from pipelines.paths import EXPERTS, EXPERTS_FOLDER, EXPERTS_REPORT, checkpoints
 from pipelines.stage import raw_files
@@ -40,6 +41,8 @@ def run(
     config = params.experts
     check(config.sources)
     prompts = tables.read_prompts(inputs.train)
+    for kind in {prompt.answer_kind for prompt in prompts}:
+        check_kind(kind)
     chat = Chat(load_policy(inputs.base).tokenizer)
 
     def count_tokens(text: str) -> int:

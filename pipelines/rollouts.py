@@ -67,7 +67,8 @@ def run(params: Params, train: Path = TRAIN_PROMPTS, base: Path = BASE_MODEL, ou
     tokens, too_long = tokenize_within_limit(Chat(policy.tokenizer), prompts, params, "rollouts", train)
     tasks = [Task(p, tokens[p.prompt_id], None, []) for p in prompts if p.prompt_id in tokens]
     engine = checked_engine(params, policy, tokens.values())
-    inputs = run_inputs(_parameters(params), engine.policy, base, train, __file__)
+    kinds = {prompt.answer_kind for prompt in prompts}
+    inputs = run_inputs(_parameters(params), engine.policy, base, train, __file__, kinds)
     shards = Shards(SHARDS if out == OUT else out / ".shards", inputs, tables.ROLLOUTS)
     with build_verifier(params) as verifier:
         parts = [
@@ -188,7 +189,7 @@ def _pass_rate_row(outcome: Outcome) -> dict[str, Any]:
     return {
         "prompt_id": outcome.prompt_id,
         "samples": len(outcome.rewards),
-        "solved": int(sum(outcome.rewards)),
+        "solved": outcome.rewards.count(1.0),
         "pass_rate": outcome.pass_rate,
     }
 

@@ -23,6 +23,7 @@ from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.loop import train
 from hpt_core.trainer.ranks import ALONE, Ranks, launched
 from hpt_core.trainer.source_stats import summarise
+from hpt_core.verifier import installed_versions
 from pipelines.params import Params
 from pipelines.paths import model, rollouts, training_metrics
 from pipelines.stage import generation, training_data
@@ -122,8 +123,15 @@ def run_inputs(params: Params, arm: str, policy: LoadedPolicy, paths: TrainingFi
         "models/base": {"weights": weights_hash(policy.model), **model_file_hashes(paths.base)},
         "data": {path.stem: file_hash(path) for path in data},
         "code": code_hash(__file__, generation.__file__, training_data.__file__),
+        "verifiers": installed_versions(_answer_kinds(paths)),
         **library_versions(params.rollout.engine),
     }
+
+
+def _answer_kinds(paths: TrainingFiles) -> set[str]:
+    """The kinds of the training prompts and the dev prompts."""
+    train, dev, _ = paths.inputs
+    return {row["answer_kind"] for path in (train, dev) for row in tables.read(path, columns=["answer_kind"])}
 
 
 def main() -> None:

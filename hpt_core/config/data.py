@@ -23,8 +23,8 @@ class PromptSource(Config):
     license: str = "unknown"
     """License of the problems, recorded with each of them."""
     answer_kind: str | None = None
-    """How answers are verified: math, gsm8k, choice, exact or reasoning_gym:NAME. Required for `file` and
-    `hub`; a reasoning-gym task implies its own."""
+    """How answers are verified: math, gsm8k, choice, exact, reasoning_gym:NAME or the kind of a package.
+    Required for `file` and `hub`; a reasoning-gym task implies its own. See docs/verifier.md."""
     limit: Positive | None = None
     """Rows that are read at most, from the top; null: all."""
 
@@ -79,7 +79,8 @@ class PromptSource(Config):
             raise ValueError(f"source {self.name!r}: a reasoning_gym task needs size and seed")
         if not self.reasoning_gym and self.answer_kind is None:
             raise ValueError(
-                f"source {self.name!r}: name its answer_kind (math, gsm8k, choice, exact, reasoning_gym:NAME)"
+                f"source {self.name!r}: name its answer_kind (math, gsm8k, choice, exact, "
+                "reasoning_gym:NAME, or the kind of an installed package)"
             )
         return self
 

@@ -118,13 +118,14 @@ def score(
 
 
 def reward(verdict: Verdict) -> float | None:
-    """1 or 0; 0 as well for a response over the verifier's limits, and None where the verifier failed.
+    """1 or 0, or the score of a kind that gives credit in part. 0 as well for a response over the verifier's
+    limits, and None where the verifier failed.
 
     Without a reward a rollout is left out of P and of the update, so that a policy would escape a negative
     advantage with responses that take the verifier for ever.
     """
     if verdict.error is None:
-        return float(verdict.correct)
+        return float(verdict.correct) if verdict.score is None else verdict.score
     return 0.0 if verdict.over_limit else None
 
 

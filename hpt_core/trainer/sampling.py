@@ -137,9 +137,10 @@ def greedy_accuracy(run: TrainContext) -> dict[str, float]:
     for task, verdict in zip(mine, verdicts, strict=True):
         if verdict.error is not None:
             log.warning("dev prompt %s: no verdict: %s", task.prompt.prompt_id, verdict.error)
-    rewards = run.ranks.gather([reward(verdict) for verdict in verdicts])
+    # Credit in part does not solve a prompt.
+    solved = run.ranks.gather([None if reward(verdict) is None else verdict.correct for verdict in verdicts])
     unjudged = sum(run.ranks.gather([verdict.error is not None for verdict in verdicts]))
-    judged = [value for value in rewards if value is not None]
+    judged = [value for value in solved if value is not None]
     accuracy = {"dev/accuracy": sum(judged) / len(judged)} if judged else {}
     return accuracy | ({"dev/unjudged": float(unjudged)} if unjudged else {})
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hpt_core.verifier.grading import check_kind, gold_problem, grade
+from hpt_core.verifier.grading import check_kind, gold_problem, grade, installed_versions
 from hpt_core.verifier.lines import verify_lines
 from hpt_core.verifier.pool import VerifierPool
 
-__all__ = ["VerifierPool", "check_kind", "gold_problem", "grade", "verify_lines"]
+__all__ = ["VerifierPool", "check_kind", "gold_problem", "grade", "installed_versions", "verify_lines"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from hpt_core.protocols import Verifier
 from hpt_core.types import Verdict
+from hpt_core.verifier import installed
 from hpt_core.verifier.worker import Item
 
 
@@ -51,9 +52,10 @@ def _items(gold: Gold) -> Iterator[tuple[str, Item]]:
     answer = _final(gold)
     # Reasoning-gym has answers of several lines, which need a mark of where they begin.
     yield "alone", (f"<answer>{answer}</answer>" if "\n" in answer else answer, gold.answer, gold.kind)
-    # Some data sets store the answer with its box, which must not be boxed twice.
-    boxed = answer if "\\boxed" in answer else f"\\boxed{{{answer}}}"
-    yield "boxed", (f"So the answer is {boxed}.", gold.answer, gold.kind)
+    if not installed.has(gold.kind):  # The function of a package has conventions of its own.
+        # Some data sets store the answer with its box, which must not be boxed twice.
+        boxed = answer if "\\boxed" in answer else f"\\boxed{{{answer}}}"
+        yield "boxed", (f"So the answer is {boxed}.", gold.answer, gold.kind)
     if gold.solution:
         yield "in its solution", (gold.solution, gold.answer, gold.kind)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from hpt_core.types import Verdict
 from hpt_core.verifier.worker import Item
@@ -26,6 +26,8 @@ class LineVerdict(TypedDict):
     correct: bool
     extracted: str | None
     error: str | None
+    score: NotRequired[float]
+    """Of a kind that gives credit in part."""
 
 
 def verify_lines(lines: Iterable[str | bytes], verifier: Verifier, name: str) -> Iterator[LineVerdict]:
@@ -41,7 +43,8 @@ def verify_lines(lines: Iterable[str | bytes], verifier: Verifier, name: str) ->
         for (line_number, _), item in zip(batch, items, strict=True):
             verdict = Verdict(False, None, item) if isinstance(item, str) else next(verdicts)
             error = f"{name}:{line_number}: {verdict.error}" if verdict.error is not None else None
-            yield {"correct": verdict.correct, "extracted": verdict.extracted, "error": error}
+            line: LineVerdict = {"correct": verdict.correct, "extracted": verdict.extracted, "error": error}
+            yield line if verdict.score is None else {**line, "score": verdict.score}
 
 
 def _item(line: str | bytes) -> Item | str:

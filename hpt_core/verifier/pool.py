@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 
@@ -13,6 +14,7 @@ from hpt_core.errors import InputError, VerifierError
 from hpt_core.types import Verdict
 from hpt_core.verifier.fork_server import ForkServer
 from hpt_core.verifier.grading import grade, grade_quickly
+from hpt_core.verifier.installed import IMPORT_LIMIT_S, IMPORT_TOOK_TOO_LONG
 from hpt_core.verifier.worker import Grade, Item
 
 BATCH = 64
@@ -36,6 +38,7 @@ class VerifierPool:
             raise InputError(f"verifier: workers ({workers}) and timeout_s ({timeout_s}) must be above 0")
         self._workers = workers
         self._timeout_s = timeout_s
+        self._patience_s = 2 * timeout_s + IMPORT_LIMIT_S
         self._grade_item = grade_item
         self._fork_server: ForkServer | None = None
         self._idle: list[_Worker] = []
@@ -92,7 +95,7 @@ class VerifierPool:
                     else:  # The worker ended between items, so no item failed.
                         undecided.extendleft(reversed(batch))
                         worker.kill()
-                for connection in wait(list(busy)):
+                for connection in wait(list(busy), timeout=self._patience_s) or self._kill_silent(busy):
                     worker = busy[connection]  # type: ignore[index]
                     index = worker.pending.popleft()
                     verdict = worker.receive()
@@ -117,6 +120,18 @@ class VerifierPool:
         self._fork_server = ForkServer()
         return _Worker(self._fork_server, kinds, self._grade_item, self._timeout_s)
 
+    def _kill_silent(self, busy: Mapping[Connection, _Worker]) -> list[Connection]:
+        """Kill the processes that should have ended by themselves long ago.
+
+        The function of a package can take away the timer of its process, as math-verify does with its own, or
+        leave a process behind that keeps the connection open.
+        """
+        longest = time.monotonic() - self._patience_s
+        silent = [worker for worker in busy.values() if worker.heard <= longest]
+        for worker in silent:
+            worker.silence()
+        return [worker.connection for worker in silent]
+
     def _retire_or_keep(self, worker: _Worker) -> None:
         if worker.graded < LIFETIME:
             self._idle.append(worker)
@@ -130,6 +145,9 @@ class _Worker:
     def __init__(self, fork_server: ForkServer, kinds: set[str], grade_item: Grade, timeout_s: float) -> None:
         self.pending: deque[int] = deque()
         self.graded = 0
+        self.heard = time.monotonic()
+        """When the process last got work or sent a verdict."""
+        self._silenced = False
         self._timeout_s = timeout_s
         self._fork_server = fork_server
         self.connection, self._pid = fork_server.start(kinds)
@@ -149,21 +167,30 @@ class _Worker:
                 raise VerifierError(f"cannot start a grading process: {self.exit_reason()}") from e
             return False
         self.pending.extend(batch)
+        self.heard = time.monotonic()
         return True
 
     def receive(self) -> Verdict | None:
         """The next verdict; None if the process ended while it graded the item."""
+        if self._silenced:
+            return None
         try:
             verdict = self.connection.recv()
         except (EOFError, OSError):
             return None
         assert isinstance(verdict, Verdict)
         self.graded += 1
+        self.heard = time.monotonic()
         return verdict
+
+    def silence(self) -> None:
+        """Kill a process that did not end at the time limit."""
+        self.kill()
+        self._silenced = True
 
     def verdict_at_exit(self) -> Verdict:
         """The verdict on the item that the process was grading when it ended."""
-        code = self._exit_code()
+        code = -signal.SIGALRM if self._silenced else self._exit_code()
         return Verdict(False, None, self._reason(code), over_limit=code == -signal.SIGALRM)
 
     def exit_reason(self) -> str:
@@ -179,6 +206,8 @@ class _Worker:
             return "the grading processes were killed together; is memory short?"
         if code == -signal.SIGALRM:
             return f"grading took over {self._timeout_s:g} s; raise verifier.timeout_s"
+        if code == IMPORT_TOOK_TOO_LONG:
+            return f"importing the package of the answer kind took over {IMPORT_LIMIT_S} s"
         if code < 0:
             return f"grading ended in signal {-code} ({signal.strsignal(-code)}); is memory short?"
         return f"the grading process left with exit code {code}"

@@ -5,6 +5,7 @@ It is forked by `fork_server`, which has done the imports.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import resource
 import signal
@@ -14,7 +15,7 @@ from typing import cast
 
 from hpt_core.errors import InputError, LimitError, VerifierError
 from hpt_core.types import Verdict
-from hpt_core.verifier import reasoning, symbolic
+from hpt_core.verifier import installed, reasoning, symbolic
 from hpt_core.verifier.grading import grade
 
 Item = tuple[str, str, str]
@@ -33,7 +34,6 @@ def grade_batches(fd: int) -> None:
     """
     # Ctrl-C sends SIGINT to the whole process group; only the parent reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     memory = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
@@ -46,8 +46,10 @@ def grade_batches(fd: int) -> None:
         while True:
             for item in cast(list[Item], connection.recv()):
                 prepare(item[2])
+                prepare_package(item[2])
                 # The default action of SIGALRM ends the process even within one long big-integer operation,
-                # and even after the parent has ended.
+                # and even after the parent has ended. A package may have set another.
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
                 signal.setitimer(signal.ITIMER_REAL, timeout_s)
                 verdict = judge(item, grade_item)
                 signal.setitimer(signal.ITIMER_REAL, 0)
@@ -75,8 +77,22 @@ def family(kind: str) -> str:
 
 
 def prepare(kind: str) -> None:
-    """Import what `kind` needs, outside the item's time limit."""
+    """Import what a built-in `kind` needs, and read which packages bring kinds, outside the time limit."""
+    if installed.has(kind):
+        return
     if kind == "math":
         symbolic.load()
     elif kind.startswith(reasoning.PREFIX):
         reasoning.load()
+
+
+def prepare_package(kind: str) -> None:
+    """Import the package that brings `kind`, if one does, outside the item's time limit but within one.
+
+    The fork server never does it: a package may start threads, and forking a process with threads is unsafe.
+    """
+    if not installed.has(kind):
+        return
+    # The item itself gets the error.
+    with installed.import_limit(), contextlib.suppress(InputError):
+        installed.load(kind)

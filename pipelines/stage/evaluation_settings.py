@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from hpt_core.config import BENCHMARKS as PUBLISHED
 from hpt_core.evaluation import Settings
 from hpt_core.fingerprint import json_hash
 from hpt_core.types import Prompt
+from hpt_core.verifier import installed_versions
 from pipelines.params import Params
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def settings(params: Params, benchmark: str, prompts: Sequence[Prompt]) -> Setti
         "top_p": params.evaluate.top_p,
         "max_new_tokens": params.rollout.max_new_tokens,
         "max_prompt_tokens": params.rollout.max_prompt_tokens,
-        "verifier": _verifier_version(),
+        "verifier": _verifier_version({prompt.answer_kind for prompt in prompts}),
         "timeout_s": params.verifier.timeout_s,
         "prompts": json_hash(problems),
     }
@@ -59,7 +60,10 @@ def published_settings(params: Params, benchmark: str) -> dict[str, Any]:
     return {"published": published, "as_published": all(ours == settings for settings in published.values())}
 
 
-def _verifier_version() -> str:
-    """16 hex digits of the verifier's code and of the versions of its libraries."""
-    code = [path.read_text("utf-8") for path in sorted(Path(hpt_core.verifier.__file__).parent.glob("*.py"))]
-    return json_hash([*code, *(f"{name} {version(name)}" for name in VERIFIER_LIBRARIES)])
+def _verifier_version(kinds: Set[str]) -> str:
+    """16 hex digits of the verifier's code, the versions of its libraries, and the packages of `kinds`."""
+    folder = Path(hpt_core.verifier.__file__).parent
+    code = [path.read_text("utf-8") for path in sorted(folder.rglob("*.py"))]
+    libraries = [f"{name} {version(name)}" for name in VERIFIER_LIBRARIES]
+    packages = [json_hash(entry) for entry in installed_versions(kinds).items()]
+    return json_hash([*code, *libraries, *packages])

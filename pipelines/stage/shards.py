@@ -32,6 +32,7 @@ from hpt_core.fingerprint import (
     model_file_hashes,
 )
 from hpt_core.types import Prompt
+from hpt_core.verifier import installed_versions
 from pipelines.stage import generation
 from pipelines.stage.progress import ProgressBar
 
@@ -136,12 +137,18 @@ class Shards:
 
 
 def run_inputs(
-    parameters: Mapping[str, Any], weights: str, model: Path, prompts: Path, stage: str
+    parameters: Mapping[str, Any],
+    weights: str,
+    model: Path,
+    prompts: Path,
+    stage: str,
+    kinds: Iterable[str] = (),
 ) -> dict[str, Any]:
     """All that decides the responses of the policy in the folder `model` to the prompts of a file, by name.
 
-    `parameters` are those that the responses depend on, `weights` is the hash of the policy's weights, and
-    `stage` is the stage's own module file.
+    `parameters` are those that the responses depend on, `weights` is the hash of the policy's weights,
+    `stage` is the stage's own module file, and `kinds` are the answer kinds of the prompts. Raises InputError
+    for a kind that no package brings any more.
     """
     return {
         **parameters,
@@ -149,5 +156,6 @@ def run_inputs(
         "model": model_file_hashes(model),
         "prompts": file_hash(prompts),
         "code": code_hash(__file__, generation.__file__, stage),
+        "verifiers": installed_versions(kinds),
         **library_versions(parameters["rollout"]["engine"]),
     }

@@ -215,8 +215,9 @@ def _run_inputs(
         # `keep` selects among the responses after they are sampled.
         exclude={"teacher": {"endpoint": TRANSPORT_KEYS, "keep": True}},
     )
+    kinds = {prompt.answer_kind for prompt in order}
     return {
-        **run_inputs(parameters, backend.sampler.policy, inputs.teacher, inputs.train, __file__),
+        **run_inputs(parameters, backend.sampler.policy, inputs.teacher, inputs.train, __file__, kinds),
         "order": hashlib.sha256("".join(prompt.prompt_id for prompt in order).encode()).hexdigest(),
         "teacher_backends": file_hash(Path(teacher_backends.__file__)),
     }
