@@ -55,6 +55,13 @@ def with_opening_tag(response: str) -> str:
     return response
 
 
+def with_thinking(thinking: str, answer: str) -> str:
+    """One response of a thinking and an answer that a server or a data set keeps apart."""
+    thought = thinking.strip()
+    marked = thought if outside_thinking(thought) == "" else f"<think>\n{thought}\n</think>"
+    return f"{marked}\n\n{answer.lstrip()}"
+
+
 def without_empty_thinking(text: str) -> str:
     """The text without blocks of thinking that have no content."""
     for opening, closing in TAGS.items():

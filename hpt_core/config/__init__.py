@@ -2,6 +2,7 @@
 
 from hpt_core.config.base import Config, Fraction, Positive, PositiveFloat
 from hpt_core.config.benchmarks import BENCHMARKS, Benchmark
+from hpt_core.config.columns import Column, Response
 from hpt_core.config.curation import CurateConfig, DecontaminationConfig, Script
 from hpt_core.config.data import Choice, ExpertSource, Keep, PromptSource
 from hpt_core.config.endpoint import EndpointConfig
@@ -31,6 +32,7 @@ from hpt_core.config.training import (
     TrainConfig,
     ValueConfig,
 )
+from hpt_core.config.turns import Turns
 
 __all__ = [
     "BENCHMARKS",
@@ -38,6 +40,7 @@ __all__ = [
     "ArmConfig",
     "Benchmark",
     "Choice",
+    "Column",
     "Config",
     "CurateConfig",
     "DecontaminationConfig",
@@ -59,12 +62,14 @@ __all__ = [
     "Positive",
     "PositiveFloat",
     "PromptSource",
+    "Response",
     "RolloutConfig",
     "Sampling",
     "Script",
     "SequenceMaskConfig",
     "TeacherConfig",
     "TrainConfig",
+    "Turns",
     "VLLMConfig",
     "ValueConfig",
     "VerifierConfig",

@@ -8,6 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from hpt_core.config.base import Config, Positive, PositiveFloat
 from hpt_core.config.benchmarks import BENCHMARKS
+from hpt_core.config.columns import MARKS, ColumnEntry, Response, ResponseEntry, check_options
+from hpt_core.config.turns import Turns
 
 
 class PromptSource(Config):
@@ -48,10 +50,13 @@ class PromptSource(Config):
     """Split of the hub's data set."""
     revision: str | None = None
     """Commit, tag or branch of the hub's data set; null: the newest."""
-    columns: dict[str, str] = Field(default_factory=dict)
-    """Our field -> the source's column, for the fields problem and answer. A dot reaches into an object or,
-    with a number, into a list: `prompt.-1.content` is the text of the last turn. A field that is not named
-    here is read from the column of its own name."""
+    columns: dict[str, ColumnEntry] = Field(default_factory=dict)
+    """Our field -> where the source has it, for the fields problem and answer. A dot reaches into an object
+    or, with a number, into a list: `prompt.-1.content` is the text of the last turn. A text with braces is a
+    template: `"{Body} {Question}"`. A field that is not named here is read from the column of its own
+    name."""
+    turns: Turns = Turns()
+    """How conversations are read; the usual forms need no mention."""
 
     @model_validator(mode="before")
     @classmethod
@@ -83,6 +88,12 @@ class PromptSource(Config):
                 "reasoning_gym:NAME, or the kind of an installed package)"
             )
         return self
+
+    @field_validator("columns")
+    @classmethod
+    def _options_fit(cls, columns: dict[str, Any]) -> dict[str, Any]:
+        check_options(columns)
+        return columns
 
     @property
     def verifier_kind(self) -> str:
@@ -124,17 +135,20 @@ class ExpertSource(Config):
     """Split of the hub's data set."""
     revision: str | None = None
     """Commit, tag or branch of the hub's data set; null: the newest."""
-    columns: dict[str, str] = Field(default_factory=dict)
-    """Our field -> the source's column, for problem, response, keep and score. A dot reaches into an object
-    or a list, as in a prompt source: `175b_verification.solution`.
+    columns: dict[str, ResponseEntry] = Field(default_factory=dict)
+    """Our field -> where the source has it, for problem, response, keep, score and author. A dot reaches into
+    an object or a list, and a text with braces is a template, as in a prompt source:
+    `175b_verification.solution`, `"<think>{thoughts}</think>{answer}"`. A list of them is several responses.
 
     keep and score are optional marks that the source itself gives a response. keep is a boolean; a response
     with false is dropped unverified. score is a boolean, or a number that means right from 0.5 on; the
     verifier decides, and report.json counts by source where the two disagree.
 
-    A problem or response is a text or a chat of {role, content} turns, of which the user's last turn is the
-    problem and the assistant's turn after it the response. A response may also be a list of responses, with
-    one mark for all or a list of marks."""
+    A problem or response is a text or a chat of {role, content} or {from, value} turns, of which the user's
+    last turn is the problem and the assistant's turn after it the response. A response may also be a list of
+    responses, with one mark for all or a list of marks."""
+    turns: Turns = Turns()
+    """How conversations are read; the usual forms need no mention."""
     rewrite: list[Literal["gsm8k"]] = Field(default_factory=list)
     """Clean-ups that are applied to each response. gsm8k drops <<...>> and turns the answer line into a
     box."""
@@ -152,3 +166,27 @@ class ExpertSource(Config):
         if self.kind != "program" and len(origins) != 1:
             raise ValueError(f"expert source {self.name!r}: give exactly one of file, hub")
         return self
+
+    @field_validator("columns")
+    @classmethod
+    def _options_fit(cls, columns: dict[str, Any]) -> dict[str, Any]:
+        check_options(columns)
+        return columns
+
+    @property
+    def responses(self) -> list[Response]:
+        """The entries of `response` that have options."""
+        entry = self.columns.get("response")
+        return [
+            each for each in (entry if isinstance(entry, list) else [entry]) if isinstance(each, Response)
+        ]
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of its trajectories: its own, and those of single responses."""
+        return {self.kind, *(response.kind for response in self.responses if response.kind)}
+
+    @property
+    def has_marks(self) -> bool:
+        """Whether the source judges its own responses."""
+        return any(each.keep or each.score for each in self.responses) or bool({*MARKS} & self.columns.keys())

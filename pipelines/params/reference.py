@@ -14,16 +14,18 @@ from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
-from hpt_core.config import ArmConfig, Config, ExpertSource, Policy, PromptSource
+from hpt_core.config import ArmConfig, Column, Config, ExpertSource, Policy, PromptSource, Response, Turns
 from pipelines.params import Params
 from pipelines.params.commented_yaml import comments_of
 from pipelines.params.descriptions import description, subsection
 from pipelines.params.reference_text import (
+    COLUMNS,
     COMMAND,
     DOCUMENT,
     EXPERT_SOURCES,
     INTRODUCTION,
     PROMPT_SOURCES,
+    TURNS,
 )
 from pipelines.paths import RECIPES, recipe_names
 
@@ -31,6 +33,9 @@ LINKS = {
     PromptSource: "[prompt source](#prompt-sources)",
     ExpertSource: "[expert source](#expert-sources)",
     Policy: "[policy](#base)",
+    Column: "[entry](#entries-of-columns)",
+    Response: "[entry](#entries-of-columns)",
+    Turns: "[turns](#turns)",
 }
 """Models that several keys share -> the link to the section that describes them."""
 
@@ -83,6 +88,8 @@ def _sources() -> Iterator[str]:
     for title, model, example in (
         ("Prompt sources", PromptSource, PROMPT_SOURCES),
         ("Expert sources", ExpertSource, EXPERT_SOURCES),
+        ("Entries of columns", Response, COLUMNS),
+        ("Turns", Turns, TURNS),
     ):
         yield from (f"## {title}", "", " ".join(str(model.__doc__).split()), "", example)
         yield from _table(_rows(model, ""))
@@ -111,7 +118,7 @@ def _type(schema: Schema) -> str:
         case {"$ref": str(reference)}:
             name = reference.rpartition("/")[2]
             return next((link for model, link in LINKS.items() if model.__name__ == name), "subsection")
-        case {"anyOf": alternatives}:
+        case {"anyOf": alternatives} | {"oneOf": alternatives}:
             texts = list(map(_type, alternatives))
             return ("; or " if any("," in text for text in texts) else " or ").join(texts)
         case {"enum": values}:

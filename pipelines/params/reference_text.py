@@ -71,3 +71,10 @@ EXPERT_SOURCES: Final = """\
        columns: {problem: question, response: sample.text, keep: sample.correct}}
     - {name: worked, kind: program}
 """
+COLUMNS: Final = """\
+    columns: {problem: question, response: {read: steps, join: "\\n\\n"}}
+    columns: {problem: question, response: [{read: people, kind: human}, {read: gpt4, author: gpt-4}]}
+"""
+TURNS: Final = """\
+    turns: {role: speaker, text: utterance, user: [student], assistant: [tutor], thinking: keep}
+"""

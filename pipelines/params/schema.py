@@ -187,7 +187,7 @@ class Params(Config):
 
     @model_validator(mode="after")
     def _arms_have_sources(self) -> Params:
-        sources = [(source.kind, source.name) for source in self.experts.sources]
+        sources = [(kind, source.name) for source in self.experts.sources for kind in sorted(source.kinds)]
         sources += [("teacher", "teacher")] if self.teacher else []
         mix_entries = sorted({entry for kind, name in sources for entry in (kind, f"{SOURCE}{name}")})
         for name, arm in self.arms.items():

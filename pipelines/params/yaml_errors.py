@@ -40,7 +40,9 @@ def plain_values(node: Any) -> Any:
 
 def message(path: Path, tree: Any, details: ErrorDetails) -> str:
     """A validation error as `file:line: key: what is wrong and what to do`."""
-    location = (*details["loc"], *details.get("ctx", {}).get("location", ()))
+    full = (*details["loc"], *details.get("ctx", {}).get("location", ()))
+    # The schema names the alternatives of a union in angle brackets (`hpt_core.config.columns`).
+    location = tuple(part for part in full if not str(part).startswith("<"))
     key = ".".join(map(str, location)) or "params"
     return f"{path}:{_line(tree, location)}: {key}: {_remedy(details)}"
 

@@ -7,9 +7,10 @@ usable row is refused here, and one error names all such sources.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from hpt_core.config import CurateConfig, PromptSource
+from hpt_core.config.columns import columns_read, path_keys
 from hpt_core.data.curation.filters import reference_answer
 from hpt_core.data.reading.records import SourceRow
 from hpt_core.data.reading.sources import FIRST, first_rows, why_unusable
@@ -90,5 +91,6 @@ def _unused(source: PromptSource, rows: Sequence[SourceRow]) -> list[str]:
     if source.benchmark and not source.columns:
         return []  # The registry's row shapes say which columns are read.
     read = {"problem": "problem", "answer": "answer"} | source.columns
-    used: Mapping[str, None] = dict.fromkeys(column.partition(".")[0] for column in read.values())
+    paths = list(columns_read(read))
+    used = {*paths, *(path_keys(path)[0] for path in paths)}
     return sorted({column for row in rows for column in row.record if column not in used})[:FIRST]

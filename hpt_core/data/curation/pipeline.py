@@ -83,7 +83,7 @@ def curate(config: CurateConfig, seed: int, out: Path) -> ReportFile:
         dev_rows = (tables.as_row(candidates.spool[i].prompt) for i in dev)
         tables.write(out / "dev.parquet", dev_rows, tables.PROMPTS)
         tables.write(out / "benchmarks.parquet", _benchmark_rows(benchmarks), tables.BENCHMARKS)
-    return {
+    file: ReportFile = {
         "sources": report.counts(),
         "benchmarks": report.benchmarks(),
         "content": report.content(),
@@ -97,6 +97,9 @@ def curate(config: CurateConfig, seed: int, out: Path) -> ReportFile:
             "benchmarks": {name: len(prompts) for name, prompts in benchmarks.items()},
         },
     }
+    if unused_turns := report.unused_turns():
+        file["unused_turns"] = unused_turns
+    return file
 
 
 @contextmanager

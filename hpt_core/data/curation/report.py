@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from hpt_core.data.curation.decontamination import BenchmarkIndex, BenchmarkProblem, Match
 from hpt_core.data.reading.records import Reject, SourceRow
@@ -81,6 +81,8 @@ class ReportFile(TypedDict):
     benchmarks: dict[str, BenchmarkCounts]
     content: dict[str, dict[str, str]]
     unused_columns: dict[str, dict[str, list[str]]]
+    unused_turns: NotRequired[dict[str, dict[str, dict[str, int]]]]
+    """Group -> source -> turns of conversations that are not used -> rows; only where there are any."""
     contamination: Contamination
     checks: dict[str, bool]
     sizes: Sizes
@@ -96,6 +98,7 @@ class CurationReport:
         self._dropped: dict[tuple[str, str], Counter[str]] = {}
         self._examples: dict[str, list[str]] = {}
         self._content: dict[tuple[str, str], hashlib._Hash] = {}
+        self._unused_turns: dict[str, dict[str, Counter[str]]] = {}
         self._matches: dict[str, Counter[str]] = {}
         self._problems: dict[str, int] = {}
         self._pairs: list[MatchedPair] = []
@@ -112,6 +115,9 @@ class CurationReport:
         self._content[group, row.source].update(
             repr(row.values if isinstance(row, SourceRow) else row.row).encode()
         )
+        if isinstance(row, SourceRow) and row.unused_turns:
+            sources = self._unused_turns.setdefault(group, {})
+            sources.setdefault(row.source, Counter()).update(row.unused_turns)
 
     def keep(self, group: str, source: str) -> None:
         self._kept[group, source] += 1
@@ -180,6 +186,13 @@ class CurationReport:
     def examples(self, group: str) -> list[str]:
         """The first EXAMPLES rejects of a group, duplicates left out, each with its reason."""
         return self._examples.get(group, [])
+
+    def unused_turns(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Rows with turns that are not used, by group, source and the turns' place or role."""
+        return {
+            group: {name: dict(sorted(turns.items())) for name, turns in sources.items()}
+            for group, sources in self._unused_turns.items()
+        }
 
     def content(self) -> dict[str, dict[str, str]]:
         """A hash of the rows as they were read, by group and source.

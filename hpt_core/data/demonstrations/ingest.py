@@ -13,7 +13,6 @@ from hpt_core.data.demonstrations.program_solutions import AUTHOR, program_solut
 from hpt_core.data.demonstrations.report import Ingested, IngestReport
 from hpt_core.data.problems import GSM8K_MARKER, prompt_id
 from hpt_core.data.progress import with_progress
-from hpt_core.data.reading.columns import MARKS
 from hpt_core.data.reading.records import Record, Reject, RowValues, SourceRow
 from hpt_core.data.reading.sources import first_rows, read_rows, why_unusable
 from hpt_core.errors import InputError
@@ -63,7 +62,7 @@ def ingest(
             f"params.yaml: expert source {source.name!r} has changed under the same name: its rows hash to "
             f"{report.content}, and `content` is {source.content}; restore the source, or correct `content`"
         )
-    return report.close(len(by_id), marks=not source.columns.keys().isdisjoint(MARKS))
+    return report.close(len(by_id), marks=source.has_marks)
 
 
 def _candidates(
@@ -85,11 +84,12 @@ def _candidate(
     if prompt is None:
         return row.reject("unknown_prompt", "no training prompt has this problem; add it to curate.train")
     if row.values.get("keep") is False:
-        return row.reject("marked_wrong_by_source", f"{source.columns['keep']!r} is false")
+        return row.reject("marked_wrong_by_source", "`keep` is false")
     response = row.values["response"]
     for name in source.rewrite:
         response = REWRITES[name](response)
-    provenance = Provenance(source.kind, source.author, source.license, source.weight)
+    author = row.values.get("author", source.author)
+    provenance = Provenance(row.kind or source.kind, author, source.license, source.weight)
     return eligibility.check(_with_response(row, response), prompt, provenance)
 
 

@@ -24,13 +24,15 @@ ExpertCounts = TypedDict(
         "marked": NotRequired[dict[str, int]],
         "contradicts": NotRequired[dict[str, int]],
         "selection": NotRequired[str],
+        "unused_turns": NotRequired[dict[str, int]],
     },
 )
 """What report.json says of a source: in = kept + the sum of dropped (reason -> rows).
 
 prompts_without: prompts for which nothing was kept. content: sha256 of the rows as they were read. marked:
 how many verified responses a source with marks calls right and wrong. contradicts: how many of those marks
-the verifier contradicts. selection: which correct samples of a teacher were kept.
+the verifier contradicts. selection: which correct samples of a teacher were kept. unused_turns: rows
+with turns of a conversation that are not used, by their place (earlier, later) or role.
 """
 
 
@@ -51,6 +53,7 @@ class IngestReport:
         self._content = hashlib.sha256()
         self._kept: list[Trajectory] = []
         self._rejects: list[Reject] = []
+        self._unused_turns: Counter[str] = Counter()
         self._marks: Counter[tuple[bool, bool]] = Counter()
         """(marked right, verified as correct) -> responses."""
 
@@ -61,6 +64,8 @@ class IngestReport:
             sorted(row.values.items()) if isinstance(row, SourceRow) else (row.reason, row.row)
         )
         self._content.update(repr(content).encode())
+        if isinstance(row, SourceRow):
+            self._unused_turns.update(row.unused_turns)
 
     def count_mark(self, row: SourceRow, verdict: Verdict) -> None:
         """Compare the source's mark of a response with the verdict on it."""
@@ -90,6 +95,8 @@ class IngestReport:
             "prompts_without": prompts - len(covered),
             "content": self.content,
         }
+        if self._unused_turns:
+            counts["unused_turns"] = dict(sorted(self._unused_turns.items()))
         if marks:
             right_but_wrong, wrong_but_right = self._marks[True, False], self._marks[False, True]
             counts["marked"] = {

@@ -1,120 +1,302 @@
 """Turns a record into `SourceRow`s: the values that the source's columns name, one row for each response.
 
-A column map goes from the project's column name to the source's (`name` to `column` in the code below).
+A column map goes from the project's field to its entry (`hpt_core.config.columns`).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
 from typing import Any, cast
 
+from hpt_core.config import Column, Response, Turns
+from hpt_core.config.columns import MARKS, Columns, entries, optional_path
 from hpt_core.data.reading import chat_messages
 from hpt_core.data.reading.benchmarks import RowShape
 from hpt_core.data.reading.records import Record, Reject, RowValues, SourceRow
+from hpt_core.data.reading.suggestions import entry_for, keys_of, path_to_text
+from hpt_core.data.reading.values import MISSING, Unreadable, list_in, unwrapped, value_at, value_of
 
-MARKS = ("keep", "score")
-"""Columns in which a source judges its own responses."""
 _RIGHT_FROM = 0.5
-"""A response counts as marked right from this score, on scales of 0 and 1, of -1 and 1, and of shares."""
-_MISSING = object()
-_INDEX = re.compile(r"-?\d{1,9}")
+"""A score counts as right from this number, on scales of 0 and 1, of -1 and 1, and of shares."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_FINAL = re.compile(r"\\boxed|####|\banswer\b", re.IGNORECASE)
+_NUMBERED = re.compile(r"\W*step\s*\d", re.IGNORECASE)
 
 
-def read_by_shape(row: SourceRow, shapes: tuple[RowShape, ...]) -> SourceRow | Reject:
+@dataclass(frozen=True)
+class Fields:
+    """How a source's rows are read."""
+
+    columns: Columns
+    turns: Turns
+    lists_as_texts: bool = False
+    """Whether an answer such as ["72"] is compared as the text that it is, brackets included."""
+
+
+def read_by_shape(row: SourceRow, shapes: tuple[RowShape, ...], fields: Fields) -> SourceRow | Reject:
     """The row read by the first of `shapes` whose columns it has."""
     for shape in shapes:
-        if _MISSING in (_lookup(row.record, shape.problem), _lookup(row.record, shape.answer)):
+        if MISSING in (value_at(row.record, shape.problem), value_at(row.record, shape.answer)):
             continue
+        columns = {"problem": shape.problem, "answer": shape.answer}
         if shape.template is None:
-            return read_by_columns(row, row.record, {"problem": shape.problem, "answer": shape.answer})
+            return read_row(row, row.record, replace(fields, columns=columns))
         try:
             problem, answer = shape.template(row.record)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             return row.reject("not_as_published", f"{type(error).__name__}: {error}"[:200])
         values = {"problem": problem, "answer": answer}
-        return read_by_columns(row, values, {"problem": "problem", "answer": "answer"})
+        return read_row(row, values, replace(fields, columns={name: name for name in values}))
     expected = " or ".join(f"{shape.problem}, {shape.answer}" for shape in shapes)
     detail = f"wanted: {expected}; the row has {sorted(row.record)}; name its columns in `columns`"
     return row.reject("missing_column", detail)
 
 
-def read_responses(row: SourceRow, columns: Mapping[str, str]) -> Iterator[SourceRow | Reject]:
-    """`row` once for each of its responses; other columns that hold lists are distributed among them."""
-    values = {name: _lookup(row.record, column) for name, column in columns.items()}
-    if not chat_messages.is_list_of_values(values["response"]):
-        yield read_by_columns(row, row.record, columns)
+def read_row(row: SourceRow, record: Record, fields: Fields) -> SourceRow | Reject:
+    """`row` with the values of `record` under the project's names."""
+    columns = {name: entries(column)[0] for name, column in fields.columns.items()}
+    try:
+        return _with_values(row, _values(record, columns, fields), columns, fields)
+    except Unreadable as error:
+        return row.reject(error.reason, error.detail)
+
+
+def read_responses(row: SourceRow, fields: Fields) -> Iterator[SourceRow | Reject]:
+    """`row` once for each of its responses, which several columns may hold, each one of them or a list."""
+    several = not isinstance(fields.columns["response"], str | Column)
+    sample = 0 if several else None
+    responses = entries(fields.columns["response"])
+    for response in responses:
+        columns = {name: entries(column)[0] for name, column in fields.columns.items()}
+        own = {
+            name: entries(mark)[0] for name in MARKS if (mark := getattr(response, name, None)) is not None
+        }
+        columns |= {"response": response} | own
+        read = list(_responses(row, columns, fields, sample))
+        yield from read
+        if sample is not None:
+            sample += len(read)
+    if sample == 0:
+        yield row.reject("no_response", f"none of {[response.read for response in responses]} has a response")
+
+
+def _responses(
+    row: SourceRow, columns: Mapping[str, Column], fields: Fields, first: int | None
+) -> Iterator[SourceRow | Reject]:
+    """The responses of one entry; `first`: the number of the first, None for a row with one response."""
+    response, turns = columns["response"], fields.turns
+    row = replace(row, kind=response.kind) if isinstance(response, Response) else row
+    try:
+        values = _values(row.record, columns, fields)
+    except Unreadable as error:
+        yield replace(row, sample=first).reject(error.reason, error.detail)
         return
-    count = len(values["response"])
-    lists = {name for name, value in values.items() if chat_messages.is_list_of_values(value)}
-    if uneven := {columns[name]: len(values[name]) for name in sorted(lists) if len(values[name]) != count}:
-        yield row.reject("uneven_lists", f"{columns['response']!r} has {count} responses, and {uneven}")
+    if (
+        first is not None
+        and optional_path(response.read).optional
+        and values["response"] in (MISSING, None, "")
+    ):
+        return
+    lists = {name for name, value in values.items() if chat_messages.is_list_of_values(value, turns)}
+    if "response" not in lists and first is None:
+        yield _with_values(row, values, columns, fields)
+        return
+    count = len(values["response"]) if "response" in lists else 1
+    if uneven := {
+        columns[name].read: len(values[name]) for name in sorted(lists) if len(values[name]) != count
+    }:
+        yield row.reject("uneven_lists", f"{response.read!r} has {count} responses, and {uneven}")
     elif not count:
-        yield row.reject("no_response", f"{columns['response']!r} is an empty list")
+        yield row.reject("no_response", f"{response.read!r} is an empty list")
+    elif lists == {"response"} and "*" not in response.read and _looks_like_steps(values["response"]):
+        yield row.reject(
+            "steps_or_responses",
+            f"{response.read!r} is a list of {count} texts that look like the steps of one response; write "
+            f'{{read: {response.read}, join: "\\n\\n"}}, or {response.read}.* if each is a response',
+        )
     else:
         for i in range(count):
             own = {name: value[i] if name in lists else value for name, value in values.items()}
-            present = {column: own[name] for name, column in columns.items() if own[name] is not _MISSING}
-            yield _with_values(replace(row, sample=i, record={"sample": i, **present}), own, columns)
+            present = {columns[name].read: value for name, value in own.items() if value is not MISSING}
+            sample = i + (first or 0)
+            one = replace(row, sample=sample, record={"sample": sample, **present})
+            yield _with_values(one, own, columns, fields)
 
 
-def read_by_columns(row: SourceRow, record: Record, columns: Mapping[str, str]) -> SourceRow | Reject:
-    """`row` with the values of `record` under the project's names in `columns`."""
-    values = {name: _lookup(record, column) for name, column in columns.items()}
-    return _with_values(row, values, columns)
+def _looks_like_steps(texts: Sequence[Any]) -> bool:
+    """Whether the last of several texts alone states an answer, or each begins with the number of a step."""
+    if len(texts) < 2 or not all(isinstance(text, str) for text in texts):
+        return False
+    final = [bool(_FINAL.search(text)) for text in texts]
+    return (final[-1] and not any(final[:-1])) or all(_NUMBERED.match(text) for text in texts)
 
 
-def _with_values(row: SourceRow, values: Mapping[str, Any], columns: Mapping[str, str]) -> SourceRow | Reject:
-    """`row` with `values`, each of the type that its column has, or a reject for the first that is not."""
+def _values(record: Record, columns: Mapping[str, Column], fields: Fields) -> dict[str, Any]:
+    """What the columns read of the record, before it is converted to the types of the fields."""
+    return {name: _value(name, column, record, fields) for name, column in columns.items()}
+
+
+def _value(name: str, column: Column, record: Record, fields: Fields) -> Any:
+    read = chat_messages.problem_in if name == "problem" else chat_messages.response_in
+    value = value_of(column, record, partial(read, turns=fields.turns))
+    if name in ("problem", "response"):
+        return chat_messages.chat_in(value, fields.turns)
+    return list_in(value) if name == "answer" and not fields.lists_as_texts else value
+
+
+def _with_values(
+    row: SourceRow, values: Mapping[str, Any], columns: Mapping[str, Column], fields: Fields
+) -> SourceRow | Reject:
+    """`row` with `values`, each of the type that its field has, or a reject for the first that is not."""
     checked: dict[str, Any] = {}
+    unused: set[str] = set()
     for name, value in values.items():
         column = columns[name]
         if name == "score" and value is None:
             continue  # The source has not judged this response.
-        if value is None or value is _MISSING:
-            return row.reject("missing_column", f"no {column!r} ({name}); the row has {sorted(row.record)}")
+        if value is None or value is MISSING:
+            return row.reject("missing_column", _missing(name, column, value, row.record))
         try:
-            value = _CONVERT[name](value)
-        except ValueError as error:
-            return row.reject("not_a_chat", f"{column!r} ({name}): {error}")
-        if not isinstance(value, bool if name in MARKS else str):
-            return row.reject("wrong_type", f"{column!r} ({name}) is {type(value).__name__}: {value!r}"[:200])
-        if isinstance(value, str) and _SURROGATE.search(value):
-            return row.reject("not_unicode", f"{column!r} ({name}) holds half a surrogate pair")
-        checked[name] = value
-    return replace(row, values=cast(RowValues, checked))
+            read = _CONVERT[name](value, column, fields)
+        except Unreadable as error:
+            return row.reject(error.reason, f"{column.read!r} ({name}): {error.detail}")
+        if read is None and name == "score":
+            continue
+        if not isinstance(read, bool if name in MARKS else str):
+            return row.reject("wrong_type", _wrong_type(name, column, read))
+        if isinstance(read, str) and _SURROGATE.search(read):
+            return row.reject("not_unicode", f"{column.read!r} ({name}) holds half a surrogate pair")
+        checked[name] = read
+        if name in ("problem", "response") and chat_messages.is_chat(value, fields.turns):
+            unused |= chat_messages.exchange(value, fields.turns).unused
+    response = columns.get("response")
+    if isinstance(response, Response) and response.author is not None:
+        checked["author"] = response.author
+    return replace(row, values=cast(RowValues, checked), unused_turns=tuple(sorted(unused)))
+
+
+def _problem(value: Any, column: Column, fields: Fields) -> Any:
+    return _text(chat_messages.problem_in(value, fields.turns), column)
+
+
+def _response(value: Any, column: Column, fields: Fields) -> Any:
+    return _text(chat_messages.response_in(value, fields.turns), column)
+
+
+def _answer(value: Any, column: Column, fields: Fields) -> Any:
+    value = chat_messages.response_in(value, fields.turns)
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        if len(value) > 1:
+            raise Unreadable(
+                "several_answers",
+                f"is a list of {len(value)} texts: {value!r}"[:120]
+                + f'; write {{read: {column.read}, join: ", "}} if together they are the answer, or '
+                f"{column.read}.0 for the first",
+            )
+        value = value[0]
+    value = _text(value, column)
+    return str(value) if _is_number(value) else value
+
+
+def _author(value: Any, column: Column, fields: Fields) -> Any:
+    return _text(value, column)
+
+
+def _text(value: Any, column: Column) -> Any:
+    """The value after `unwrap` and `map`."""
+    if column.unwrap is not None and isinstance(value, str):
+        value = unwrapped(value, column.unwrap)
+    return _mapped(value, column)
+
+
+def _keep(value: Any, column: Column, fields: Fields) -> Any:
+    return _judged(_mapped(value, column), column)
+
+
+def _score(value: Any, column: Column, fields: Fields) -> Any:
+    value = _judged(_mapped(value, column), column)
+    return value >= _RIGHT_FROM if _is_number(value) else value
+
+
+def _judged(value: Any, column: Column) -> Any:
+    """Whether a number reaches `right_from`; a mark without that option is returned as it is."""
+    if column.right_from is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str) and not value.strip():
+        return None
+    number = _number_in(value)
+    if number is None:
+        raise Unreadable("wrong_type", f"{value!r} is no number, which `right_from` compares"[:200])
+    return number >= Fraction(column.right_from)
+
+
+def _number_in(value: Any) -> Fraction | None:
+    """The number that a value is or spells: 0.97, "0.97", "97%", "7/8"."""
+    if _is_number(value):
+        return Fraction(value)
+    if not isinstance(value, str):
+        return None
+    text, percent = value.strip().removesuffix("%"), value.strip().endswith("%")
+    try:
+        return Fraction(text.strip()) / (100 if percent else 1)
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+def _mapped(value: Any, column: Column) -> Any:
+    if column.map is None:
+        return value
+    meanings = {_spelled(key): meaning for key, meaning in column.map.items()}
+    if (key := _spelled(value)) not in meanings:
+        raise Unreadable("not_in_map", f"{value!r} is not in `map`, which has {list(column.map)}"[:200])
+    return meanings[key]
+
+
+def _spelled(value: Any) -> str:
+    """One spelling of a value, for the comparison with the keys of `map`."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip().casefold()
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-_CONVERT: dict[str, Callable[[Any], Any]] = {
-    "problem": chat_messages.problem_in,
-    "response": chat_messages.response_in,
-    "answer": lambda value: str(value) if _is_number(value) else value,
-    "keep": lambda value: value,
-    "score": lambda value: value >= _RIGHT_FROM if _is_number(value) else value,
+_CONVERT: Mapping[str, Callable[[Any, Column, Fields], Any]] = {
+    "problem": _problem,
+    "response": _response,
+    "answer": _answer,
+    "author": _author,
+    "keep": _keep,
+    "score": _score,
 }
-"""Column name -> conversion of a value in it; a value of an unexpected type is returned as it is."""
+"""Field -> conversion of a value in it; a value of an unexpected type is returned as it is."""
 
 
-def _lookup(record: Record, path: str) -> Any:
-    """record[path], or the value under the dotted path; _MISSING if there is none.
+def _missing(name: str, column: Column, value: Any, record: Record) -> str:
+    state = f"no {column.read!r} ({name})" + (", which is null" if value is None else "")
+    other = entry_for(name, record)
+    hint = "" if other is None or other == column.read else f"; write `columns: {{{name}: {other}}}`"
+    return f"{state}; the row has {keys_of(record)}{hint}"
 
-    A whole number in the path is an index of a list, from its end if negative: `prompt.-1.content`.
-    """
-    if path in record:
-        return record[path]
-    value: Any = record
-    for key in path.split("."):
-        if isinstance(value, list) and _INDEX.fullmatch(key) and -len(value) <= int(key) < len(value):
-            value = value[int(key)]
-        elif isinstance(value, dict) and key in value:
-            value = value[key]
-        else:
-            return _MISSING
-    return value
+
+def _wrong_type(name: str, column: Column, value: Any) -> str:
+    detail = f"{column.read!r} ({name}) is {type(value).__name__}: {value!r}"[:200]
+    if name in MARKS and isinstance(value, str | int | float):
+        rule = (
+            "right_from: 0.5"
+            if _number_in(value) is not None
+            else f'map: {{"{value}": true, ...: false}}'[:60]
+        )
+        return f"{detail}; write `{name}: {{read: {column.read}, {rule}}}`, as it is meant"
+    if isinstance(value, bool) and name == "answer":
+        return f'{detail}; write `answer: {{read: {column.read}, map: {{true: "Yes", false: "No"}}}}`'
+    if isinstance(value, dict | list) and (path := path_to_text(value)) is not None:
+        return f"{detail}; a text in it is at {column.read}.{path}"
+    return detail

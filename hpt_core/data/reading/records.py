@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from hpt_core.tables import ROW_TEXT, QuarantineRow, quarantined
 
@@ -22,6 +22,8 @@ class RowValues(TypedDict, total=False):
     """The source's own mark; a response that it marks False is dropped."""
     score: bool
     """The source's own mark, which the verifier may contradict. Absent where the source did not judge."""
+    author: str
+    """Who wrote the response, where the row or the entry of this response says so."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class SourceRow:
     """The row as it was read. If it holds several responses, only the part that concerns this one."""
     sample: int | None = None
     """Number of the response within its row, from 0; None if the row holds one response."""
+    kind: Literal["human", "teacher"] | None = None
+    """Kind of this response, where its entry says so in place of the source."""
+    unused_turns: tuple[str, ...] = ()
+    """The turns of a conversation that are not used: `system`, `earlier`, `later` and other roles."""
 
     @property
     def where(self) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from hpt_core.config import ExpertSource, PromptSource
+from hpt_core.config.columns import MARKS, Columns
 from hpt_core.data.reading.benchmarks import RowShape, row_shapes
-from hpt_core.data.reading.columns import MARKS, read_by_columns, read_by_shape, read_responses
+from hpt_core.data.reading.columns import Fields, read_by_shape, read_responses, read_row
 from hpt_core.data.reading.formats import BadLine, NumberedRecord, file_records, hub_records, task_records
 from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.remote import location_of, with_server_errors
@@ -32,7 +33,7 @@ def read_rows(source: PromptSource | ExpertSource) -> Iterator[SourceRow | Rejec
     names that are not the project's.
     """
     file, records = _open(source)
-    columns = _columns(source)
+    fields = _fields(source)
     shapes = _benchmark_shapes(source)
     limit = source.limit if isinstance(source, PromptSource) else None
     for line, record in islice(records, limit):
@@ -41,9 +42,9 @@ def read_rows(source: PromptSource | ExpertSource) -> Iterator[SourceRow | Rejec
             continue
         row = SourceRow(source.name, file, line, {}, record)
         if isinstance(source, ExpertSource):
-            yield from read_responses(row, columns)
+            yield from read_responses(row, fields)
         else:
-            yield read_by_shape(row, shapes) if shapes else read_by_columns(row, record, columns)
+            yield read_by_shape(row, shapes, fields) if shapes else read_row(row, record, fields)
 
 
 def first_rows(source: PromptSource | ExpertSource) -> list[SourceRow | Reject]:
@@ -82,18 +83,21 @@ def _open(source: PromptSource | ExpertSource) -> tuple[str, Iterator[NumberedRe
     raise InputError(f"source {source.name!r} has no rows to read; code writes its trajectories")
 
 
-def _columns(source: PromptSource | ExpertSource) -> dict[str, str]:
-    """The project's column name -> the source's, with the same name where `columns` gives none."""
+def _fields(source: PromptSource | ExpertSource) -> Fields:
+    """How the rows are read: a field that `columns` does not name is the column of its own name."""
     required = _REQUIRED[type(source)]
-    allowed_columns = {*required, *MARKS} if isinstance(source, ExpertSource) else set(required)
+    allowed_columns = {*required, *MARKS, "author"} if isinstance(source, ExpertSource) else set(required)
     if unknown := sorted(set(source.columns) - allowed_columns):
         raise InputError(
             f"params.yaml: `columns` of source {source.name!r} names {unknown}; ours are "
             f"{sorted(allowed_columns)}"
         )
     if isinstance(source, PromptSource) and source.reasoning_gym:
-        return {"problem": "question", "answer": "answer"}
-    return {name: name for name in required} | source.columns
+        return Fields({"problem": "question", "answer": "answer"}, source.turns, lists_as_texts=True)
+    columns: Columns = source.columns
+    kind = source.verifier_kind if isinstance(source, PromptSource) else ""
+    as_texts = kind == "exact" or kind.startswith("reasoning_gym:")
+    return Fields({**{name: name for name in required}, **columns}, source.turns, as_texts)
 
 
 def _benchmark_shapes(source: PromptSource | ExpertSource) -> tuple[RowShape, ...]:
