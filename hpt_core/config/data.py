@@ -40,8 +40,14 @@ class PromptSource(Config):
     """Options of the reasoning-gym task, such as its difficulty. Their names are those of the task."""
 
     file: str | None = None
-    """Path of a JSONL, JSON (one array), CSV or parquet file, or s3://BUCKET/KEY with the AWS_* variables. A
-    file under raw/ is best: DVC runs the stages that read it again when it changes."""
+    """Path of a file, a folder or a pattern, or s3://BUCKET/KEY with the AWS_* variables. A pattern is
+    such as raw/data/mine/*.jsonl.zst. The suffix gives the format: .jsonl, .ndjson, .json, .csv, .tsv,
+    .parquet, .arrow or .feather; texts may be compressed (.gz, .zst, .bz2, .xz, .lz4). Under raw/data it is
+    best: DVC runs the stages that read it again when it changes."""
+    root: str | None = None
+    """Key, or dotted path of keys, of the rows in a JSON file that is one object, such as data or
+    result.rows. It holds an array of rows, or an object whose values are rows; `.` is the whole object. null:
+    an array of objects is found where there is only one."""
     hub: str | None = None
     """Id of a data set on the Hugging Face hub, such as openai/gsm8k."""
     subset: str | None = None
@@ -126,7 +132,9 @@ class ExpertSource(Config):
     license: str = "unknown"
     """License of the trajectories; it must be in `experts.licenses`."""
     file: str | None = None
-    """Path or s3:// address of a JSONL, JSON (one array), CSV or parquet file, as in a prompt source."""
+    """Path, folder, pattern or s3:// address of the data, as in a prompt source."""
+    root: str | None = None
+    """Key, or dotted path of keys, of the rows in a JSON file that is one object, as in a prompt source."""
     hub: str | None = None
     """Id of a data set on the Hugging Face hub."""
     subset: str | None = None

@@ -23,6 +23,7 @@ ENOUGH = 20
 _REMEDIES = {
     "missing_column": "name its columns in `columns`, as in {problem: question, answer: solution}",
     "wrong_type": "a problem is text, an answer text or a number: convert the column, or name another",
+    "duplicate_key": "give each key of an object once",
     "not_utf8": "save it again in UTF-8",
     "malformed_json": "give one JSON object a line",
     "not_an_object": "give one JSON object a line, with named columns",
@@ -73,7 +74,11 @@ def _inspect(source: PromptSource) -> tuple[list[str], str | None]:
         return [], str(error)
     if source.reasoning_gym:
         return [], None  # The task generates rows that fulfil the contract.
-    kind, rows = source.verifier_kind, first_rows(source)
+    kind = source.verifier_kind
+    try:
+        rows = first_rows(source)
+    except InputError as error:
+        return [], str(error)
     if fault := why_unusable(source, rows, _REMEDIES):
         return [], fault
     readable = [row for row in rows if isinstance(row, SourceRow)]

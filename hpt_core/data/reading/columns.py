@@ -280,10 +280,10 @@ _CONVERT: Mapping[str, Callable[[Any, Column, Fields], Any]] = {
 
 
 def _missing(name: str, column: Column, value: Any, record: Record) -> str:
-    state = f"no {column.read!r} ({name})" + (", which is null" if value is None else "")
+    state = f"no {column.read!r} ({name}): it is null" if value is None else f"no {column.read!r} ({name})"
     other = entry_for(name, record)
     hint = "" if other is None or other == column.read else f"; write `columns: {{{name}: {other}}}`"
-    return f"{state}; the row has {keys_of(record)}{hint}"
+    return f"{state}{hint}" if value is None else f"{state}; the row has {keys_of(record)}{hint}"
 
 
 def _wrong_type(name: str, column: Column, value: Any) -> str:

@@ -1,150 +1,68 @@
-"""Readers of JSONL, JSON arrays, CSV, parquet, hub data sets and reasoning-gym tasks.
+"""Readers of files in every format, hub data sets and reasoning-gym tasks.
 
-Each reader yields (number, record) in order. A line that holds no record is a `BadLine`; a file that cannot
-be read at all raises InputError.
+Each reader yields records in order with the place that each stands at. A line that holds no record is a
+`BadLine`; a file that cannot be read at all raises InputError.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import NamedTuple
 
 from hpt_core.config import ExpertSource, PromptSource
-from hpt_core.data.reading.lines import MAX_LINE, bounded_lines, first_byte
-from hpt_core.data.reading.records import Record
-from hpt_core.data.reading.remote import Location
+from hpt_core.data.reading.files.arrow import arrow_records, parquet_records
+from hpt_core.data.reading.files.delimited import delimited_records
+from hpt_core.data.reading.files.json_rows import json_records
+from hpt_core.data.reading.files.location import Location
+from hpt_core.data.reading.files.names import READ, format_of
+from hpt_core.data.reading.files.shards import files_of
+from hpt_core.data.reading.records import BadLine, NumberedRecord, Record
 from hpt_core.errors import InputError
 
 
-@dataclass(frozen=True)
-class BadLine:
-    """A line that holds no record, and why."""
+class PlacedRecord(NamedTuple):
+    """What stands at a line of a file."""
 
-    reason: str
-    detail: str
-    text: str
-
-
-NumberedRecord = tuple[int, Record | BadLine]
-"""The line (in a text file) or the number of the row (elsewhere), from 1, and what stands there."""
-
-BATCH = 1024
-"""Rows of a parquet file that are in memory at a time."""
+    file: str
+    """Path or URL of the file itself, of a folder's or pattern's too; hub:ID or reasoning_gym:NAME."""
+    line: int
+    """Line of a text file, number of the row elsewhere; counts from 1."""
+    record: Record | BadLine
 
 
-def file_records(path: Location, setting: str) -> Iterator[NumberedRecord]:
-    """Records of a JSONL, JSON, CSV or parquet file.
+def records_of(file: str, setting: str, root: str | None = None) -> Iterator[PlacedRecord]:
+    """Records of a file, of all data files of a folder, or of those that match a pattern (`files.shards`).
 
-    `setting` says, in errors, what names the file: "`file` of source 'x' in params.yaml".
+    `setting` says, in errors, what names the file: "`file` of source 'x' in params.yaml". `root` is the key
+    of the rows in a JSON file that is one object (`files.json_rows`).
     """
+    for location in files_of(file, setting):
+        for line, record in file_records(location, setting, root):
+            yield PlacedRecord(str(location), line, record)
+
+
+def file_records(path: Location, setting: str, root: str | None = None) -> Iterator[NumberedRecord]:
+    """Records of one file, with the parameters of `records_of`."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; correct {setting}")
-    if path.suffix == ".parquet":
-        return _parquet_records(path, setting)
-    if path.suffix == ".csv":
-        return _csv_records(path, setting)
-    if path.suffix not in (".jsonl", ".json"):
-        raise InputError(f"{path}: neither JSON, CSV nor parquet; convert it, or correct {setting}")
-    with path.open("rb") as file:
-        is_array = first_byte(file) == b"["
-    return _array_records(path, setting) if is_array else _line_records(path)
+    kind = format_of(path.name)
+    if root is not None and kind not in ("json", "jsonl"):
+        raise InputError(f"{path}: `root` is for JSON files; leave it out, or correct {setting}")
+    match kind:
+        case "json" | "jsonl":
+            return json_records(path, setting, root)
+        case "csv" | "tsv":
+            return delimited_records(path, setting)
+        case "parquet":
+            return parquet_records(path, setting)
+        case "arrow":
+            return arrow_records(path, setting)
+    raise InputError(
+        f"{path}: neither JSON, CSV nor parquet by its name ({READ}); convert it, or correct {setting}"
+    )
 
 
-def _line_records(path: Location) -> Iterator[NumberedRecord]:
-    with path.open("rb") as file:
-        for number, data, size in bounded_lines(file):
-            data = data.removeprefix(b"\xef\xbb\xbf") if number == 1 else data
-            if size > MAX_LINE:
-                text = data.decode("utf-8", errors="replace")
-                yield number, BadLine("line_too_long", f"{size} bytes; a row has at most {MAX_LINE}", text)
-            elif data.strip():
-                yield number, _parse_line(data)
-
-
-def _parse_line(data: bytes) -> Record | BadLine:
-    text = data.decode("utf-8", errors="replace").strip()
-    try:
-        row = json.loads(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return BadLine("not_utf8", f"byte {error.start + 1} of the line: {error.reason}", text)
-    except (ValueError, RecursionError) as error:
-        return BadLine("malformed_json", str(error), text)
-    if not isinstance(row, dict):
-        return BadLine("not_an_object", f"a JSON {type(row).__name__}, not an object", text)
-    return row
-
-
-def _array_records(path: Location, setting: str) -> Iterator[NumberedRecord]:
-    """Items of one JSON array, each with the line on which it begins."""
-    decoder = json.JSONDecoder()
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}:{line}: not UTF-8 ({error.reason}); save it as UTF-8, or correct {setting}"
-        ) from error
-    at = text.index("[") + 1
-    line, counted = 1, 0
-    while True:
-        at = _after_spaces(text, at)
-        if text[at : at + 1] == "]":
-            return
-        line, counted = line + text.count("\n", counted, at), at
-        try:
-            item, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"{path}:{line}: malformed JSON array ({error}); correct it, or give one object a line "
-                f"(JSONL), where a bad line costs that line only ({setting})"
-            ) from error
-        bad = BadLine("not_an_object", f"a JSON {type(item).__name__}, not an object", str(item))
-        yield line, item if isinstance(item, dict) else bad
-        at = _after_spaces(text, at)
-        at += text[at : at + 1] == ","
-
-
-def _after_spaces(text: str, at: int) -> int:
-    while at < len(text) and text[at].isspace():
-        at += 1
-    return at
-
-
-def _csv_records(path: Location, setting: str) -> Iterator[NumberedRecord]:
-    """Rows under the names of the first one, each with the line on which it ends."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, strict=True)
-            for row in rows:
-                # DictReader keeps the cells beyond the last column under the key None.
-                beyond = row.pop(None, None)
-                bad = BadLine("malformed_csv", f"cells beyond the last column: {beyond}", str(row))
-                yield rows.line_num, bad if beyond else row
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: not readable as CSV in UTF-8 ({error}); save it again, or correct {setting}"
-        ) from error
-
-
-def _parquet_records(path: Location, setting: str) -> Iterator[NumberedRecord]:
-    try:
-        with path.open("rb") as data, pq.ParquetFile(data) as file:
-            number = 0
-            for batch in file.iter_batches(batch_size=BATCH):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a readable parquet file ({error}); correct {setting}") from error
-
-
-def hub_records(source: PromptSource | ExpertSource) -> Iterator[NumberedRecord]:
+def hub_records(source: PromptSource | ExpertSource) -> Iterator[PlacedRecord]:
     """Records of a hub data set, through `datasets`."""
     # Imported here because the import takes seconds and most recipes need no hub.
     from datasets import load_dataset
@@ -157,10 +75,10 @@ def hub_records(source: PromptSource | ExpertSource) -> Iterator[NumberedRecord]
             f"`subset`, `split` and `revision` of source {source.name!r} in params.yaml, unset "
             f"HF_HUB_OFFLINE for the first download, or give a local `file`"
         ) from error
-    return ((number, dict(row)) for number, row in enumerate(rows, 1))
+    return (PlacedRecord(f"hub:{source.hub}", number, dict(row)) for number, row in enumerate(rows, 1))
 
 
-def task_records(source: PromptSource) -> Iterator[NumberedRecord]:
+def task_records(source: PromptSource) -> Iterator[PlacedRecord]:
     """Entries of a reasoning-gym task; item i is drawn with seed + i."""
     # Imported here because the import loads the word lists of every task.
     import reasoning_gym
@@ -174,4 +92,5 @@ def task_records(source: PromptSource) -> Iterator[NumberedRecord]:
             f"reasoning_gym:{source.reasoning_gym}: {error}; check `reasoning_gym`, `size`, `seed` and "
             f"`options` of source {source.name!r} in params.yaml"
         ) from error
-    return ((number, task[number - 1]) for number in range(1, len(task) + 1))
+    name = f"reasoning_gym:{source.reasoning_gym}"
+    return (PlacedRecord(name, number, task[number - 1]) for number in range(1, len(task) + 1))

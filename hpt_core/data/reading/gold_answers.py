@@ -6,12 +6,15 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from hpt_core.data.reading.formats import BadLine, file_records
-from hpt_core.data.reading.records import Record
+from hpt_core.data.reading.files.location import Location
+from hpt_core.data.reading.files.names import format_of
+from hpt_core.data.reading.files.shards import data_files
+from hpt_core.data.reading.formats import file_records
+from hpt_core.data.reading.records import BadLine, Record
 from hpt_core.errors import InputError
 from hpt_core.verifier.gold_check import Gold
 
-SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
+SETTING = "the path of the answers"
 COLUMNS = {
     "answer": ("answer", "gold", "ground_truth", "final_answer"),
     "solution": ("solution", "ground_truth_solution"),
@@ -21,27 +24,24 @@ COLUMNS = {
 
 
 def read_golds(path: Path, kind: str | None) -> list[Gold]:
-    """The answers of a JSON, JSONL, CSV or parquet file, or of all such files in a folder.
+    """The answers of a file, of all data files of a folder, or of those that match a pattern.
 
     The columns are those of COLUMNS. If neither `kind` nor a column gives the kind, an answer that contains
     #### is gsm8k and any other is math. Raises InputError that names file, line and remedy.
     """
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
-        return [gold for file in files for gold in read_golds(file, kind)]
-    return [_gold(where, record, kind) for where, record in _records(path)]
+    files = [path] if path.is_file() else data_files(str(path)) or [path]
+    return [_gold(where, record, kind) for file in files for where, record in _records(file)]
 
 
-def _records(path: Path) -> Iterator[tuple[str, Record]]:
+def _records(path: Location) -> Iterator[tuple[str, Record]]:
     """Records of a file, each with its line or, where several may share a line, its row."""
-    records = file_records(path, "the path of the answers")
-    for row, (line, record) in enumerate(records, start=1):
+    for row, (line, record) in enumerate(file_records(path, SETTING), start=1):
         if isinstance(record, BadLine):
             raise InputError(
                 f"{path}:{line}: {record.reason}: {record.detail}; give an array of objects, or one object "
                 f"a line"
             )
-        yield f"{path}:{line}" if path.suffix == ".jsonl" else f"{path}, row {row}", record
+        yield f"{path}:{line}" if format_of(path.name) == "jsonl" else f"{path}, row {row}", record
 
 
 def _gold(where: str, record: Record, kind: str | None) -> Gold:
@@ -51,6 +51,8 @@ def _gold(where: str, record: Record, kind: str | None) -> Gold:
     )
     if isinstance(answer, dict | int | float) and not isinstance(answer, bool):
         answer = json.dumps(answer)
+    if answer is None and (null := next((name for name in COLUMNS["answer"] if name in record), None)):
+        raise InputError(f"{where}: {null!r} is null; fill it in, or leave the row out")
     if not isinstance(answer, str):
         raise InputError(f"{where}: no text in column {' or '.join(COLUMNS['answer'])}; name it so")
     answer_kind = kind or kind_in_row or ("gsm8k" if "####" in answer else "math")

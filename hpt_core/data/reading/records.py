@@ -1,4 +1,5 @@
-"""A row of a source under the project's column names (`SourceRow`), or why it is not used (`Reject`)."""
+"""A row as its file holds it, and under the project's column names (`SourceRow`); or why it is not used
+(`BadLine`, `Reject`)."""
 
 from __future__ import annotations
 
@@ -10,6 +11,19 @@ from hpt_core.tables import ROW_TEXT, QuarantineRow, quarantined
 
 Record = dict[str, Any]
 """A row as its source holds it: the source's column names, JSON values."""
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line that holds no record, and why."""
+
+    reason: str
+    detail: str
+    text: str
+
+
+NumberedRecord = tuple[int, Record | BadLine]
+"""The line (in a text file) or the number of the row (elsewhere), from 1, and what stands there."""
 
 
 class RowValues(TypedDict, total=False):

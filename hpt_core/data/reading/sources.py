@@ -13,9 +13,9 @@ from hpt_core.config import ExpertSource, PromptSource
 from hpt_core.config.columns import MARKS, Columns
 from hpt_core.data.reading.benchmarks import RowShape, row_shapes
 from hpt_core.data.reading.columns import Fields, read_by_shape, read_responses, read_row
-from hpt_core.data.reading.formats import BadLine, NumberedRecord, file_records, hub_records, task_records
-from hpt_core.data.reading.records import Reject, SourceRow
-from hpt_core.data.reading.remote import location_of, with_server_errors
+from hpt_core.data.reading.files.location import with_server_errors
+from hpt_core.data.reading.formats import PlacedRecord, hub_records, records_of, task_records
+from hpt_core.data.reading.records import BadLine, Reject, SourceRow
 from hpt_core.errors import InputError
 
 _REQUIRED = {PromptSource: ("problem", "answer"), ExpertSource: ("problem", "response")}
@@ -32,11 +32,10 @@ def read_rows(source: PromptSource | ExpertSource) -> Iterator[SourceRow | Rejec
     Raises InputError if the whole source is unusable: no such file, data set or task, or a column map with
     names that are not the project's.
     """
-    file, records = _open(source)
     fields = _fields(source)
     shapes = _benchmark_shapes(source)
     limit = source.limit if isinstance(source, PromptSource) else None
-    for line, record in islice(records, limit):
+    for file, line, record in islice(_records(source), limit):
         if isinstance(record, BadLine):
             yield Reject(source.name, file, line, record.reason, record.detail, record.text)
             continue
@@ -70,16 +69,16 @@ def why_unusable(
     return f"{first.file}:{first.line}: {first.reason}: {first.detail}{others}; {remedy}"
 
 
-def _open(source: PromptSource | ExpertSource) -> tuple[str, Iterator[NumberedRecord]]:
-    """The name of the source's file, hub data set or task, and its records."""
+def _records(source: PromptSource | ExpertSource) -> Iterator[PlacedRecord]:
+    """The records of the source's files, hub data set or task."""
     if source.file:
-        name, file = source.name, source.file
+        name, file, root = source.name, source.file, source.root
         setting = f"`file` of source {name!r} in params.yaml"
-        return file, with_server_errors(lambda: file_records(location_of(file), setting), file, name)
+        return with_server_errors(lambda: records_of(file, setting, root), file, name)
     if source.hub:
-        return f"hub:{source.hub}", hub_records(source)
+        return hub_records(source)
     if isinstance(source, PromptSource) and source.reasoning_gym:
-        return f"reasoning_gym:{source.reasoning_gym}", task_records(source)
+        return task_records(source)
     raise InputError(f"source {source.name!r} has no rows to read; code writes its trajectories")
 
 

@@ -39,7 +39,6 @@ def benchmark(jsonl: Lines) -> list[PromptSource]:
         ({"problem": 7, "answer": "2"}, ["wrong_type", "'problem'", "int", "convert the column"]),
         ({"problem": "1+1", "answer": [2]}, ["wrong_type", "'answer'", "list"]),
         (b'{"problem": "caf\xe9", "answer": "2"}', ["not_utf8", "byte 17", "UTF-8"]),
-        ('{"problem": "1+1", "answer": "2"}'.encode("utf-16"), ["not_utf8", "UTF-8"]),
         (b"1+1\t2", ["malformed_json", "one JSON object a line"]),
         (b'["1+1", 2]', ["not_an_object", "one JSON object a line"]),
     ],

@@ -150,8 +150,8 @@ def test_several_chats_in_a_row_with_one_mark_for_all(file: Path) -> None:
         ([USER, {"role": "assistant"}], "wrong_type", "is NoneType"),
         ({"text": "a"}, "wrong_type", "is dict"),
         ([7], "wrong_type", "is int: 7"),
-        ([None], "missing_column", "no 'response'"),
-        (None, "missing_column", "no 'response'"),
+        ([None], "missing_column", "no 'response' (response): it is null"),
+        (None, "missing_column", "no 'response' (response): it is null"),
     ],
 )
 def test_a_value_that_is_no_response_is_rejected(

@@ -1,0 +1,59 @@
+"""JSON values that are rows: objects whose keys are all kept, or the reason why a value is no row."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hpt_core.data.reading.records import BadLine, Record
+
+
+class ObjectDecoder(json.JSONDecoder):
+    """A JSON decoder that remembers a key that one object has twice; of the two, Python keeps the last."""
+
+    def __init__(self) -> None:
+        super().__init__(object_pairs_hook=self._object)
+        self.repeated: str | None = None
+        """Such a key of an object since this was last set to None."""
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> Record:
+        record = dict(pairs)
+        if len(record) < len(pairs):
+            keys = [key for key, _ in pairs]
+            self.repeated = next(key for key in keys if keys.count(key) > 1)
+        return record
+
+    def row(self, value: Any, text: str) -> Record | BadLine:
+        """`value`, which was just decoded, as a row; `text` is what the quarantine shows of it."""
+        repeated, self.repeated = self.repeated, None
+        if not isinstance(value, dict):
+            return BadLine("not_an_object", f"a JSON {type(value).__name__}, not an object", text)
+        if repeated is not None:
+            return BadLine("duplicate_key", f"an object has the key {repeated!r} twice; give it once", text)
+        return value
+
+
+def parse_line(data: bytes, decoder: ObjectDecoder) -> Record | BadLine:
+    """The object that a line of JSONL holds."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        shown = data.decode("utf-8", errors="replace").strip()
+        return BadLine("not_utf8", f"byte {error.start + 1} of the line: {error.reason}", shown)
+    decoder.repeated = None
+    try:
+        return decoder.row(decoder.decode(text), text)
+    except (ValueError, RecursionError) as error:
+        text = text.strip()
+        return BadLine("malformed_json", f"{error}{_hint(text)}", text)
+
+
+def _hint(text: str) -> str:
+    """What a line that is no JSON looks like, for the cases that are common."""
+    if "\0" in text:
+        return "; the line has NUL bytes, as after a crash while it was written"
+    if text.endswith("},"):
+        return "; no comma belongs between lines"
+    if text.startswith("{") and not text.endswith("}"):
+        return "; the line ends within its object, as if it were cut off"
+    return ""
