@@ -1,9 +1,9 @@
 """A fork server for grading processes: both the client class and the process itself.
 
-The fork server imports everything and warms up math-verify's parser once, which takes about two seconds, so
-that replacing a killed grading process takes milliseconds. It is started with `python -c`, because children
-of multiprocessing's own fork server import the parent's main module, and that of a training run imports
-torch. It has one thread and never grades, so forking it is safe.
+The fork server does the imports once, which take up to two seconds, so that replacing a killed grading
+process takes milliseconds. It is started with `python -c`, because children of multiprocessing's own fork
+server import the parent's main module, and that of a training run imports torch. It has one thread and never
+grades, so forking it is safe.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ class VerifierPool:
     def _kill_silent(self, busy: Mapping[Connection, _Worker]) -> list[Connection]:
         """Kill the processes that should have ended by themselves long ago.
 
-        The function of a package can take away the timer of its process, as math-verify does with its own, or
+        The function of a package can take away the timer of its process, or
         leave a process behind that keeps the connection open.
         """
         longest = time.monotonic() - self._patience_s

@@ -15,7 +15,7 @@ from typing import cast
 
 from hpt_core.errors import InputError, LimitError, VerifierError
 from hpt_core.types import Verdict
-from hpt_core.verifier import installed, reasoning, symbolic
+from hpt_core.verifier import installed, math, reasoning
 from hpt_core.verifier.grading import grade
 
 Item = tuple[str, str, str]
@@ -81,7 +81,7 @@ def prepare(kind: str) -> None:
     if installed.has(kind):
         return
     if kind == "math":
-        symbolic.load()
+        math.load()
     elif kind.startswith(reasoning.PREFIX):
         reasoning.load()
 

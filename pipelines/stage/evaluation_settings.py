@@ -18,7 +18,7 @@ from pipelines.params import Params
 
 log = logging.getLogger(__name__)
 
-VERIFIER_LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy", "reasoning-gym")
+VERIFIER_LIBRARIES = ("mpmath", "sympy", "reasoning-gym")
 """The distributions that decide verdicts beside the code of hpt_core/verifier."""
 
 

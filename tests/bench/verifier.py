@@ -16,7 +16,8 @@ from hpt_core.verifier.worker import Item
 from tests.bench.table import show
 
 STEPS = "We see that $x^2 + 1 = \\frac{a}{b}$, so it is enough to look at the ratio of the two. " * 12
-HANGS = (r"9^{9^{9^{9}}}", r"3^{3^{3^{3^{3}}}}", r"7^{7^{7^{7}}} - 1", r"\sqrt{9^{9^{9^{9}}}}")
+_NESTED_SUM = r"\sum_{a=1}^{4000} \sum_{b=1}^{4000} \sum_{c=1}^{4000} \sqrt{abc}"
+HANGS = (_NESTED_SUM, rf"{_NESTED_SUM}-1", rf"\sqrt{{{_NESTED_SUM}}}", rf"2^{{{_NESTED_SUM}}}")
 TIMEOUT_S = 2.0
 
 

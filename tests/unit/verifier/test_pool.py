@@ -17,7 +17,8 @@ from hpt_core.types import Verdict
 from hpt_core.verifier import VerifierPool, verify_lines
 from hpt_core.verifier.worker import Grade
 
-TOWER = (r"\boxed{9^{9^{9^{9}}}}", "5", "math")
+NESTED_SUM = r"\sum_{a=1}^{4000} \sum_{b=1}^{4000} \sum_{c=1}^{4000} \sqrt{abc}"
+ENDLESS = (rf"\boxed{{{NESTED_SUM}}}", "5", "math")
 HALF = (r"\boxed{0.5}", r"\frac{1}{2}", "math")
 THIRD = (r"\boxed{0.5}", r"\frac{1}{3}", "math")
 
@@ -65,7 +66,7 @@ def test_a_hang_costs_one_item_and_keeps_the_order() -> None:
         ALGEBRA,
         ("#### 72", "72", "gsm8k"),
         THIRD,
-        TOWER,
+        ENDLESS,
         HALF,
         WRONG_ALGEBRA,
         ("Answer: C", "D", "choice"),
@@ -161,7 +162,7 @@ def test_a_hanging_worker_ends_after_its_parent() -> None:
         "from pathlib import Path\n"
         "from hpt_core.verifier import VerifierPool\n"
         "pool = VerifierPool(1, 12.0)\n"
-        f"threading.Thread(target=pool.verify, args=([{TOWER!r}],), daemon=True).start()\n"
+        f"threading.Thread(target=pool.verify, args=([{ENDLESS!r}],), daemon=True).start()\n"
         "def children(pid):\n"
         "    return ' '.join(f.read_text() for f in Path(f'/proc/{pid}/task').glob('*/children'))\n"
         "def grader(): return children(children('self').strip() or 'none').strip()\n"
@@ -203,11 +204,11 @@ def test_neither_the_package_nor_grading_imports_torch() -> None:
     script = (
         "import sys\n"
         "from hpt_core.verifier import VerifierPool, grade\n"
-        "heavy = {'torch', 'transformers', 'sympy', 'math_verify', 'reasoning_gym'}\n"
+        "heavy = {'torch', 'transformers', 'sympy', 'mpmath', 'reasoning_gym'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
         "assert grade('#### 72', '72', 'gsm8k').correct and not heavy & set(sys.modules)\n"
         f"assert grade(*{HALF!r}).correct and not heavy & set(sys.modules)\n"
-        f"assert grade(*{ALGEBRA!r}).correct and 'math_verify' in sys.modules\n"
+        f"assert grade(*{ALGEBRA!r}).correct and 'mpmath' in sys.modules\n"
         "assert grade('Answer: 4', '4', 'reasoning_gym:gcd').correct\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)\n"
     )
@@ -272,16 +273,13 @@ def test_hostile_answers_are_judged() -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_each_hang_costs_its_time_limit_and_no_other_item(workers: int) -> None:
-    nested = "".join([r"\sqrt{2+"] * 40 + ["2"] + ["}"] * 40)
-    hang = [TOWER[0], r"\boxed{3^{3^{3^{3^{3}}}}}", f"\\boxed{{({nested}-2)^{{9^{{9^{{9}}}}}}}}"]
+    hang = [ENDLESS[0], rf"\boxed{{{NESTED_SUM}+1}}", rf"\boxed{{\sqrt{{{NESTED_SUM}}}}}"]
     items = [ALGEBRA, *((response, "x+1", "math") for response in hang), WRONG_ALGEBRA, ALGEBRA]
     with VerifierPool(workers, 1.0) as pool:
         verdicts = pool.verify(items)
     assert [v.correct for v in verdicts] == [True, False, False, False, False, True]
     for verdict in verdicts[1:4]:
-        assert (
-            verdict.error is None or "raise verifier.timeout_s" in verdict.error or "memory" in verdict.error
-        )
+        assert verdict.error is not None and "raise verifier.timeout_s" in verdict.error
     assert verdicts[4].error is None
 
 

@@ -1,0 +1,244 @@
+"""Sets of real numbers: intervals, inequalities in one variable, their unions and complements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from hpt_core.verifier.math.evaluation import EvaluationNeededError, is_constant, number_value, same_value
+from hpt_core.verifier.math.tree import (
+    MISSING,
+    Apply,
+    Bracketed,
+    Conditional,
+    Items,
+    Node,
+    Relation,
+    Symbol,
+)
+from hpt_core.verifier.math.values import exact
+
+REALS = r"\mathbb{R}"
+_INFINITY = Symbol(r"\infty")
+_FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", "=": "=", r"\ne": r"\ne"}
+
+
+class NoRealSetError(Exception):
+    """The tree is no set of real numbers with constant ends."""
+
+
+@dataclass(frozen=True)
+class End:
+    """A constant with its place in the order of the real numbers."""
+
+    place: Any
+    node: Node
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The numbers between two ends, with or without them."""
+
+    low: End
+    has_low: bool
+    high: End
+    has_high: bool
+
+
+RealSet = list[Interval]
+
+
+def same_real_set(a: Node, b: Node, evaluate: bool) -> bool | None:
+    """Whether both are the same set of real numbers; None if one of them is none."""
+    try:
+        builder = _Builder(evaluate)
+        x, y = _merged(builder.build(a)), _merged(builder.build(b))
+    except NoRealSetError:
+        return None
+    if not builder.one_variable():
+        return False
+    return len(x) == len(y) and all(
+        (i.has_low, i.has_high) == (j.has_low, j.has_high)
+        and same_value(i.low.node, j.low.node, evaluate)
+        and same_value(i.high.node, j.high.node, evaluate)
+        for i, j in zip(x, y, strict=True)
+    )
+
+
+class _Builder:
+    """Builds sets from trees, and keeps the names of their variables."""
+
+    def __init__(self, evaluate: bool) -> None:
+        self.evaluate = evaluate
+        self.variables: set[Node] = set()
+
+    def one_variable(self) -> bool:
+        return len(self.variables - {MISSING}) <= 1
+
+    def build(self, node: Node) -> RealSet:
+        match node:
+            case Relation((r"\in",), (variable, inner)):
+                self.variables.add(variable)
+                return self.build(inner)
+            case Relation((r"\notin",), (variable, inner)):
+                self.variables.add(variable)
+                return _complement(_merged(self.build(inner)))
+            case Relation(operators, members):
+                return self._chain(operators, members)
+            case Bracketed(opening, closing, (low, high)):
+                return [Interval(self._end(low), opening == "[", self._end(high), closing == "]")]
+            case Symbol(name) if name == REALS:
+                return self._everything()
+            case Apply(r"\cup", (a, b)):
+                return self.build(a) + self.build(b)
+            case Apply(r"\cap", (a, b)):
+                return _intersection(self.build(a), self.build(b))
+            case Apply(r"\setminus" | r"\backslash" | "-", (a, b)):
+                return _intersection(self.build(a), _complement(_merged(self.build(b))))
+            case Apply("set-builder", (element, condition)):
+                return self._builder(element, condition)
+            case Conditional(value, Relation((r"\in",), (_, Symbol(name)))) if name == REALS:
+                return self.build(value)
+            case Items(members, "{}"):
+                ends = [self._end(m) for m in members]
+                return [Interval(end, True, end, True) for end in ends]
+            case Items(members, joined_by) if all(
+                isinstance(m, Relation | Bracketed | Apply) for m in members
+            ):
+                sets = [self.build(m) for m in members]
+                together = sets[0]
+                for other in sets[1:]:
+                    together = _intersection(together, other)
+                if joined_by == "or" or not together:
+                    return [interval for each in sets for interval in each]
+                return together
+        raise NoRealSetError
+
+    def _builder(self, element: Node, condition: Node) -> RealSet:
+        """{x : x > 2} and {x \\in R : x > 2}; the name of its variable does not matter."""
+        if (
+            isinstance(element, Relation)
+            and element.operators == (r"\in",)
+            and element.members[1] == Symbol(REALS)
+        ):
+            element = element.members[0]
+        if not isinstance(element, Symbol):
+            raise NoRealSetError
+        inner = _Builder(self.evaluate)
+        built = inner.build(condition)
+        if inner.variables - {MISSING} != {element}:
+            raise NoRealSetError
+        return built
+
+    def _chain(self, operators: tuple[str, ...], members: tuple[Node, ...]) -> RealSet:
+        """a < x <= b, x > a, a > x, x != a."""
+        variables = [i for i, m in enumerate(members) if m == MISSING or not is_constant(m)]
+        if len(variables) != 1 or any(o not in _FLIPPED for o in operators):
+            raise NoRealSetError
+        at = variables[0]
+        variable = members[at]
+        if not isinstance(variable, Symbol | Apply) or (
+            isinstance(variable, Apply) and variable.operation not in "_"
+        ):
+            raise NoRealSetError
+        self.variables.add(variable)
+        found = self._everything()
+        for i, operator in enumerate(operators):
+            if i not in (at - 1, at):
+                raise NoRealSetError
+            bound, relation = (members[i + 1], operator) if i == at else (members[i], _FLIPPED[operator])
+            found = _intersection(found, self._compared(relation, self._end(bound)))
+        return found
+
+    def _compared(self, relation: str, end: End) -> RealSet:
+        low, high = _infinities()
+        match relation:
+            case "<" | r"\le":
+                return [Interval(low, False, end, relation == r"\le")]
+            case ">" | r"\ge":
+                return [Interval(end, relation == r"\ge", high, False)]
+            case "=":
+                return [Interval(end, True, end, True)]
+        return [Interval(low, False, end, False), Interval(end, False, high, False)]
+
+    def _everything(self) -> RealSet:
+        low, high = _infinities()
+        return [Interval(low, False, high, False)]
+
+    def _end(self, node: Node) -> End:
+        low, high = _infinities()
+        if node == _INFINITY:
+            return high
+        if node == Apply("neg", (_INFINITY,)):
+            return low
+        if not is_constant(node):
+            raise NoRealSetError
+        value = exact(node)
+        if not self.evaluate:
+            if value is None:
+                raise EvaluationNeededError
+            return End(value, node)
+        number = number_value(node) if value is None else _as_float(value)
+        if number is None:
+            raise NoRealSetError
+        return End(number, node)
+
+
+def _as_float(value: Fraction) -> Any:
+    import mpmath
+
+    with mpmath.workdps(60):
+        return mpmath.mpf(value.numerator) / value.denominator
+
+
+def _infinities() -> tuple[End, End]:
+    return End(float("-inf"), Apply("neg", (_INFINITY,))), End(float("inf"), _INFINITY)
+
+
+def _is_empty(i: Interval) -> bool:
+    return bool(
+        i.low.place > i.high.place or (i.low.place == i.high.place and not (i.has_low and i.has_high))
+    )
+
+
+def _merged(intervals: RealSet) -> RealSet:
+    """The set as intervals in order that do not touch."""
+    rest = [i for i in intervals if not _is_empty(i)]
+    rest.sort(key=lambda i: (i.low.place, not i.has_low))
+    merged: RealSet = []
+    for interval in rest:
+        if merged and _touch(merged[-1], interval):
+            last = merged[-1]
+            longer = max(last, interval, key=lambda i: (i.high.place, i.has_high))
+            merged[-1] = Interval(last.low, last.has_low, longer.high, longer.has_high)
+        else:
+            merged.append(interval)
+    return merged
+
+
+def _touch(a: Interval, b: Interval) -> bool:
+    return bool(b.low.place < a.high.place or (b.low.place == a.high.place and (a.has_high or b.has_low)))
+
+
+def _intersection(a: RealSet, b: RealSet) -> RealSet:
+    found = []
+    for x in a:
+        for y in b:
+            low = max(x, y, key=lambda i: (i.low.place, not i.has_low))
+            high = min(x, y, key=lambda i: (i.high.place, i.has_high))
+            interval = Interval(low.low, low.has_low, high.high, high.has_high)
+            if not _is_empty(interval):
+                found.append(interval)
+    return found
+
+
+def _complement(intervals: RealSet) -> RealSet:
+    low, high = _infinities()
+    found = []
+    start, has_start = low, False
+    for interval in intervals:
+        found.append(Interval(start, has_start, interval.low, not interval.has_low))
+        start, has_start = interval.high, not interval.has_high
+    found.append(Interval(start, has_start, high, False))
+    return [i for i in found if not _is_empty(i)]

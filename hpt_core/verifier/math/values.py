@@ -1,0 +1,376 @@
+"""The value of an expression: exact where it is rational, else to sixty digits at points of its variables.
+
+Two expressions are equal if their values are at every point. A wrong answer that agrees with the reference to
+forty digits at several points that it cannot know does not occur by chance, and no rule of algebra has to be
+known for a right one (J. Schwartz, "Fast probabilistic algorithms for verification of polynomial identities",
+1980, is the same test for polynomials).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import reduce
+from math import comb, factorial, gcd, lcm
+from typing import Any
+
+from hpt_core.verifier.math.tree import (
+    Apply,
+    Based,
+    Matrix,
+    Node,
+    Number,
+    Quantity,
+    Symbol,
+    Words,
+    children,
+    walk,
+)
+from hpt_core.verifier.math.units import DEGREE
+
+EXACT_BITS = 40_000
+"""Largest size of a rational number that is computed exactly; 10^12000 has about so many bits."""
+
+DIGITS = 60
+_LARGEST_EXPONENT = 4000
+"""Largest decimal exponent of a value that is compared; digits are added for those before the point."""
+_MAX_TERMS = 5000
+
+_NAMED = {
+    "ln": "log",
+    "lg": "log10",
+    "tg": "tan",
+    "arcsin": "asin",
+    "arccos": "acos",
+    "arctan": "atan",
+    "arccot": "acot",
+    "arcsec": "asec",
+    "arccsc": "acsc",
+    "arcsinh": "asinh",
+    "arccosh": "acosh",
+    "arctanh": "atanh",
+    "arsinh": "asinh",
+    "arcosh": "acosh",
+    "artanh": "atanh",
+    "exp": "exp",
+    "Re": "re",
+    "Im": "im",
+    "sgn": "sign",
+    "ceil": "ceil",
+    "floor": "floor",
+    "cbrt": "cbrt",
+}
+_UNCHANGED = (
+    "sin cos tan cot sec csc sinh cosh tanh coth sech csch asin acos atan acot asinh acosh atanh sign erf arg"
+)
+_NAMED |= {name: name for name in _UNCHANGED.split()}
+_CONSTANTS = {r"\pi": "pi", "e": "e", "i": "j", r"\infty": "inf"}
+_OVER_INTEGERS = frozenset(("!", "binom", "mod", "gcd", "lcm", "_"))
+_SERIES = frozenset(("sum", "prod", "integral"))
+_COMMUTATIVE = frozenset((r"\cup", r"\cap", r"\land", r"\lor", r"\oplus", "set"))
+
+
+class UndefinedError(Exception):
+    """The expression has no value at this point, or none that can be compared."""
+
+
+def exact(node: Node) -> Fraction | None:
+    """The rational value of `node`; None if it has none that arithmetic of bounded size finds."""
+    match node:
+        case Number(value):
+            return value
+        case Apply("neg", (a,)):
+            value_or_none = exact(a)
+            return None if value_or_none is None else -value_or_none
+        case Apply(
+            "+" | "*" | "/" | "^" | "!" | "binom" | "abs" | "lfloor" | "lceil" | "gcd" | "lcm" | "max" | "min"
+        ):
+            values = []
+            for operand in node.operands:
+                found = exact(operand)
+                if found is None:
+                    return None
+                values.append(found)
+            try:
+                return _ARITHMETIC[node.operation](values)
+            except (ZeroDivisionError, _TooLargeError):
+                return None
+    return None
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+def _bounded(value: Fraction) -> Fraction:
+    if value.numerator.bit_length() + value.denominator.bit_length() > EXACT_BITS:
+        raise _TooLargeError
+    return value
+
+
+def _exact_power(values: list[Fraction]) -> Fraction | None:
+    base, exponent = values
+    if exponent.denominator != 1:
+        return None
+    bits = base.numerator.bit_length() + base.denominator.bit_length()
+    if abs(exponent) * bits > EXACT_BITS:
+        raise _TooLargeError
+    return base ** int(exponent)
+
+
+def _whole(values: list[Fraction], limit: int) -> list[int] | None:
+    if any(v.denominator != 1 or v < 0 for v in values):
+        return None
+    if any(v > limit for v in values):
+        raise _TooLargeError
+    return [int(v) for v in values]
+
+
+def _exact_factorial(values: list[Fraction]) -> Fraction | None:
+    whole = _whole(values, 3000)
+    return None if whole is None else Fraction(factorial(whole[0]))
+
+
+def _exact_binomial(values: list[Fraction]) -> Fraction | None:
+    whole = _whole(values, 3000)
+    return None if whole is None else Fraction(comb(*whole))
+
+
+def _exact_divisor(function: Callable[..., int]) -> Callable[[list[Fraction]], Fraction | None]:
+    def apply(values: list[Fraction]) -> Fraction | None:
+        whole = _whole(values, 10**60)
+        return None if whole is None else Fraction(function(*whole))
+
+    return apply
+
+
+_ARITHMETIC: dict[str, Callable[[list[Fraction]], Fraction | None]] = {
+    "+": lambda v: _bounded(sum(v, Fraction(0))),
+    "*": lambda v: _bounded(reduce(lambda a, b: a * b, v)),
+    "/": lambda v: _bounded(v[0] / v[1]),
+    "^": _exact_power,
+    "!": _exact_factorial,
+    "binom": _exact_binomial,
+    "abs": lambda v: abs(v[0]),
+    "lfloor": lambda v: Fraction(v[0].__floor__()),
+    "lceil": lambda v: Fraction(v[0].__ceil__()),
+    "gcd": _exact_divisor(gcd),
+    "lcm": _exact_divisor(lcm),
+    "max": lambda v: max(v),
+    "min": lambda v: min(v),
+}
+
+
+def free_symbols(node: Node) -> frozenset[str]:
+    """Names of the variables of `node`, without constants and bound indices."""
+    names = {n.name for n in walk(node) if isinstance(n, Symbol)} - _CONSTANTS.keys()
+    bound = {
+        n.operands[0]
+        for n in walk(node)
+        if isinstance(n, Apply) and n.operation in ("sum", "prod", "integral")
+    }
+    return frozenset(names - {b.name for b in bound if isinstance(b, Symbol)})
+
+
+def integer_symbols(node: Node) -> frozenset[str]:
+    """Variables of `node` that stand where only an integer can: bounds, factorials, indices, powers of -1."""
+    found: set[str] = set()
+    for part in walk(node):
+        if not isinstance(part, Apply):
+            continue
+        if part.operation in _OVER_INTEGERS:
+            found |= set().union(*(free_symbols(o) for o in part.operands[part.operation == "_" :]))
+        elif part.operation in ("sum", "prod"):
+            found |= free_symbols(part.operands[1]) | free_symbols(part.operands[2])
+        elif part.operation == "^":
+            base = exact(part.operands[0])
+            if base is not None and base < 0:
+                found |= free_symbols(part.operands[1])
+    return frozenset(found)
+
+
+@dataclass
+class Point:
+    """One assignment of values to variables, at which expressions are evaluated."""
+
+    number: int
+    integers: frozenset[str]
+    digits: int = DIGITS
+    plain_degrees: bool = False
+    """Whether a degree sign counts as a unit that can be left out (factor 1), and not as pi/180."""
+    rough: bool = field(default=False, init=False)
+    """Whether the last value came from a numerical limit, which has fifteen digits."""
+
+    def variable(self, name: str, mp: Any) -> Any:
+        draw = random.Random(f"{name}/{self.number}")
+        if name in self.integers:
+            return mp.mpf(draw.randint(2, 4 + 3 * self.number))
+        value = mp.mpf(draw.randint(1, 10**24)) / 10**24 * 3 + mp.mpf("0.1")
+        return -value if self.number % 2 and draw.random() < 0.7 else value
+
+
+def value(node: Node, point: Point) -> Any:
+    """The value of `node` at `point` as an mpmath number. Raises UndefinedError where it has none."""
+    import mpmath
+
+    with mpmath.workdps(point.digits):
+        try:
+            result = _Evaluation(point, mpmath.mp).value(node, {})
+        except (ZeroDivisionError, ValueError, OverflowError, TypeError, mpmath.libmp.NoConvergence) as e:
+            raise UndefinedError(str(e)) from e
+        if not mpmath.isfinite(result) and result not in (mpmath.inf, -mpmath.inf):
+            raise UndefinedError("no number")
+        return result
+
+
+class _Evaluation:
+    def __init__(self, point: Point, mp: Any) -> None:
+        self.point = point
+        self.mp = mp
+
+    def value(self, node: Node, bound: dict[str, Any]) -> Any:
+        match node:
+            case Number(v):
+                return self.mp.mpf(v.numerator) / v.denominator
+            case Symbol(name):
+                if name in bound:
+                    return bound[name]
+                if name in _CONSTANTS:
+                    return (
+                        self.mp.mpf(getattr(self.mp, _CONSTANTS[name])) if name != "i" else self.mp.mpc(0, 1)
+                    )
+                return self.point.variable(name, self.mp)
+            case Words(text):
+                return self.point.variable(f"text {text}", self.mp)
+            case Based(digits, base):
+                return self.point.variable(f"{digits} base {base}", self.mp)
+            case Quantity(inner, unit):
+                return self._quantity(self.value(inner, bound), unit)
+            case Apply("sum" | "prod" | "integral", _):
+                return self._series(node, bound)
+            case Apply("det", (Matrix(rows),)):
+                return self.mp.det(self.mp.matrix([[self.value(e, bound) for e in row] for row in rows]))
+            case Apply(operation, operands):
+                return self._apply(operation, [self.value(o, bound) for o in operands])
+            case _:
+                # Tuples, sets and relations within an expression are known by their parts.
+                parts = [self.value(c, bound) for c in children(node)]
+                name = type(node).__name__ + "".join(getattr(node, "operators", ()))
+                return self._unknown(name, parts)
+
+    def _quantity(self, number: Any, unit: Any) -> Any:
+        if unit == DEGREE:
+            return number if self.point.plain_degrees else number * self.mp.pi / 180
+        scaled = number * unit.factor.numerator / unit.factor.denominator
+        for base, power in unit.dimensions:
+            scaled *= self.point.variable(f"unit {base}", self.mp) ** int(power)
+        return scaled
+
+    def _apply(self, operation: str, v: list[Any]) -> Any:
+        mp = self.mp
+        match operation, v:
+            case "+", _:
+                return mp.fsum(v)
+            case "*", _:
+                return mp.fprod(v)
+            case "neg", [a]:
+                return -a
+            case "/", [a, b]:
+                return a / b
+            case "^", [a, b]:
+                return self._power(a, b)
+            case "sqrt", [a]:
+                return mp.sqrt(a)
+            case "root", [a, n]:
+                return self._root(a, n)
+            case "cbrt", [a]:
+                return self._root(a, mp.mpf(3))
+            case (("abs" | "norm"), [a]):
+                return abs(a)
+            case (("lfloor" | "floor"), [a]):
+                return mp.floor(a)
+            case (("lceil" | "ceil"), [a]):
+                return mp.ceil(a)
+            case "!", [a]:
+                return self._factorial(a)
+            case "binom", [a, b]:
+                return self._binomial(a, b)
+            case (("gcd" | "lcm"), _) if all(mp.isint(x) for x in v):
+                return mp.mpf((gcd if operation == "gcd" else lcm)(*(int(x) for x in v)))
+            case "max", _:
+                return max(v)
+            case "min", _:
+                return min(v)
+            case "log", [a, base]:
+                return mp.log(a) / mp.log(base)
+            case "log", [a]:
+                return mp.log(a)
+            case ":", [a, b]:
+                return a / b
+            case _, [a] if operation in _NAMED:
+                return mp.mpf(1) * self._named(operation, a)
+        return self._unknown(operation, sorted(v, key=str) if operation in _COMMUTATIVE else v)
+
+    def _named(self, operation: str, a: Any) -> Any:
+        if operation == "exp" or _NAMED[operation] == "exp":
+            return self._power(self.mp.e, a)
+        if _NAMED[operation] in ("sinh", "cosh") and abs(a) > 9000:
+            raise UndefinedError("too large")
+        return getattr(self.mp, _NAMED[operation])(a)
+
+    def _power(self, base: Any, exponent: Any) -> Any:
+        mp = self.mp
+        if base == 0 and mp.re(exponent) <= 0:
+            raise UndefinedError("a power of zero")
+        size = mp.re(exponent) * mp.log(abs(base), 10) if base != 0 else 0
+        if abs(size) > 4 * _LARGEST_EXPONENT:
+            raise UndefinedError("a power too large to compare")
+        return mp.power(base, exponent)
+
+    def _root(self, a: Any, degree: Any) -> Any:
+        mp = self.mp
+        if mp.isint(degree) and int(degree) % 2 and not mp.im(a) and mp.re(a) < 0:
+            return -mp.root(-a, int(degree))  # the real root, as school and college read it
+        return mp.power(a, 1 / degree)
+
+    def _factorial(self, a: Any) -> Any:
+        mp = self.mp
+        if not mp.isint(a) or not 0 <= a <= 10**4:
+            raise UndefinedError("a factorial of no small integer")
+        return mp.mpf(factorial(int(a)))
+
+    def _binomial(self, a: Any, b: Any) -> Any:
+        mp = self.mp
+        if not (mp.isint(a) and mp.isint(b)) or not 0 <= a <= 10**4:
+            raise UndefinedError("a binomial coefficient of no small integers")
+        return mp.mpf(comb(int(a), int(b))) if b >= 0 else mp.mpf(0)
+
+    def _unknown(self, name: str, operands: list[Any]) -> Any:
+        """The value of a function without a definition: drawn by its name and the values of its operands."""
+        mp = self.mp
+        texts = [mp.nstr(mp.mpc(o) + 0, 25, strip_zeros=False) for o in operands]
+        digest = hashlib.sha256("|".join([name, *texts]).encode()).digest()
+        return mp.mpf(int.from_bytes(digest[:12], "big") + 1) / 2**96 + mp.mpf("0.25")
+
+    def _series(self, node: Apply, bound: dict[str, Any]) -> Any:
+        mp = self.mp
+        index, lower, upper, body = node.operands
+        assert isinstance(index, Symbol)
+        low, high = self.value(lower, bound), self.value(upper, bound)
+
+        def term(x: Any) -> Any:
+            return self.value(body, {**bound, index.name: x})
+
+        if node.operation == "integral":
+            self.point.rough = True
+            return mp.quad(term, [low, high])
+        if high == mp.inf:
+            self.point.rough = True
+            return (mp.nsum if node.operation == "sum" else mp.nprod)(term, [low, high])
+        if not (mp.isint(low) and mp.isint(high)) or high - low > _MAX_TERMS:
+            raise UndefinedError("a sum of no small number of terms")
+        terms = [term(mp.mpf(k)) for k in range(int(low), int(high) + 1)]
+        return mp.fsum(terms) if node.operation == "sum" else mp.fprod(terms)

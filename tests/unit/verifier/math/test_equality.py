@@ -1,0 +1,301 @@
+# ruff: noqa: RUF001 - answers with characters that look like others.
+"""Equality of mathematical answers: what is the same, and what a policy must not pass off as the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpt_core.verifier import math
+
+SAME = r"""
+\frac{\sqrt{3}}{2} | \frac{3}{2\sqrt{3}}
+2\sqrt{3}+1 | 1+\sqrt{12}
+\frac{1}{1+x} | (1+x)^{-1}
+e^{i\pi} | -1
+\ln(x^2) | 2\ln x
+\sin(2x) | 2\sin x\cos x
+\sin 2x | 2\sin x \cos x
+\cos^2\theta | 1-\sin^2\theta
+(x+1)(x-1) | x^2-1
+\frac{x^2-1}{x-1} | x+1
+100^\circ | 100
+\frac{5\pi}{9} | 100^\circ
+3 m | 3m
+3\text{ m} | 300\text{ cm}
+1 \text{ hour} | 60 \text{ minutes}
+2\text{ kg} | 2000\text{ g}
+\$0.50 | 50\text{ cents}
+\text{two} | 2
+(1,2)\cup(3,4) | (3,4)\cup(1,2)
+x<1\text{ or }x>2 | (-\infty,1)\cup(2,\infty)
+|x|<3 | |x| < 3
+-3<x<3 | (-3,3)
+x\in(-3,3) | -3<x<3
+x \ne 0 | (-\infty,0)\cup(0,\infty)
+\mathbb{R}\setminus\{0\} | x\ne0
+\mathbb{R} | (-\infty,\infty)
+x\in\mathbb{R} | \mathbb{R}
+\emptyset | \varnothing
+\{\} | \emptyset
+a_n=2n+1 | 2n+1
+y = \frac12x+3 | 2y = x+6
+x^2+y^2=4 | x^2+y^2-4=0
+7,210 | 7210
+7{,}210 | 7210
+7\,210 | 7210
+1.5\times 10^{-3} | 0.0015
+\frac{3}{4}\% | 0.75\%
+75\% | \frac34
+75\% | 75
+0.75 | 75\%
+\frac{7}{8} | 0.875
+3\frac{1}{2} | \frac72
+3 1/2 | 3.5
+-1\frac12 | -\frac32
+\log_{10} 100 | 2
+\lg 100 | 2
+\sqrt{50} | 5\sqrt{2}
+\sqrt[4]{16} | 2
+2^{10} | 1024
+\frac{a}{b} | a/b
+\frac{a+b}{c} | (a+b)/c
+x=\frac{-b\pm\sqrt{b^2-4ac}}{2a} | \frac{-b\pm\sqrt{b^2-4ac}}{2a}
+\pm 3 | 3, -3
+\{-3,3\} | \pm3
+x=\pm 3 | -3, 3
+(3,-2),(−3,2) | (-3,2),(3,-2)
+\left(\frac12,\frac13\right) | (0.5,\frac{1}{3})
+\begin{pmatrix}1\\2\end{pmatrix} | \begin{bmatrix}1\\2\end{bmatrix}
+\langle 1,2,3\rangle | (1,2,3)
+3:4 | 3:4
+6:8 | 3:4
+3 : 4 : 5 | 3:4:5
+5x - 7y + 11z + 4 = 0 | 5x-7y+11z=-4
+\text{(C)} | C
+\text{C} | (C)
+C | \textbf{C}
+\text{Monday} | Monday
+\frac{270}{7}^\circ | \frac{270}{7}
+\frac{270}7\text{ degrees} | \frac{270}{7}^\circ
+864 \text{ inches}^2 | 864
+864 \text{ square inches} | 864\text{ in}^2
+15\mbox{ cm}^2 | 15
+12 \text{ sq. units} | 12
+np.arcsin(10/13) | \arcsin(10/13)
+4e33 | 4\times10^{33}
+e^{-t/2}\cos t | \cos(t)e^{-\frac{t}{2}}
+I(0) e^{-\frac{t}{R C}} | I(0)e^{-t/(RC)}
+f(x)=2x | 2x
+10\text{ a.m.} | 10 AM
+\text{3:30 p.m.} | 3:30 PM
+3 hours and 20 minutes | 3\text{ h }20\text{ min}
+200\text{ minutes} | 3\text{ hours }20\text{ minutes}
+x \equiv 3 \pmod 7 | x\equiv 10 \pmod{7}
+n=2k, k\in\mathbb{Z} | n=2m, m\in\mathbb{Z}
+2k\pi, k\in \mathbb{Z} | 2n\pi, n \in \mathbb{Z}
+\sum_{i=1}^{n} i | \frac{n(n+1)}{2}
+\sum_{k=0}^{\infty}\frac{1}{2^k} | 2
+\int_0^1 x^2\,dx | \frac13
+\frac{n!}{(n-2)!} | n(n-1)
+\binom{5}{2} | 10
+(-1)^n | \cos(n\pi)
+\tan^{-1}(1) | \frac{\pi}{4}
+\arctan 1 | \pi/4
+\sqrt{x^2+1} | (x^2+1)^{1/2}
+x^{1/3} | \sqrt[3]{x}
+2 \times 3 \times 5 | 30
+\frac{\frac12}{3} | \frac16
+0.1\overline{6} | 1/6
+\lfloor 3.7\rfloor | 3
+|{-5}| | 5
+5\% | 0.05
+\text{all real numbers} | \mathbb{R}
+x^2 - 2x + C | x^2-2x+C
+A = \pi r^2 | \pi r^2
+\pi r^{2} | r^2\pi
+\overline{AB} | \overline{AB}
+120^{\circ} | 120 degrees
+$12$ | 12
+\boxed{12} | 12
+**12** | 12
+12. | 12
+`12` | 12
+ 12  | 12
+\frac{1}{3} | \frac{2}{6}
+1,000,000 | 1000000
+1 000 000 | 1000000
+€5 | 5 euros
+€5 | 5
+5 euros | 5
+12 ft | 12 feet
+5\ \Omega | 5 ohms
+9.8\ \text{m/s}^2 | 9.8 m/s^2
+60 \text{ mph} | 60\text{ miles per hour}
+60 km/h | 60 \text{ kilometers per hour}
+6.28\ldots | 6.28\ldots
+(x-3)^2+(y+2)^2=25 | (x - 3)^{2} + (y + 2)^{2} = 25
+x = 2 \text{ and } y = 3 | (2,3)
+(2,3) | x=2, y=3
+D | \mathrm{D}
+\mathrm{True} | true
+-\infty<x<\infty | \mathbb{R}
+[0,\infty) | x\ge 0
+\{x\in\mathbb{R}\mid x\ge 0\} | [0,\infty)
+x\geqslant0 | x \ge 0
+x>0, y>0 | y>0,x>0
+\ln|x|+C | \ln |x| + C
+\vec{v}=(1,2) | (1,2)
+z=3+4i | 3+4i
+\frac{\pi}{2}+2k\pi | 2k\pi+\frac{\pi}{2}
+2\text{ or }3 | 3 or 2
+7 \text{ and } 11 | 11, 7
+1/2 + 1/3 | 5/6
+\frac{11+9a}{20} | \frac{11}{20}+\frac{9a}{20}
+p-q | -q+p
+\dfrac{1}{2}\pi | \pi/2
+2^{2^{3}} | 256
+\max(3,5) | 5
+\gcd(12,18) | 6
+x=4;y=5 | y=5; x=4
+4! | 24
+\sqrt{-4} | 2i
+i^2 | -1
+"""
+
+DIFFERENT = r"""
+5 | 5i
+2 | 2\pi
+x | x^2
+10 | 10!
+(1,2) | [1,2]
+(1,2] | [1,2)
+x<3 | x\le3
+x>2 | x<2
+\sqrt{2} | 1.41421
+1.4142135 | \sqrt{2}
+5\text{ cm} | 5\text{ m}
+5\text{ cm}^2 | 5\text{ cm}^3
+5 apples | 5 pears
+\$5 | €5
+60\text{ mph} | 60\text{ km/h}
+10^{100}+1 | 10^{100}
+e^{100} | e^{100}+1
+\ln(2) | \log_{2}(2)
+2x+3 | 2x+4
+a+b | a-b
+ab | a+b
+f(x)=x | f(x)=2x
+x=3 | y=3
+(1,2),(3,4) | (1,3),(2,4)
+1,2,2 | 1,2
+\{1,2,3\} | \{1,2\}
+n | n+1
+A | a
+\text{A} | \text{B}
+y=x+1 | y=x-1
+x^2+y^2=1 | 1
+1 | x^2+y^2=1
+3 | x \equiv 3 \pmod 5
+7:30 | 7:45
+a.m. | p.m.
+3 \text{ AM} | 3\text{ PM}
+\text{Tom} | \text{Tim}
+-x | x
+\frac{a}{b} | \frac{b}{a}
+2^{n} | 2^{n+1}
+\sin x | \cos x
+\sin^2 x | \sin x^2
+|x-1| | x-1
+\sqrt{x^2} | x
+0.333 | \frac13
+0.67 | \frac{2}{3}
+33\% | \frac13
+5 | 5 \text{ squared}
+5 | \sqrt{5}
+5 | -5
+5 | 5.1
+12 | 12 \text{ hundred}
+12 | \text{a dozen}
+12 | 12, 13
+12 | \{12, 13\}
+12 | 12 or more
+12 | at least 12
+12 | less than 12
+12 | 12 plus x
+12 | 12 doubled
+12 | twelve thousand
+12 | 12 (wrong)
+12 | 12?
+12 | not 12
+12 | 12 \text{ is wrong}
+12 | 12 \text{ but also } 13
+12 | 12 = 13
+12 | x = 12 = 13
+12 | 12 \ne 12
+12 | 12 + \epsilon
+12 | \infty
+\infty | -\infty
+12 | 1 2
+0 | \emptyset
+\emptyset | \{0\}
+12 | 12_{13}
+2k\pi | k\pi
+x\in\mathbb{Z} | x\in\mathbb{R}
+\mathbb{N} | \mathbb{Z}
+a\mid b | b\mid a
+p\Rightarrow q | q\Rightarrow p
+\angle ABC | \angle ACB
+\vec{a} | \vec{b}
+\vec{a} | a
+\hat{x} | x
+x' | x
+x_1 | x_2
+x_{12} | x_{21}
+\Delta | \delta
+\begin{pmatrix}1&2\\3&4\end{pmatrix} | \begin{pmatrix}1&3\\2&4\end{pmatrix}
+\begin{vmatrix}1&2\\3&4\end{vmatrix} | 2
+10^{-10} | 0
+1/10^{50} | 1/10^{51}
+e^{-200} | e^{-201}
+e^{-200} | 0
+2^{1000} | 2^{1000}+1
+100! | 100!+1
+\pi | 3.14159
+\pi | 22/7
+\frac{1}{3}\text{ hour} | \frac{1}{3}\text{ minute}
+3\text{ hours }20\text{ minutes} | 3\text{ hours }21\text{ minutes}
+5 \text{ feet } 6 \text{ inches} | 5 \text{ feet } 7 \text{ inches}
+17 R 3 | 17 R 4
+17 R 3 | 17
+2024-01-05 | 2024-01-06
+\frac{dy}{dx} | \frac{y}{x}
+\log x | \ln 2x
+O(n) | O(n^2)
+\text{Alice, Bob} | \text{Alice, Carol}
+\text{yes} | \text{no}
+x^2-4x+4 | (x+2)^2
+5\text{ miles} | 5\text{ miles per hour}
+"""
+
+
+def pairs(table: str) -> list[tuple[str, str]]:
+    rows = [tuple(line.split(" | ")) for line in table.strip("\n").splitlines()]
+    assert all(len(row) == 2 for row in rows)
+    return [(answer, gold) for row in rows for answer, gold in (row, row[::-1])]  # type: ignore[misc]
+
+
+def verdict(answer: str, gold: str) -> bool:
+    quick = math.quick_equal(answer, gold)
+    full = math.equal(answer, gold)
+    assert quick is None or quick == full
+    return full
+
+
+@pytest.mark.parametrize(("answer", "gold"), pairs(SAME))
+def test_answers_that_are_the_same(answer: str, gold: str) -> None:
+    assert verdict(answer, gold)
+
+
+@pytest.mark.parametrize(("answer", "gold"), pairs(DIFFERENT))
+def test_answers_that_differ(answer: str, gold: str) -> None:
+    assert not verdict(answer, gold)
