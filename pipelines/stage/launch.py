@@ -27,7 +27,7 @@ class StageReport(TypedDict, total=False):
 def launch(name: str, run: Callable[[Params], StageReport | None]) -> None:
     """Run a stage as a process. An error that a user can correct is printed without a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for library in ("httpx", "datasets", "transformers"):
+    for library in ("httpx", "httpx2", "openai", "datasets", "transformers"):
         logging.getLogger(library).setLevel(logging.ERROR)
     if transformers := sys.modules.get("transformers"):
         # Its progress bars print a line for each weight file into every log.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from hpt_core.config import EndpointConfig, Policy
 from hpt_core.policy.chat import Chat
@@ -36,6 +36,10 @@ class TeacherBackend(Generic[P]):
     author: str
     chat_template: str
     system_prompt: str | None
+    not_sent: frozenset[str] = frozenset()
+    """Sampling parameters that the server does not take, so that it chooses their values."""
+    more_parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Further parameters of the server."""
 
 
 def local(
@@ -80,4 +84,10 @@ def served(config: EndpointConfig, prompts: Sequence[Prompt], response_log: Path
         author=endpoint.policy,
         chat_template="the server's",
         system_prompt=config.system_prompt,
+        not_sent=frozenset(
+            "max_new_tokens" if parameter == "max_tokens" else parameter
+            for parameter, name in config.parameters.items()
+            if name is None and parameter != "stream_options"
+        ),
+        more_parameters=config.body,
     )

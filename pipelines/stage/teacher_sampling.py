@@ -39,7 +39,17 @@ from pipelines.stage.teacher_backends import TeacherBackend
 
 log = logging.getLogger(__name__)
 P = TypeVar("P")
-TRANSPORT_KEYS = {"url", "api_key_env", "requests_per_minute", "timeout_s", "retries"}
+TRANSPORT_KEYS = {
+    "url",
+    "api_key_env",
+    "headers",
+    "headers_env",
+    "query",
+    "stream",
+    "requests_per_minute",
+    "timeout_s",
+    "retries",
+}
 """Keys of teacher.endpoint on which no response depends."""
 
 
@@ -141,6 +151,8 @@ def _sample(
             chat_template=backend.chat_template,
             system_prompt=backend.system_prompt,
             keep=config.keep,
+            not_sent=backend.not_sent,
+            more_parameters=backend.more_parameters,
         ),
         backend.too_long,
         unasked=len(order) - len(by_prompt),

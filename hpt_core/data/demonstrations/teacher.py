@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hpt_core.config import Keep, Sampling
@@ -29,6 +29,10 @@ class Teacher:
     """The hash of the chat template, or a note that the server applied its own."""
     system_prompt: str | None = None
     keep: Keep = "shortest"
+    not_sent: frozenset[str] = frozenset()
+    """Those of temperature, top_p, max_new_tokens and seed that the server does not take: null."""
+    more_parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Further parameters of the server."""
 
 
 def from_samples(
@@ -97,11 +101,16 @@ def _candidate(
     if completion.finish_reason == "length":
         limit = teacher.sampling.max_new_tokens
         return row.reject("truncated", f"cut after {completion.n_tokens} tokens; max_new_tokens is {limit}")
-    sampling = {
+    parameters = {
         "temperature": teacher.sampling.temperature,
         "top_p": teacher.sampling.top_p,
         "max_new_tokens": teacher.sampling.max_new_tokens,
         "seed": teacher.seed,
+    }
+    sampling = {
+        **teacher.more_parameters,
+        **parameters,
+        **dict.fromkeys(teacher.not_sent),
         "sample": row.sample,
         "chat_template": teacher.chat_template,
         "system_prompt": teacher.system_prompt,

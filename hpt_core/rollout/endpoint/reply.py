@@ -1,83 +1,45 @@
-"""Replies of an OpenAI-compatible server to one request, classified by what to do next."""
+"""Replies of an OpenAI-compatible server to one attempt at a request."""
 
 from __future__ import annotations
 
 import email.utils
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from hpt_core.rollout.endpoint.response_log import ServerResponse
-from hpt_core.types import Completion
-
-RETRIED = {408, 409, 425, 429}
-"""Status codes below 500 after which a request is sent again; all codes from 500 on are retried too."""
-REFUSALS = (
-    "content_filter",
-    "context_length_exceeded",
-    "context length",
-    "context window",
-    "maximum model length",
-    "max_model_len",
-    "prompt is too long",
-    "input is too long",
-)
-"""Error codes and phrases with which OpenAI, vLLM and others refuse one prompt, mostly as too long."""
-REMEDIES = {
-    401: "Set {key} to a key that this server accepts",
-    402: "Top up the account",
-    403: "Set {key} to a key that may use this model, or correct {section}.model",
-    404: "Correct {section}.model or {section}.url",
-}
+from hpt_core.rollout.endpoint import error_words as words
+from hpt_core.rollout.endpoint.error_reply import CORRECT_URL, read_error
+from hpt_core.rollout.endpoint.finish_reason import end_of
+from hpt_core.rollout.endpoint.message import read_message
+from hpt_core.rollout.endpoint.outcome import PermanentFailure, Reply, TransientFailure
+from hpt_core.rollout.endpoint.response_log import PromptRefused, ServerResponse
+from hpt_core.rollout.endpoint.server_error import is_page, server_error
+from hpt_core.rollout.endpoint.stream import BrokenStream, assemble, is_stream
 
 
-@dataclass(frozen=True)
-class PromptRefused:
-    """The server does not answer this prompt; it may answer others."""
-
-    reason: str
-    tokens: int | None = 0
-    """Number of tokens that the server generated nevertheless; None if it does not count them."""
-
-
-@dataclass(frozen=True)
-class TransientFailure:
-    """This attempt failed; another one may succeed."""
-
-    reason: str
-    wait: float = 0.0
-    """Seconds that the server asks the client to wait."""
+def read_reply(status: int, headers: Mapping[str, str], body: bytes, request: Mapping[str, Any]) -> Reply:
+    """The reply in a complete HTTP response to `request`, the body of a request for a chat completion."""
+    if 200 <= status < 300:
+        return _read_completion(body, request, str(request.get("model", "")))
+    error = server_error(body)
+    reason = f"HTTP {status}: {error.message}" if error.message else f"HTTP {status}"
+    if 300 <= status < 400:
+        target = headers.get("location")
+        return PermanentFailure(f"{reason} (redirects to {target})" if target else reason, CORRECT_URL)
+    return read_error(status, error, reason, asked_wait(headers) or error.wait, request)
 
 
-@dataclass(frozen=True)
-class PermanentFailure:
-    """Every request will fail until a person changes something."""
-
-    reason: str
-    remedy: str
-    """A format string with the fields `key` and `section`, which the client fills in."""
-
-
-Reply = ServerResponse | PromptRefused | TransientFailure | PermanentFailure
-
-
-def read_reply(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
-    """The reply in a complete HTTP response to a request for a chat completion."""
-    if status == 200:
-        return _completion(body)
-    code, message = _error(body)
-    reason = f"HTTP {status}: {message}" if message else f"HTTP {status}"
-    if status in RETRIED or status >= 500:
-        return TransientFailure(reason, retry_after(headers.get("retry-after")))
-    if status in (400, 413, 422):
-        text = f"{code} {message}".lower()
-        if status == 413 or any(phrase in text for phrase in REFUSALS):
-            return PromptRefused(reason)
-        return PermanentFailure(reason, "Change the parameter that the server does not accept")
-    return PermanentFailure(reason, REMEDIES.get(status, "Correct {section}.url"))
+def asked_wait(headers: Mapping[str, str]) -> float:
+    """Seconds that the headers of a reply ask to wait."""
+    try:
+        milliseconds = float(headers.get("retry-after-ms", ""))
+    except ValueError:
+        milliseconds = 0.0
+    return max(milliseconds / 1000, 0.0) if milliseconds else retry_after(headers.get("retry-after"))
 
 
 def retry_after(value: str | None) -> float:
@@ -95,58 +57,84 @@ def retry_after(value: str | None) -> float:
     return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
 
 
-def as_completion(reply: ServerResponse | PromptRefused, max_tokens: int) -> Completion:
-    """The reply as a completion, billed with `max_tokens` if the server did not count its tokens."""
-    tokens = max_tokens if reply.tokens is None else reply.tokens
-    if isinstance(reply, PromptRefused):
-        return Completion("", (), (), "stop", billed=tokens, error=reply.reason)
-    error = None
-    if any("\ud800" <= c <= "\udfff" for c in reply.content):
-        error = "the response holds half a surrogate pair"
-    match reply.finish_reason:
-        case "stop" | "length" as reason if error is None:
-            return Completion(reply.content, (), (), reason, billed=tokens)
-        case other:
-            error = error or f"the server ended it with finish_reason {other!r}"
-            return Completion("", (), (), "stop", billed=tokens, error=error)
-
-
-def _completion(body: bytes) -> ServerResponse | PromptRefused | TransientFailure:
+def _read_completion(body: bytes, fields: Collection[str], asked: str) -> Reply:
     """The reply in the body of an HTTP response with status 200."""
     try:
-        completion = json.loads(body)
-        choice = completion["choices"][0]
-        content, reason = choice["message"].get("content"), choice.get("finish_reason")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        completion = assemble(body) if is_stream(body) else json.loads(body)
+        if not isinstance(completion, dict):
+            raise TypeError(f"a {type(completion).__name__}")
+    except BrokenStream as error:
+        return TransientFailure(str(error))
+    except (ValueError, TypeError, RecursionError) as error:
+        if is_page(body):
+            page = server_error(body).message
+            return PermanentFailure(f"not a chat completion but a page: {page}", CORRECT_URL)
         return TransientFailure(f"not a chat completion ({type(error).__name__}: {error}): {_text(body)}")
-    # The content is null if the length limit ended a reasoning model's response before its answer.
-    if not isinstance(content, str | None):
-        return TransientFailure(f"not a chat completion: its content is not a string: {_text(body)}")
-    usage = completion.get("usage")
-    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    counted = tokens if isinstance(tokens, int) and 0 < tokens < 2**63 else None
-    match reason:
-        # The same request would end in the same way again.
-        case "stop" | "length" | "content_filter":
-            return ServerResponse(content or "", reason, counted)
-        case "tool_calls" | "function_call":
-            return PromptRefused(f"the model called a tool ({reason}), and none was offered", counted)
-        # A server that shuts down or runs out of memory aborts its responses.
-        case _:
-            return TransientFailure(f"the server ended the response with finish_reason {reason!r}")
-
-
-def _error(body: bytes) -> tuple[str, str]:
-    """Code and message of an error in the format of OpenAI, vLLM or FastAPI; else no code and the body."""
-    text = _text(body)
+    choices = completion.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if failed := completion.get("error") or (isinstance(choice, dict) and choice.get("error")):
+        return _read_embedded(failed, fields)
+    if choice is None:
+        return _read_without_choice(completion, body, fields)
     try:
-        error: Any = json.loads(text)
-        error = error.get("error", error)
-        message = error.get("message") or error.get("detail") if isinstance(error, dict) else error
-        code = error.get("code") or error.get("type") if isinstance(error, dict) else ""
-    except (ValueError, AttributeError, RecursionError):
-        return "", text
-    return str(code or ""), str(message or text)
+        reply = _read_choice(choice, _counted(completion.get("usage")))
+    except (ValueError, TypeError, AttributeError) as error:
+        return TransientFailure(f"not a chat completion ({type(error).__name__}: {error}): {_text(body)}")
+    named = completion.get("model")
+    if isinstance(reply, ServerResponse) and isinstance(named, str) and _is_another(named, asked):
+        return replace(reply, model=named)
+    return reply
+
+
+def _is_another(named: str, asked: str) -> bool:
+    """True unless one name holds the other, as gpt-4o-2024-08-06 and org/big do for gpt-4o and big."""
+    short, long = sorted((named.casefold(), asked.casefold()), key=len)
+    return bool(short) and short not in long
+
+
+def _read_embedded(failed: Any, fields: Collection[str]) -> Reply:
+    """An error within a reply of status 200 (OpenRouter, MiniMax, LM Studio, proxies)."""
+    error = server_error(json.dumps({"error": failed}).encode())
+    reason = f"not a chat completion but an error: {error.message}"
+    if error.says(r"unexpected endpoint"):  # LM Studio
+        return PermanentFailure(reason, CORRECT_URL)
+    return read_error(error.code or 500, error, reason, error.wait, fields)
+
+
+def _read_without_choice(completion: dict[str, Any], body: bytes, fields: Collection[str]) -> Reply:
+    """A reply without choices: an error in other fields, a blocked prompt (Gemini, Azure), or a fault."""
+    if any(key in completion for key in ("base_resp", "detail", "message", "errors", "code")):
+        return _read_embedded(completion, fields)
+    if re.search(words.BLOCKED, _text(body)):
+        return PromptRefused(f"not a chat completion but a refusal: {_text(body)}")
+    return TransientFailure(f"not a chat completion (no choices): {_text(body)}", refusal=True)
+
+
+def _read_choice(choice: Any, tokens: int | None) -> Reply:
+    if not isinstance(choice, dict):
+        raise TypeError(f"its choice is a {type(choice).__name__}")
+    reason = choice.get("finish_reason")
+    end = end_of(reason) if isinstance(reason, str) else "failed"
+    fields = choice.get("message")
+    if fields is None and end != "filtered":
+        return TransientFailure("not a chat completion (its message is null)", refusal=True)
+    message = read_message(fields or {})
+    if end == "failed" or (end is None and not reason):
+        # A server that shuts down or runs out of memory aborts its responses.
+        return TransientFailure(f"the server ended the response with finish_reason {reason!r}")
+    if message.refusal and not message.content:
+        return PromptRefused(f"the model refused: {message.refusal}", tokens)
+    if end == "tool" or (message.calls_tool and not message.content):
+        return PromptRefused(f"the model called a tool ({reason}), and none was offered", tokens)
+    return ServerResponse(message.content, str(reason), tokens, message.reasoning)
+
+
+def _counted(usage: Any) -> int | None:
+    """The number of generated tokens, reasoning included; None if the server does not count them."""
+    counts = (
+        [usage.get(key) for key in ("completion_tokens", "output_tokens")] if isinstance(usage, dict) else []
+    )
+    return next((count for count in counts if isinstance(count, int) and 0 < count < 2**63), None)
 
 
 def _text(body: bytes) -> str:

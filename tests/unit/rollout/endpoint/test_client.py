@@ -18,7 +18,7 @@ import pytest
 from hpt_core.config import EndpointConfig, Sampling
 from hpt_core.errors import CheckpointError, EngineError, InputError
 from hpt_core.protocols import Sampler
-from hpt_core.rollout.endpoint.client import Endpoint
+from hpt_core.rollout.endpoint.client import PROBE, Endpoint
 from hpt_core.rollout.endpoint.rate_limiter import RateLimiter
 from hpt_core.rollout.endpoint.reply import retry_after
 from hpt_core.types import Completion
@@ -106,8 +106,6 @@ FAULTS = {
     "no JSON": lambda server, faults: faults.body(b"{"),
     "not UTF-8": lambda server, faults: faults.body(b"\xff\xfe"),
     "empty": lambda server, faults: faults.body(b""),
-    "no choices": lambda server, faults: faults.body(b'{"choices": []}'),
-    "choices null": lambda server, faults: faults.body(b'{"choices": null}'),
     "a list": lambda server, faults: faults.body(b"[]"),
     "nested": lambda server, faults: faults.body(b"[" * 100_000),
     "error in a 200": lambda server, faults: faults.body(b'{"error": {"message": "upstream"}}'),
@@ -134,6 +132,38 @@ MESSAGES = {
     "aborted": "ended the response with finish_reason 'abort'",
     "no end": "ended the response with finish_reason None",
 }
+
+
+NO_CHOICE = [
+    b'{"choices": []}',
+    b'{"choices": null}',
+    b'{"id": "c", "object": "chat.completion"}',
+    b'{"choices": [{"message": null, "finish_reason": "stop"}]}',
+    b'{"choices": [{"finish_reason": "stop"}]}',
+    b'{"choices": [null]}',
+]
+
+
+@pytest.mark.parametrize("reply", NO_CHOICE)
+def test_a_reply_without_a_choice_is_retried_and_then_a_refusal(
+    server: Any, faults: Any, endpoint: Callable[..., Endpoint], reply: bytes
+) -> None:
+    fault = faults.body(reply)
+    server.faults = {PROBLEMS[1]: [fault] * 2, PROBLEMS[2]: [fault] * 3}
+    completions = endpoint().generate(PROBLEMS, SEEDS, SAMPLING)
+    assert responses(completions[:2]) == expected_responses(PROBLEMS[:2], SEEDS[:2])
+    assert re.search(r"not a chat completion .*\(attempt 3 of 3\)", str(completions[2].error))
+    assert [i for i, completion in enumerate(completions) if completion.error] == [2]
+
+
+@pytest.mark.parametrize("reply", NO_CHOICE)
+def test_a_server_that_returns_no_choice_to_any_prompt_stops_the_run(
+    server: Any, faults: Any, endpoint: Callable[..., Endpoint], reply: bytes
+) -> None:
+    server.faults = {problem: [faults.body(reply)] * 9 for problem in (*PROBLEMS, PROBE)}
+    with pytest.raises(EngineError, match=r"not a chat completion .*Check that the server runs"):
+        endpoint(concurrency=1).generate(PROBLEMS, SEEDS, SAMPLING)
+    assert len(server.requests) == 6, "three attempts at the prompt, and three at another one"
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -262,8 +292,12 @@ def test_a_prompt_that_the_server_refuses_fails_alone(
     rest = [i for i in range(6) if i != 1]
     assert responses(completions) == expected_responses([PROBLEMS[i] for i in rest], [SEEDS[i] for i in rest])
     assert len(server.requests) == 6
+    assert endpoint().generate(PROBLEMS, SEEDS, SAMPLING)[1] == refused
+    assert len(server.requests) == 6, "a refusal is in the log as well"
+    again = endpoint(retry_refused=True).generate(PROBLEMS, SEEDS, SAMPLING)
+    assert responses(again) == expected_responses(PROBLEMS, SEEDS)
     assert responses(endpoint().generate(PROBLEMS, SEEDS, SAMPLING)) == expected_responses(PROBLEMS, SEEDS)
-    assert len(server.requests) == 7, "a refusal costs nothing, and the server may change: it is sent again"
+    assert len(server.requests) == 7, "the server may change, and the user says so"
 
 
 @pytest.mark.parametrize(
