@@ -94,6 +94,9 @@ class Column(Config):
     """Template of an instruction around the value: `"Solve the problem. {problem} Think."` keeps what stands
     for `{problem}`. `{_}` stands for any text that is not kept. A space fits any white space, a line
     break any line breaks, and a blank line any blank lines."""
+    choices: str | None = None
+    """For problem: the path of the options of a question, which then stand below it as (A), (B) and so on.
+    They are a list of texts, an object ({A: ..., B: ...}, {text: [...]}), or one text: "a ) 38 , b ) 27"."""
     map: dict[str, str | bool | int | float] | None = None
     """What each value stands for, such as {"Yes": true, "No": false} for a mark or {0: A, 1: B} for an
     answer. Case makes no difference, and a row with another value is quarantined."""
@@ -119,6 +122,10 @@ class Column(Config):
     def _one_rule_for_marks(self) -> Column:
         if self.map is not None and self.right_from is not None:
             raise error_at(("right_from",), "`map` decides already; drop one of the two")
+        if self.choices is not None and self.unwrap is not None:
+            raise error_at(
+                ("choices",), "the options stand below the text, so `unwrap` would not fit; drop one"
+            )
         return self
 
 
@@ -173,6 +180,8 @@ def columns_read(columns: Columns) -> Iterator[str]:
                 yield from (part.path for part in parts if isinstance(part, Placeholder))
             else:
                 yield optional_path(entry.read).path
+            if entry.choices is not None:
+                yield entry.choices
 
 
 def check_options(columns: Columns) -> None:
@@ -183,6 +192,8 @@ def check_options(columns: Columns) -> None:
         for entry in entries(column):
             if field not in MARKS and entry.right_from is not None:
                 raise error_at((field, "right_from"), f"{field} is no mark; {' and '.join(MARKS)} have it")
+            if field != "problem" and entry.choices is not None:
+                raise error_at((field, "choices"), "only a problem has options; remove it")
             given = entry.model_fields_set & {"author", "kind", *MARKS}
             if field != "response" and given:
                 raise error_at((field, min(given)), "only entries of `response` have it; remove it")

@@ -11,6 +11,9 @@ from hpt_core.config.benchmarks import BENCHMARKS
 from hpt_core.config.columns import MARKS, ColumnEntry, Response, ResponseEntry, check_options
 from hpt_core.config.turns import Turns
 
+TO_FILL_IN = "???"
+"""A value that `hpt inspect` writes where the data do not say it; params.yaml with it is refused."""
+
 
 class PromptSource(Config):
     """One source of prompts. Exactly one of `reasoning_gym`, `file` and `hub` says where its rows are; a

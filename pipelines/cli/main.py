@@ -11,7 +11,7 @@ import typer
 
 from hpt_core.errors import InputError
 from pipelines import environment
-from pipelines.cli import doctor, results, runs, verify
+from pipelines.cli import doctor, inspect, results, runs, verify
 from pipelines.cli.parameters import ROOT
 from pipelines.tracking.mlflow_errors import TrackingError
 
@@ -25,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for commands in (runs.app, results.app, verify.app, doctor.app):
+for commands in (runs.app, results.app, verify.app, inspect.app, doctor.app):
     app.add_typer(commands)
 
 

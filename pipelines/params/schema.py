@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,15 +16,17 @@ from hpt_core.config import (
     CurateConfig,
     EvaluateConfig,
     ExpertsConfig,
+    ExpertSource,
     Policy,
     Positive,
+    PromptSource,
     RolloutConfig,
     TeacherConfig,
     TrainConfig,
     VerifierConfig,
 )
 from hpt_core.config.base import error_at
-from hpt_core.config.data import SOURCE
+from hpt_core.config.data import SOURCE, TO_FILL_IN
 from hpt_core.errors import InputError
 from pipelines.params import yaml_errors
 from pipelines.params.sections import PromotionConfig, ScheduleConfig, TrackingConfig
@@ -173,6 +176,23 @@ class Params(Config):
                 ("train", "ranks"),
                 "vLLM samples beside one training process only; set rollout.engine: hf, or ranks: 1",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _sources_are_filled_in(self) -> Params:
+        """`hpt inspect` writes TO_FILL_IN for what rows do not say; nothing may be trained under it."""
+        groups: list[tuple[tuple[str | int, ...], Sequence[PromptSource | ExpertSource]]] = [
+            (("curate", "train"), self.curate.train),
+            *((("curate", "benchmarks", name), each) for name, each in self.curate.benchmarks.items()),
+            (("curate", "decontamination", "against"), self.curate.decontamination.against),
+            (("experts", "sources"), self.experts.sources),
+        ]
+        for place, sources in groups:
+            for i, source in enumerate(sources):
+                for key in ("license", "author", "revision"):
+                    if getattr(source, key, None) == TO_FILL_IN:
+                        message = f"fill in the {key} of source {source.name!r}, or write unknown"
+                        raise error_at((*place, i, key), message)
         return self
 
     @model_validator(mode="after")

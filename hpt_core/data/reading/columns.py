@@ -17,6 +17,7 @@ from hpt_core.config import Column, Response, Turns
 from hpt_core.config.columns import MARKS, Columns, entries, optional_path
 from hpt_core.data.reading import chat_messages
 from hpt_core.data.reading.benchmarks import RowShape
+from hpt_core.data.reading.choices import with_choices
 from hpt_core.data.reading.records import Record, Reject, RowValues, SourceRow
 from hpt_core.data.reading.suggestions import entry_for, keys_of, path_to_text
 from hpt_core.data.reading.values import MISSING, Unreadable, list_in, unwrapped, value_at, value_of
@@ -144,6 +145,8 @@ def _values(record: Record, columns: Mapping[str, Column], fields: Fields) -> di
 def _value(name: str, column: Column, record: Record, fields: Fields) -> Any:
     read = chat_messages.problem_in if name == "problem" else chat_messages.response_in
     value = value_of(column, record, partial(read, turns=fields.turns))
+    if column.choices is not None and isinstance(question := read(value, fields.turns), str):
+        value = with_choices(question, value_at(record, column.choices))
     if name in ("problem", "response"):
         return chat_messages.chat_in(value, fields.turns)
     return list_in(value) if name == "answer" and not fields.lists_as_texts else value

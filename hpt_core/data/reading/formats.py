@@ -62,13 +62,19 @@ def file_records(path: Location, setting: str, root: str | None = None) -> Itera
     )
 
 
-def hub_records(source: PromptSource | ExpertSource) -> Iterator[PlacedRecord]:
-    """Records of a hub data set, through `datasets`."""
+def hub_records(source: PromptSource | ExpertSource, streaming: bool = False) -> Iterator[PlacedRecord]:
+    """Records of a hub data set, through `datasets`; with `streaming` only as much is loaded as is read."""
     # Imported here because the import takes seconds and most recipes need no hub.
     from datasets import load_dataset
 
     try:
-        rows = load_dataset(source.hub, source.subset, split=source.split, revision=source.revision)
+        rows = load_dataset(
+            source.hub,
+            source.subset,
+            split=source.split,
+            revision=source.revision,
+            **({"streaming": True} if streaming else {}),
+        )
     except (OSError, ValueError) as error:
         raise InputError(
             f"hub:{source.hub} (subset {source.subset}, split {source.split}): {error}; check `hub`, "

@@ -6,7 +6,7 @@ all raises InputError.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from hpt_core.config import ExpertSource, PromptSource
@@ -32,10 +32,17 @@ def read_rows(source: PromptSource | ExpertSource) -> Iterator[SourceRow | Rejec
     Raises InputError if the whole source is unusable: no such file, data set or task, or a column map with
     names that are not the project's.
     """
+    limit = source.limit if isinstance(source, PromptSource) else None
+    return rows_of(source, islice(records_in(source), limit))
+
+
+def rows_of(
+    source: PromptSource | ExpertSource, records: Iterable[PlacedRecord]
+) -> Iterator[SourceRow | Reject]:
+    """`records`, read as `source` says."""
     fields = _fields(source)
     shapes = _benchmark_shapes(source)
-    limit = source.limit if isinstance(source, PromptSource) else None
-    for file, line, record in islice(_records(source), limit):
+    for file, line, record in records:
         if isinstance(record, BadLine):
             yield Reject(source.name, file, line, record.reason, record.detail, record.text)
             continue
@@ -69,14 +76,17 @@ def why_unusable(
     return f"{first.file}:{first.line}: {first.reason}: {first.detail}{others}; {remedy}"
 
 
-def _records(source: PromptSource | ExpertSource) -> Iterator[PlacedRecord]:
-    """The records of the source's files, hub data set or task."""
+def records_in(source: PromptSource | ExpertSource, streaming: bool = False) -> Iterator[PlacedRecord]:
+    """The records of the source's files, hub data set or task.
+
+    streaming: load a hub's data set as its rows are read, rather than all of it before the first row.
+    """
     if source.file:
         name, file, root = source.name, source.file, source.root
         setting = f"`file` of source {name!r} in params.yaml"
         return with_server_errors(lambda: records_of(file, setting, root), file, name)
     if source.hub:
-        return hub_records(source)
+        return hub_records(source, streaming)
     if isinstance(source, PromptSource) and source.reasoning_gym:
         return task_records(source)
     raise InputError(f"source {source.name!r} has no rows to read; code writes its trajectories")

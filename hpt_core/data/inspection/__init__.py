@@ -1,0 +1,1 @@
+"""What a data set's columns hold, and the source entry that reads it: `hpt inspect`."""

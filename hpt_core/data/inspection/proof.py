@@ -1,0 +1,116 @@
+"""Whether a source entry reads the sampled rows, and whether the verifier accepts what it reads.
+
+The rows go through the reader of the stages, and the answers through the verifier that rewards responses.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpt_core.config import ExpertSource, PromptSource
+from hpt_core.config.data import TO_FILL_IN
+from hpt_core.data.curation.filters import reference_answer
+from hpt_core.data.inspection.entries import SourceEntry
+from hpt_core.data.problems import prompt_id
+from hpt_core.data.reading.formats import PlacedRecord
+from hpt_core.data.reading.records import Reject, SourceRow
+from hpt_core.data.reading.sources import rows_of
+from hpt_core.protocols import Verifier
+from hpt_core.verifier.gold_check import Gold, refusals
+
+MOST_RESPONSES = 50
+"""Responses of an entry that are judged: reasoning traces are long, and so many give an impression."""
+
+
+@dataclass
+class Proof:
+    """What an entry reads of the sampled rows."""
+
+    entry: SourceEntry
+    rows: list[SourceRow] = field(default_factory=list)
+    """The rows that are read, or responses where a row has several."""
+    unread: Counter[str] = field(default_factory=Counter)
+    """Reason -> number of rows that are not read."""
+    examples: dict[str, str] = field(default_factory=dict)
+    """Reason -> place and detail of the first such row."""
+    accepted: int = 0
+    """References that the verifier accepts as their own answers, or responses that it finds correct."""
+    judged: int = 0
+    refused: list[str] = field(default_factory=list)
+    """What the verifier does not accept, each with its place and the reason."""
+
+    def drop(self, reason: str, example: str) -> None:
+        self.unread[reason] += 1
+        self.examples.setdefault(reason, example)
+
+
+References = dict[str, tuple[str, str]]
+"""prompt_id -> (reference answer, kind)."""
+
+
+def prove(
+    entries: Sequence[SourceEntry], records: Sequence[PlacedRecord], verifier: Verifier
+) -> Iterator[Proof]:
+    """The proof of each entry. The references of the prompts judge the responses of the experts."""
+    references: References = {}
+    for entry in entries:
+        proof = Proof(entry)
+        source = _source(entry)
+        for row in rows_of(source, records):
+            if isinstance(row, Reject):
+                proof.drop(row.reason, f"{row.file}:{row.line}: {row.detail}")
+            else:
+                proof.rows.append(row)
+        if isinstance(source, PromptSource):
+            _check_references(proof, source, references, verifier)
+        else:
+            _check_responses(proof, references, verifier)
+        yield proof
+
+
+def _source(entry: SourceEntry) -> PromptSource | ExpertSource:
+    """The entry as the stages take it, with words in the place of what has to be filled in."""
+    keys: dict[str, Any] = {
+        key: "unknown" if value == TO_FILL_IN else value for key, value in entry.keys.items()
+    }
+    return PromptSource(**keys) if entry.section == "curate.train" else ExpertSource(**keys)
+
+
+def _check_references(proof: Proof, source: PromptSource, references: References, verifier: Verifier) -> None:
+    kind = source.verifier_kind
+    readable: list[SourceRow] = []
+    golds: list[Gold] = []
+    for row in proof.rows:
+        answer, fault = reference_answer(row, source, kind)
+        if fault:
+            proof.drop("unreadable_answer", f"{row.where}: {fault}")
+            continue
+        readable.append(row)
+        references[prompt_id(row.values["problem"])] = answer, kind
+        golds.append(Gold(row.where, answer, kind))
+    proof.rows = readable
+    refused = {refusal.gold.where: refusal for refusal in refusals(golds, verifier)}
+    proof.judged, proof.accepted = len(golds), len(golds) - len(refused)
+    proof.refused = [
+        f"{where}: {refusal.gold.answer!r} {refusal.form}: {refusal.reason}"
+        for where, refusal in refused.items()
+    ]
+
+
+def _check_responses(proof: Proof, references: References, verifier: Verifier) -> None:
+    known = [
+        (row, *references[key])
+        for row in proof.rows
+        if (key := prompt_id(row.values["problem"])) in references and row.values.get("keep") is not False
+    ][:MOST_RESPONSES]
+    verdicts = verifier.verify([(row.values["response"], answer, kind) for row, answer, kind in known])
+    for (row, answer, _), verdict in zip(known, verdicts, strict=True):
+        proof.judged += 1
+        if verdict.correct:
+            proof.accepted += 1
+        else:
+            why = verdict.error or f"it states {verdict.extracted!r}, the reference is {answer!r}"
+            proof.refused.append(f"{row.where}: {why}")

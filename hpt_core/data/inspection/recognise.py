@@ -1,0 +1,107 @@
+"""What a person would read from a data set's rows: problem, answer with its kind, responses with marks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hpt_core.config.columns import Column, columns_read
+from hpt_core.data.inspection import contents
+from hpt_core.data.inspection.answers import find_answer, kind_of
+from hpt_core.data.inspection.choices import find_choice, find_options, with_options
+from hpt_core.data.inspection.fields import Field
+from hpt_core.data.inspection.marks import marks_of
+from hpt_core.data.inspection.names import weight
+from hpt_core.data.inspection.problems import Entry, Found, find_problem
+from hpt_core.data.inspection.responses import Response, find_responses
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """The responses of one origin, as a source of experts reads them."""
+
+    response: Response
+    marks: dict[str, Entry]
+    author: str | None
+    """The path of the column that names who wrote each response."""
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What the fields of a data set are. What is None or empty was not found."""
+
+    problem: Found | None = None
+    answer: Found | None = None
+    kind: str = ""
+    demonstrations: tuple[Demonstrations, ...] = ()
+    missing: tuple[str, ...] = field(default=())
+    """What keeps the rows from being read, in words."""
+
+
+def recognise(fields: Sequence[Field]) -> Recognised:
+    """What `fields` are, by their contents first and their names second."""
+    problem = find_problem(fields)
+    if problem is None:
+        return Recognised(missing=("no column of problems: texts that ask for something, one for each row",))
+    responses = find_responses(fields, problem)
+    texts = [response.column for response in responses]
+    used = _paths_of(problem)
+    rest = [each for each in fields if each.path not in used]
+    options = find_options(rest)
+    choice = find_choice(rest, options) if options else None
+    answer = choice or find_answer(rest, responses, _behind(fields, problem))
+    kind = "choice" if choice else kind_of(answer, problem, texts) if answer else ""
+    if options and choice:
+        problem = with_options(problem, options)
+    shown = [response for response in responses if not _is_the_answer(response, answer)]
+    demonstrations = [
+        Demonstrations(response, marks_of(response, fields, shown), _author(response, fields))
+        for response in shown
+    ]
+    missing = () if answer else (_no_answer(responses),)
+    return Recognised(problem, answer, kind, tuple(demonstrations), missing)
+
+
+def _paths_of(problem: Found) -> set[str]:
+    entry = Column(**problem.entry) if isinstance(problem.entry, dict) else str(problem.entry)
+    return set(columns_read({"problem": entry}))
+
+
+def _behind(fields: Sequence[Field], problem: Found) -> list[str]:
+    """The paths of the fields after the problem."""
+    paths = [each.path for each in fields]
+    return paths[paths.index(problem.column.path) + 1 :]
+
+
+def _no_answer(responses: Sequence[Response]) -> str:
+    stating = next((each for each in responses if contents.mostly(each.column, contents.states_answer)), None)
+    if stating is None:
+        return "no column of reference answers"
+    return (
+        f"no column of reference answers; the responses in {stating.column.path} state some, but a model may "
+        f"have written them: `answer: {stating.column.path}` would take them as references"
+    )
+
+
+def _is_the_answer(response: Response, answer: Found | None) -> bool:
+    """Whether a column of short answers was taken for responses as well; worked solutions may be both."""
+    return answer is not None and answer.column.path == response.column.path and not _is_worked(response)
+
+
+def _is_worked(response: Response) -> bool:
+    texts = response.column.texts
+    return bool(texts) and sum(map(len, texts)) / len(texts) > 60
+
+
+def _author(response: Response, fields: Sequence[Field]) -> str | None:
+    """The column that names the writer, if each row or each sample has one."""
+    for each in fields:
+        if weight(each.name, "author") <= 0 or not each.present:
+            continue
+        per_sample = isinstance(each.present[0], list)
+        named = all(
+            isinstance(name, str) for value in each.present for name in (value if per_sample else [value])
+        )
+        if named and per_sample == (response.count is not None):
+            return each.path
+    return None

@@ -1,0 +1,60 @@
+"""`hpt inspect`: what a data set holds, and the entry of params.yaml that reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.parameters import examples, positive
+
+if TYPE_CHECKING:
+    from hpt_core.data.inspection.proof import Proof
+
+# The command imports what it needs when it runs, so that `hpt --help` is instant.
+app = typer.Typer()
+
+
+@app.command(
+    epilog=examples(
+        "hpt inspect raw/data/solutions.jsonl          a file, in any format that sources read",
+        "hpt inspect open-r1/OpenR1-Math-220k          a data set of the hub: its first rows only",
+        "hpt inspect openai/gsm8k --subset main",
+    )
+)
+def inspect(
+    data: Annotated[str, typer.Argument(metavar="FILE|HUB_ID", help="File, s3://BUCKET/KEY or hub id.")],
+    root: Annotated[str | None, typer.Option(help="Key of the rows in a JSON object.")] = None,
+    subset: Annotated[str | None, typer.Option(help="Subset of the hub's data set.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split of the hub's data set.", show_default="train")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of the hub's data set.")] = None,
+    rows: Annotated[int, typer.Option(parser=positive, help="Rows that are read, from the top.")] = 100,
+) -> None:
+    """Show a data set's columns and rows, and the source entry that reads it.
+
+    The entry is tried on the rows: it says how many it reads, and whether the verifier accepts their answers.
+    Exit status 1 if no entry fits.
+    """
+    from hpt_core.data.inspection.entries import entries_for
+    from hpt_core.data.inspection.proof import prove
+    from hpt_core.data.inspection.recognise import recognise
+    from hpt_core.data.inspection.rows import fields_of
+    from hpt_core.data.inspection.sample import read_sample
+    from hpt_core.verifier import VerifierPool
+    from pipelines.cli import inspect_text
+
+    sample = read_sample(data, rows, root, subset, split, revision)
+    fields = fields_of(sample.rows)
+    inspect_text.print_fields(sample, fields)
+    inspect_text.print_rows(fields)
+    found = recognise(fields)
+    proofs: list[Proof] = []
+    with VerifierPool(1, 5.0) as verifier:
+        for proof in prove(entries_for(found, sample.origin), sample.records, verifier):
+            inspect_text.print_proof(proof)
+            proofs.append(proof)
+    inspect_text.print_missing(found, fields)
+    if not any(proof.rows for proof in proofs):
+        raise typer.Exit(1)

@@ -1,0 +1,113 @@
+"""What `hpt inspect` prints: columns, rows, entries with what they read, and what is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hpt_core.data.inspection.fields import Field
+from hpt_core.data.inspection.proof import Proof
+from hpt_core.data.inspection.recognise import Recognised
+from hpt_core.data.inspection.sample import Sample
+from pipelines.params.source_text import source_text
+
+WIDTH = 100
+ROWS = 3
+"""Rows that are shown."""
+SHOWN = 3
+"""Reasons, and references or responses that the verifier does not accept, that are shown of each."""
+_WHERE = {
+    "curate.train": "Prompts, under `train` of `curate` (or a name in `benchmarks`, to evaluate on them):",
+    "experts.sources": "Demonstrations, under `sources` of `experts`:",
+}
+
+
+def print_fields(sample: Sample, fields: Sequence[Field]) -> None:
+    """A table of the fields: path, type, nulls and the beginning of a value."""
+    count = len(sample.rows)
+    which = f"all {count} rows" if sample.complete else f"the first {count} rows"
+    if count == 1:
+        which = "one row"
+    table = Table("column", "type", "null", "sample", box=None, pad_edge=False, header_style="bold")
+    table.columns[0].overflow = table.columns[1].overflow = "fold"
+    table.columns[2].justify = "right"
+    longest = max(len(field.path) for field in fields)
+    widths = min(longest, 40), 24
+    for field in fields:
+        value = next(iter(field.present), None)
+        sample_text = _short(value, max(20, WIDTH - sum(widths) - 12))
+        table.add_row(field.path, field.type_name, str(field.nulls or ""), Text(sample_text, "dim"))
+    table.columns[0].max_width, table.columns[1].max_width = widths
+    print(f"{sample.origin.file or sample.origin.hub}: {which}\n")
+    Console(width=WIDTH, highlight=False).print(table)
+    for number, bad in sample.bad_lines[:SHOWN]:
+        print(f"line {number} is no row: {bad.reason}: {bad.detail}"[:WIDTH])
+
+
+def print_rows(fields: Sequence[Field]) -> None:
+    """The first rows, a line for each field: long texts by their beginning and their end."""
+    label = min(max(len(field.path) for field in fields), 32)
+    for row in range(min(ROWS, len(fields[0].values))):
+        print(f"\nRow {row + 1}")
+        for field in fields:
+            name = field.path if len(field.path) <= label else f"{field.path[: label - 1]}…"
+            print(f"  {name:<{label}}  {_ends(field.values[row], WIDTH - label - 4)}")
+
+
+def print_proof(proof: Proof) -> None:
+    """An entry, how many rows it reads, what the verifier says of them, and what is not read."""
+    print(f"\n{_WHERE[proof.entry.section]}\n")
+    print(source_text(proof.entry.keys, proof.entry.comments))
+    print(f"\n  {_counts(proof)}")
+    for reason, count in proof.unread.most_common(SHOWN):
+        print(f"  {count} not read, {_short(f'{reason}: {proof.examples[reason]}', WIDTH - 16)}")
+    for refused in proof.refused[:SHOWN]:
+        print(f"  not accepted: {_short(refused, WIDTH - 18)}")
+    if proof.rows:
+        print(f"  as read from {proof.rows[0].where}:")
+        for name, value in proof.rows[0].values.items():
+            print(f"    {name:<8}  {_ends(value, WIDTH - 14)}")
+
+
+def print_missing(found: Recognised, fields: Sequence[Field]) -> None:
+    """What was not found, and what the rows would have to have."""
+    for missing in found.missing:
+        print(f"\nNot found: {missing}.")
+
+
+def _counts(proof: Proof) -> str:
+    read, unread = len(proof.rows), sum(proof.unread.values())
+    if proof.entry.section == "curate.train":
+        verdict = f"the verifier accepts {proof.accepted} of {proof.judged} references"
+        return f"Reads {read} of {read + unread} rows; {verdict}."
+    responses = f"Reads {read} of {read + unread} responses"
+    if not proof.judged:
+        return f"{responses}; without references here, none is judged."
+    return f"{responses}; of {proof.judged} judged by the references above, {proof.accepted} are correct."
+
+
+def _short(value: Any, width: int) -> str:
+    """A value on one line, cut at its end."""
+    text = _line(value)
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _ends(value: Any, width: int) -> str:
+    """A value on one line, cut in its middle, since a response ends in its answer."""
+    text = _line(value)
+    if len(text) <= width:
+        return text
+    end = min(24, width // 3)
+    return f"{text[: width - end - 3]} … {text[-end:]}"
+
+
+def _line(value: Any) -> str:
+    if value is None:
+        return "null"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return " ".join(text.split())
