@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from hpt_core.errors import InputError
 
 BATCH = 1024
 """Rows that are Python objects at a time."""
+_BUFFER = 2**20
 _ARROW_FILE = b"ARROW1"
 _END_OF_STREAM = b"\0\0\0\0"
 
@@ -40,9 +42,10 @@ def _records(
         raise InputError(f"{path}: {what} in {compression}; decompress it, or correct {setting}")
     number = 0
     try:
-        with path.open("rb") as data:
-            check_head(data.read(64), path, setting, what)
-            data.seek(0)
+        with path.open("rb") as head:
+            check_head(head.read(64), path, setting, what)
+        # A memory map keeps a batch on disk, however large it is.
+        with pa.memory_map(str(path)) if isinstance(path, Path) else path.open("rb") as data:
             for batch in batches(data):
                 _check_names(batch.schema, path, setting)
                 for start in range(0, batch.num_rows, BATCH):
@@ -58,8 +61,8 @@ def _records(
 
 
 def _parquet_batches(data: IO[bytes]) -> Batches:
-    # Without pre_buffer, a row group is read page by page rather than at once.
-    with pq.ParquetFile(data, pre_buffer=False) as file:
+    # With a buffer and without pre_buffer, a row group is read page by page rather than at once.
+    with pq.ParquetFile(data, pre_buffer=False, buffer_size=_BUFFER) as file:
         yield from file.iter_batches(batch_size=BATCH)
 
 
