@@ -22,10 +22,7 @@ def run(params: Params, out: Path = PROMPTS_FOLDER) -> ReportFile:
     """Write the prompts of `params.curate` to `out` and return the report. Raises InputError."""
     config = params.curate
     sources = [source for *_, group in groups(config) for source in group]
-    raw_files.warn_outside(raw_files.DATA, (source.file for source in sources))
-    for source in sources:
-        if source.file and "://" in source.file:
-            log.warning("%s: when it changes, run `dvc repro --force curate`; DVC cannot see it", source.file)
+    raw_files.warn_unseen("curate", (source.file for source in sources))
     report = curate(config, params.seed, out)
     write_json(out / PROMPTS_REPORT.name, report)
     _log(report, out)

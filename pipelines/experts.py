@@ -48,7 +48,7 @@ def run(
     def count_tokens(text: str) -> int:
         return len(chat.response(text))
 
-    raw_files.warn_outside(raw_files.DATA, (source.file for source in config.sources))
+    raw_files.warn_unseen("experts", (source.file for source in config.sources))
     eligibility = Eligibility(count_tokens, config.licenses, config.max_tokens, config.scripts)
     samples: TeacherSamples | None = None
     with build_verifier(params) as verifier:

@@ -26,10 +26,17 @@ BATCH = 256
 def check(sources: Iterable[ExpertSource]) -> None:
     """Check the sources before any work. Raises InputError, a line for each source without a usable row."""
     read = [source for source in sources if source.kind != "program"]
-    faults = {source.name: why_unusable(source, first_rows(source), {}) for source in read}
+    faults = {source.name: _fault(source) for source in read}
     lines = [f"expert source {name!r}: {fault}" for name, fault in faults.items() if fault]
     if lines:
         raise InputError("params.yaml: " + "\n".join(lines))
+
+
+def _fault(source: ExpertSource) -> str | None:
+    try:
+        return why_unusable(source, first_rows(source), {})
+    except InputError as error:
+        return str(error)
 
 
 def ingest(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from typing import ClassVar
+from urllib.parse import parse_qsl, unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,11 +43,11 @@ class Bucket(BaseHTTPRequestHandler):
         self._answer(body=True)
 
     def _answer(self, body: bool) -> None:
-        key = self.path.partition("?")[0].removeprefix("/data/")
+        key = unquote(self.path.partition("?")[0]).removeprefix("/data").lstrip("/")
         if key == "secret.jsonl":
             return self._send(403, b"", body)
         if "list-type=2" in self.path:
-            return self._send(200, b"<ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>", body)
+            return self._send(200, self._listing(), body)
         if key not in self.objects:
             return self._send(404, b"<Error><Code>NoSuchKey</Code></Error>", body)
         data, requested = self.objects[key], self.headers.get("Range")
@@ -53,6 +56,26 @@ class Bucket(BaseHTTPRequestHandler):
         self.ranges.append(requested)
         first, last = requested.removeprefix("bytes=").split("-")
         return self._send(206, data[int(first) : int(last) + 1 if last else None], body)
+
+    def _listing(self) -> bytes:
+        """ListObjectsV2: keys with the prefix, those beyond the delimiter as folders."""
+        query = dict(parse_qsl(self.path.partition("?")[2], keep_blank_values=True))
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        keys = [key for key in self.objects if key.startswith(prefix)]
+        folders = {
+            key[: key.index("/", len(prefix)) + 1] for key in keys if delimiter and "/" in key[len(prefix) :]
+        }
+        files = [key for key in keys if not any(key.startswith(folder) for folder in folders)]
+        contents = "".join(
+            f"<Contents><Key>{key}</Key><Size>{len(self.objects[key])}</Size>"
+            "<LastModified>2025-01-01T00:00:00.000Z</LastModified></Contents>"
+            for key in files
+        )
+        prefixes = "".join(
+            f"<CommonPrefixes><Prefix>{key}</Prefix></CommonPrefixes>" for key in sorted(folders)
+        )
+        count = f"<KeyCount>{len(files) + len(folders)}</KeyCount>"
+        return f"<ListBucketResult>{count}{contents}{prefixes}</ListBucketResult>".encode()
 
     def _send(self, status: int, data: bytes, body: bool) -> None:
         self.send_response(status)
@@ -111,6 +134,45 @@ def test_a_bad_line_is_rejected_with_the_url(bucket: type[Bucket]) -> None:
     _, bad = read_rows(source("rows.jsonl"))
     assert isinstance(bad, Reject)
     assert (bad.file, bad.line, bad.reason) == ("s3://data/rows.jsonl", 2, "malformed_json")
+
+
+@pytest.mark.parametrize("file", ["shards", "shards/", "shards/*", "shards/**", "sh*/part-0000[01]*"])
+def test_folders_and_patterns(bucket: type[Bucket], file: str) -> None:
+    lines = [json.dumps(row).encode() for row in ROWS]
+    bucket.objects = {
+        "shards/part-00001.jsonl.gz": gzip.compress(b"\n".join(lines[1500:])),
+        "shards/part-00000.jsonl": b"\n".join(lines[:1500]),
+        "shards/_SUCCESS": b"",
+        "shards/README.md": b"# Rows",
+        "other/part-00002.jsonl": b"{",
+    }
+    rows = list(read_rows(source(file)))
+    assert [row.values for row in rows if isinstance(row, SourceRow)] == ROWS
+    assert (rows[1500].file, rows[1500].line) == ("s3://data/shards/part-00001.jsonl.gz", 1)
+
+
+def test_a_pattern_without_a_match_is_named(bucket: type[Bucket]) -> None:
+    bucket.objects = {"shards/part-00001.jsonl": b"{}"}
+    with pytest.raises(InputError, match=r"s3://data/shards/\*\.csv: matches no data file.*'mine'"):
+        list(read_rows(source("shards/*.csv")))
+
+
+@pytest.mark.parametrize("key", ["rows.jsonl", "rows.jsonl.gz", "rows.parquet", "rows.csv"])
+def test_files_of_a_web_server(bucket: type[Bucket], key: str) -> None:
+    text = b"\n".join(json.dumps(row).encode() for row in ROWS)
+    csv = "problem,answer\n" + "".join(f"{row['problem']},{row['answer']}\n" for row in ROWS)
+    bucket.objects = {
+        "rows.jsonl": text,
+        "rows.jsonl.gz": gzip.compress(text),
+        "rows.parquet": _parquet(),
+        "rows.csv": csv.encode(),
+    }
+    server = os.environ["AWS_ENDPOINT_URL"]
+    for url in (f"{server}/data/{key}", f"{server}/data/{key}?download=true"):
+        rows = list(read_rows(PromptSource(name="mine", file=url, answer_kind="exact")))
+        assert [row.values for row in rows if isinstance(row, SourceRow)] == ROWS
+    with pytest.raises(InputError, match=r"/data/absent\.jsonl: no such file.*'mine'"):
+        list(read_rows(PromptSource(name="mine", file=f"{server}/data/absent.jsonl", answer_kind="exact")))
 
 
 def test_a_large_file_is_read_block_by_block(bucket: type[Bucket]) -> None:
