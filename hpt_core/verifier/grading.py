@@ -9,7 +9,8 @@ from functools import lru_cache, partial
 from hpt_core.errors import InputError, VerifierError
 from hpt_core.types import Verdict
 from hpt_core.verifier import answers, installed, reasoning, symbolic
-from hpt_core.verifier.extraction import extract_answer
+from hpt_core.verifier.extraction import extract_answer, reference_answer
+from hpt_core.verifier.unverifiable import unverifiable
 
 KINDS = ("math", "gsm8k", "choice", "exact", "reasoning_gym:NAME")
 """The built-in kinds. A package can bring others: see `installed`."""
@@ -52,7 +53,7 @@ def grade_quickly(response: str, gold: str, kind: str) -> Verdict | None:
     Raises as `grade` does, except for an unknown reasoning-gym task, which only an import can detect.
     """
     comparison = _comparison(kind)
-    problem = _quick_gold_problem(gold, comparison)
+    problem = _quick_gold_problem(gold, kind, comparison)
     if problem:
         raise VerifierError(problem)
     if comparison is None:
@@ -89,7 +90,7 @@ def gold_problem(gold: str, kind: str) -> str | None:
     For reasoning-gym the task's scorer must give the reference itself full credit. The function of a package
     is not asked. Raises InputError for an unknown kind.
     """
-    problem = _quick_gold_problem(gold, _comparison(kind))
+    problem = _quick_gold_problem(gold, kind, _comparison(kind))
     if problem or not kind.startswith(reasoning.PREFIX):
         return problem
     return reasoning.reference_problem(gold, kind)
@@ -124,10 +125,12 @@ def _task(kind: str) -> Comparison:
     return Comparison(_readable, _equals_reference, partial(reasoning.score, kind=kind))
 
 
-def _quick_gold_problem(gold: str, comparison: Comparison | None) -> str | None:
+def _quick_gold_problem(gold: str, kind: str, comparison: Comparison | None) -> str | None:
     if not gold.strip():
         return "the reference answer is empty"
-    return comparison.reference_problem(gold) if comparison else None
+    if comparison is None:
+        return None
+    return unverifiable(gold, kind) or comparison.reference_problem(gold)
 
 
 def _readable(gold: str) -> None:
@@ -146,12 +149,14 @@ def _letter_problem(gold: str) -> str | None:
     return f"the reference {_abbreviated(gold)} names no choice; give one letter, A to Z"
 
 
+@lru_cache(maxsize=8192)
 def _gold_number(gold: str) -> object | None:
-    return answers.number(extract_answer(gold, "gsm8k") or "")
+    return answers.number(reference_answer(gold, "gsm8k"))
 
 
+@lru_cache(maxsize=8192)
 def _gold_letter(gold: str) -> str | None:
-    return answers.letter(extract_answer(gold, "choice") or "")
+    return answers.letter(reference_answer(gold, "choice"))
 
 
 def _equals_reference(extracted: str, gold: str) -> bool | None:

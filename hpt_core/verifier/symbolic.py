@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 
 from hpt_core.verifier import math
-from hpt_core.verifier.extraction import last_boxed
+from hpt_core.verifier.extraction import reference_answer
 
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 def reference(gold: str) -> str:
     """The answer in a reference, which may be a worked solution that ends in a box."""
-    return (last_boxed(gold) or gold).strip()
+    return reference_answer(gold, "math")
 
 
 def reference_problem(gold: str) -> str | None:

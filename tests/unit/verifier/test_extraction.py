@@ -36,7 +36,7 @@ from hpt_core.verifier.extraction import extract_answer
         ("Answer: _ Q _ _", "reasoning_gym:n_queens", "_ Q _ _"),
         ("<answer>1 2\n3 4</answer>", "reasoning_gym:rotate_matrix", "1 2\n3 4"),
         ("two lines\nwithout an answer", "reasoning_gym:gcd", None),
-        (r"so that $x = 2$ and $y = 3$.", "math", "y = 3"),
+        (r"so that $x = 2$ and $y = 3$.", "math", "$x = 2$ and $y = 3$"),
         ("The answer is $11,\\! 111$.", "math", "$11,\\! 111$"),
         ("", "math", None),
     ],

@@ -246,7 +246,7 @@ HOSTILE = {
     r"\boxed{5": False,
     r"\boxed{5}}": True,
     r"\boxed{\frac{5}{1}": False,
-    r"\boxed{4} or \boxed{5}": True,
+    r"\boxed{4} or \boxed{5}": False,
     r"\boxed{5} or \boxed{4}": False,
     "The answer is not 5": False,
     r"\boxed{\text{not }5}": False,
