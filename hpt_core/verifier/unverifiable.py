@@ -87,6 +87,7 @@ _PROOF_MARKS = re.compile(
        | \bsuffices\sto\s(?:show|prove)\b | 证毕 | 得证 | 故(?:命题|结论)成立 | что\sи\sтребовалось""",
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
+_SAYS_SOMETHING = re.compile(r"[^-–—?!.…_/|~*#&+=^%@<>]")
 _SENTENCE = re.compile(r"[.。!?](?:\s|$)")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _MANY_SENTENCES, _MANY_WORDS = 3, 25
@@ -111,7 +112,7 @@ def unverifiable(gold: str, kind: str) -> str | None:
         return None
     if words in _PROOF:
         return f"the reference {_quoted(gold)} stands for a proof, which cannot be verified"
-    if not any(c.isalnum() for c in words):
+    if not _SAYS_SOMETHING.search(words):
         return f"the reference {_quoted(gold)} holds no number, letter or word"
     if _ELSEWHERE.fullmatch(words):
         return f"the reference {_quoted(gold)} points elsewhere or leaves the answer open"
