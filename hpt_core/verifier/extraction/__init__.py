@@ -16,11 +16,11 @@ from collections.abc import Callable
 from hpt_core.thinking import outside_thinking
 from hpt_core.verifier import answers
 from hpt_core.verifier.extraction import choice, marks, passages, statements
-from hpt_core.verifier.extraction.boxes import Stated, is_placeholder, last_box
+from hpt_core.verifier.extraction.boxes import Stated, is_placeholder, last_box, last_boxed
 from hpt_core.verifier.extraction.formulas import closing_formula
 from hpt_core.verifier.extraction.references import stated_reference
 
-__all__ = ["extract_answer", "reference_answer", "unwrap_text"]
+__all__ = ["extract_answer", "last_boxed", "reference_answer", "unwrap_text"]
 
 _WRAPPED = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\{([^{}]*)\}")
 _A_COLON = re.compile(r"^[ \t*]{0,8}A:\*{0,2}", re.MULTILINE)
@@ -192,8 +192,7 @@ def _last_line(text: str) -> str | None:
 
 def _box_or_sole_line(text: str) -> str | None:
     """A box that holds no answer of this kind, so that the verdict shows it; else a response of one line."""
-    box = last_box(text)
-    return box.text if box else _sole_line(text)
+    return last_boxed(text) or _sole_line(text)
 
 
 def _sole_line(text: str) -> str | None:

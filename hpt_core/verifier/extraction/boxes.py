@@ -83,6 +83,12 @@ def is_placeholder(text: str) -> bool:
     return len(text) <= 80 and _PLACEHOLDER.fullmatch(text) is not None
 
 
+def last_boxed(text: str) -> str | None:
+    """The text of `last_box`; None without a box."""
+    box = last_box(text)
+    return box.text if box else None
+
+
 def last_box(text: str) -> Stated | None:
     """The answer in the last box, joined with the boxes before it that belong to it; None without a box.
 
