@@ -28,8 +28,12 @@ class ChatServer:
         self.requests: list[Request] = []
         self.keys: list[str | None] = []
         """The Authorization header of each request."""
+        self.headers: list[dict[str, str]] = []
+        """The headers of each request, by their names in lower case."""
+        self.queries: list[str] = []
         self.answer: Callable[[Request], tuple[str, str | None]] = answer
         self.faults: dict[str, list[Fault]] = {}
+        self.close_after_response = False
         self.closing = threading.Event()
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -69,9 +73,12 @@ class ChatServer:
                 with chat_server._lock:
                     chat_server.requests.append(request)
                     chat_server.keys.append(self.headers["Authorization"])
+                    chat_server.headers.append({k.lower(): v for k, v in self.headers.items()})
+                    path, _, query = self.path.partition("?")
+                    chat_server.queries.append(query)
                     faults = chat_server.faults.get(problem(request))
                     fault = faults.pop(0) if faults else None
-                if self.path != "/v1/chat/completions":
+                if path != "/v1/chat/completions":
                     fault = status(404, {"detail": "Not Found"})
                 if fault:
                     return fault(self)
@@ -79,7 +86,7 @@ class ChatServer:
                 choice = {"index": 0, "finish_reason": reason, "message": {"content": content}}
                 usage = {"completion_tokens": len(content.split()) + 1 if content else 1}
                 send(self, 200, json.dumps({"choices": [choice], "usage": usage}).encode())
-                self.close_connection |= chat_server.closing.is_set()
+                self.close_connection |= chat_server.closing.is_set() or chat_server.close_after_response
 
             def log_message(self, *_: object) -> None: ...
 
@@ -114,6 +121,17 @@ def body(content: bytes) -> Fault:
     return lambda handler: send(handler, 200, content)
 
 
+def raw(code: int, content: bytes, **headers: str) -> Fault:
+    """A response of this status and body."""
+    return lambda handler: send(handler, code, content, **headers)
+
+
+def events(*chunks: Any, end: str = "data: [DONE]\n\n") -> Fault:
+    """A complete stream of server-sent events, each with a JSON object."""
+    body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + end
+    return raw(200, body.encode(), Content_Type="text/event-stream")
+
+
 def cut_short(handler: BaseHTTPRequestHandler) -> None:
     """Send only a part of the body that Content-Length announces."""
     handler.send_response(200)
@@ -135,5 +153,7 @@ class Faults:
 
     status = staticmethod(status)
     body = staticmethod(body)
+    raw = staticmethod(raw)
+    events = staticmethod(events)
     cut_short = staticmethod(cut_short)
     reset = staticmethod(reset)
