@@ -109,6 +109,13 @@ class Column(Config):
     def _template_is_complete(cls, text: str) -> str:
         return _checked(text)
 
+    @field_validator("map", mode="before")
+    @classmethod
+    def _keys_are_texts(cls, meanings: Any) -> Any:
+        return (
+            {str(key): value for key, value in meanings.items()} if isinstance(meanings, dict) else meanings
+        )
+
     @field_validator("unwrap")
     @classmethod
     def _unwrap_keeps_one_part(cls, template: str | None) -> str | None:

@@ -7,15 +7,20 @@ usable row is refused here, and one error names all such sources.
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Iterator, Sequence
 
 from hpt_core.config import CurateConfig, PromptSource
-from hpt_core.config.columns import columns_read, path_keys
+from hpt_core.config.columns import columns_read, entries, path_keys
 from hpt_core.data.curation.filters import reference_answer
+from hpt_core.data.curation.wrapping import shared_instruction
 from hpt_core.data.reading.records import SourceRow
 from hpt_core.data.reading.sources import FIRST, first_rows, why_unusable
 from hpt_core.errors import InputError
 from hpt_core.verifier import check_kind
+
+log = logging.getLogger(__name__)
 
 ENOUGH = 20
 """If no answer of at least so many rows can be read, the answer kind is wrong rather than a few rows."""
@@ -89,7 +94,24 @@ def _inspect(source: PromptSource) -> tuple[list[str], str | None]:
             f"{row.where}: {fault}; the same holds for all of the first {len(rows)} rows: correct "
             f"`answer_kind` (now {kind}), or the column of the answer in `columns`"
         )
+    _hint_at_instruction(source, readable)
     return _unused(source, readable), None
+
+
+def _hint_at_instruction(source: PromptSource, rows: Sequence[SourceRow]) -> None:
+    """Warn where all problems stand in one instruction, which decontamination would read with them."""
+    entry = entries(source.columns.get("problem", "problem"))[0]
+    if source.benchmark or entry.unwrap is not None:
+        return
+    template = shared_instruction([row.values["problem"] for row in rows])
+    if template is not None:
+        log.warning(
+            "source %s: every problem begins or ends with the same sentences; if they are an instruction, "
+            "this takes them off: columns: {problem: {read: %s, unwrap: %s}}",
+            source.name,
+            json.dumps(entry.read),
+            json.dumps(template, ensure_ascii=False),
+        )
 
 
 def _unused(source: PromptSource, rows: Sequence[SourceRow]) -> list[str]:

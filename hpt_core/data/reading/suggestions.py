@@ -30,11 +30,13 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 SHOWN = 30
 """Keys that a message shows."""
 DEPTH = 3
+_ITEMS = 3
+_HOLDS_A_VALUE = {"value", "text", "content"}
 
 
 def keys_of(record: Record) -> list[str]:
     """The columns of a row and, with dots, the keys of the objects in them; the first SHOWN, sorted."""
-    paths = sorted(_paths(record))
+    paths = sorted(_paths(record, lists=False))
     return paths if len(paths) <= SHOWN else [*paths[:SHOWN], "..."]
 
 
@@ -45,8 +47,8 @@ def entry_for(field: str, record: Record) -> str | None:
         return r'"{instruction}\n\n{input?}"'
     if field == "problem" and {"Body", "Question"} <= record.keys():
         return '"{Body} {Question}"'
-    paths = sorted(_paths(record), key=lambda path: path.count("."))
-    named = {path.rpartition(".")[2].lower(): path for path in reversed(paths)}
+    paths = sorted(_paths(record, lists=True), key=lambda path: path.count("."))
+    named = {_name(path): path for path in reversed(paths)}
     return next((named[name] for name in NAMES.get(field, ()) if name in named), None)
 
 
@@ -61,10 +63,21 @@ def path_to_text(value: Any) -> str | None:
     return None
 
 
-def _paths(value: Any, above: str = "", depth: int = DEPTH) -> Iterator[str]:
+def _name(path: str) -> str:
+    """The last key of a path that names what it holds, in lower case."""
+    keys = path.lower().split(".")
+    return keys[-2] if keys[-1] in _HOLDS_A_VALUE and len(keys) > 1 else keys[-1]
+
+
+def _paths(value: Any, above: str = "", depth: int = DEPTH, *, lists: bool) -> Iterator[str]:
+    """The paths to what is no object; `lists`: also those into the first objects of a list."""
     held = parsed(value)
     if isinstance(held, dict) and held and depth:
         for key, item in held.items():
-            yield from _paths(item, f"{above}.{key}" if above else str(key), depth - 1)
-    else:
-        yield above
+            yield from _paths(item, f"{above}.{key}" if above else str(key), depth - 1, lists=lists)
+        return
+    yield above
+    if lists and isinstance(held, list) and depth:
+        for number, item in enumerate(held[:_ITEMS]):
+            if isinstance(item, dict):
+                yield from _paths(item, f"{above}.{number}", depth, lists=lists)

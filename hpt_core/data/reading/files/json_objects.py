@@ -7,6 +7,9 @@ from typing import Any
 
 from hpt_core.data.reading.records import BadLine, Record
 
+TURNS = "turns"
+"""The column of a row that is a list of objects, which is a conversation (Open-Reasoner-Zero)."""
+
 
 class ObjectDecoder(json.JSONDecoder):
     """A JSON decoder that remembers a key that one object has twice; of the two, Python keeps the last."""
@@ -26,6 +29,8 @@ class ObjectDecoder(json.JSONDecoder):
     def row(self, value: Any, text: str) -> Record | BadLine:
         """`value`, which was just decoded, as a row; `text` is what the quarantine shows of it."""
         repeated, self.repeated = self.repeated, None
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            value = {TURNS: value}
         if not isinstance(value, dict):
             return BadLine("not_an_object", f"a JSON {type(value).__name__}, not an object", text)
         if repeated is not None:

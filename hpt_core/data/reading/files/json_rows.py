@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hpt_core.data.reading.files.compressed import text_bytes
-from hpt_core.data.reading.files.json_objects import ObjectDecoder, parse_line
+from hpt_core.data.reading.files.json_objects import TURNS, ObjectDecoder, parse_line
 from hpt_core.data.reading.files.json_shape import root_of
 from hpt_core.data.reading.files.json_text import JsonText, json_text
 from hpt_core.data.reading.files.location import Location
@@ -17,6 +17,8 @@ from hpt_core.data.reading.files.names import format_of
 from hpt_core.data.reading.lines import MAX_LINE, bounded_lines, first_byte
 from hpt_core.data.reading.records import BadLine, NumberedRecord, Record
 
+_LONGEST_CONVERSATION = 2**20
+"""Bytes of the first line that are looked at."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -49,7 +51,7 @@ def _one_row_a_line(path: Location, setting: str) -> bool:
     with text_bytes(path, setting) as file:
         start = first_byte(file)
     if start in (b"", b"["):
-        return not start
+        return not start or _is_conversation(path, setting)
     with text_bytes(path, setting) as file:
         lines = (data.removeprefix(_BOM).strip() for _, data, _ in bounded_lines(file))
         first, second = (next((line for line in lines if line), b"") for _ in range(2))
@@ -63,6 +65,15 @@ def _one_row_a_line(path: Location, setting: str) -> bool:
 
 def _is_object(line: bytes) -> bool:
     return not isinstance(parse_line(line, ObjectDecoder()), BadLine)
+
+
+def _is_conversation(path: Location, setting: str) -> bool:
+    """Whether the first line is a whole array of turns, and so a row rather than an array of rows."""
+    with text_bytes(path, setting) as file:
+        line = file.readline(_LONGEST_CONVERSATION).removeprefix(_BOM)
+    row = parse_line(line, ObjectDecoder())
+    turns = [] if isinstance(row, BadLine) else row.get(TURNS, [])
+    return bool(turns) and all("role" in turn or "from" in turn for turn in turns)
 
 
 def _document_records(path: Location, setting: str, root: str | None) -> Iterator[NumberedRecord]:

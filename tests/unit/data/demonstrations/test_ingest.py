@@ -411,3 +411,61 @@ def test_a_missing_verdict_raises() -> None:
     with pytest.raises(ValueError, match="shorter"):
         samples = responses_to(PROMPTS[:1], [[sampled("72"), sampled("72")]], [[RIGHT]])
         from_samples(samples, 1, TEACHER, Eligibility(count_words, ["mit"], 20))
+
+
+def test_several_responses_of_a_row_keep_who_wrote_each(jsonl: Callable[..., Path], last_box: Any) -> None:
+    rows = [
+        {"q": "Half of 144?", "human": "h \\boxed{72}", "r1": "r \\boxed{72}", "grade": "No", "by": "gpt-4"},
+        {"q": "One and one?", "human": "h \\boxed{2}", "r1": "r \\boxed{3}", "grade": "Yes", "by": "o1"},
+    ]
+    path = jsonl("e.jsonl", *rows)
+    response = [
+        {"read": "human", "author": "crowd", "kind": "human"},
+        {"read": "r1", "score": {"read": "grade", "map": {"Yes": True, "No": False}}},
+    ]
+    columns = {"problem": "q", "response": response, "author": "by"}
+    result = ingest_rows(people(path, kind="teacher", columns=columns), last_box)
+    assert [(t.response, t.kind, t.author, t.source) for t in result.trajectories] == [
+        ("h \\boxed{72}", "human", "crowd", "people"),
+        ("r \\boxed{72}", "teacher", "gpt-4", "people"),
+        ("h \\boxed{2}", "human", "crowd", "people"),
+    ]
+    for trajectory in result.trajectories:
+        assert trajectory.sha256 == hashlib.sha256(trajectory.response.encode()).hexdigest()
+    [wrong] = result.rejects
+    assert (wrong.line, wrong.reason) == (2, "rejected_by_verifier") and "marked right" in wrong.detail
+    assert json.loads(wrong.row) == {
+        "sample": 1,
+        "q": "One and one?",
+        "r1": "r \\boxed{3}",
+        "grade": "Yes",
+        "by": "o1",
+    }
+    assert result.report["in"] == 4
+    assert result.report["contradicts"] == {"marked_right_but_wrong": 1, "marked_wrong_but_right": 1}
+
+
+def test_turns_that_are_not_used_are_counted(jsonl: Callable[..., Path], last_box: Any) -> None:
+    def chat(*turns: tuple[str, str]) -> dict[str, Any]:
+        return {"messages": [{"from": who, "value": text} for who, text in turns]}
+
+    short = [("human", "Half of 144?"), ("gpt", "\\boxed{72}")]
+    path = jsonl(
+        "e.jsonl", chat(("system", "Think."), *short), chat(("human", "Hi."), ("gpt", "Hello."), *short)
+    )
+    columns = {"problem": "messages", "response": "messages"}
+    report = ingest_rows(people(path, columns=columns), last_box).report
+    assert report["unused_turns"] == {"earlier": 1, "system": 1}
+    assert (
+        "unused_turns"
+        not in ingest_rows(people(jsonl("s.jsonl", chat(*short)), columns=columns), last_box).report
+    )
+
+
+def test_thinking_that_a_source_says_nothing_of_stops_the_stage(jsonl: Callable[..., Path]) -> None:
+    reply = {"role": "assistant", "content": "\\boxed{72}", "reasoning_content": "Half of 144."}
+    path = jsonl("e.jsonl", {"messages": [{"role": "user", "content": "Half of 144?"}, reply]})
+    columns = {"problem": "messages", "response": "messages"}
+    with pytest.raises(InputError, match=r"e\.jsonl:1: thinking_not_said: .*turns: \{thinking: keep\}"):
+        check([people(path, columns=columns)])
+    check([people(path, columns=columns, turns={"thinking": "drop"})])

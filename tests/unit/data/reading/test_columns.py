@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from hpt_core.config import ExpertSource, PromptSource
 from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import read_rows
 
+REPO = Path(__file__).parents[4]
 Lines = Callable[..., Path]
 Q = "What is 6 times 7?"
 
@@ -533,3 +536,37 @@ def test_an_entry_that_means_nothing_is_refused_with_the_parameters(
 ) -> None:
     with pytest.raises(ValidationError, match=message):
         ExpertSource(name="e", kind="teacher", file="e.jsonl", columns=columns)
+
+
+SHAPES = re.findall(r"```yaml\n(# A template.*?)```", (REPO / "docs/data.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("shape", yaml.safe_load(SHAPES[0]), ids=lambda shape: str(list(shape["row"])))
+def test_each_row_of_the_document_is_read(jsonl: Lines, shape: dict[str, Any]) -> None:
+    path, columns = jsonl("rows.jsonl", shape["row"]), shape["columns"]
+    experts = "response" in columns
+    rows = values(expert_rows(path, columns=columns) if experts else prompt_rows(path, columns=columns))
+    for read in rows:
+        assert "6 times 7?" in read["problem"] or "figs" in read["problem"] or "x^2" in read["problem"]
+        assert ("42" if experts else read["answer"]) in read.get("response", read.get("answer"))
+
+
+@pytest.mark.parametrize("name", ["orz.json", "orz.jsonl"])
+def test_a_row_that_is_a_list_of_turns(tmp_path: Path, name: str) -> None:
+    def row(problem: str, answer: str) -> list[dict[str, Any]]:
+        truth = {"ground_truth": {"value": answer, "pass_at_n": 0.5}}
+        return [{"from": "human", "value": problem}, {"from": "assistant"} | truth]
+
+    rows = [row(Q, "42"), row("1+1", "2")]
+    path = tmp_path / name
+    text = (
+        json.dumps(rows, indent=1) if name == "orz.json" else "".join(json.dumps(row) + "\n" for row in rows)
+    )
+    path.write_text(text)
+    columns = {"problem": "turns", "answer": "turns.1.ground_truth.value"}
+    assert values(prompt_rows(path, columns=columns)) == [
+        {"problem": Q, "answer": "42"},
+        {"problem": "1+1", "answer": "2"},
+    ]
+    _, detail = reject(prompt_rows(path, columns={"problem": "turns"})[:1])
+    assert "`columns: {answer: turns.1.ground_truth.value}`" in detail
