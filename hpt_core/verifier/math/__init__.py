@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from hpt_core.verifier.math.equality import Comparison
-from hpt_core.verifier.math.evaluation import EvaluationNeededError
-from hpt_core.verifier.math.spelling import canonical
-from hpt_core.verifier.math.statements import Statements
-from hpt_core.verifier.math.tokens import Token, UnreadError, tokenize
+from hpt_core.verifier.math.comparing.equality import Comparison
+from hpt_core.verifier.math.comparing.evaluation import EvaluationNeededError
+from hpt_core.verifier.math.reading.spelling import canonical
+from hpt_core.verifier.math.reading.statements import Statements
+from hpt_core.verifier.math.reading.tokens import Token, UnreadError, tokenize
 from hpt_core.verifier.math.tree import Node
 
 MAX_LENGTH = 2000

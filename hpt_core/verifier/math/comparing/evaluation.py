@@ -5,17 +5,17 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from hpt_core.verifier.math.tree import Apply, Node, Number, Quantity, walk
-from hpt_core.verifier.math.units import DEGREE
-from hpt_core.verifier.math.values import (
+from hpt_core.verifier.math.comparing.exact import exact
+from hpt_core.verifier.math.comparing.values import (
     DIGITS,
     Point,
     UndefinedError,
-    exact,
     free_symbols,
     integer_symbols,
     value,
 )
+from hpt_core.verifier.math.tree import Apply, Node, Number, Quantity, walk
+from hpt_core.verifier.math.units import DEGREE
 
 POINTS = 8
 AGREEMENTS = 3

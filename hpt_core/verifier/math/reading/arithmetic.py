@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from hpt_core.verifier.math.quantities import Quantities
-from hpt_core.verifier.math.tokens import UnreadError
+from hpt_core.verifier.math.reading.quantities import Quantities
+from hpt_core.verifier.math.reading.tokens import UnreadError
 from hpt_core.verifier.math.tree import Apply, Conditional, Node, Number, Quantity, Words, walk
 from hpt_core.verifier.math.units import DEGREE, PERCENT
 

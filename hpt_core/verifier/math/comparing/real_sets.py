@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from hpt_core.verifier.math.evaluation import EvaluationNeededError, is_constant, number_value, same_value
+from hpt_core.verifier.math.comparing.evaluation import (
+    EvaluationNeededError,
+    is_constant,
+    number_value,
+    same_value,
+)
+from hpt_core.verifier.math.comparing.exact import exact
 from hpt_core.verifier.math.tree import (
     MISSING,
     Apply,
@@ -17,7 +23,6 @@ from hpt_core.verifier.math.tree import (
     Relation,
     Symbol,
 )
-from hpt_core.verifier.math.values import exact
 
 REALS = r"\mathbb{R}"
 _INFINITY = Symbol(r"\infty")

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hpt_core.verifier.math.tokens import END, Token, UnreadError
+from hpt_core.verifier.math.reading.tokens import END, Token, UnreadError
 from hpt_core.verifier.math.tree import Node
 
 MAX_DEPTH = 40
@@ -75,6 +75,34 @@ class Cursor:
                     return index if not closing else len(self.tokens)
                 depth -= 1
         return len(self.tokens)
+
+    @abstractmethod
+    def operand(self) -> Node:
+        """An operand with everything that is attached to its right."""
+
+    @abstractmethod
+    def argument(self, whole_number: bool = False) -> Node:
+        """The argument of a command: a group, or one token."""
+
+    @abstractmethod
+    def starts_operand(self) -> bool:
+        """Whether the next token can begin an operand."""
+
+    @abstractmethod
+    def degrees(self, node: Node) -> Node:
+        """`node` in degrees if a degree sign follows."""
+
+    @abstractmethod
+    def product(self) -> Node:
+        """A product of operands."""
+
+    @abstractmethod
+    def sum(self) -> Node:
+        """A sum of products."""
+
+    @abstractmethod
+    def items(self) -> Node:
+        """A list of items, up to a closing bracket or the end."""
 
     @abstractmethod
     def answer(self) -> Node:

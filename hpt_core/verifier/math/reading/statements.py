@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hpt_core.verifier.math import vocabulary
-from hpt_core.verifier.math.arithmetic import Arithmetic
-from hpt_core.verifier.math.spelling import canonical
-from hpt_core.verifier.math.tokens import UnreadError, tokenize
+from hpt_core.verifier.math.reading.arithmetic import Arithmetic
+from hpt_core.verifier.math.reading.spelling import canonical
+from hpt_core.verifier.math.reading.tokens import UnreadError, tokenize
 from hpt_core.verifier.math.tree import MISSING, Conditional, Items, Node, Relation, Symbol, Words
 from hpt_core.verifier.math.vocabulary import words
 

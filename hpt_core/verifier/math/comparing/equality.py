@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from hpt_core.verifier.math.evaluation import is_constant, same_value
-from hpt_core.verifier.math.forms import as_named, expanded, is_linear, measure, rename
-from hpt_core.verifier.math.real_sets import same_real_set
+from hpt_core.verifier.math.comparing.evaluation import is_constant, same_value
+from hpt_core.verifier.math.comparing.exact import exact
+from hpt_core.verifier.math.comparing.forms import as_named, expanded, is_linear, measure, rename
+from hpt_core.verifier.math.comparing.real_sets import same_real_set
+from hpt_core.verifier.math.comparing.values import free_symbols
 from hpt_core.verifier.math.tree import (
     MISSING,
     Apply,
@@ -28,7 +30,6 @@ from hpt_core.verifier.math.tree import (
     Words,
 )
 from hpt_core.verifier.math.units import DEGREE, PERCENT, RADIAN, Unit, is_generic
-from hpt_core.verifier.math.values import exact, free_symbols
 
 _SYMMETRIC = frozenset((r"\ne", r"\equiv", r"\parallel", r"\perp", r"\sim", r"\cong", r"\iff", r"\nparallel"))
 _FLIPPED = {">": "<", r"\ge": r"\le", r"\supset": r"\subset", r"\supseteq": r"\subseteq"}

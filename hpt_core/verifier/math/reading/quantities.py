@@ -6,8 +6,8 @@ import re
 from fractions import Fraction
 
 from hpt_core.verifier.math import vocabulary
-from hpt_core.verifier.math.operands import Operands
-from hpt_core.verifier.math.tokens import UnreadError
+from hpt_core.verifier.math.reading.operands import Operands
+from hpt_core.verifier.math.reading.tokens import UnreadError
 from hpt_core.verifier.math.tree import (
     Apply,
     Conditional,

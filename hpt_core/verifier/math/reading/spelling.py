@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hpt_core.verifier.math.characters import without_unicode
+from hpt_core.verifier.math.reading.characters import without_unicode
 
 _SAME_COMMAND = {
     "dfrac": "frac",

@@ -1,0 +1,1 @@
+"""How an answer is read: characters, tokens, and the grammar from operands up to whole answers."""

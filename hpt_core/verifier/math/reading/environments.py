@@ -1,0 +1,54 @@
+"""The grammar of environments: matrices and cases."""
+
+from __future__ import annotations
+
+from hpt_core.verifier.math.reading.functions import Functions
+from hpt_core.verifier.math.reading.tokens import UnreadError
+from hpt_core.verifier.math.tree import Apply, Conditional, Items, Matrix, Node
+from hpt_core.verifier.math.vocabulary import words
+
+_MATRICES = words("matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix array")
+
+
+class Environments(Functions):
+    """Reads \\begin{...} to \\end{...}."""
+
+    def _environment(self) -> Node:
+        name = self._environment_name()
+        if name == "array":
+            self.expect("{")
+            self.at = self.until("}") + 1
+        rows: list[tuple[Node, ...]] = [()]
+        while self.token.text != r"\end":
+            if self.skip("\\\\"):
+                rows.append(())
+                continue
+            end = min(self.until("&"), self.until("\\\\"), self.until(r"\end"))
+            rows[-1] += (self.part(end),)
+            self.skip("&")
+        self.take()
+        if self._environment_name() != name:
+            raise UnreadError("an environment that ends as another")
+        return _environment(name, [row for row in rows if row])
+
+    def _environment_name(self) -> str:
+        self.expect("{")
+        name = ""
+        while not self.skip("}"):
+            name += self.take().text
+        return name
+
+
+def _environment(name: str, rows: list[tuple[Node, ...]]) -> Node:
+    if name == "cases":
+        cases: list[Node] = []
+        for row in rows:
+            if len(row) != 2:
+                raise UnreadError("a case without its condition")
+            condition = row[1].condition if isinstance(row[1], Conditional) else row[1]
+            cases.append(Conditional(row[0], condition))
+        return Items(tuple(cases))
+    if name not in _MATRICES or not rows or len({len(row) for row in rows}) != 1:
+        raise UnreadError(f"the environment {name}")
+    matrix = Matrix(tuple(rows))
+    return Apply("det", (matrix,)) if name == "vmatrix" else matrix
