@@ -80,6 +80,7 @@ _CHANGES_THE_VALUE = words(
     "if when where for whenever unless mod modulo remainder base maybe perhaps possibly probably likely "
     "nope wrong incorrect false otherwise else then instead rather versus vs approximately about almost "
     "nearly is are be was were equals equal plus-or-minus negative positive inverse reciprocal reversed "
+    "tens th st nd rd "
     "in as with such that which who whose any all every each some"
 )
 

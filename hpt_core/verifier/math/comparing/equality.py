@@ -9,9 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from hpt_core.verifier.math.comparing.evaluation import is_constant, same_value
+from hpt_core.verifier.math.comparing.evaluation import is_constant, is_rounded, same_value
 from hpt_core.verifier.math.comparing.exact import exact
-from hpt_core.verifier.math.comparing.forms import as_named, expanded, is_linear, measure, rename
+from hpt_core.verifier.math.comparing.forms import (
+    as_named,
+    expanded,
+    is_free_name,
+    is_linear,
+    measure,
+    rename,
+)
 from hpt_core.verifier.math.comparing.real_sets import same_real_set
 from hpt_core.verifier.math.comparing.values import free_symbols
 from hpt_core.verifier.math.tree import (
@@ -57,6 +64,9 @@ class Comparison:
             return bool(named) and self.same(answer.value, gold)
         if isinstance(answer, Relation) and not isinstance(gold, Relation) and _states_a_sum(answer):
             return self.same(answer.members[-1], gold)
+        match answer:
+            case Relation((r"\approx",), (value, Number() as rounded)) if is_constant(value):
+                return self.same(value, gold) and is_rounded(value, rounded, self.evaluate)
         return self.same(answer, gold)
 
     def same(self, a: Node, b: Node) -> bool:
@@ -76,11 +86,16 @@ class Comparison:
         match a, b:
             case Relation(), Relation():
                 return self._relations(a, b)
+            case (Relation((r"\equiv",), (name, value)), Apply("mod") as other) | (
+                Apply("mod") as other,
+                Relation((r"\equiv",), (name, value)),
+            ):
+                return is_free_name(name) and self.same(value, other)
             case (Relation(), _) | (_, Relation()):
                 return False
             case Items(), Items():
                 return self._in_any_order(a.members, b.members)
-            case (Items((one,)), other) | (other, Items((one,))):
+            case (Items((one,)), other) | (other, Items((one,))) if not isinstance(one, Items):
                 return self.same(one, other)
             case Bracketed(), Bracketed():
                 return (a.opening, a.closing) == (b.opening, b.closing) and self._in_order(
@@ -115,7 +130,7 @@ class Comparison:
         if x is None and y is None:
             return None
         if x is not None and y is not None:
-            if x[0] == y[0]:
+            if x[0] == y[0] or _name_a_graph(x[0], y[0]):
                 return self.same(x[1], y[1])
             return self._equations(a, b) if isinstance(a, Relation) and isinstance(b, Relation) else False
         if x is None:
@@ -247,6 +262,17 @@ def _is_set(node: Node) -> bool:
             return True
         case Symbol(name):
             return name == r"\mathbb{R}"
+    return False
+
+
+def _name_a_graph(x: Node, y: Node) -> bool:
+    """y = x^2 and f(x) = x^2 are one curve."""
+    match x, y:
+        case (Symbol("y"), Apply("apply", (Symbol(), Symbol("x")))) | (
+            Apply("apply", (Symbol(), Symbol("x"))),
+            Symbol("y"),
+        ):
+            return True
     return False
 
 

@@ -73,6 +73,26 @@ def same_at_points(a: Node, b: Node, plain_degrees: bool = False) -> bool:
     return real >= needed or (real == 0 and other >= needed)
 
 
+def is_rounded(value: Node, decimal: Number, evaluate: bool) -> bool:
+    """Whether `decimal` is the constant `value`, rounded or cut to its last digit.
+
+    Raises EvaluationNeededError unless `evaluate`.
+    """
+    if not evaluate:
+        raise EvaluationNeededError
+    number = number_value(value)
+    if number is None or not decimal.value:
+        return False
+    step = abs(decimal.value) / Fraction(10) ** (max(decimal.digits, 1) - 1)
+    return bool(abs(number - _as_float(decimal.value)) <= _as_float(step))
+
+
+def _as_float(value: Fraction) -> Any:
+    import mpmath
+
+    return mpmath.mpf(value.numerator) / value.denominator
+
+
 def number_value(node: Node) -> Any:
     """The value of a constant as a real mpmath number; None if it is none."""
     if free_symbols(node):
@@ -130,7 +150,18 @@ def _rounds(decimal: Node, other: Fraction) -> bool:
     """Whether a decimal of many digits is `other`, rounded or cut to its last digit."""
     if not isinstance(decimal, Number) or decimal.digits < ROUNDED_DIGITS:
         return False
+    if not _recurs(other):
+        return False  # It has been printed as it is.
     return bool(abs(decimal.value - other) <= abs(decimal.value) / Fraction(10) ** (decimal.digits - 1))
+
+
+def _recurs(value: Fraction) -> bool:
+    """Whether the decimals of `value` never end."""
+    rest = value.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    return rest > 1
 
 
 def _rounds_at(decimal: Node, x: Any, y: Any) -> bool:

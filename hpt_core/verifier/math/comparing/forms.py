@@ -38,7 +38,7 @@ def expanded(node: Node) -> Node:
         for member in node.members:
             inner = expanded(member)
             # A list within a list, as from plus-minus, is no list of its own; a set within a set is one.
-            flat = isinstance(inner, Items) and (inner.joined_by != "{}" or len(node.members) == 1)
+            flat = isinstance(inner, Items) and inner.joined_by != "{}"
             members.extend(inner.members if isinstance(inner, Items) and flat else (inner,))
         return _named_once(Items(tuple(members), node.joined_by))
     if not isinstance(node, Relation) and has_operation(node, "pm", "mp"):
@@ -94,7 +94,7 @@ def as_named(node: Node) -> tuple[Node, Node] | None:
             return None
         names, values = zip(*ordered, strict=True)
         return Bracketed("(", ")", tuple(names)), Bracketed("(", ")", tuple(values))
-    if not isinstance(node, Relation) or set(node.operators) != {"="}:
+    if not isinstance(node, Relation) or not set(node.operators) <= {"=", r"\approx"}:
         return None
     first, last = node.members[0], node.members[-1]
     if is_free_name(first):
@@ -127,11 +127,16 @@ def is_free_name(node: Node) -> bool:
             return is_free_name(base)
         case Apply("gcd" | "lcm" | "abs" | "det", operands):
             return all(is_free_name(o) for o in operands)
-        case Apply("*", operands):
-            return all(isinstance(f, Symbol) and f.name.isupper() for f in _factors(Apply("*", operands)))
+        case Apply("*"):
+            return all(isinstance(f, Symbol) and _is_point_or_angle(f.name) for f in _factors(node))
         case Bracketed("(", ")", members):
             return all(is_free_name(m) for m in members)
     return False
+
+
+def _is_point_or_angle(name: str) -> bool:
+    """The factors of AB = 5 and of m\\angle A = 40."""
+    return name.isupper() or name == "m" or name.startswith(r"\angle")
 
 
 def _factors(node: Node) -> list[Node]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import dataclass, field
+from fractions import Fraction
 from math import comb, factorial, gcd, lcm
 from typing import Any
 
@@ -157,6 +158,8 @@ class _Evaluation:
                 return self.point.variable(f"{digits} base {base}", self.mp)
             case Quantity(inner, unit):
                 return self._quantity(self.value(inner, bound), unit)
+            case Apply("^", (base, exponent)):
+                return self._power(self.value(base, bound), self.value(exponent, bound), exact(exponent))
             case Apply("sum" | "prod" | "integral", _):
                 return self._series(node, bound)
             case Apply("det", (Matrix(rows),)):
@@ -188,8 +191,6 @@ class _Evaluation:
                 return -a
             case "/", [a, b]:
                 return a / b
-            case "^", [a, b]:
-                return self._power(a, b)
             case "sqrt", [a]:
                 return mp.sqrt(a)
             case "root", [a, n]:
@@ -229,8 +230,10 @@ class _Evaluation:
             raise UndefinedError("too large")
         return getattr(self.mp, _NAMED[operation])(a)
 
-    def _power(self, base: Any, exponent: Any) -> Any:
+    def _power(self, base: Any, exponent: Any, rational: Fraction | None = None) -> Any:
         mp = self.mp
+        if rational is not None and rational.denominator % 2 and rational.denominator > 1:
+            return self._root(base, mp.mpf(rational.denominator)) ** rational.numerator
         if base == 0 and mp.re(exponent) <= 0:
             raise UndefinedError("a power of zero")
         size = mp.re(exponent) * mp.log(abs(base), 10) if base != 0 else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hpt_core.verifier.math.reading.functions import Functions
 from hpt_core.verifier.math.reading.tokens import UnreadError
 from hpt_core.verifier.math.tree import Apply, Conditional, Items, Matrix, Node
-from hpt_core.verifier.math.vocabulary import words
+from hpt_core.verifier.math.vocabulary import CONDITION, words
 
 _MATRICES = words("matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix array")
 
@@ -23,8 +23,12 @@ class Environments(Functions):
             if self.skip("\\\\"):
                 rows.append(())
                 continue
+            if name == "cases" and self.token.text.casefold() in CONDITION - {"otherwise", "else"}:
+                self.take()
             end = min(self.until("&"), self.until("\\\\"), self.until(r"\end"))
-            rows[-1] += (self.part(end),)
+            comma = end > self.at + 1 and self.tokens[end - 1].text in (",", ";")
+            rows[-1] += (self.part(end - comma),)
+            self.at = end
             self.skip("&")
         self.take()
         if self._environment_name() != name:

@@ -68,9 +68,13 @@ class Operands(Environments):
             case "'":
                 self.take()
                 return _primed(node)
-            case "(" if isinstance(node, Symbol | Apply) and not token.spaced and _is_function(node):
+            case "(" if not token.spaced and (_is_function(node) or self._is_at_a_number(node)):
                 return Apply("apply", (node, *self._arguments()))
         return None
+
+    def _is_at_a_number(self, node: Node) -> bool:
+        """Whether `node` is a letter before a number in parentheses: I(0) is no product."""
+        return isinstance(node, Symbol) and self.ahead(1).kind == "number" and self.ahead(2).text == ")"
 
     def _degree_sign(self) -> bool:
         """Whether ^\\circ or ^{\\circ} comes next; `quantities` reads it."""

@@ -11,13 +11,13 @@ from hpt_core.verifier.math.reading.tokens import UnreadError
 from hpt_core.verifier.math.tree import (
     Apply,
     Conditional,
+    Items,
     Node,
     Number,
     Quantity,
     Relation,
     Symbol,
     Words,
-    walk,
 )
 from hpt_core.verifier.math.units import CURRENCY_SIGNS, DEGREE, MULTIPLIERS, PERCENT, UNITS, Unit, label
 
@@ -94,7 +94,7 @@ class Quantities(Operands):
     def _measured(self, node: Node) -> Node | None:
         start = self.at
         multiplied = self._multiplied(node)
-        unit = self._unit()
+        unit = self._unit(is_numeric(node))
         if unit is None:
             return multiplied if self.at > start else None
         if isinstance(node, Symbol) and node.name.isupper() and self.tokens[start].kind == "letter":
@@ -121,17 +121,17 @@ class Quantities(Operands):
         self.at = start
         return first
 
-    def _unit(self) -> Unit | None:
+    def _unit(self, counted: bool = True) -> Unit | None:
         """The product and quotient of units, or the words that name what is counted."""
         unit = self._simple_unit(anywhere=self.token.kind == "command")
         if unit is None:
-            return self._label()
+            return self._label(counted)
         while True:
             start = self.at
             if self.skip("/") or (
                 self.token.kind == "word" and self.token.text in ("per", "a", "an") and self.take()
             ):
-                below = self._simple_unit(anywhere=True) or self._label(1)
+                below = self._simple_unit(anywhere=True) or self._label(counted, 1)
                 if below is None:
                     self.at = start
                     break
@@ -177,13 +177,14 @@ class Quantities(Operands):
             raise UnreadError("a unit with an exponent that is no small integer")
         return sign * int(exponent.value)
 
-    def _label(self, most: int = _MAX_LABEL) -> Unit | None:
+    def _label(self, counted: bool, most: int = _MAX_LABEL) -> Unit | None:
+        """The words that name what is counted; a single letter only where the value is `counted`."""
         words: list[str] = []
         start = self.at
         while self.token.upright and self.token.kind in ("word", "letter") and len(words) <= most:
             word = self.token.text
-            if word in ("e", "i"):
-                break  # constants, in an upright font
+            if self.token.kind == "letter" and (word in ("e", "i") or not counted):
+                break  # a constant in an upright font, or an atom of H_2O
             if word.casefold() in vocabulary.AND | vocabulary.OR or word.casefold() in vocabulary.CONDITION:
                 break
             folded = word.casefold()
@@ -225,12 +226,32 @@ class Quantities(Operands):
         if any(t.kind == "word" or t.text in (r"\in", r"\ge", r"\le", "<", ">", r"\ne") for t in inside):
             content = self.part(end)
             self.expect(")")
-            if isinstance(content, Relation | Conditional) or (
-                not isinstance(content, Words) and any(isinstance(n, Relation) for n in walk(content))
-            ):
+            if _is_condition(content):
                 return Conditional(node, content)
             if isinstance(content, Words) and all(vocabulary.is_label(w) for w in content.text.split()):
                 return Quantity(node, label(f"({content.text})"))
             raise UnreadError("a parenthesis that is neither a factor nor a note")
         self.at = start
         return None
+
+
+def is_numeric(node: Node) -> bool:
+    """Whether `node` is a number, or an expression with a number in it that is no index."""
+    match node:
+        case Number():
+            return True
+        case Apply("+" | "*" | "/" | "^" | "neg" | "sqrt" | "pm", operands):
+            return any(is_numeric(o) for o in operands)
+    return False
+
+
+def _is_condition(node: Node) -> bool:
+    """Whether a parenthesis states a condition: (k \\in Z), (x > 0, y > 0), (a < 1 for b = 2)."""
+    match node:
+        case Relation():
+            return True
+        case Conditional(value, _):
+            return _is_condition(value)
+        case Items(members):
+            return all(_is_condition(m) for m in members)
+    return False

@@ -42,6 +42,7 @@ _SAME_COMMAND = {
     "lbrack": "[",
     "rbrack": "]",
     "varnothing": "emptyset",
+    "oslash": "emptyset",
     "dots": "ldots",
     "cdots": "ldots",
     "dotsc": "ldots",
@@ -99,7 +100,8 @@ def canonical(text: str) -> str:
     text = _DIGITS_IN_TEXT.sub(r"\1", _PERCENT.sub(r"\%", text))
     text = _COMMAND.sub(_usual_command, text)
     text = _DROP.sub("", text)
-    return _STOP_IN_TEXT.sub(r"\1", bare(_PYTHON.sub("", text)))
+    text = bare(_PYTHON.sub("", text)).replace("**", "^")
+    return _STOP_IN_TEXT.sub(r"\1", text)
 
 
 def bare(text: str) -> str:

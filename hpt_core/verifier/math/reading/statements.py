@@ -112,7 +112,7 @@ class Statements(Arithmetic):
             return members[0]
         if operators == [r"\approx"] and members[0] == MISSING:
             return members[1]
-        chain = tuple("=" if o == r"\approx" else o for o in operators)
+        chain = tuple(operators)
         last = members[-1]
         if isinstance(last, Conditional):
             return Conditional(Relation(chain, (*members[:-1], last.value)), last.condition)

@@ -151,7 +151,7 @@ def _argument(text: str, at: int) -> tuple[str, int]:
 def _letters(run: str, style: str, spaced: bool, tokens: list[Token]) -> None:
     """A run of letters: a function, a word, a unit, or a product of variables."""
     lower = run.lower()
-    if run in vocabulary.FUNCTIONS and not (style == "text" and run in ("min", "arg", "max", "dim", "sup")):
+    if run in vocabulary.FUNCTIONS and not (run == "min" and style != "math"):
         tokens.append(Token("command", "\\" + run, spaced, style != "math"))
     elif lower in vocabulary.NAMES and (len(run) > 2 or run == "pi"):
         tokens.append(Token("command", vocabulary.NAMES[lower], spaced, style != "math"))

@@ -160,6 +160,139 @@ x=4;y=5 | y=5; x=4
 4! | 24
 \sqrt{-4} | 2i
 i^2 | -1
+x^{2}y^{3} | y^3x^2
+\frac{\sqrt{10}}{5} | \sqrt{\frac{2}{5}}
+\frac{2}{3}x^{3/2}+C | \frac{2x\sqrt{x}}{3}+C
+\tan x | \frac{\sin x}{\cos x}
+e^{x+y} | e^xe^y
+\ln 6 | \ln 2+\ln 3
+\log_3 9 | 2
+\log_{3}(9) | 2
+\sqrt{12}-\sqrt3 | \sqrt3
+2^{-3} | \frac18
+8^{2/3} | 4
+(-8)^{1/3} | \sqrt[3]{-8}
+\frac{1}{\sqrt{2}+1} | \sqrt{2}-1
+|{-3}| | 3
+\left|-3\right| | 3
+\lvert -3 \rvert | 3
+x \in (-\infty, -1) \cup (1, \infty) | x<-1 \text{ or } x>1
+(-\infty,5] | x \leq 5
+[-4, 4] | -4 \le x \le 4
+-4 \le x \le 4 | 4 \ge x \ge -4
+k > 3 | k \in (3,\infty)
+\{2,4,6\} | 6, 4, 2
+x = -2, 0, 2 | -2, 0, 2
+x=-2,x=0,x=2 | \{-2,0,2\}
+a = 1, b = 2, c = 3 | (a,b,c)=(1,2,3)
+(a,b,c)=(1,2,3) | (1,2,3)
+(1, -2) | (1,-2)
+y=-\frac{1}{2}x+\frac{5}{2} | x+2y=5
+y-3=2(x-1) | y=2x+1
+3x+4y=12 | 6x+8y=24
+\frac{x^2}{9}+\frac{y^2}{4}=1 | 4x^2+9y^2=36
+x^2+y^2+2x-4y+1=0 | (x+1)^2+(y-2)^2=4
+f(x)=3(x-1)^2+2 | y=3(x-1)^2+2
+12\pi\text{ square inches} | 12\pi
+144\pi \text{ in}^3 | 144\pi \text{ cubic inches}
+45 \text{ mi/h} | 45\text{ mph}
+25 \text{ m}^2 | 25 \text{ square meters}
+1.2 \times 10^{-5} \text{ m} | 0.000012 \text{ m}
+\$1,250 | 1250
+\$1{,}250.00 | 1250
+1,250 dollars | \$1250
+25 cents | \$0.25
+3\% | 0.03
+6:45 | 6:45
+6{:}45 | 6:45
+6:45 \text{ PM} | 6:45 p.m.
+6:45 PM | 6:45
+12\ 345 | 12345
+12~345 | 12345
+\text{12,345} | 12345
+0.5\overline{3} | \frac{8}{15}
+0.\overline{09} | 1/11
+0.(3) | 1/3
+\dot{} | \dot{}
+1011_2 | 1011_{2}
+\text{FF}_{16} | FF_{16}
+(1011)_2 | 1011_2
+1011_{\text{two}} | 1011_2
+\text{Saturday} | saturday
+\text{ Saturday } | Saturday.
+\text{The answer is } 5 | 5
+\text{None} | none
+n \equiv 1 \pmod{4} | n\equiv1\ (\text{mod}\ 4)
+n \equiv 1 \pmod{4} | 1 \pmod 4
+1 \bmod 4 | 1 \pmod{4}
+\frac{d}{dx}f | \frac{d}{dx} f
+2\cos\theta\sin\theta | \sin 2\theta
+\sin(\theta)\cos(\theta) | \frac12\sin(2\theta)
+\cosh^2 x-\sinh^2x | 1
+1-e^{-2} | 1 - \frac{1}{e^2}
+\exp(-2) | e^{-2}
+\exp{-2} | e^{-2}
+\text{e}^2 | e^2
+\pi\approx3.14 | \pi\approx 3.14
+x\approx 2.5 | 2.5
+3+2i | 2i+3
+\frac{1+i}{\sqrt{2}} | e^{i\pi/4}
+\cos 60^\circ | 0.5
+\cos(60°) | 1/2
+\tan^2 45^\circ | 1
+\left(\begin{array}{c}1\\2\end{array}\right) | \begin{pmatrix}1\\2\end{pmatrix}
+\begin{bmatrix}1 & 0\\ 0 & 1\end{bmatrix} | \begin{pmatrix}1&0\\0&1\end{pmatrix}
+\begin{pmatrix}1\\2\\\end{pmatrix} | \begin{pmatrix}1\\2\end{pmatrix}
+3\mathbf{i}+4\mathbf{j} | 4\mathbf{j}+3\mathbf{i}
+3\hat{\imath}+4\hat{\jmath} | 3\hat{\imath} + 4\hat{\jmath}
+2\vec a | 2\vec{a}
+\begin{cases} x & x>0 \\ -x & x\le 0\end{cases} | \begin{cases} x, & x>0 \\ -x, & x\le 0\end{cases}
+m\angle A = 40^\circ | 40
+\angle A=40^\circ | 40^{\circ}
+\triangle ABC | \triangle ABC
+AB \parallel CD | CD \parallel AB
+AC=BC | BC=AC
+a \ne b | b \neq a
+A\cup B | B \cup A
+\lnot p | \neg p
+p\wedge q | q \land p
+x>2, x\neq3 | x>2 \text{ and } x\ne 3
+x>2\text{ and }x\neq3 | (2,3)\cup(3,\infty)
+\{1,2\}\times\{3\} | \{1,2\}\times\{3\}
+2 \text{ red, } 3 \text{ blue} | 2 \text{ red}, 3 \text{ blue}
+5 red and 7 blue | 5\text{ red and }7\text{ blue}
+10 \text{ students} | 10
+10 \text{ students} | 10 student
+1 \frac{1}{2} \text{ hours} | 90 \text{ minutes}
+1.5 hours | 1\frac{1}{2}
+2 weeks | 14 days
+72 \text{ km/h} | 20 \text{ m/s}
+\text{(i) } 5 | (i) 5
+60^\circ, 120^\circ | 60, 120
+30°, 60°, 90° | 30,60,90
+\frac{\pi}{3}, \frac{2\pi}{3} | 60^\circ, 120^\circ
+½ | 0.5
+3½ | 3.5
+x² + 2x | x^2+2x
+√(2) | \sqrt2
+√3/2 | \frac{\sqrt3}{2}
+2π/3 | \frac{2\pi}{3}
+π/2 | \frac{\pi}{2}
+≤ 5 | \le 5
+x ∈ ℝ | \mathbb{R}
+10⁻³ | 0.001
+H₂O | \text{H}_2\text{O}
+−1/2 | -0.5
+θ = 30° | 30
+A = {1,2} | \{1,2\}
+{1, 2} | \{1,2\}
+[1,2] | \left[1,2\right]
+5!/3! | 20
+x*y | xy
+2**3 | 8
+3.0e8 | 3\times10^8
+y=2 | 2=y
+x = 1/2 or x = -3 | x=-3, \frac12
 """
 
 DIFFERENT = r"""
@@ -275,6 +408,137 @@ O(n) | O(n^2)
 \text{yes} | \text{no}
 x^2-4x+4 | (x+2)^2
 5\text{ miles} | 5\text{ miles per hour}
+x=1, y=2 | x=2, y=1
+(1,2) | 1
+1,2 | 2
+x<1 \text{ or } x>2 | 1<x<2
+x>2 | x<-2
+x>2 | y>2
+[1,2) | (1,2]
+5:30 | 5:30:10
+5:30 AM | 5:30 PM
+5\text{ hours} | 5\text{ minutes}
+5 \text{ m/s} | 5\text{ km/h}
+5\% | 50
+0.5\% | 50
+10\text{ million} | 10\text{ thousand}
+1011_2 | 1011
+1011_2 | 11
+1011_2 | 1011_3
+n\equiv1\pmod4 | n\equiv1\pmod3
+n\equiv1\pmod4 | n\equiv2\pmod4
+n\equiv1\pmod4 | 1
+f(x)=x+1 | f(x)=x-1
+f(x) = x | g(x) = x
+A=5 | B=5
+\sin x | \sin y
+\sin^{-1}x | \frac{1}{\sin x}
+\binom{n}{2} | \binom{n}{3}
+n! | (n+1)!
+\sum_{k=1}^n k | \sum_{k=1}^n k^2
+\sum_{k=1}^n a_k | \sum_{k=1}^{n} b_k
+\int_0^1 x dx | \int_0^2 x dx
+\int x\,dx | \int x^2\,dx
+\lim_{x\to0} x | \lim_{x\to1} x
+\prod_{i=1}^n i | \prod_{i=1}^n 2i
+x_{n+1} | x_{n}+1
+2^{3} | 2_{3}
+10^{12} | 10^{13}
+10^{-12} | 10^{-13}
+0.999 | 1
+3.1415926 | \pi
+\sqrt{2}+10^{-30} | \sqrt{2}
+\sqrt{3} | \sqrt{2}
+e | 2.718
+i | -i
+1+i | 1-i
+5\text{ or }-5 | 5
+5, -5 | 5
+\pm5 | -5
+5 | \pm 5
+\text{no solution} | 0
+\text{no} | \text{yes}
+\text{increasing} | \text{decreasing}
+\text{Alice} | \text{Bob}
+\text{2 apples} | \text{3 apples}
+\text{two} | \text{three}
+\text{B} | \text{D}
+(B) | (D)
+x=5 | x\ne5
+x=5 | x\approx 5.1
+x \ge 5 | x > 5
+x\in[0,1] | x\in(0,1)
+\{0,1\} | [0,1]
+\{0,1\} | (0,1)
+\emptyset | 0
+\mathbb{Q} | \mathbb{R}
+A\cup B | A\cap B
+A\setminus B | B\setminus A
+A\times B | A+B
+p\to q | q \to p
+p\to q | p
+\forall x | \exists x
+a\perp b | a\parallel b
+\vec{AB} | \vec{BA}
+|\vec a| | \vec a
+\overline{AB} | AB
+\frac{dy}{dx}=2x | \frac{dy}{dx}=3x
+y'=2x | y=2x
+y''+y=0 | y'+y=0
+\dot{x} | x
+\dot x | \ddot x
+3x+4y=12 | 3x+4y=13
+3x+4y=12 | 4x+3y=12
+y=2x | x=2y
+y=\sqrt{x} | y^2=x
+x^2=4 | x=2
+x^2=4 | x=\pm 2
+m/n | n/m
+34 \text{ to } 35 | 34
+34-35 | 34
+34 \sim 35 | 34
+between 34 and 35 | 34
+34 (or 35) | 34
+34 \text{ (35 if we count } x) | 34
+34 \quad 35 | 34
+34 \\ 35 | 34
+34/ | 34
+34+ | 34
+34 + ? | 34
+34 ... 35 | 34
+34 \text{ and so on} | 34
+34^{th} | 34
+34\text{th} | 34
+34th | 34
+34\text{ percent of } x | 34
+34 \text{ halves} | 34
+34 \text{ tens} | 34
+34 \text{ millionths} | 34
+34\,! | 34
+34'' | 34
+34\text{ mod } 5 | 34
+34 \div 0 | 34
+34 \times 10 | 34
+34\cdot | 34
+\text{about } 34 | 35
+\overline{34} | 34
+34 \underline{5} | 34
+\xcancel{34} | 34
+\cancel{34} | 34
+\sout{34} 35 | 34
+\not 34 | 34
+\phantom{34} | 34
+\text{answer: } 35 \text{ not } 34 | 34
+34 \% 35 | 34
+34 & 35 | 34
+34 < 35 | 34
+34 \vert 35 | 34
+34 : 35 | 34
+34_{35} | 34
+34^{35} | 34
+[34] | 35
+1.000000000000001 | 1
+\{1\} | \{\{1\}\}
 """
 
 
