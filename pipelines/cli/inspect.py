@@ -49,7 +49,7 @@ def inspect(
     fields = fields_of(sample.rows)
     inspect_text.print_fields(sample, fields)
     inspect_text.print_rows(fields)
-    found = recognise(fields)
+    found = recognise(fields, sample.rows)
     proofs: list[Proof] = []
     with VerifierPool(1, 5.0) as verifier:
         for proof in prove(entries_for(found, sample.origin), sample.records, verifier):

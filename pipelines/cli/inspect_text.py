@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpt_core.data.inspection.fields import Field
-from hpt_core.data.inspection.proof import Proof
+from hpt_core.data.inspection.chats import chat_in
+from hpt_core.data.inspection.fields import Field, is_list_of_objects
+from hpt_core.data.inspection.proof import Proof, place_of
 from hpt_core.data.inspection.recognise import Recognised
 from hpt_core.data.inspection.sample import Sample
 from pipelines.params.source_text import source_text
@@ -41,7 +42,9 @@ def print_fields(sample: Sample, fields: Sequence[Field]) -> None:
     for field in fields:
         value = next(iter(field.present), None)
         sample_text = _short(value, max(20, WIDTH - sum(widths) - 12))
-        table.add_row(field.path, field.type_name, str(field.nulls or ""), Text(sample_text, "dim"))
+        chat = chat_in(field)
+        kind = f"chat: {', '.join(chat.roles)}" if chat else field.type_name
+        table.add_row(field.path, kind, str(field.nulls or ""), Text(sample_text, "dim"))
     table.columns[0].max_width, table.columns[1].max_width = widths
     print(f"{sample.origin.file or sample.origin.hub}: {which}\n")
     Console(width=WIDTH, highlight=False).print(table)
@@ -68,8 +71,10 @@ def print_proof(proof: Proof) -> None:
         print(f"  {count} not read, {_short(f'{reason}: {proof.examples[reason]}', WIDTH - 16)}")
     for refused in proof.refused[:SHOWN]:
         print(f"  not accepted: {_short(refused, WIDTH - 18)}")
+    if proof.unused_turns:
+        print(f"  turns that are not used: {', '.join(proof.unused_turns)}")
     if proof.rows:
-        print(f"  as read from {proof.rows[0].where}:")
+        print(f"  as read from {place_of(proof.rows[0])}:")
         for name, value in proof.rows[0].values.items():
             print(f"    {name:<8}  {_ends(value, WIDTH - 14)}")
 
@@ -85,10 +90,13 @@ def _counts(proof: Proof) -> str:
     if proof.entry.section == "curate.train":
         verdict = f"the verifier accepts {proof.accepted} of {proof.judged} references"
         return f"Reads {read} of {read + unread} rows; {verdict}."
-    responses = f"Reads {read} of {read + unread} responses"
+    dropped = f", of which `keep` drops {proof.left_out}" if proof.left_out else ""
+    responses = f"Reads {read} of {read + unread} responses{dropped}"
     if not proof.judged:
         return f"{responses}; without references here, none is judged."
-    return f"{responses}; of {proof.judged} judged by the references above, {proof.accepted} are correct."
+    counts = f"{responses}; of {proof.judged} judged by the references above, {proof.accepted} are correct"
+    marks = f"; `score` agrees on {proof.agreed} of {proof.marked}" if proof.marked else ""
+    return f"{counts}{marks}."
 
 
 def _short(value: Any, width: int) -> str:
@@ -109,5 +117,7 @@ def _ends(value: Any, width: int) -> str:
 def _line(value: Any) -> str:
     if value is None:
         return "null"
+    if is_list_of_objects(value) and (chat := chat_in(Field("", (value,)))):
+        return "  ".join(f"{role}: {_line(text)}" for role, text in chat.spoken(value))
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return " ".join(text.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -10,8 +11,10 @@ from hpt_core.data.inspection.fields import Field
 from hpt_core.data.inspection.names import weight
 from hpt_core.data.inspection.problems import Found
 from hpt_core.data.inspection.responses import Response
+from hpt_core.data.problems import GSM8K_MARKER
 
 _LEAST = 1.0
+_LAST_LINE = re.compile(GSM8K_MARKER + r"\S")
 
 
 def find_answer(
@@ -31,11 +34,23 @@ def find_answer(
     ]
     best = max(scored, key=lambda each: each[:2], default=None)
     if best is not None and best[0] >= _LEAST:
-        return Found(best[2], best[2].path)
+        several = any(isinstance(value, list) and len(value) > 1 for value in best[2].present)
+        return Found(best[2], {"read": best[2].path, "join": ", "} if several else best[2].path)
     for response in responses:
         human = not (response.by_model or response.likely_model)
         if human and contents.share(response.column.texts, contents.states_answer) >= contents.MOST:
             return Found(response.column, response.column.path)
+    return None if responses else _yes_or_no(fields)
+
+
+def _yes_or_no(fields: Sequence[Field]) -> Found | None:
+    """An answer that is true or false, as the words with which a response states it."""
+    for field in fields:
+        if contents.mostly(field, lambda value: isinstance(value, bool)) and weight(field.name, "answer") > 0:
+            stated = tuple(None if value is None else "Yes" if value else "No" for value in field.values)
+            return Found(
+                Field(field.path, stated), {"read": field.path, "map": {"true": "Yes", "false": "No"}}
+            )
     return None
 
 
@@ -93,4 +108,6 @@ def kind_of(answer: Found, problem: Found, responses: Sequence[Field]) -> str:
 
 
 def _hashed(value: Any) -> bool:
-    return isinstance(value, str) and "####" in value
+    """Whether a text ends as GSM8K's solutions do, in "#### 72" or "A: 72"."""
+    lines = value.strip().splitlines() if isinstance(value, str) else []
+    return len(lines) > 1 and bool(_LAST_LINE.match(lines[-1].strip()))

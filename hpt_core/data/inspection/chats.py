@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from hpt_core.config import Turns
 from hpt_core.data.inspection.fields import Field, is_list_of_objects
-from hpt_core.data.reading.chat_messages import ROLE_KEYS, ROLES, TEXT_KEYS, THINKING_KEYS, exchange
+from hpt_core.data.reading.chat_messages import (
+    ROLE_KEYS,
+    ROLES,
+    TEXT_KEYS,
+    THINKING_KEYS,
+    problem_in,
+    response_in,
+)
+from hpt_core.data.reading.values import Unreadable
 
 _MOST_ROLES = 5
 
@@ -19,28 +27,44 @@ class Chat:
     """A field that holds chats, and how its source has to read them."""
 
     column: Field
+    role: str
+    """The key of a turn's role."""
+    text: str
+    """The key of a turn's text."""
     turns: dict[str, Any] = field(default_factory=dict)
-    """What `turns` has to say; empty where the usual names are used."""
+    """What `turns` of the source has to say; empty where the usual names are used."""
+
+    @property
+    def roles(self) -> list[str]:
+        """The names of the roles, in the order in which they speak."""
+        return list(dict.fromkeys(role for chat in self.column.present for role, _ in self.spoken(chat)))
 
     @property
     def problems(self) -> Field:
         """The texts of the user's turns, as a field of texts."""
-        return Field(self.column.path, tuple(self._text(chat, "user") for chat in self.column.values))
+        return self._read(problem_in)
 
     @property
     def replies(self) -> Field:
         """The texts of the assistant's turns that answer them."""
-        return Field(self.column.path, tuple(self._text(chat, "assistant") for chat in self.column.values))
+        return self._read(response_in)
 
-    def _text(self, chat: Any, role: str) -> str | None:
-        if not is_list_of_objects(chat):
-            return None
+    def spoken(self, chat: list[dict[str, Any]]) -> list[tuple[str, Any]]:
+        """Role and text of each turn."""
+        return [(str(turn.get(self.role)), turn.get(self.text)) for turn in chat]
+
+    def _read(self, reader: Callable[[Any, Turns], Any]) -> Field:
         turns = Turns(**self.turns)
-        read = exchange(chat, turns)
-        turn = read.user if role == "user" else read.assistants[0] if len(read.assistants) == 1 else None
-        key = next((key for key in (turns.text, *TEXT_KEYS) if key and turn and key in turn), None)
-        text = turn[key] if turn and key else None
-        return text if isinstance(text, str) and text.strip() else None
+        texts = [_text(chat, turns, reader) for chat in self.column.values]
+        return Field(self.column.path, tuple(texts))
+
+
+def _text(chat: Any, turns: Turns, reader: Callable[[Any, Turns], Any]) -> str | None:
+    try:
+        text = reader(chat, turns)
+    except Unreadable:
+        return None
+    return text if isinstance(text, str) and text.strip() else None
 
 
 def chat_in(found: Field) -> Chat | None:
@@ -65,7 +89,7 @@ def chat_in(found: Field) -> Chat | None:
         isinstance(turn.get(key), str) and turn[key].strip() for turn in all_turns for key in THINKING_KEYS
     ):
         turns["thinking"] = "keep"
-    return Chat(found, turns)
+    return Chat(found, role, text, turns)
 
 
 def _role_key(turns: Sequence[dict[str, Any]], keys: set[str]) -> str | None:

@@ -8,47 +8,43 @@ from dataclasses import dataclass, replace
 from string import ascii_uppercase
 from typing import Any
 
+from hpt_core.config import BENCHMARKS
 from hpt_core.data.inspection import contents
 from hpt_core.data.inspection.fields import Field
 from hpt_core.data.inspection.names import words
 from hpt_core.data.inspection.problems import Found
+from hpt_core.data.reading.benchmarks import PUBLISHED
+from hpt_core.data.reading.records import Record
+from hpt_core.data.reading.values import MISSING, value_at
 
-_NAMES = frozenset(["options", "option", "choices", "choice", "endings", "candidates", "alternatives"])
+_NAMES = frozenset({"option", "choice", "ending", "candidate", "alternative"})
 _ANSWER = frozenset({"answer", "label", "correct", "target", "gold"})
+_FIRST = {"a": "abcdefghij", "A": "ABCDEFGHIJ", "0": "0123456789", "1": "123456789"}
+"""The last characters of the names of columns that hold the options one by one."""
+_ASKS_FOR_A_LETTER = "Answer with the letter of the right choice."
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of each question."""
+    """The options of each question: in one field, or each in a column of its own."""
 
-    path: str
-    """The list, object or text of `choices`."""
     most: int
     """The largest number of options of a question."""
+    path: str = ""
+    """The list, object or text of `choices`."""
+    columns: tuple[str, ...] = ()
 
 
 def find_options(fields: Sequence[Field]) -> Options | None:
-    """The field with each question's options; None without one."""
+    """The options of each question; None where no fields hold any."""
     for field in fields:
         if contents.is_list_of_texts(field) and field.present and _are_options(field):
-            return Options(field.path.removesuffix(".text"), max(map(len, field.present)))
+            return Options(max(map(len, field.present)), field.path.removesuffix(".text"))
     for field in fields:
         lists = contents.share(field.texts, contents.lists_options) >= contents.MOST
         if lists and contents.length(field) <= 600 and contents.share(field.texts, contents.asks) < 0.5:
-            return Options(field.path, max(len(contents.option_letters(text)) for text in field.texts))
-    return _keyed(fields)
-
-
-def _keyed(fields: Sequence[Field]) -> Options | None:
-    """Options in an object whose keys are the letters: options.A to options.D."""
-    parents = [
-        field.path.rpartition(".")[0] for field in fields if field.path.rpartition(".")[2] in ("A", "a")
-    ]
-    for parent in filter(None, parents):
-        keys = [field.path for field in fields if field.path.rpartition(".")[0] == parent]
-        if len(keys) > 1 and all(key.rpartition(".")[2].upper() in ascii_uppercase for key in keys):
-            return Options(parent, len(keys))
-    return None
+            return Options(max(len(contents.option_letters(text)) for text in field.texts), field.path)
+    return _in_columns(fields)
 
 
 def _are_options(field: Field) -> bool:
@@ -62,24 +58,40 @@ def _are_options(field: Field) -> bool:
     )
 
 
+def _in_columns(fields: Sequence[Field]) -> Options | None:
+    """Options in columns that are numbered or lettered: opa to opd, options.A to options.D."""
+    short = {field.path: field for field in fields if contents.mostly(field, contents.is_short)}
+    for path in short:
+        series = _FIRST.get(path[-1:])
+        if series is None:
+            continue
+        columns = [path[:-1] + end for end in series]
+        count = next((i for i, column in enumerate(columns) if column not in short), len(columns))
+        if count >= 3:
+            return Options(count, columns=tuple(columns[:count]))
+    return None
+
+
 def with_options(problem: Found, options: Options) -> Found:
     """The problem, with its options below it."""
-    entry: dict[str, Any] = (
-        dict(problem.entry) if isinstance(problem.entry, dict) else {"read": problem.entry}
-    )
-    return replace(problem, entry={**entry, "choices": options.path})
+    if options.path:
+        entry = dict(problem.entry) if isinstance(problem.entry, dict) else {"read": problem.entry}
+        # The reader puts options below a text as it stands, and so not below one that it unwraps.
+        return problem if "unwrap" in entry else replace(problem, entry={**entry, "choices": options.path})
+    if not isinstance(problem.entry, str):
+        return problem
+    question = problem.entry if "{" in problem.entry else f"{{{problem.entry}}}"
+    lines = [
+        f"({letter}) {{{column}}}" for letter, column in zip(ascii_uppercase, options.columns, strict=False)
+    ]
+    return replace(problem, entry="\n".join([question, "", *lines, "", _ASKS_FOR_A_LETTER]))
 
 
 def find_choice(fields: Sequence[Field], options: Options) -> Found | None:
     """The letter of the right option, or its number from 0, as a letter."""
-    letters = [
-        each
-        for each in fields
-        if contents.mostly(each, contents.is_letter) and not contents.is_constant(each)
-    ]
-    lower = [each for each in fields if contents.mostly(each, _is_small_letter)]
-    for each in (*letters, *lower):
-        return Found(each, each.path)
+    for each in fields:
+        if contents.mostly(each, _is_any_letter) and not contents.is_constant(each):
+            return Found(each, each.path)
     numbered = [each for each in fields if _numbers_options(each, options)]
     named = [each for each in numbered if not _ANSWER.isdisjoint(words(each.name))]
     for each in named or numbered[:1]:
@@ -94,5 +106,26 @@ def _numbers_options(field: Field, options: Options) -> bool:
     return fits and len(set(values)) > 1
 
 
-def _is_small_letter(value: Any) -> bool:
-    return isinstance(value, str) and bool(re.fullmatch(r"[a-e]", value.strip()))
+def _is_any_letter(value: Any) -> bool:
+    return contents.is_letter(value) or (
+        isinstance(value, str) and bool(re.fullmatch("[a-j]", value.strip()))
+    )
+
+
+def benchmark_of(rows: Sequence[Record]) -> str | None:
+    """The benchmark of choices as whose published rows all of `rows` are read; None if there is none.
+
+    Such is GPQA, whose right and wrong options have columns of their own.
+    """
+    for name, shapes in PUBLISHED.items():
+        templates = [shape for shape in shapes if shape.template and BENCHMARKS[name].answer_kind == "choice"]
+        for shape in templates:
+            try:
+                if all(
+                    MISSING not in (value_at(row, shape.problem), value_at(row, shape.answer)) for row in rows
+                ):
+                    assert shape.template is not None
+                    return name if all(shape.template(row) for row in rows) else None
+            except (ValueError, TypeError, KeyError, AttributeError):
+                continue
+    return None

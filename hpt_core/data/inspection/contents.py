@@ -41,7 +41,8 @@ _MUSES = re.compile(
     re.IGNORECASE,
 )
 _STATES = re.compile(
-    r"\\boxed|\\fbox|####|\banswer(?:\*\*)? ?(?:is|:)|#\s*answer\b|<answer>|答案", re.IGNORECASE
+    r"\\boxed|\\fbox|####|\banswer(?:\*\*)? ?(?:is|:)|#\s*answer\b|^A:|<answer>|答案",
+    re.IGNORECASE | re.MULTILINE,
 )
 _OPTION = re.compile(r"(?:^|[\s,(\[])\(?([a-jA-J])\s?[).:]")
 _OBJECT = re.compile(r"\{\s*['\"]")  # an object that is written out, as metadata may be
@@ -49,45 +50,13 @@ _KEY = re.compile(r"[\w./:#@-]{4,}")
 _TAIL = 300
 """Characters at the end of a response in which its answer is looked for."""
 
-RIGHT = frozenset(
-    [
-        "true",
-        "yes",
-        "correct",
-        "right",
-        "1",
-        "1.0",
-        "pass",
-        "passed",
-        "valid",
-        "complete",
-        "solution",
-        "stop",
-        "eos",
-    ]
+_RIGHT = "true yes correct right 1 1.0 pass passed valid complete solution stop eos"
+_WRONG = (
+    "false no incorrect wrong 0 0.0 -1 -1.0 fail failed invalid incomplete found_error give_up bad_problem \
+length max_tokens content_filter"
 )
-WRONG = frozenset(
-    [
-        "false",
-        "no",
-        "incorrect",
-        "wrong",
-        "0",
-        "0.0",
-        "-1",
-        "-1.0",
-        "fail",
-        "failed",
-        "invalid",
-        "incomplete",
-        "found_error",
-        "give_up",
-        "bad_problem",
-        "length",
-        "max_tokens",
-        "content_filter",
-    ]
-)
+RIGHT = frozenset(_RIGHT.split())
+WRONG = frozenset(_WRONG.split())
 """Words with which data sets mark a response, and those of why its writing ended."""
 
 
@@ -172,7 +141,7 @@ def is_formula(value: Any) -> bool:
 def is_short(value: Any) -> bool:
     """Whether a value can be a final answer: a number, a formula or a few words on one line."""
     if isinstance(value, list):
-        return len(value) == 1 and is_short(value[0])
+        return 0 < len(value) <= 5 and all(isinstance(item, str) and is_short(item) for item in value)
     if isinstance(value, str):
         text = value.strip()
         return 0 < len(text) <= 200 and "\n" not in text and words_of(text) <= 12 and not _OBJECT.match(text)

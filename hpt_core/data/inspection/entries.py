@@ -62,6 +62,8 @@ def entries_for(found: Recognised, origin: Origin) -> list[SourceEntry]:
     """The entries that fit: one of prompts where there are answers, one of experts for each origin."""
     if found.problem is None:
         return []
+    if found.benchmark:
+        return [_prompts(found, origin)]
     prompts = [_prompts(found, origin)] if found.answer else []
     experts = [_experts(each, found, origin) for each in found.demonstrations]
     names = [entry.keys["name"] for entry in experts]
@@ -72,8 +74,11 @@ def entries_for(found: Recognised, origin: Origin) -> list[SourceEntry]:
 
 
 def _prompts(found: Recognised, origin: Origin) -> SourceEntry:
-    assert found.problem is not None and found.answer is not None
     keys: dict[str, Any] = {"name": origin.name} | origin.keys
+    if found.benchmark:
+        # The registry knows the kind and the license of a benchmark, and how its rows are read.
+        return SourceEntry("curate.train", {"name": origin.name, "benchmark": found.benchmark} | origin.keys)
+    assert found.problem is not None and found.answer is not None
     keys |= {"answer_kind": found.kind, "license": origin.license or TO_FILL_IN}
     keys["columns"] = {"problem": found.problem.entry, "answer": found.answer.entry}
     keys |= _turns(found.problem.turns | found.answer.turns)
@@ -84,16 +89,20 @@ def _prompts(found: Recognised, origin: Origin) -> SourceEntry:
 def _experts(each: Demonstrations, found: Recognised, origin: Origin) -> SourceEntry:
     assert found.problem is not None
     response = each.response
-    by_model = response.by_model is not None or response.likely_model
-    keys: dict[str, Any] = {"name": origin.name, "kind": "teacher" if by_model else "human"}
-    if each.author is None:
+    marked = "their marks" if "score" in each.marks else None
+    who = response.by_model or marked
+    keys: dict[str, Any] = {
+        "name": origin.name,
+        "kind": "teacher" if who or response.likely_model else "human",
+    }
+    if response.author is None:
         keys["author"] = TO_FILL_IN
     keys |= origin.keys | {"license": origin.license or TO_FILL_IN}
     columns: dict[str, Entry] = {"problem": found.problem.entry, "response": response.entry} | each.marks
-    keys["columns"] = columns | ({"author": each.author} if each.author else {})
+    keys["columns"] = columns | ({"author": response.author} if response.author else {})
     keys |= _turns(found.problem.turns | response.turns)
-    who = response.by_model or "a guess, nothing in the rows says it: human or teacher"
-    return SourceEntry("experts.sources", keys, {"kind": who} | _to_fill_in(keys))
+    comment = f"by {who}" if who else "a guess, nothing in the rows says it: human or teacher"
+    return SourceEntry("experts.sources", keys, {"kind": comment} | _to_fill_in(keys))
 
 
 def _turns(turns: Mapping[str, Any]) -> dict[str, Any]:

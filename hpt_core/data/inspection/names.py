@@ -11,199 +11,87 @@ from typing import Literal
 
 Role = Literal["problem", "answer", "response", "thinking", "mark", "author", "context"]
 
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+
+def _weights(text: str) -> dict[str, float]:
+    """Word -> weight, of lines such as "3: problem question"."""
+    lines = (line.partition(":") for line in text.strip().splitlines())
+    return {word: float(weight) for weight, _, words in lines for word in words.split()}
+
 
 _FOR: Mapping[Role, Mapping[str, float]] = {
-    "problem": {
-        **dict.fromkeys(("problem", "question", "query", "exercise", "puzzle"), 3.0),
-        **dict.fromkeys(("prompt", "instruction", "stem", "task"), 2.5),
-        **dict.fromkeys(("input", "goal", "instructions"), 2.0),
-        **dict.fromkeys(("messages", "conversations", "conversation", "turns", "user", "human", "ask"), 1.0),
-    },
-    "answer": {
-        **dict.fromkeys(
-            ("answer", "answers", "truth", "gold", "reference", "label", "correct", "target"), 2.5
-        ),
-        **dict.fromkeys(("result", "key", "ans", "expected", "solution", "final"), 1.5),
-    },
-    "response": {
-        **dict.fromkeys(("response", "responses", "solution", "solutions", "completion", "completions"), 3.0),
-        **dict.fromkeys(("generation", "generations", "output", "outputs", "rationale", "explanation"), 3.0),
-        **dict.fromkeys(("attempt", "attempts", "chosen", "target", "cot", "trace", "traces", "reply"), 2.5),
-        **dict.fromkeys(("reasoning", "answer", "trajectory", "messages", "conversations", "steps"), 1.5),
-        **dict.fromkeys(("proof", "derivation", "demonstration", "assistant", "samples"), 2.5),
-    },
-    "thinking": dict.fromkeys(
-        ("thinking", "think", "thought", "thoughts", "reasoning", "trajectory", "trajectories", "scratchpad"),
-        3.0,
-    ),
-    "mark": {
-        **dict.fromkeys(("correct", "correctness", "verified", "grade", "passed", "right", "accepted"), 3.0),
-        **dict.fromkeys(
-            ("valid", "complete", "keep", "score", "reward", "rating", "judgement", "verdict"), 2.0
-        ),
-        **dict.fromkeys(("finish", "stop"), 1.0),
-    },
-    "author": dict.fromkeys(("model", "author", "generator", "annotator", "teacher"), 3.0),
-    "context": dict.fromkeys(
-        ("body", "context", "input", "passage", "paragraph", "background", "story"), 3.0
-    ),
+    "problem": _weights("""
+        3: problem question query exercise puzzle
+        2.5: prompt instruction stem task
+        2: input goal
+        1: message conversation turn user human ask
+    """),
+    "answer": _weights("""
+        2.5: answer truth gold reference label correct target
+        1.5: result key ans expected solution final
+    """),
+    "response": _weights("""
+        3: response solution completion generation output rationale explanation
+        2.5: attempt chosen target cot trace reply proof derivation demonstration assistant sample
+        1.5: reasoning answer trajectory message conversation step
+    """),
+    "thinking": _weights("3: thinking think thought reasoning trajectory trajectories scratchpad"),
+    "mark": _weights("""
+        3: correct correctness verified grade passed right accepted
+        2: valid complete keep score reward rating judgement verdict
+        1: finish stop
+    """),
+    "author": _weights("3: model author generator annotator teacher"),
+    "context": _weights("3: body context input passage paragraph background story"),
 }
-_AGAINST: Mapping[Role, frozenset[str]] = {
-    "problem": frozenset(
-        [
-            "type",
-            "source",
-            "original",
-            "id",
-            "is",
-            "valid",
-            "level",
-            "topic",
-            "system",
-            "template",
-            "count",
-            "length",
-            "tokens",
-            "difficulty",
-            "hint",
-            "category",
-            "answer",
-            "solution",
-            "response",
-            "output",
-            "idx",
-            "index",
-            "rewritten",
-            "source",
-            "wrong",
-        ]
-    ),
-    "answer": frozenset(
-        [
-            "type",
-            "source",
-            "predicted",
-            "prediction",
-            "generated",
-            "generation",
-            "style",
-            "id",
-            "level",
-            "count",
-            "length",
-            "tokens",
-            "difficulty",
-            "score",
-            "wrong",
-            "incorrect",
-            "distractor",
-            "attempt",
-            "rate",
-            "grade",
-            "original",
-            "content",
-            "think",
-            "rationale",
-            "index",
-            "kind",
-            "metadata",
-            "uuid",
-        ]
-    ),
-    "response": frozenset(
-        [
-            "rejected",
-            "reason",
-            "system",
-            "metadata",
-            "test",
-            "tests",
-            "case",
-            "cases",
-            "code",
-            "starter",
-            "grade",
-            "hint",
-            "critique",
-            "template",
-            "wrong",
-            "incorrect",
-            "source",
-            "type",
-            "id",
-            "length",
-            "tokens",
-            "count",
-            "uuid",
-            "prompt",
-            "question",
-            "problem",
-            "reference",
-            "feedback",
-        ]
-    ),
-    "thinking": frozenset(["type", "complete", "grade", "reason", "length", "tokens", "id"]),
-    "mark": frozenset(
-        ["answer", "rate", "difficulty", "solve", "count", "length", "rejected", "chosen", "index", "choice"]
-    ),
-    "author": frozenset(["difficulty", "reward", "id", "url"]),
-    "context": frozenset(["id", "type", "length", "tokens"]),
+_AGAINST: Mapping[Role, str] = {
+    "problem": "type source original id is valid level topic system template count length token difficulty "
+    "hint category answer solution response output idx index rewritten wrong",
+    "answer": "type source predicted prediction generated generation style id level count length token "
+    "difficulty score wrong incorrect distractor attempt rate grade original content think rationale index "
+    "kind metadata uuid",
+    "response": "rejected reason system metadata test case code starter grade hint critique template "
+    "wrong incorrect source type id length token count uuid prompt question problem reference feedback",
+    "thinking": "type complete grade reason length token id",
+    "mark": "rate difficulty solve count length rejected chosen index choice",
+    "author": "difficulty reward id url",
+    "context": "id type length token",
 }
+"""Role -> words of names that speak against it."""
 PENALTY = 3.0
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 
 def words(name: str) -> list[str]:
-    """The words of a name in lower case: r1, solution, 1 of `r1_solution_1`; is, Valid of `isValid`."""
-    return [word.lower() for word in _WORD.findall(name)]
+    """The words of a name in lower case and in the singular: r1 and solution of `r1_solutions`."""
+    return [_singular(word.lower()) for word in _WORD.findall(name)]
+
+
+def _singular(word: str) -> str:
+    return word.removesuffix("s") if len(word) > 4 and not word.endswith("ss") else word
 
 
 def weight(name: str, role: Role) -> float:
     """How strongly `name` speaks for `role`: 3 for its usual name, 0 for a name that says nothing."""
     parts = words(name)
     best = max((_FOR[role].get(word, 0.0) for word in parts), default=0.0)
-    return best - PENALTY * (not _AGAINST[role].isdisjoint(parts))
+    return best - PENALTY * (not set(_AGAINST[role].split()).isdisjoint(parts))
 
 
-_MODELS = frozenset(
-    [
-        "generated",
-        "generation",
-        "generations",
-        "model",
-        "deepseek",
-        "r",
-        "gpt",
-        "claude",
-        "gemini",
-        "qwen",
-        "qwq",
-        "llama",
-        "mistral",
-        "attempt",
-        "attempts",
-        "trajectory",
-        "trajectories",
-        "sampled",
-        "samples",
-        "prediction",
-        "llm",
-        "ai",
-        "chatgpt",
-        "chosen",
-    ]
+_MODELS = (
+    "generated generation model deepseek r gpt claude gemini qwen qwq llama mistral attempt trajectory "
+    "trajectorie sampled sample prediction llm ai chatgpt chosen"
 )
-_LIKELY_MODELS = frozenset(["response", "responses", "output", "outputs", "completion", "completions"])
+_LIKELY_MODELS = "response output completion"
 
 
 def names_a_model(name: str) -> bool:
     """Whether a name says that a model wrote the texts, as `r1_solution_1` and `generations` do."""
-    return not _MODELS.isdisjoint(words(name))
+    return not set(_MODELS.split()).isdisjoint(words(name))
 
 
 def suggests_a_model(name: str) -> bool:
     """Whether texts under such a name are mostly a model's, as `output` of Alpaca."""
-    return not _LIKELY_MODELS.isdisjoint(words(name))
+    return not set(_LIKELY_MODELS.split()).isdisjoint(words(name))
 
 
 def stem(name: str) -> str:

@@ -119,6 +119,8 @@ def _with_context(found: Found, fields: Sequence[Field]) -> Found | None:
             continue
         if _holds(found.column, other) or _holds(other, found.column) or contents.is_category(other):
             continue
+        if contents.is_identifier(other):
+            continue
         behind = other.name.lower() in _AFTER and weight(found.column.name, "problem") != 3.0
         optional = "?" if len(other.texts) < len(other.values) else ""
         space = " " if contents.length(other) <= 300 and not behind and not optional else "\n\n"

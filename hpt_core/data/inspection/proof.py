@@ -40,7 +40,18 @@ class Proof:
     """References that the verifier accepts as their own answers, or responses that it finds correct."""
     judged: int = 0
     refused: list[str] = field(default_factory=list)
-    """What the verifier does not accept, each with its place and the reason."""
+    """What the verifier does not accept though its `score` does not say so, with the place and the reason."""
+    agreed: int = 0
+    """Judged responses of which `score` says what the verifier says."""
+    marked: int = 0
+    """Judged responses that have a `score`."""
+    left_out: int = 0
+    """Responses that `keep` drops unverified."""
+
+    @property
+    def unused_turns(self) -> list[str]:
+        """The turns of conversations that are not read: system, earlier, later, other roles."""
+        return sorted({turn for row in self.rows for turn in row.unused_turns})
 
     def drop(self, reason: str, example: str) -> None:
         self.unread[reason] += 1
@@ -61,7 +72,7 @@ def prove(
         source = _source(entry)
         for row in rows_of(source, records):
             if isinstance(row, Reject):
-                proof.drop(row.reason, f"{row.file}:{row.line}: {row.detail}")
+                proof.drop(row.reason, f"row {row.line}: {row.detail}")
             else:
                 proof.rows.append(row)
         if isinstance(source, PromptSource):
@@ -86,11 +97,11 @@ def _check_references(proof: Proof, source: PromptSource, references: References
     for row in proof.rows:
         answer, fault = reference_answer(row, source, kind)
         if fault:
-            proof.drop("unreadable_answer", f"{row.where}: {fault}")
+            proof.drop("unreadable_answer", f"{place_of(row)}: {fault}")
             continue
         readable.append(row)
         references[prompt_id(row.values["problem"])] = answer, kind
-        golds.append(Gold(row.where, answer, kind))
+        golds.append(Gold(place_of(row), answer, kind))
     proof.rows = readable
     refused = {refusal.gold.where: refusal for refusal in refusals(golds, verifier)}
     proof.judged, proof.accepted = len(golds), len(golds) - len(refused)
@@ -101,16 +112,23 @@ def _check_references(proof: Proof, source: PromptSource, references: References
 
 
 def _check_responses(proof: Proof, references: References, verifier: Verifier) -> None:
+    kept = [row for row in proof.rows if row.values.get("keep") is not False]
+    proof.left_out = len(proof.rows) - len(kept)
     known = [
-        (row, *references[key])
-        for row in proof.rows
-        if (key := prompt_id(row.values["problem"])) in references and row.values.get("keep") is not False
+        (row, *references[key]) for row in kept if (key := prompt_id(row.values["problem"])) in references
     ][:MOST_RESPONSES]
     verdicts = verifier.verify([(row.values["response"], answer, kind) for row, answer, kind in known])
     for (row, answer, _), verdict in zip(known, verdicts, strict=True):
+        score = row.values.get("score")
         proof.judged += 1
-        if verdict.correct:
-            proof.accepted += 1
-        else:
+        proof.accepted += verdict.correct
+        proof.marked += score is not None
+        proof.agreed += score is verdict.correct
+        if not verdict.correct and score is not False:
             why = verdict.error or f"it states {verdict.extracted!r}, the reference is {answer!r}"
-            proof.refused.append(f"{row.where}: {why}")
+            proof.refused.append(f"{place_of(row)}: {why}")
+
+
+def place_of(row: SourceRow) -> str:
+    """The row, and the sample in it, for messages about one file."""
+    return f"row {row.line}" + ("" if row.sample is None else f", sample {row.sample}")

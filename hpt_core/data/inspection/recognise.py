@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from hpt_core.config.columns import Column, columns_read
 from hpt_core.data.inspection import contents
 from hpt_core.data.inspection.answers import find_answer, kind_of
-from hpt_core.data.inspection.choices import find_choice, find_options, with_options
+from hpt_core.data.inspection.choices import benchmark_of, find_choice, find_options, with_options
 from hpt_core.data.inspection.fields import Field
 from hpt_core.data.inspection.marks import marks_of
-from hpt_core.data.inspection.names import weight
 from hpt_core.data.inspection.problems import Entry, Found, find_problem
 from hpt_core.data.inspection.responses import Response, find_responses
+from hpt_core.data.reading.records import Record
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,6 @@ class Demonstrations:
 
     response: Response
     marks: dict[str, Entry]
-    author: str | None
-    """The path of the column that names who wrote each response."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +31,15 @@ class Recognised:
     problem: Found | None = None
     answer: Found | None = None
     kind: str = ""
+    benchmark: str | None = None
+    """The benchmark as whose published rows these are read, without problem and answer."""
     demonstrations: tuple[Demonstrations, ...] = ()
     missing: tuple[str, ...] = field(default=())
     """What keeps the rows from being read, in words."""
 
 
-def recognise(fields: Sequence[Field]) -> Recognised:
-    """What `fields` are, by their contents first and their names second."""
+def recognise(fields: Sequence[Field], rows: Sequence[Record] = ()) -> Recognised:
+    """What `fields` of `rows` are, by their contents first and their names second."""
     problem = find_problem(fields)
     if problem is None:
         return Recognised(missing=("no column of problems: texts that ask for something, one for each row",))
@@ -49,17 +49,19 @@ def recognise(fields: Sequence[Field]) -> Recognised:
     rest = [each for each in fields if each.path not in used]
     options = find_options(rest)
     choice = find_choice(rest, options) if options else None
+    benchmark = benchmark_of(rows) if rows and not choice else None
     answer = choice or find_answer(rest, responses, _behind(fields, problem))
     kind = "choice" if choice else kind_of(answer, problem, texts) if answer else ""
     if options and choice:
         problem = with_options(problem, options)
     shown = [response for response in responses if not _is_the_answer(response, answer)]
+    reference = answer.column if answer else None
+    judging = [each for each in fields if each is not reference]
     demonstrations = [
-        Demonstrations(response, marks_of(response, fields, shown), _author(response, fields))
-        for response in shown
+        Demonstrations(response, marks_of(response, judging, shown, reference)) for response in shown
     ]
     missing = () if answer else (_no_answer(responses),)
-    return Recognised(problem, answer, kind, tuple(demonstrations), missing)
+    return Recognised(problem, answer, kind, benchmark, tuple(demonstrations), missing)
 
 
 def _paths_of(problem: Found) -> set[str]:
@@ -91,17 +93,3 @@ def _is_the_answer(response: Response, answer: Found | None) -> bool:
 def _is_worked(response: Response) -> bool:
     texts = response.column.texts
     return bool(texts) and sum(map(len, texts)) / len(texts) > 60
-
-
-def _author(response: Response, fields: Sequence[Field]) -> str | None:
-    """The column that names the writer, if each row or each sample has one."""
-    for each in fields:
-        if weight(each.name, "author") <= 0 or not each.present:
-            continue
-        per_sample = isinstance(each.present[0], list)
-        named = all(
-            isinstance(name, str) for value in each.present for name in (value if per_sample else [value])
-        )
-        if named and per_sample == (response.count is not None):
-            return each.path
-    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hpt_core.data.inspection import contents
@@ -27,6 +27,8 @@ class Response:
     count: Field | None = None
     """The field whose values are lists of samples; marks of the same lengths belong to it."""
     in_chat: bool = False
+    author: str | None = None
+    """The path of the column that names who wrote each response."""
 
     @property
     def by_model(self) -> str | None:
@@ -36,6 +38,8 @@ class Response:
             return "thinking between tags"
         if contents.share(texts, contents.muses) >= 0.5:
             return "texts that think aloud"
+        if self.author is not None:
+            return f"the column {self.author}"
         if names_a_model(self.column.name):
             return f"the name {self.column.name}"
         return "an assistant's turn" if self.in_chat else None
@@ -54,7 +58,24 @@ def find_responses(fields: Sequence[Field], problem: Found) -> list[Response]:
     for response in [*paired, *_groups(numbered)]:
         if _score(response, problem) >= _LEAST and not any(_same(response, other) for other in kept):
             kept.append(response)
-    return kept
+    return [
+        replace(response, author=_author(response, fields))
+        if len(kept) == 1 or response.by_model or response.likely_model
+        else response
+        for response in kept
+    ]
+
+
+def _author(response: Response, fields: Sequence[Field]) -> str | None:
+    """The column that names who wrote each response, or each sample."""
+    for each in fields:
+        if weight(each.name, "author") <= 0 or not each.present:
+            continue
+        listed = isinstance(each.present[0], list)
+        names = [name for value in each.present for name in (value if listed else [value])]
+        if all(isinstance(name, str) for name in names) and not (listed and response.count is None):
+            return each.path
+    return None
 
 
 def _as_response(candidate: Field) -> list[Response]:

@@ -30,7 +30,7 @@ READ_BY_NAME = {
 
 def inspected(path: Path, verifier: VerifierPool) -> list[Proof]:
     sample = read_sample(str(path), 100)
-    found = recognise(fields_of(sample.rows))
+    found = recognise(fields_of(sample.rows), sample.rows)
     return list(prove(entries_for(found, sample.origin), sample.records, verifier))
 
 
