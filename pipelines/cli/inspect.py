@@ -37,7 +37,7 @@ def inspect(
     The entry is tried on the rows: it says how many it reads, and whether the verifier accepts their answers.
     Exit status 1 if no entry fits.
     """
-    from hpt_core.data.inspection.entries import entries_for
+    from hpt_core.data.inspection.entries import entries_for, nearest_entry
     from hpt_core.data.inspection.proof import prove
     from hpt_core.data.inspection.recognise import recognise
     from hpt_core.data.inspection.rows import fields_of
@@ -55,6 +55,7 @@ def inspect(
         for proof in prove(entries_for(found, sample.origin), sample.records, verifier):
             inspect_text.print_proof(proof)
             proofs.append(proof)
-    inspect_text.print_missing(found, fields)
+    if found.missing:
+        inspect_text.print_missing(found.missing, nearest_entry(found, fields, sample.origin))
     if not any(proof.rows for proof in proofs):
         raise typer.Exit(1)

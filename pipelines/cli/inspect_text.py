@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from textwrap import fill
 from typing import Any
 
 from rich.console import Console
@@ -11,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from hpt_core.data.inspection.chats import chat_in
+from hpt_core.data.inspection.entries import SourceEntry
 from hpt_core.data.inspection.fields import Field, is_list_of_objects
 from hpt_core.data.inspection.proof import Proof, place_of
-from hpt_core.data.inspection.recognise import Recognised
 from hpt_core.data.inspection.sample import Sample
 from pipelines.params.source_text import source_text
 
@@ -57,7 +58,7 @@ def print_rows(fields: Sequence[Field]) -> None:
     label = min(max(len(field.path) for field in fields), 32)
     for row in range(min(ROWS, len(fields[0].values))):
         print(f"\nRow {row + 1}")
-        for field in fields:
+        for field in (each for each in fields if each.present):
             name = field.path if len(field.path) <= label else f"{field.path[: label - 1]}…"
             print(f"  {name:<{label}}  {_ends(field.values[row], WIDTH - label - 4)}")
 
@@ -66,7 +67,7 @@ def print_proof(proof: Proof) -> None:
     """An entry, how many rows it reads, what the verifier says of them, and what is not read."""
     print(f"\n{_WHERE[proof.entry.section]}\n")
     print(source_text(proof.entry.keys, proof.entry.comments))
-    print(f"\n  {_counts(proof)}")
+    print("", *_counts(proof), sep="\n  ")
     for reason, count in proof.unread.most_common(SHOWN):
         print(f"  {count} not read, {_short(f'{reason}: {proof.examples[reason]}', WIDTH - 16)}")
     for refused in proof.refused[:SHOWN]:
@@ -79,24 +80,26 @@ def print_proof(proof: Proof) -> None:
             print(f"    {name:<8}  {_ends(value, WIDTH - 14)}")
 
 
-def print_missing(found: Recognised, fields: Sequence[Field]) -> None:
-    """What was not found, and what the rows would have to have."""
-    for missing in found.missing:
-        print(f"\nNot found: {missing}.")
+def print_missing(missing: str, nearest: SourceEntry) -> None:
+    """What was not found, and the entry that is nearest to one."""
+    print("\n" + fill(f"Not found: {missing}. The nearest entry, to be completed:", WIDTH) + "\n")
+    print(source_text(nearest.keys, nearest.comments))
 
 
-def _counts(proof: Proof) -> str:
+def _counts(proof: Proof) -> Iterator[str]:
+    """How much of the sample is read, and what the verifier says of it."""
     read, unread = len(proof.rows), sum(proof.unread.values())
     if proof.entry.section == "curate.train":
         verdict = f"the verifier accepts {proof.accepted} of {proof.judged} references"
-        return f"Reads {read} of {read + unread} rows; {verdict}."
+        yield f"Reads {read} of {read + unread} rows; {verdict}."
+        return
     dropped = f", of which `keep` drops {proof.left_out}" if proof.left_out else ""
-    responses = f"Reads {read} of {read + unread} responses{dropped}"
-    if not proof.judged:
-        return f"{responses}; without references here, none is judged."
-    counts = f"{responses}; of {proof.judged} judged by the references above, {proof.accepted} are correct"
-    marks = f"; `score` agrees on {proof.agreed} of {proof.marked}" if proof.marked else ""
-    return f"{counts}{marks}."
+    yield f"Reads {read} of {read + unread} responses{dropped}."
+    if proof.judged:
+        marks = f"; `score` agrees on {proof.agreed} of {proof.marked}" if proof.marked else ""
+        yield f"Of {proof.judged} judged by the references above, {proof.accepted} are correct{marks}."
+    else:
+        yield "Without references, none is judged here."
 
 
 def _short(value: Any, width: int) -> str:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hpt_core.config.data import TO_FILL_IN
+
 WIDTH = 100
 _PLAIN = re.compile(r"[A-Za-z_/][\w ./@*+-]*")
 _SPECIAL = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "none", "nan", "inf"])
@@ -24,6 +26,9 @@ def source_text(keys: Mapping[str, Any], comments: Mapping[str, str], indent: in
 
 def _lines(key: str, value: Any, indent: int, comment: str = "") -> Iterator[str]:
     pad = " " * indent
+    if value == TO_FILL_IN:  # A reader of YAML takes it as a text here, and for a key in braces.
+        yield f"{pad}{_scalar(key)}: {value}" + (f"  # {comment}" if comment else "")
+        return
     behind = f"  # {comment}" if comment else ""
     line = f"{pad}{_scalar(key)}: {_flow(value)}"
     if len(line) <= WIDTH:
@@ -54,9 +59,7 @@ def _flow(value: Any) -> str:
 def _scalar(value: Any) -> str:
     if not isinstance(value, str):
         return json.dumps(value)
-    if value == "???" or (
-        _PLAIN.fullmatch(value) and value == value.strip() and value.lower() not in _SPECIAL
-    ):
+    if _PLAIN.fullmatch(value) and value == value.strip() and value.lower() not in _SPECIAL:
         return value
     return json.dumps(value, ensure_ascii=False)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from hpt_core.config.data import TO_FILL_IN
+from hpt_core.data.inspection import contents
+from hpt_core.data.inspection.fields import Field
 from hpt_core.data.inspection.problems import Entry
 from hpt_core.data.inspection.recognise import Demonstrations, Recognised
 from hpt_core.data.reading.files.names import compression_of, format_of
@@ -28,7 +30,7 @@ class Origin:
     split: str | None = None
     revision: str | None = None
     license: str | None = None
-    """The license of the card of a hub's data set."""
+    """The license of the card of a hub's data set, or of all rows."""
 
     @property
     def name(self) -> str:
@@ -79,7 +81,7 @@ def _prompts(found: Recognised, origin: Origin) -> SourceEntry:
         # The registry knows the kind and the license of a benchmark, and how its rows are read.
         return SourceEntry("curate.train", {"name": origin.name, "benchmark": found.benchmark} | origin.keys)
     assert found.problem is not None and found.answer is not None
-    keys |= {"answer_kind": found.kind, "license": origin.license or TO_FILL_IN}
+    keys |= {"answer_kind": found.kind, "license": origin.license or found.license or TO_FILL_IN}
     keys["columns"] = {"problem": found.problem.entry, "answer": found.answer.entry}
     keys |= _turns(found.problem.turns | found.answer.turns)
     comments = _to_fill_in(keys) | ({"columns": found.problem.note} if found.problem.note else {})
@@ -97,12 +99,28 @@ def _experts(each: Demonstrations, found: Recognised, origin: Origin) -> SourceE
     }
     if response.author is None:
         keys["author"] = TO_FILL_IN
-    keys |= origin.keys | {"license": origin.license or TO_FILL_IN}
+    keys |= origin.keys | {"license": origin.license or found.license or TO_FILL_IN}
     columns: dict[str, Entry] = {"problem": found.problem.entry, "response": response.entry} | each.marks
     keys["columns"] = columns | ({"author": response.author} if response.author else {})
     keys |= _turns(found.problem.turns | response.turns)
     comment = f"by {who}" if who else "a guess, nothing in the rows says it: human or teacher"
     return SourceEntry("experts.sources", keys, {"kind": comment} | _to_fill_in(keys))
+
+
+def nearest_entry(found: Recognised, fields: Sequence[Field], origin: Origin) -> SourceEntry:
+    """An entry of prompts to be completed: the likeliest columns, and TO_FILL_IN for the rest."""
+    texts = [each for each in fields if contents.is_text(each) and contents.distinct(each) > 0.5]
+    longest = max(texts, key=contents.length, default=None)
+    responses = [each.response for each in found.demonstrations]
+    stating = [each for each in responses if contents.mostly(each.column, contents.states_answer)]
+    columns: dict[str, Entry] = {
+        "problem": found.problem.entry if found.problem else longest.path if longest else TO_FILL_IN,
+        "answer": stating[0].entry if stating else TO_FILL_IN,
+    }
+    keys = {"name": origin.name} | origin.keys
+    keys |= {"answer_kind": TO_FILL_IN, "license": origin.license or found.license or TO_FILL_IN}
+    comments = {"answer_kind": "math, gsm8k, choice or exact"} | _to_fill_in(keys)
+    return SourceEntry("curate.train", keys | {"columns": columns}, comments)
 
 
 def _turns(turns: Mapping[str, Any]) -> dict[str, Any]:

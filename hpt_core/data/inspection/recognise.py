@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hpt_core.config.columns import Column, columns_read
 from hpt_core.data.inspection import contents
@@ -11,6 +11,7 @@ from hpt_core.data.inspection.answers import find_answer, kind_of
 from hpt_core.data.inspection.choices import benchmark_of, find_choice, find_options, with_options
 from hpt_core.data.inspection.fields import Field
 from hpt_core.data.inspection.marks import marks_of
+from hpt_core.data.inspection.names import words
 from hpt_core.data.inspection.problems import Entry, Found, find_problem
 from hpt_core.data.inspection.responses import Response, find_responses
 from hpt_core.data.reading.records import Record
@@ -34,7 +35,9 @@ class Recognised:
     benchmark: str | None = None
     """The benchmark as whose published rows these are read, without problem and answer."""
     demonstrations: tuple[Demonstrations, ...] = ()
-    missing: tuple[str, ...] = field(default=())
+    license: str | None = None
+    """The license that all rows name."""
+    missing: str = ""
     """What keeps the rows from being read, in words."""
 
 
@@ -42,7 +45,7 @@ def recognise(fields: Sequence[Field], rows: Sequence[Record] = ()) -> Recognise
     """What `fields` of `rows` are, by their contents first and their names second."""
     problem = find_problem(fields)
     if problem is None:
-        return Recognised(missing=("no column of problems: texts that ask for something, one for each row",))
+        return Recognised(missing="no column of problems: texts that ask for something, one for each row")
     responses = find_responses(fields, problem)
     texts = [response.column for response in responses]
     used = _paths_of(problem)
@@ -60,8 +63,15 @@ def recognise(fields: Sequence[Field], rows: Sequence[Record] = ()) -> Recognise
     demonstrations = [
         Demonstrations(response, marks_of(response, judging, shown, reference)) for response in shown
     ]
-    missing = () if answer else (_no_answer(responses),)
-    return Recognised(problem, answer, kind, benchmark, tuple(demonstrations), missing)
+    missing = "" if answer or benchmark else _no_answer(responses)
+    return Recognised(problem, answer, kind, benchmark, tuple(demonstrations), _license(fields), missing)
+
+
+def _license(fields: Sequence[Field]) -> str | None:
+    """The license that a column gives to all rows alike."""
+    named = next((each for each in fields if {"license", "licence"} & set(words(each.name))), None)
+    values = set(named.present) if named and contents.is_text(named) else set()
+    return str(values.pop()) if len(values) == 1 else None
 
 
 def _paths_of(problem: Found) -> set[str]:
@@ -79,10 +89,8 @@ def _no_answer(responses: Sequence[Response]) -> str:
     stating = next((each for each in responses if contents.mostly(each.column, contents.states_answer)), None)
     if stating is None:
         return "no column of reference answers"
-    return (
-        f"no column of reference answers; the responses in {stating.column.path} state some, but a model may "
-        f"have written them: `answer: {stating.column.path}` would take them as references"
-    )
+    where = f"the responses in {stating.column.path} state some, but a model may have written them"
+    return f"no column of reference answers; {where}"
 
 
 def _is_the_answer(response: Response, answer: Found | None) -> bool:
