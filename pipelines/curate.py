@@ -35,6 +35,8 @@ def _log(report: ReportFile, out: Path) -> None:
         for name, counts in sources.items():
             dropped = json.dumps(counts["dropped"]) if counts["dropped"] else "none"
             log.info("%s %s: in %d, kept %d, dropped %s", group, name, counts["in"], counts["kept"], dropped)
+            if turns := report.get("unused_turns", {}).get(group, {}).get(name):
+                log.info("%s %s: rows with turns of a conversation that are not used: %s", group, name, turns)
     sizes = report["sizes"]
     log.info("train %d, dev %d, benchmarks %s", sizes["train"], sizes["dev"], json.dumps(sizes["benchmarks"]))
     for name, benchmark in report["benchmarks"].items():

@@ -89,6 +89,8 @@ def run(
 def _log(report: Mapping[str, Mapping[str, Any]]) -> None:
     for name, counts in report.items():
         log.info("%s: in %d, kept %d, dropped %s", name, counts["in"], counts["kept"], counts["dropped"])
+        if turns := counts.get("unused_turns"):
+            log.info("%s: rows with turns of a conversation that are not used: %s", name, turns)
         if any(contradictions := counts.get("contradicts", {}).values()):
             message = "%s: the verifier rejects %d responses marked right and accepts %d marked wrong"
             log.warning(message, name, *contradictions)

@@ -160,9 +160,10 @@ class ExpertSource(Config):
     responses, with one mark for all or a list of marks."""
     turns: Turns = Turns()
     """How conversations are read; the usual forms need no mention."""
-    rewrite: list[Literal["gsm8k"]] = Field(default_factory=list)
+    rewrite: list[Literal["gsm8k", "think"]] = Field(default_factory=list)
     """Clean-ups that are applied to each response. gsm8k drops <<...>> and turns the answer line into a
-    box."""
+    box; think writes `<think>` and `</think>` in place of the tags <|begin_of_thought|> and so on, which
+    OpenThoughts and Sky-T1 have around thoughts and solutions."""
     weight: PositiveFloat = 1.0
     """Weight against the other sources of its kind, in an arm with `choose: random`."""
     content: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None

@@ -17,6 +17,7 @@ from hpt_core.data.reading.records import Record, Reject, RowValues, SourceRow
 from hpt_core.data.reading.sources import first_rows, read_rows, why_unusable
 from hpt_core.errors import InputError
 from hpt_core.protocols import Verifier
+from hpt_core.thinking import with_thinking
 from hpt_core.types import Prompt, Verdict
 
 BATCH = 256
@@ -145,5 +146,18 @@ def gsm8k_rewrite(response: str) -> str:
     return "\n".join(lines)
 
 
-REWRITES: dict[str, Callable[[str], str]] = {"gsm8k": gsm8k_rewrite}
+_THOUGHT = re.compile(r"\s*<\|begin_of_thought\|>(?P<thought>.*?)<\|end_of_thought\|>(?P<rest>.*)", re.DOTALL)
+_SOLUTION_TAGS = re.compile(r"<\|(?:begin|end)_of_solution\|>")
+
+
+def think_rewrite(response: str) -> str:
+    """A response with the tags of OpenThoughts around its thoughts and its solution, with <think> in their
+    place. Another response is returned as it is."""
+    marked = _THOUGHT.fullmatch(response)
+    if marked is None:
+        return response
+    return with_thinking(marked["thought"], _SOLUTION_TAGS.sub("", marked["rest"]).strip())
+
+
+REWRITES: dict[str, Callable[[str], str]] = {"gsm8k": gsm8k_rewrite, "think": think_rewrite}
 """Name in `rewrite` -> function that rewrites a response before it is verified."""

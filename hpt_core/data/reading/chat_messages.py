@@ -128,12 +128,10 @@ def _text(turn: Turn, turns: Turns) -> Any:
     """The text of a turn, whose content may be a list of parts."""
     keys = TEXT_KEYS if turns.text is None else (turns.text,)
     key = next((key for key in keys if key in turn), None)
-    if key is None:
-        raise Unreadable(
-            "wrong_type",
-            f"the text of the turn is NoneType; it has {sorted(turn)}: name the key of its text, as in "
-            f"`turns: {{text: {sorted(turn)[-1]}}}`, or the path of the value",
-        )
+    if key is None or turn[key] is None:
+        others = [name for name in sorted(turn) if name not in ROLE_KEYS and isinstance(turn[name], str)]
+        hint = f"; it has texts in {others}: `turns: {{text: {others[0]}}}` reads it" if others else ""
+        raise Unreadable("wrong_type", f"the text of the turn is NoneType; it has {sorted(turn)}{hint}")
     content = turn[key]
     if not isinstance(content, list) or not content:
         return content

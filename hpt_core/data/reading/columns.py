@@ -171,7 +171,7 @@ def _with_values(
         if read is None and name == "score":
             continue
         if not isinstance(read, bool if name in MARKS else str):
-            return row.reject("wrong_type", _wrong_type(name, column, read))
+            return row.reject("wrong_type", _wrong_type(name, column, read, in_list=row.sample is not None))
         if isinstance(read, str) and _SURROGATE.search(read):
             return row.reject("not_unicode", f"{column.read!r} ({name}) holds half a surrogate pair")
         checked[name] = read
@@ -289,7 +289,7 @@ def _missing(name: str, column: Column, value: Any, record: Record) -> str:
     return f"{state}{hint}" if value is None else f"{state}; the row has {keys_of(record)}{hint}"
 
 
-def _wrong_type(name: str, column: Column, value: Any) -> str:
+def _wrong_type(name: str, column: Column, value: Any, *, in_list: bool) -> str:
     detail = f"{column.read!r} ({name}) is {type(value).__name__}: {value!r}"[:200]
     if name in MARKS and isinstance(value, str | int | float):
         rule = (
@@ -301,5 +301,5 @@ def _wrong_type(name: str, column: Column, value: Any) -> str:
     if isinstance(value, bool) and name == "answer":
         return f'{detail}; write `answer: {{read: {column.read}, map: {{true: "Yes", false: "No"}}}}`'
     if isinstance(value, dict | list) and (path := path_to_text(value)) is not None:
-        return f"{detail}; a text in it is at {column.read}.{path}"
+        return f"{detail}; a text in it is at {column.read}{'.*' if in_list else ''}.{path}"
     return detail

@@ -53,10 +53,10 @@ def entry_for(field: str, record: Record) -> str | None:
 
 
 def path_to_text(value: Any) -> str | None:
-    """The path to the first text in an object or a list; None if there is none."""
+    """The path to the first text or number in an object or a list; None if there is none."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
-        if isinstance(item, str):
+        if isinstance(item, str | int | float):
             return str(key)
         if (path := path_to_text(item)) is not None:
             return f"{key}.{path}"

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hpt_core import tables
 from hpt_core.config import CurateConfig, PromptSource
 from hpt_core.data.curation.contract import check_sources
 from hpt_core.data.curation.pipeline import curate
@@ -99,3 +100,26 @@ def test_the_check_runs_first(jsonl: Lines, benchmark: list[PromptSource], tmp_p
     with pytest.raises(InputError, match=r"bad\.jsonl:1"):
         curate(config([source(good), source(bad, "bad")], benchmark), 0, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_references_that_no_response_can_be_compared_with_are_quarantined_by_line(
+    jsonl: Lines, benchmark: list[PromptSource], tmp_path: Path
+) -> None:
+    answers = [
+        "Induction.",
+        "42",
+        "proof",
+        "notfound",
+        "nan",
+        "N/A",
+        "Proof. Let $n = 2k$; then $n^2$ is even.",
+        "7",
+    ]
+    rows = [{"problem": f"Is claim {n} true?", "answer": answer} for n, answer in enumerate(answers)]
+    path = jsonl("rows.jsonl", *rows)
+    report = curate(config([source(path, answer_kind="math")], benchmark), 0, tmp_path)
+    counts = report["sources"]["train"]["mine"]
+    assert (counts["in"], counts["kept"], counts["dropped"]) == (8, 2, {"unreadable_answer": 6})
+    quarantine = [row for row in tables.read(tmp_path / "quarantine.parquet") if row["source"] == "mine"]
+    assert [(row["file"], row["line"]) for row in quarantine] == [(str(path), n) for n in (1, 3, 4, 5, 6, 7)]
+    assert all(repr(answers[row["line"] - 1][:20])[:-1] in row["detail"] for row in quarantine)

@@ -15,7 +15,7 @@ import pytest
 from hpt_core import tables
 from hpt_core.config import ExpertSource, Sampling
 from hpt_core.data.demonstrations.eligibility import Eligibility
-from hpt_core.data.demonstrations.ingest import check, gsm8k_rewrite, ingest
+from hpt_core.data.demonstrations.ingest import check, gsm8k_rewrite, ingest, think_rewrite
 from hpt_core.data.demonstrations.report import Ingested
 from hpt_core.data.demonstrations.teacher import Teacher, as_rows, from_rows, from_samples
 from hpt_core.data.problems import prompt_id
@@ -146,6 +146,22 @@ def test_the_trajectory_id_depends_on_prompt_kind_source_and_response(
 )
 def test_gsm8k_rewrite(before: str, after: str) -> None:
     assert gsm8k_rewrite(before) == after
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "<|begin_of_thought|>\n\nHalf of 144.\n\n<|end_of_thought|>\n\n"
+            "<|begin_of_solution|>\n\n\\boxed{72}\n\n<|end_of_solution|>",
+            "<think>\nHalf of 144.\n</think>\n\n\\boxed{72}",
+        ),
+        ("<think>\nHalf of 144.\n</think>\n\n\\boxed{72}", "<think>\nHalf of 144.\n</think>\n\n\\boxed{72}"),
+        ("<|begin_of_thought|> never closed \\boxed{72}", "<|begin_of_thought|> never closed \\boxed{72}"),
+    ],
+)
+def test_think_rewrite(before: str, after: str) -> None:
+    assert think_rewrite(before) == after
 
 
 def test_program_sources_write_for_every_prompt_and_count_those_without_a_writer(last_box: Any) -> None:

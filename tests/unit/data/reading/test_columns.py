@@ -481,6 +481,7 @@ def test_steps_are_no_responses_unless_the_source_says_so(jsonl: Lines, steps: l
             ['`columns: {problem: "{Body} {Question}"}`'],
         ),
         ({"problem": Q, "answer": {"value": "42"}}, {}, "wrong_type", ["answer.value"]),
+        ({"problem": Q, "answer": [42]}, {}, "wrong_type", ["answer.0"]),
         ({"problem": Q, "answer": ["1", "2"]}, {}, "several_answers", ["join", "answer.0"]),
         ({"problem": Q, "answer": True}, {}, "wrong_type", ["bool", "map"]),
         (
