@@ -26,7 +26,20 @@ OTHER_NOUNS = (
     *("解答", "正解", "回答", "答", "정답", "답"),
 )
 CHOICE_NOUNS = (
-    *("option", "choice", "opción", "opcion", "opção", "opcao", "opzione", "auswahl", "вариант", "选项"),
+    *(
+        "option",
+        "choice",
+        "opción",
+        "opcion",
+        "opção",
+        "opcao",
+        "opzione",
+        "alternativa",
+        "auswahl",
+        "letter",
+        "вариант",
+        "选项",
+    ),
     *("選項", "选择", "故选", "應選", "应选", "選択肢", "보기"),
 )
 """What a choice is called: "the correct option is B"."""

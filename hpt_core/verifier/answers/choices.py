@@ -10,11 +10,11 @@ from hpt_core.verifier.words import AND_OR, CHOICE_NOUNS, HEDGES, LATEX_TEXT, RE
 _MARKUP = re.compile(
     rf"\\(?:{LATEX_TEXT}|boxed|fbox)(?![A-Za-z])\s{{0,3}}\{{?"
     r"|\\(?:left|right|q?quad|displaystyle)(?![A-Za-z])|\\[ ,;:!()\[\]]"
-    r"|[*`$}{]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
+    r"|[*`$}{【】「」]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
 )
 _LEAD = re.compile(
     r"(?:(?:so|thus|hence|therefore|it is|it's|it must be|the|correct|right|best|final"
-    r"|answer(?: choice)?|is)\b[\s,:：]*){0,5}"
+    r"|answer(?: choice)?|is|la|el|le|die)\b[\s,:：]*|(?:=>|->|→|⇒|∴)\s*){0,5}"
     rf"(?P<noun>(?:{any_of(CHOICE_NOUNS)}|letter)(?![a-z])\s{{0,3}}[:：]?)?",
     re.IGNORECASE,
 )
@@ -58,7 +58,7 @@ def choices(text: str) -> tuple[str, ...]:
     "A dog", "I think" and "E = mc^2" name no choice, "B because A is too small" names one, and "A or B",
     "(A) (B) (C)" and "ABCD" name several.
     """
-    text = _MARKUP.sub(" ", plain_characters(text[:2000])).strip().strip("\"'“”‘’.")
+    text = _MARKUP.sub(" ", plain_characters(text[:2000])).strip().removesuffix(".")
     if _SERIES.fullmatch(text):
         letters = [c for c in text if c.isalpha()]
         return (letters[0], letters[1])

@@ -71,7 +71,7 @@ _BOUNDS = (
 _LEAD_CHANGES = re.compile(
     rf"""(?: \b(?:{any_of(_BOUNDS)})\s+ (?:(?:of|about|the|a|an)\s+)*
            | (?: \b(?:not|never|no|cannot) | n't ) \s+ (?:\w+\s+){{0,2}}
-           | \bbut\s+ | \b(?:minus|negative)\b [^(]* | [-+*/^<>×÷·!|\\_√∛π] \s* [(\[]? | [A-Za-z]\(
+           | \bbut\s+ | \b(?:minus|negative)\b [^(]* | [-+±∓*/^<>×÷·!|\\_√∛π] \s* [(\[]? | [A-Za-z]\(
          )$""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -88,7 +88,7 @@ _WORDS_FOR_NUMBERS = (
 )
 _MULTIPLIERS_NOT_READ = (
     r"millon\w*|millionen|milliard\w*|mrd|mio|bn|mn|milioni?|milh\w+|mil|mille|tausend\w*|hundert\w*|тысяч\w*"
-    r"|миллион\w*|миллиард\w*|lakhs?|crores?|gross"
+    r"|миллион\w*|миллиард\w*|lakhs?|crores?|gross|grand"
 )
 _TAIL_CHANGES = re.compile(
     rf"""^\s* (?:{any_of(_OPERATORS_IN_WORDS)}) \b
@@ -112,7 +112,7 @@ _CHANGES_MIND = re.compile(
 )
 _OFFERS = re.compile(
     r"\b(?:or|maybe|perhaps|possibly|alternatively|not|either|otherwise|unless|wrong|incorrect|instead|actually"
-    r"|rather)\b|或",
+    r"|rather|but|could|might|may|no|wait)\b|或",
     re.IGNORECASE,
 )
 _SECOND = re.compile(r"[,;.!?，；。]\s?[-+$€£(]{0,2}\d")
@@ -195,6 +195,8 @@ def _value(found: re.Match[str]) -> Fraction | None:
 
 def _supports(aside: str, value: Fraction | None) -> bool:
     """True if what stands beside the number gives a reason for it, and no other answer."""
+    if aside.startswith("?"):
+        return False
     if not _has_digit(aside):
         return _CHANGES_MIND.search(aside) is None
     if _SECOND.match(aside) or _OFFERS.search(aside):

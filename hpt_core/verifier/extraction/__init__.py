@@ -106,7 +106,7 @@ def _marked(text: str, kind: str) -> Stated | None:
 def _inner(stated: Stated, kind: str) -> Stated:
     """What tags, JSON or #### enclose, which may be a sentence or a box; a text is taken as it is."""
     if kind not in ("math", "gsm8k", "choice") and "boxed{" not in stated.text:
-        return stated
+        return Stated(stated.start, stated.end, passages.plain(stated.text)) if kind == "exact" else stated
     return Stated(stated.start, stated.end, _extract(stated.text, kind) or stated.text)
 
 
@@ -154,7 +154,8 @@ def _counts(answer: str, kind: str) -> bool:
 
 def _answer_in(passage: str, kind: str, is_label: bool) -> str | None:
     if kind == "math":
-        return _formula_in(passages.sentence(passage), is_label)
+        stated = passages.without_reason(passages.sentence(passage, factorials=True))
+        return _formula_in(stated, is_label)
     return passages.sentence(passage) if kind == "gsm8k" or not is_label else passage
 
 
@@ -187,7 +188,7 @@ def _last_a_colon(text: str, since: int) -> Stated | None:
 
 
 def _last_line(text: str) -> str | None:
-    return passages.plain(text.rstrip().rpartition("\n")[2]) or None
+    return passages.plain(text.rstrip().removesuffix("```").rstrip().rpartition("\n")[2]) or None
 
 
 def _box_or_sole_line(text: str) -> str | None:

@@ -66,7 +66,8 @@ _REFUTED = re.compile(
 _MINUS = re.compile(r"(?:^|[=$(\[{:,≈]|\\[(\[]|\bis|\bare|\\approx)\s*[-−–]\s*$")
 _SUFFIX = re.compile(
     r"""(?: [_^](?:\{[^{}]{1,20}\}|\w)
-          | (?:[\s$]|\\\)|\\,)* (?: \\?% | (?:hundred|thousand|million|billion|trillion|dozen)\b ) )+""",
+          | (?:[\s$]|\\\)|\\,|\\text\s?\{)*
+            (?: \\?% | (?:hundred|thousand|million|billion|trillion|dozen)\b ) )+""",
     re.VERBOSE,
 )
 _OR = "or|oder|ou|oppure|или|或|或者|또는|または"

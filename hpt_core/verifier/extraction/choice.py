@@ -16,7 +16,8 @@ _LETTER = (
     r"[*_(\[\"'“‘`$]{0,4}(?:\\\()?(?:\\(?:text|textbf|mathrm|mathbf)\{)?\(?[A-Z]\)?\}?(?:\\\))?(?![A-Za-z'’])"
 )
 _PICKED = re.compile(
-    rf"""\b(?:pick|choose|select|mark|chose|selected|go(?:ing)?\swith|opt(?:ing)?\sfor|settle\son|wähle|choisis
+    rf"""\b(?:pick|choose|select|mark|chose|selected|go(?:ing)?\swith|opt(?:ing)?\sfor|settle\son
+            |(?:i'd|would|i)\ssay|corresponds?\sto|matches|wähle|choisis
             |elijo|escolho|выбираю)\s+
          (?:(?:the|die|la)\s)? (?:(?:option|answer|choice|letter|answer\schoice)\s+)? (?={_LETTER})
        | (?:故选|应选|選應|故選|选择|選擇|选|選) [:：]? \s? (?={_LETTER})""",
@@ -55,7 +56,8 @@ def _line(text: str, start: int) -> str:
 def last_line(text: str) -> str | None:
     """The last line, where it names a choice as a whole."""
     line = plain(text.rstrip()[-1000:].rpartition("\n")[2])
-    return line if letter(line) is not None else None
+    named = letter(line) is not None and len(_PARENTHESISED.findall(line)) < 2
+    return line if named else None
 
 
 def last_parenthesised(text: str) -> str | None:

@@ -21,8 +21,14 @@ _TRAILING = re.compile(
                     | (?:hundred|thousand|million|billion)\b | [%!^_+*/-] )""",
     re.VERBOSE,
 )
+_QUALIFIED = re.compile(
+    r"(?:\b(?:not|never|cannot be|except|than|at least|at most|over|under|exceeds?|unless)|n't)"
+    r"(?:\s+\w+)?\s*$",
+    re.IGNORECASE,
+)
 _DENIED = re.compile(
-    r"\s*(?:is|are|was|does|do|can|has)?\s*(?:not|never|n't|impossible|cannot|fails?|wrong|incorrect)\b|\s*(?:is|does)n't"
+    r"\s*(?:is|are|was|does|do|can|has)?\s*(?:not|never|n't|impossible|cannot|fails?|wrong|incorrect)\b"
+    r"|\s*(?:is|does)n't"
 )
 
 
@@ -38,7 +44,7 @@ def closing_formula(text: str) -> str | None:
     while first > 0 and _JOINED.fullmatch(line, formulas[first - 1].end(), formulas[first].start()):
         first -= 1
     after = line[formulas[last].end() :].rstrip(" .*")
-    if _DENIED.match(after):
+    if _DENIED.match(after) or _QUALIFIED.search(line[: formulas[first].start()]):
         return None
     further = after if _TRAILING.match(after) else ""
     if first == last and not further:

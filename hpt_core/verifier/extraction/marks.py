@@ -7,7 +7,7 @@ import re
 
 from hpt_core.verifier.extraction.boxes import Stated, is_placeholder
 
-_OPENING, _CLOSING = "<answer>", "</answer>"
+_TAG = re.compile(r"<(/?)(?:final[_ -]?)?answer>", re.IGNORECASE)
 _KEY = re.compile(
     r"""["'](?:final|correct|predicted)?[_ ]?(?:answer|ans|choice)["']\s{0,4}:\s{0,4}""", re.IGNORECASE
 )
@@ -19,16 +19,17 @@ _OBJECT_END = re.compile(r"\s*,?\s*[}\]]")
 
 def last_tagged(text: str) -> Stated | None:
     """The content of the last <answer>...</answer>, to the end of the text if the tag is not closed."""
-    end = len(text)
-    for _ in range(4):  # placeholders in front of an answer, or after it, are few
-        start = text.rfind(_OPENING, 0, end)
-        if start < 0:
-            return None
-        closing = text.find(_CLOSING, start)
-        inside = text[start + len(_OPENING) : closing if closing >= 0 else len(text)].strip()
+    if "<" not in text:
+        return None
+    end: int | None = None
+    for tag in reversed(list(_TAG.finditer(text))):
+        if tag[1]:
+            end = tag.start()
+            continue
+        inside = text[tag.end() : len(text) if end is None else end].strip()
         if not is_placeholder(inside):
-            return Stated(start, closing if closing >= 0 else len(text), inside)
-        end = start
+            return Stated(tag.start(), len(text) if end is None else end, inside)
+        end = tag.start()
     return None
 
 
@@ -68,7 +69,8 @@ def hash_lines(text: str) -> list[Stated]:
     while at >= 0 and len(found) < 8:
         start = at + 4
         if text[start : start + 1] != "#":  # ##### is a heading of the fifth level
-            line = text[start : start + 2000].lstrip().partition("\n")[0].strip()
-            found.append(Stated(at, start + len(line), line))
+            window = text[start : start + 2000]
+            line = window.lstrip().partition("\n")[0].strip()
+            found.append(Stated(at, start + window.find(line) + len(line), line))
         at = text.rfind("####", 0, max(at - 2, 0))
     return found

@@ -66,7 +66,8 @@ _HEADING_START = re.compile(
 )
 _OTHERS_ANSWER = re.compile(
     r"""(?:wrong|incorrect|false|invalid|bad|initial|previous|tentative|possible|partial|sample|example|no|not\san?
-          |not\sthe|student's|falsche|错误|不是) (?:\s|\*)*$""",
+          |not\sthe|student's|falsche|错误|不是) (?:\s|\*)*$
+      | \b(?:if|whether|suppose|assume|assuming|unless)\s(?:\w+\s+){0,3}$""",
     re.IGNORECASE | re.VERBOSE,
 )
 _NEGATED = re.compile(
