@@ -56,6 +56,18 @@ class Trajectory:
 
 
 @dataclass(frozen=True)
+class Gold:
+    """The reference answer of a data set to one problem."""
+
+    where: str
+    """File and line, or file and row."""
+    answer: str
+    kind: str
+    solution: str | None = None
+    """The full solution that ends in the answer, if the data set has one."""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The verifier's judgement of one response."""
 

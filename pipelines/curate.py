@@ -10,12 +10,16 @@ from hpt_core.data.curation.contract import groups
 from hpt_core.data.curation.pipeline import curate
 from hpt_core.data.curation.report import ReportFile
 from hpt_core.files import write_json
+from hpt_core.mutation.report import sentence
+from hpt_core.verifier import VerifierPool
 from pipelines.params import Params
 from pipelines.paths import PROMPTS_FOLDER, PROMPTS_REPORT
 from pipelines.stage import raw_files
 from pipelines.stage.launch import launch
 
 log = logging.getLogger(__name__)
+TIMEOUT_S = 5.0
+"""Seconds for a verdict on a changed answer; no parameter, as those of the verifier do not re-run curate."""
 
 
 def run(params: Params, out: Path = PROMPTS_FOLDER) -> ReportFile:
@@ -23,7 +27,8 @@ def run(params: Params, out: Path = PROMPTS_FOLDER) -> ReportFile:
     config = params.curate
     sources = [source for *_, group in groups(config) for source in group]
     raw_files.warn_unseen("curate", (source.file for source in sources))
-    report = curate(config, params.seed, out)
+    with VerifierPool(workers=1, timeout_s=TIMEOUT_S) as verifier:
+        report = curate(config, params.seed, out, verifier)
     write_json(out / PROMPTS_REPORT.name, report)
     _log(report, out)
     return report
@@ -61,6 +66,10 @@ def _log(report: ReportFile, out: Path) -> None:
             len(contamination["templates"]),
             out / PROMPTS_REPORT.name,
         )
+    for name, rates in report.get("verifier", {}).items():
+        if rates["mutants"]["made"] or rates["rewrites"]["made"]:
+            is_faulty = rates["mutants"]["wrong"] or rates["rewrites"]["wrong"]
+            log.log(logging.WARNING if is_faulty else logging.INFO, "%s", sentence(name, rates))
     if sizes["quarantine"]:
         log.warning("%d rows left out: see %s", sizes["quarantine"], out / "quarantine.parquet")
 

@@ -10,21 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hpt_core.protocols import Verifier
-from hpt_core.types import Verdict
+from hpt_core.types import Gold, Verdict
 from hpt_core.verifier import installed
 from hpt_core.verifier.worker import Item
-
-
-@dataclass(frozen=True)
-class Gold:
-    """The reference answer of a data set to one problem."""
-
-    where: str
-    """File and line, or file and row."""
-    answer: str
-    kind: str
-    solution: str | None = None
-    """The full solution that ends in the answer, if the data set has one."""
 
 
 @dataclass(frozen=True)

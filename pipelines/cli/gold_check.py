@@ -11,8 +11,9 @@ from rich.text import Text
 
 from hpt_core.data.reading.gold_answers import read_golds
 from hpt_core.errors import InputError
+from hpt_core.types import Gold
 from hpt_core.verifier import VerifierPool, check_kind
-from hpt_core.verifier.gold_check import Gold, Refusal, refusals
+from hpt_core.verifier.gold_check import Refusal, refusals
 from pipelines.paths import BENCHMARK_PROMPTS
 
 LONGEST = 200

@@ -1,4 +1,4 @@
-"""`hpt verify`: judge responses, or check that the verifier accepts a data set's own answers."""
+"""`hpt verify`: judge responses, or check the verifier on a data set's own answers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ app = typer.Typer()
     epilog=examples(
         "hpt verify answers.jsonl > verdicts.jsonl  a verdict for each line, in order",
         "hpt verify --gold-check MATH-500.json      check a data set's own answers",
+        "hpt verify --mutation-check MATH-500.json  error rates on changed answers",
     )
 )
 def verify(
@@ -32,15 +33,30 @@ def verify(
             "JSONL, parquet or folders; by default the benchmarks of data/prompts). Exit status 1 if not.",
         ),
     ] = False,
+    mutation_check: Annotated[
+        bool,
+        typer.Option(
+            "--mutation-check",
+            help="Check instead that the verifier rejects these answers with one digit, sign, letter or unit "
+            "changed, and accepts them in other spellings. Exit status 1 if not.",
+        ),
+    ] = False,
     kind: Annotated[
         str | None,
-        typer.Option(help="Kind of all answers that --gold-check reads.", show_default="from the data"),
+        typer.Option(help="Kind of all answers that a check reads.", show_default="from the data"),
     ] = None,
     workers: Annotated[int, typer.Option(parser=positive, help="Processes that judge side by side.")] = 1,
     timeout: Annotated[float, typer.Option(help="Seconds for one line.")] = 5.0,
 ) -> None:
     """Judge JSONL lines {"response", "gold", "kind"}."""
-    if gold_check:
+    if gold_check and mutation_check:
+        raise InputError("--gold-check and --mutation-check are two checks; give one of them")
+    if mutation_check:
+        from pipelines.cli import mutation_check as mutations
+
+        if not mutations.check(files or [], kind, workers, timeout, ROOT):
+            raise typer.Exit(1)
+    elif gold_check:
         from pipelines.cli.gold_check import check
 
         if not check(files or [], kind, workers, timeout, ROOT):

@@ -56,7 +56,7 @@ ARGUMENTS = {
     "rollback": ["--to VERSION", "--reason TEXT"],
     "lineage": ["VERSION", "--trajectory ID"],
     "ui": ["--port"],
-    "verify": ["FILE", "--gold-check", "--kind", "--workers", "--timeout"],
+    "verify": ["FILE", "--gold-check", "--mutation-check", "--kind", "--workers", "--timeout"],
     "doctor": ["MODEL", "--engine", "--dtype", "--revision", "--chat-template", "--system-prompt"],
 }
 """Command -> what its help must name."""

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 
 from hpt_core import tables
 from hpt_core.config import CurateConfig
+from hpt_core.data.curation.answer_sample import AnswerSample
 from hpt_core.data.curation.candidates import (
     Candidates,
     draw_dev,
@@ -42,11 +43,14 @@ from hpt_core.data.curation.report import CurationReport, ReportFile
 from hpt_core.data.curation.splits import Splits
 from hpt_core.data.curation.spool import Spool
 from hpt_core.errors import InputError
+from hpt_core.protocols import Verifier
 from hpt_core.types import Prompt
 
 
-def curate(config: CurateConfig, seed: int, out: Path) -> ReportFile:
+def curate(config: CurateConfig, seed: int, out: Path, verifier: Verifier | None = None) -> ReportFile:
     """Write train, dev, benchmarks and quarantine.parquet to `out` and return the report.
+
+    With a `verifier`, the report has its error rates on a sample of the training answers.
 
     Memory grows with the rows by their fingerprints only; prompts wait in temporary files in `out`.
 
@@ -73,10 +77,11 @@ def curate(config: CurateConfig, seed: int, out: Path) -> ReportFile:
         for i in dev:
             splits.claim("dev", candidates.spool[i].prompt)
         write_prompt = stack.enter_context(tables.writing(out / "train.parquet", tables.PROMPTS))
-        n_train = 0
+        n_train, sample = 0, AnswerSample(seed)
         for prompt in training_prompts(candidates, repeats, set(dev), index, report):
             splits.check("train", prompt)
             write_prompt(tables.as_row(prompt))
+            sample.offer(prompt)
             n_train += 1
         if not n_train:
             raise _nothing_left(config, report)
@@ -97,6 +102,8 @@ def curate(config: CurateConfig, seed: int, out: Path) -> ReportFile:
             "benchmarks": {name: len(prompts) for name, prompts in benchmarks.items()},
         },
     }
+    if verifier is not None:
+        file["verifier"] = sample.rates(verifier)
     if unused_turns := report.unused_turns():
         file["unused_turns"] = unused_turns
     return file

@@ -9,6 +9,7 @@ from typing import NotRequired, TypedDict
 
 from hpt_core.data.curation.decontamination import BenchmarkIndex, BenchmarkProblem, Match
 from hpt_core.data.reading.records import Reject, SourceRow
+from hpt_core.mutation.report import RatesEntry
 
 PAIRS = 200
 """Matched pairs in the report; the quarantine has all of them."""
@@ -86,6 +87,8 @@ class ReportFile(TypedDict):
     contamination: Contamination
     checks: dict[str, bool]
     sizes: Sizes
+    verifier: NotRequired[dict[str, RatesEntry]]
+    """Error rates of the verifier on a sample of the answers of each training source."""
 
 
 class CurationReport:

@@ -19,7 +19,8 @@ from hpt_core.data.reading.formats import PlacedRecord
 from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import rows_of
 from hpt_core.protocols import Verifier
-from hpt_core.verifier.gold_check import Gold, refusals
+from hpt_core.types import Gold
+from hpt_core.verifier.gold_check import refusals
 
 MOST_RESPONSES = 50
 """Responses of an entry that are judged: reasoning traces are long, and so many give an impression."""

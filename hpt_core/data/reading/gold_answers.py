@@ -12,7 +12,7 @@ from hpt_core.data.reading.files.shards import data_files
 from hpt_core.data.reading.formats import file_records
 from hpt_core.data.reading.records import BadLine, Record
 from hpt_core.errors import InputError
-from hpt_core.verifier.gold_check import Gold
+from hpt_core.types import Gold
 
 SETTING = "the path of the answers"
 COLUMNS = {
