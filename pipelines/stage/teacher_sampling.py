@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, groupby
@@ -139,6 +140,7 @@ def _sample(
             f"{backend.author} answered none of {len(rows)} requests: {rows[0]['no_response']}. Correct "
             "`teacher` in params.yaml (max_new_tokens has to fit too) or the server, and run the stage again"
         )
+    _report_refusals(backend.author, rows)
     by_prompt = [list(group) for _, group in groupby(rows, lambda row: str(row["prompt_id"]))]
     return TeacherSamples(
         [from_rows(prompt, group) for prompt, group in zip(order, by_prompt, strict=False)],
@@ -159,6 +161,15 @@ def _sample(
         tokens=sum(row["n_tokens"] for row in rows),
         shards=shards,
     )
+
+
+def _report_refusals(author: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    if refused := [row["no_response"] for row in rows if row["no_response"]]:
+        [(reason, times)] = Counter(refused).most_common(1)
+        message = (
+            "%s gave no response to %d of %d requests (no_response in quarantine.parquet), to %d of them: %s"
+        )
+        log.warning(message, author, len(refused), len(rows), times, reason)
 
 
 def _parts(

@@ -344,6 +344,64 @@ def test_refused_prompts_are_quarantined_and_the_others_are_sampled(
     assert len(rows) == SAMPLES and counts["kept"] > 6
 
 
+def test_a_refused_prompt_is_asked_again_only_if_the_parameters_say_so(
+    project: Callable[..., Params], server: Any, faults: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    filtered = faults.status(
+        400, {"error": {"message": "The response was filtered", "code": "content_filter"}}
+    )
+    server.faults = {HARDEST[0]: [filtered] * SAMPLES}
+    first, params = run(project()), project()
+    assert report()["dropped"]["no_response"] == SAMPLES and len(server.requests) == SAMPLES * N
+    assert f"no response to {SAMPLES} of {SAMPLES * N} requests" in caplog.text
+    assert run(params) == first and len(server.requests) == SAMPLES * N
+    run(endpoint_with(params, retry_refused=True))
+    assert "no_response" not in report()["dropped"] and len(server.requests) == SAMPLES * (N + 1)
+    assert {body["messages"][-1]["content"] for body in server.requests[SAMPLES * N :]} == {HARDEST[0]}
+
+
+def test_reasoning_apart_from_the_answer_becomes_part_of_the_trajectory(
+    project: Callable[..., Params], server: Any, faults: Any
+) -> None:
+    def reasoned(prompt: Prompt) -> Any:
+        message = {"content": f"\\boxed{{{prompt.answer}}}", "reasoning_content": "I add."}
+        return faults.events({"choices": [{"delta": message, "finish_reason": "STOP"}]})
+
+    server.faults = {prompt.problem: [reasoned(prompt)] * SAMPLES for prompt in PROMPTS}
+    params = endpoint_with(project(), reasoning="think", stream=True)
+    run(params)
+    rows = tables.read_experts(Path("data/experts/experts.parquet"))
+    answers = {prompt.prompt_id: prompt.answer for prompt in PROMPTS}
+    assert {(row.response, answers[row.prompt_id]) for row in rows} == {
+        (f"<think>\nI add.\n</think>\n\n\\boxed{{{answer}}}", answer) for answer in answers.values()
+    }
+    run(endpoint_with(params, reasoning="omit"))
+    rows = tables.read_experts(Path("data/experts/experts.parquet"))
+    assert {row.response for row in rows} == {f"\\boxed{{{answer}}}" for answer in answers.values()}
+    assert len(server.requests) == SAMPLES * N
+
+
+def test_what_the_host_did_not_take_is_recorded_as_null(project: Callable[..., Params], server: Any) -> None:
+    sent: list[Any] = []
+
+    def respond(body: Any) -> tuple[str, str]:
+        sent.append(body)
+        return "\\boxed{3}", "stop"
+
+    server.answer = respond
+    run(endpoint_with(project(), parameters={"seed": None, "top_p": None}, body={"top_k": 20}))
+    (row,) = tables.read_experts(Path("data/experts/experts.parquet"))
+    sampling = json.loads(row.sampling)
+    assert [sampling[name] for name in ("temperature", "top_p", "seed", "max_new_tokens", "top_k")] == [
+        0.7,
+        None,
+        None,
+        10,
+        20,
+    ]
+    assert len(sent) == SAMPLES * N and all("seed" not in body and body["top_k"] == 20 for body in sent)
+
+
 def test_a_server_that_refuses_every_prompt_is_an_error(
     project: Callable[..., Params], server: Any, faults: Any
 ) -> None:

@@ -47,7 +47,7 @@ def read_error(status: int, error: ServerError, reason: str, wait: float, fields
         return PermanentFailure(reason, SET_KEY)
     if status in OF_THE_REQUEST:
         return _declined(error, reason, fields)
-    if status in (404, 405) and not error.says(r"\bmodel|deployment"):
+    if status in (404, 405) and not error.says(r"\bmodel|deployment|endpoints found"):
         return PermanentFailure(reason, CORRECT_URL)
     return PermanentFailure(reason, REMEDIES.get(status, CORRECT_URL))
 
@@ -62,9 +62,11 @@ def _declined(error: ServerError, reason: str, fields: Collection[str]) -> Decli
         new = better[1] if better else "null"
         change = "renames it" if better else f"leaves it out, unless another value of {named} does"
         remedy = f"{{section}}.parameters: {{{{{named}: {new}}}}} {change}"
-        return Declined(reason, f"Change the parameter that the server does not accept: {remedy}", True)
+        change_it = f"Change the parameter that the server does not accept: {remedy}"
+        # A limit of tokens may be that of this prompt with its response.
+        return Declined(reason, change_it, names_parameter=error.says(words.NOT_TAKEN))
     if error.says(words.NO_SYSTEM):
-        return Declined(reason, "Set {section}.system_prompt: null", True)
+        return Declined(reason, "Set {section}.system_prompt: null", names_parameter=True)
     if error.says(words.MODEL):
         return PermanentFailure(reason, REMEDIES[404])
     return Declined(reason)

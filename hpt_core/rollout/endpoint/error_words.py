@@ -25,6 +25,8 @@ CONTEXT = {
     r"range of input length": "DashScope",
     r"string_above_max_length|string too long": "OpenAI",
     r"prompt has [\d,]+ tokens": "DS4",
+    r"too many tokens|tokens? .{0,40}cannot exceed": "Cohere, watsonx",
+    r"超长|长度超": "Zhipu, Qianfan",
     r"n_keep|tokens to keep|trying to keep the first": "LM Studio",
     r"input exceeds|exceeds? (the )?(maximum )?(input|token)s? (limit|length)": "Cohere, Vertex AI",
 }
@@ -71,6 +73,11 @@ BUSY = (
     r"throttl|too many requests|rate[_ ]limit|please wait|overloaded|server is busy|temporarily unavailable|"
     r"try again (later|shortly)|is (currently )?loading|loading model"
 )
+NOT_TAKEN = (
+    r"unsupported|not support|unknown|unrecogni[sz]ed|not permitted|not allowed|unexpected|cannot find field|"
+    r"deprecated|cannot both|instead|extra_forbidden"
+)
+"""The host takes no such parameter, whatever its value and the prompt are."""
 TLS_PORT = r"http request (was sent )?to (an )?https"
 NO_SYSTEM = (
     r"\bsystem\b.{0,40}(not supported|unsupported|not allowed|not enabled)|not support 'system'|"

@@ -86,6 +86,8 @@ def _part(part: object) -> tuple[str, str]:
             return "reasoning", _text(part)
         case {"text": str(text)}:
             return "text", text
+        case {"type": "text" | "output_text", "text": None}:
+            return "text", ""
         case {"type": kind}:
             raise ValueError(f"its content has a part of type {kind!r}")
         case _:

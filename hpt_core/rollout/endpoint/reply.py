@@ -35,11 +35,8 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes, request: Ma
 
 def asked_wait(headers: Mapping[str, str]) -> float:
     """Seconds that the headers of a reply ask to wait."""
-    try:
-        milliseconds = float(headers.get("retry-after-ms", ""))
-    except ValueError:
-        milliseconds = 0.0
-    return max(milliseconds / 1000, 0.0) if milliseconds else retry_after(headers.get("retry-after"))
+    milliseconds = retry_after(headers.get("retry-after-ms"))
+    return milliseconds / 1000 or retry_after(headers.get("retry-after"))
 
 
 def retry_after(value: str | None) -> float:

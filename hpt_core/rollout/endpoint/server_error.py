@@ -33,7 +33,7 @@ class ServerError:
 
 def server_error(body: bytes) -> ServerError:
     """The error in the body of a reply: JSON of any shape, or text."""
-    text = body.decode("utf-8", errors="replace").strip()
+    text = body.decode("utf-8-sig", errors="replace").strip()
     if is_page(body):
         title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         text = title[1].strip() if title else text
@@ -115,14 +115,14 @@ def _code(value: Any) -> int | None:
 
 def _wait(words: str) -> float:
     """Seconds in "try again in 1m4.77s" (OpenAI), "retry in 33.4s" (Gemini), "retry after 20 seconds"."""
-    match = re.search(
-        r"(?:try again|retry)\D{0,20}?(?:(\d+)m(?!s))?([\d.]+)? ?(ms|s\b|sec)",
-        words.lower(),
+    hours, minutes, seconds = (
+        r"(?:(\d{1,4})h)?",
+        r"(?:(\d{1,6})m(?!s))?",
+        r"(?:(\d+(?:\.\d+)?) ?(ms|s\b|sec))?",
     )
-    if match is None or not (match[1] or match[2]):
+    duration = rf"(?:try again|retry)\D{{0,20}}(?=\d){hours}{minutes}{seconds}"
+    match = re.search(duration, words.lower())
+    if match is None:
         return 0.0
-    try:
-        seconds = float(match[2] or 0)
-    except ValueError:
-        return 0.0
-    return int(match[1] or 0) * 60 + (seconds / 1000 if match[3] == "ms" else seconds)
+    h, m, s, unit = match.groups(default="0")
+    return int(h) * 3600 + int(m) * 60 + float(s) / (1000 if unit == "ms" else 1)

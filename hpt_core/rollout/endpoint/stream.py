@@ -34,9 +34,11 @@ def assemble(body: bytes) -> dict[str, Any]:
         event = _object(data)
         if event.get("error"):
             return event
+        if event.get("object") == "error":  # vLLM, before it nested its errors
+            return {"error": event}
         completion |= {key: value for key, value in event.items() if key != "choices" and value is not None}
         for part in event.get("choices") or []:
-            if not isinstance(part, dict) or part.get("index", 0) != 0:
+            if not isinstance(part, dict) or (part.get("index") or 0) != 0:
                 continue
             delta = part.pop("delta", None) or part.pop("message", None) or {}
             choice |= {key: value for key, value in part.items() if value is not None}

@@ -228,6 +228,32 @@ REFUSED: list[Reply] = [
         },
     ),
     (
+        "Cohere",
+        400,
+        {"message": "too many tokens: total number of tokens in the prompt cannot exceed 4081"},
+    ),
+    (
+        "Cloudflare",
+        413,
+        {"errors": [{"message": "AiError: exceeded this model context window limit (4096).", "code": 5021}]},
+    ),
+    (
+        "watsonx",
+        400,
+        {
+            "errors": [
+                {"message": "the number of input tokens 5000 cannot exceed the total tokens limit 4096"}
+            ]
+        },
+    ),
+    ("Zhipu", 400, {"error": {"code": "1261", "message": "Prompt 超长"}}),
+    (
+        "FastChat, status 200",
+        200,
+        {"object": "error", "message": "This model's maximum context length is 2048 tokens.", "code": 40303},
+    ),
+    ("byte order mark", 400, "\ufeff" + '{"error": {"message": "no", "code": "context_length_exceeded"}}'),
+    (
         "GitHub Copilot",
         400,
         error("prompt token count of 9000 exceeds the limit of 8000", code="model_max_prompt"),
@@ -297,6 +323,12 @@ REFUSED: list[Reply] = [
 """Each concerns one prompt: it is refused, without a second request, and the others are answered."""
 
 UNEXPLAINED: list[Reply] = [
+    (
+        "Databricks",
+        400,
+        {"error_code": "BAD_REQUEST", "message": "5000 prompt tokens + 4096 max_tokens > 8192"},
+    ),
+    ("a word of the prompt", 400, error("Cannot parse 'the temperature of a seed'")),
     ("an unknown word", 400, error("Bad things in this one", code="quark")),
     ("no body", 400, ""),
     ("Cerebras, no body", 422, None),
@@ -533,21 +565,6 @@ STOPS: list[tuple[str, int, Any, str]] = [
         r"parameters: \{(temperature|top_p): null\}",
     ),
     (
-        "DeepSeek, max_tokens",
-        400,
-        error("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]"),
-        r"parameters: \{max_tokens: null\}",
-    ),
-    (
-        "TGI, max_new_tokens",
-        422,
-        {
-            "error": "Input validation error: `max_new_tokens` must be <= 192. Given: 600",
-            "error_type": "validation",
-        },
-        r"parameters: \{max_tokens: null\}",
-    ),
-    (
         "OpenAI, system",
         400,
         error("Unsupported value: 'messages[0].role' does not support 'system' with this model."),
@@ -563,6 +580,25 @@ STOPS: list[tuple[str, int, Any, str]] = [
     ("a proxy's password", 407, "", "proxy's user and password"),
 ]
 """No prompt would be answered: the run stops after one request, with the remedy."""
+
+STOPS_AFTER_ANOTHER_PROMPT: list[tuple[str, int, Any, str]] = [
+    (
+        "DeepSeek, max_tokens",
+        400,
+        error("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]"),
+        r"parameters: \{max_tokens: null\}",
+    ),
+    (
+        "TGI, max_new_tokens",
+        422,
+        {
+            "error": "Input validation error: `max_new_tokens` must be <= 192. Given: 600",
+            "error_type": "validation",
+        },
+        r"parameters: \{max_tokens: null\}",
+    ),
+]
+"""A limit, which may be that of one prompt, and is that of the other prompt too."""
 
 RETRIED: list[Reply] = [
     (
@@ -629,6 +665,21 @@ RETRIED: list[Reply] = [
     ("MiniMax, rate", 200, {"base_resp": {"status_code": 1002, "status_msg": "rate limit"}}),
     ("DeepSeek, resources", 200, choice("insufficient_system_resource", content="so")),
     ("Zhipu, network", 200, choice("network_error", content="so")),
+    (
+        "OpenAI, streamed",
+        200,
+        'data: {"error": {"message": "The server had an error", "type": "server_error"}}\n\n',
+    ),
+    (
+        "Anthropic, streamed",
+        200,
+        'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error"}}\n\n',
+    ),
+    (
+        "vLLM, streamed",
+        200,
+        'data: {"object": "error", "message": "Internal", "code": 500}\n\ndata: [DONE]\n\n',
+    ),
     ("no end", 200, choice("", content="so")),
     ("a part of another type", 200, choice("stop", content=[{"type": "image_url"}])),
 ]

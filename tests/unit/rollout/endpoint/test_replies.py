@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
-from server_replies import REFUSED, RETRIED, STOPS, UNEXPLAINED, choice
+from server_replies import (
+    REFUSED,
+    RETRIED,
+    STOPS,
+    STOPS_AFTER_ANOTHER_PROMPT,
+    UNEXPLAINED,
+    choice,
+)
 
 from hpt_core.config import EndpointConfig, Sampling
+from hpt_core.config.endpoint import Reasoning
 from hpt_core.errors import EngineError
 from hpt_core.rollout.endpoint.client import PROBE, Endpoint
+from hpt_core.rollout.endpoint.completion import as_completion
 from hpt_core.rollout.endpoint.finish_reason import ENDS, end_of
-from hpt_core.rollout.endpoint.outcome import Declined
+from hpt_core.rollout.endpoint.outcome import Declined, PermanentFailure, TransientFailure
 from hpt_core.rollout.endpoint.reply import read_reply
-from hpt_core.rollout.endpoint.response_log import PromptRefused
+from hpt_core.rollout.endpoint.response_log import PromptRefused, ServerResponse
 from hpt_core.types import Completion
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=64)
@@ -34,10 +44,13 @@ def endpoint(server: Any, tmp_path: Path) -> Callable[..., Endpoint]:
 
 
 def scripted(faults: Any, status: int, body: Any) -> Any:
-    """The reply of this status and body; a string is no JSON."""
-    if isinstance(body, str):
-        return faults.raw(status, body.encode())
-    return faults.raw(status, json.dumps(body).encode())
+    """The reply of this status and body."""
+    return faults.raw(status, as_bytes(body))
+
+
+def as_bytes(body: Any) -> bytes:
+    """The body as it is sent; a string is text, and all else JSON."""
+    return (body if isinstance(body, str) else json.dumps(body)).encode()
 
 
 def ask(endpoint: Endpoint, *problems: str) -> list[Completion]:
@@ -67,9 +80,7 @@ def test_no_refusal_stops_a_run_and_each_is_recorded_with_its_reason(
 def test_the_words_of_a_refusal_tell_that_it_concerns_the_prompt() -> None:
     """Also where the server has answered nothing yet; what exceeds a limit per minute may be each prompt."""
     request = {"model": "big", "messages": [], "max_tokens": 9, "seed": 1, "temperature": 1, "top_p": 1}
-    outcomes = {
-        name: read_reply(status, {}, json.dumps(body).encode(), request) for name, status, body in REFUSED
-    }
+    outcomes = {name: read_reply(status, {}, as_bytes(body), request) for name, status, body in REFUSED}
     doubtful = {name for name, outcome in outcomes.items() if not isinstance(outcome, PromptRefused)}
     assert doubtful == {"OpenAI, tokens a minute", "Groq, tokens a minute"}
     assert all(isinstance(outcomes[name], Declined) for name in doubtful)
@@ -108,6 +119,23 @@ def test_what_no_prompt_can_pass_stops_at_once_with_the_remedy(
     with pytest.raises(EngineError, match=rf"^http://.*{remedy}.*; then run the stage again$") as caught:
         ask(endpoint(concurrency=1, system_prompt="Add."), *GOOD)
     assert len(server.requests) == 1 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "status", "body", "remedy"), STOPS_AFTER_ANOTHER_PROMPT)
+def test_a_limit_that_every_request_exceeds_stops_the_run(
+    server: Any,
+    faults: Any,
+    endpoint: Callable[..., Endpoint],
+    name: str,
+    status: int,
+    body: Any,
+    remedy: str,
+) -> None:
+    fault = scripted(faults, status, body)
+    server.faults = {problem: [fault] * 9 for problem in (*GOOD, PROBE)}
+    with pytest.raises(EngineError, match=rf"^http://.*{remedy}.*; then run the stage again$"):
+        ask(endpoint(concurrency=1), *GOOD)
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(("name", "status", "body"), RETRIED, ids=[case[0] for case in RETRIED])
@@ -306,3 +334,56 @@ def test_the_wait_that_a_server_asks_for(
     server.faults = {GOOD[0]: [faults.status(429, body, **headers)]}
     assert [completion.response for completion in ask(sampler, GOOD[0])] == ["1 + 1 = by 1"]
     assert pauses == [pytest.approx(seconds)]
+
+
+VALUES = [
+    None,
+    1,
+    -1,
+    True,
+    "",
+    "x",
+    [],
+    {},
+    [None],
+    {"a": None},
+    [[]],
+    "{",
+    '{"error":1}',
+    10**30,
+    1.5,
+    "STOP",
+]
+
+
+def test_no_reply_is_beyond_reading() -> None:
+    """Random replacements and cuts in all replies of this file give an outcome, and never an exception."""
+    draw = random.Random(5)
+    request = {"model": "big", "messages": [], "max_tokens": 9, "seed": 1}
+
+    def altered(value: Any) -> Any:
+        if draw.random() < 0.12:
+            return draw.choice(VALUES)
+        if isinstance(value, dict):
+            return {key: altered(item) for key, item in value.items() if draw.random() > 0.05}
+        return [altered(item) for item in value] if isinstance(value, list) else value
+
+    bodies = [row[2] for row in (*REFUSED, *UNEXPLAINED, *STOPS, *RETRIED)] + list(REASONED.values()) * 5
+    seen = set()
+    for _ in range(4000):
+        parts = [as_bytes(altered(draw.choice(bodies))) for _ in range(draw.choice([1, 1, 1, 3]))]
+        body = parts[0] if len(parts) == 1 else b"".join(b"data: " + part + b"\n\n" for part in parts)
+        body = body[: draw.randrange(len(body) + 1)] if draw.random() < 0.1 else body
+        headers = draw.choice([{}, {"retry-after": "x"}, {"retry-after-ms": "nan"}, {"retry-after-ms": "-5"}])
+        outcome = read_reply(
+            draw.choice([200, 200, 200, 301, 400, 403, 404, 413, 422, 429, 500]), headers, body, request
+        )
+        seen.add(type(outcome))
+        if isinstance(outcome, TransientFailure):
+            assert 0 <= outcome.wait < 1e6
+        elif isinstance(outcome, Declined | PermanentFailure):
+            assert outcome.remedy.format(key="KEY", section="teacher.endpoint")
+        else:
+            for reasoning in get_args(Reasoning):
+                as_completion(outcome, 5, reasoning)
+    assert seen == {ServerResponse, PromptRefused, TransientFailure, Declined, PermanentFailure}
