@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,35 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as sorted, indented JSON to `path`, which is either complete or unchanged."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+class ObjectDecoder(json.JSONDecoder):
+    """A JSON decoder that loses nothing: it notes a key that one object has twice, of which Python keeps the
+    last, and a number with more digits than a float has becomes a Decimal."""
+
+    def __init__(self) -> None:
+        super().__init__(object_pairs_hook=self._object, parse_float=_exact)
+        self.repeated: str | None = None
+        """Such a key, of an object in the value that was decoded last."""
+
+    def raw_decode(self, s: str, idx: int = 0) -> tuple[Any, int]:
+        self.repeated = None
+        return super().raw_decode(s, idx)
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) < len(pairs):
+            keys = [key for key, _ in pairs]
+            self.repeated = next(key for key in keys if keys.count(key) > 1)
+        return value
+
+
+def _exact(text: str) -> float | Decimal:
+    value = float(text)
+    if len(text) <= sys.float_info.dig and math.isfinite(value):
+        return value
+    exact = Decimal(text)
+    return value if Decimal(repr(value)) == exact else exact
 
 
 def read_text(path: Path, remedy: str | None = None) -> str:

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 from typing import Any, cast
@@ -268,6 +269,8 @@ def _spelled(value: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
+    if isinstance(value, Decimal):
+        return value.is_finite()
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -286,7 +289,17 @@ def _missing(name: str, column: Column, value: Any, record: Record) -> str:
     state = f"no {column.read!r} ({name}): it is null" if value is None else f"no {column.read!r} ({name})"
     other = entry_for(name, record)
     hint = "" if other is None or other == column.read else f"; write `columns: {{{name}: {other}}}`"
-    return f"{state}{hint}" if value is None else f"{state}; the row has {keys_of(record)}{hint}"
+    if value is None:
+        return f"{state}{hint}"
+    if rows := next((key for key, held in record.items() if _holds_rows(held)), None):
+        hint = f"; if its rows are in {rows!r}, write `root: {rows}` beside `file`"
+    return f"{state}; the row has {keys_of(record)}{hint}"
+
+
+def _holds_rows(value: Any) -> bool:
+    """Whether a value is a list of objects that have problems."""
+    is_list = isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+    return is_list and entry_for("problem", value[0]) is not None
 
 
 def _wrong_type(name: str, column: Column, value: Any, *, in_list: bool) -> str:

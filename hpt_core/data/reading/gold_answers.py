@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 from hpt_core.data.reading.files.location import Location
@@ -49,8 +50,10 @@ def _gold(where: str, record: Record, kind: str | None) -> Gold:
         next((record[name] for name in names if record.get(name) is not None), None)
         for names in COLUMNS.values()
     )
-    if isinstance(answer, dict | int | float) and not isinstance(answer, bool):
-        answer = json.dumps(answer)
+    if isinstance(answer, Decimal):
+        answer = str(answer)
+    elif isinstance(answer, dict | int | float) and not isinstance(answer, bool):
+        answer = json.dumps(answer, default=float)
     if answer is None and (null := next((name for name in COLUMNS["answer"] if name in record), None)):
         raise InputError(f"{where}: {null!r} is null; fill it in, or leave the row out")
     if not isinstance(answer, str):

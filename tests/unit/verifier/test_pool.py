@@ -294,10 +294,13 @@ def test_lines_keep_their_order_and_errors_name_the_line() -> None:
         '{"response": "Answer: 1", "gold": "1", "kind": "maths"}',
         '{"response": 3, "gold": "1", "kind": "exact"}',
         '{"response": "Answer: 3", "gold": "1", "kind": "exact"}',
+        '{"response": "Answer: 3", "gold": "1", "gold": "3", "kind": "exact"}',
+        '{"response": "Answer: 3", "gold": null, "kind": "exact"}',
     ]
     with VerifierPool(1, 5.0) as pool:
         out = list(verify_lines(lines, pool, "in.jsonl"))
-    assert [row["correct"] for row in out] == [True] + [False] * 8
+    assert [row["correct"] for row in out] == [True] + [False] * 10
+    assert "'gold' twice" in (out[9]["error"] or "") and "gold is null" in (out[10]["error"] or "")
     assert out[0] == {"correct": True, "extracted": "72", "error": None}
     assert out[8] == {"correct": False, "extracted": "3", "error": None}
     words = [

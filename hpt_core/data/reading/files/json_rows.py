@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hpt_core.data.reading.files.compressed import text_bytes
-from hpt_core.data.reading.files.json_objects import TURNS, ObjectDecoder, parse_line
+from hpt_core.data.reading.files.json_objects import TURNS, parse_line
 from hpt_core.data.reading.files.json_shape import root_of
 from hpt_core.data.reading.files.json_text import JsonText, json_text
 from hpt_core.data.reading.files.location import Location
 from hpt_core.data.reading.files.names import format_of
 from hpt_core.data.reading.lines import MAX_LINE, bounded_lines, first_byte
 from hpt_core.data.reading.records import BadLine, NumberedRecord, Record
+from hpt_core.files import ObjectDecoder
 
 _LONGEST_CONVERSATION = 2**20
 """Bytes of the first line that are looked at."""
@@ -38,7 +39,7 @@ def _line_records(path: Location, setting: str) -> Iterator[NumberedRecord]:
     decoder = ObjectDecoder()
     with text_bytes(path, setting) as file:
         for number, data, size in bounded_lines(file):
-            data = data.removeprefix(_BOM) if number == 1 else data
+            data = data.removeprefix(_BOM)  # On any line: files that begin with it are put together by `cat`.
             if size > MAX_LINE:
                 text = data.decode("utf-8", errors="replace")
                 yield number, BadLine("line_too_long", f"{size} bytes; a row has at most {MAX_LINE}", text)

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from hpt_core.data.reading.files.compressed import text_bytes
-from hpt_core.data.reading.files.json_objects import ObjectDecoder
+from hpt_core.data.reading.files.json_objects import as_row
 from hpt_core.data.reading.files.location import Location
 from hpt_core.data.reading.lines import MAX_LINE
 from hpt_core.data.reading.records import BadLine, Record
 from hpt_core.errors import InputError
+from hpt_core.files import ObjectDecoder
 
 _CHUNK = 2**20
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -62,6 +63,8 @@ class JsonText:
 
     def peek(self) -> str:
         """The next character that is no white space; "" at the end."""
+        if self._at < len(self._text) and self._text[self._at] > " ":
+            return self._text[self._at]
         while True:
             self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]
             if self._at < len(self._text):
@@ -82,7 +85,6 @@ class JsonText:
         """The value at the position, which moves behind it; of at most MAX_LINE characters."""
         self.peek()
         while True:
-            self._decoder.repeated = None
             try:
                 value, end = self._decoder.raw_decode(self._text, self._at)
             except (ValueError, RecursionError) as error:
@@ -102,7 +104,7 @@ class JsonText:
     def row(self) -> Record | BadLine:
         """The value at the position as a row, or the `BadLine` that says why it is none."""
         value = self.value()
-        return self._decoder.row(value, self._text[self._start : self._at])
+        return as_row(value, self._decoder.repeated, self._text[self._start : self._at])
 
     def items(self) -> Iterator[int]:
         """Step into the array at the position, and stop before each of its items; yields their numbers."""
@@ -139,6 +141,8 @@ class JsonText:
     def skip(self) -> None:
         """Move behind the value at the position, of any size."""
         opening = self.peek()
+        if opening in ("[", "{") and self._skip_what_is_read():
+            return
         if opening == "[":
             for _ in self.items():
                 self.skip()
@@ -147,6 +151,14 @@ class JsonText:
                 self.skip()
         else:
             self.value()
+
+    def _skip_what_is_read(self) -> bool:
+        """Move behind the array or object at the position, if all of it has been read from the file."""
+        try:
+            _, self._at = self._decoder.raw_decode(self._text, self._at)
+        except (ValueError, RecursionError):
+            return False
+        return True
 
     def _read(self) -> None:
         """Read on, by at least as much as is waiting, so that a long value is not decoded too often."""

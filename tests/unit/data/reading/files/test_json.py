@@ -142,6 +142,41 @@ def test_rows_of_an_array_are_rejected_one_by_one(tmp_path: Path, read: Read) ->
     assert (number.line, number.reason) == (3, "not_an_object")
 
 
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_several_objects_with_rows_show_the_key(
+    tmp_path: Path, read: Read, answers: Answers, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_text("\n".join(json.dumps({"data": ROWS}) for _ in range(2)))
+    rows = read(path)
+    assert [type(row) for row in rows] == [Reject, Reject]
+    assert all(isinstance(row, Reject) and "write `root: data` beside `file`" in row.detail for row in rows)
+    assert answers(path, root="data") == ["1", "2", "3"] * 2
+
+
+def test_files_that_were_put_together_by_cat(tmp_path: Path, answers: Answers) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes((LINES + "\r\n").encode("utf-8-sig") * 2)
+    assert answers(path) == ["1", "2", "3"] * 2
+
+
+@pytest.mark.parametrize(
+    ("number", "answer"),
+    [
+        ("123456789012345678901234567890", "123456789012345678901234567890"),
+        ("0.12345678901234567890123", "0.12345678901234567890123"),
+        ("0.30000000000000004", "0.30000000000000004"),
+        ("2.50", "2.5"),
+        ("1e400", "1E+400"),
+        ("-0.1", "-0.1"),
+    ],
+)
+def test_a_number_keeps_its_digits(tmp_path: Path, answers: Answers, number: str, answer: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(f'[{{"problem": "?", "answer": {number}}}]')
+    assert answers(path) == [answer]
+
+
 def test_the_first_line_of_a_file_of_lines_may_be_cut_off(tmp_path: Path, read: Read) -> None:
     path = tmp_path / "a.json"
     path.write_text('{"problem": "a", "answer\n' + LINES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import datasets
@@ -90,6 +91,12 @@ def test_a_field_of_a_struct_that_is_named_twice_is_refused(tmp_path: Path, read
         stream.write_table(table)
     with pytest.raises(InputError, match=r"a\.arrow: two columns are named 'x'"):
         read(tmp_path / "a.arrow")
+
+
+def test_decimals_are_exact(tmp_path: Path, answers: Answers) -> None:
+    values = [Decimal("1.50"), Decimal("0.12"), Decimal("123456789012345678.25")]
+    pq.write_table(pa.table({"problem": ["a", "b", "c"], "answer": pa.array(values)}), tmp_path / "a.parquet")
+    assert answers(tmp_path / "a.parquet") == ["1.50", "0.12", "123456789012345678.25"]
 
 
 def test_cells_of_any_length(tmp_path: Path, answers: Answers, read: Read) -> None:
