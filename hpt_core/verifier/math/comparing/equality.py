@@ -40,7 +40,7 @@ from hpt_core.verifier.math.units import DEGREE, PERCENT, RADIAN, Unit, is_gener
 
 _SYMMETRIC = frozenset((r"\ne", r"\equiv", r"\parallel", r"\perp", r"\sim", r"\cong", r"\iff", r"\nparallel"))
 _FLIPPED = {">": "<", r"\ge": r"\le", r"\supset": r"\subset", r"\supseteq": r"\subseteq"}
-_ORDER = frozenset(("<", r"\le"))
+_RADIANS_OF_A_DEGREE = Apply("/", (Symbol(r"\pi"), Number(Fraction(180))))
 
 
 class Comparison:
@@ -202,7 +202,7 @@ class Comparison:
             return False
         factor: Node = Number(Fraction(1, 100))
         if only == DEGREE:
-            factor = Apply("/", (Symbol(r"\pi"), Number(Fraction(180))))
+            factor = _RADIANS_OF_A_DEGREE
         if unit is not None:
             return self._values(Apply("*", (x, factor)), y)
         return self._values(x, Apply("*", (y, factor)))
@@ -317,7 +317,7 @@ def _congruent(x: Node, y: Node, modulus: Node) -> bool:
 
 
 def _in_radians(value: Node, unit: Unit) -> Node:
-    return Quantity(value, DEGREE) if unit == DEGREE else value
+    return Apply("*", (value, _RADIANS_OF_A_DEGREE)) if unit == DEGREE else value
 
 
 def _scaled(value: Node, unit: Unit) -> Node:

@@ -117,7 +117,7 @@ class Arithmetic(Quantities):
             return whole
         start = self.at
         if self.token.text == r"\frac":
-            fraction = self.operand() if not self.ahead(2).upright else whole
+            fraction = whole if self.is_fraction_of_units() else self.operand()
         elif self.token.kind == "number" and self.token.spaced and self.ahead(1).text == "/":
             above = self.operand()
             self.take()

@@ -63,7 +63,10 @@ class Functions(Brackets):
         if self._is_differential(self.at):
             for _ in range(2):
                 self.argument()
-            return Symbol("derivative " + "".join(token.text for token in self.tokens[start : self.at]))
+            return Symbol(
+                "derivative "
+                + "".join(token.text for token in self.tokens[start : self.at] if token.text not in "{}")
+            )
         above = self.argument()
         return Apply("/", (above, self.argument()))
 

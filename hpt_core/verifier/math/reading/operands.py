@@ -16,7 +16,7 @@ _SYMBOLS = words(
     r"\alpha \beta \gamma \delta \epsilon \zeta \eta \theta \iota \kappa \lambda \mu \nu \xi \pi \rho "
     r"\sigma \tau \upsilon \phi \chi \psi \omega \Gamma \Delta \Theta \Lambda \Xi \Pi \Sigma \Phi \Psi "
     r"\Omega \varrho \varsigma \varkappa \hbar \ell \infty \emptyset \ldots \partial \nabla \imath "
-    r"\jmath \aleph \star \dagger \top \bot \square \checkmark \complement "
+    r"\jmath \aleph \odot \oplus \star \dagger \top \bot \square \checkmark \complement "
 )
 _CONSTRUCTS = words(r"\frac \sqrt \radical \binom \sum \prod \int \begin \{ \|")
 _FIGURES = frozenset((r"\angle", r"\triangle", r"\odot", r"\overarc", r"\measuredangle"))

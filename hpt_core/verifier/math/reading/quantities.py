@@ -81,7 +81,7 @@ class Quantities(Operands):
             return self._measured(node)
         if token.kind == "command" and token.text in UNITS and (token.upright or token.spaced):
             return self._measured(node)
-        if token.text == r"\frac" and self.ahead(2).upright:
+        if self.is_fraction_of_units():
             return self._fraction_of_units(node)
         return None
 
@@ -199,6 +199,10 @@ class Quantities(Operands):
             self.at = start
             return None
         return label(" ".join(words))
+
+    def is_fraction_of_units(self) -> bool:
+        """Whether \\frac{\\text{m}}{\\text{s}} comes next."""
+        return self.token.text == r"\frac" and self.ahead(1).text == "{" and self.ahead(2).upright
 
     def _fraction_of_units(self, node: Node) -> Node | None:
         start = self.at

@@ -293,6 +293,9 @@ x*y | xy
 3.0e8 | 3\times10^8
 y=2 | 2=y
 x = 1/2 or x = -3 | x=-3, \frac12
+\frac{d^{2} v_{o}}{d t^{2}} | \frac{d^2 v_{o}}{d t^2}
+4 \frac49 days | $4 \frac{4}{9}$ days
+L_{\odot}^2 | L_{\odot}^{2}
 """
 
 DIFFERENT = r"""
@@ -537,8 +540,9 @@ between 34 and 35 | 34
 34_{35} | 34
 34^{35} | 34
 [34] | 35
+I(0) | Q(0)
+\frac{270}7\text{ degrees} | \frac{270}7\text{ radians}
 1.000000000000001 | 1
-\{1\} | \{\{1\}\}
 """
 
 
