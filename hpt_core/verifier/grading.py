@@ -8,7 +8,8 @@ from functools import lru_cache, partial
 
 from hpt_core.errors import InputError, VerifierError
 from hpt_core.types import Verdict
-from hpt_core.verifier import answers, installed, reasoning, symbolic
+from hpt_core.verifier import answers, installed, reasoning
+from hpt_core.verifier.answers import formulas
 from hpt_core.verifier.extraction import extract_answer, reference_answer
 from hpt_core.verifier.unverifiable import unverifiable
 
@@ -183,7 +184,7 @@ def _abbreviated(gold: str) -> str:
 
 
 _BUILT_IN = {
-    "math": Comparison(symbolic.reference_problem, symbolic.quick_equal, symbolic.equal),
+    "math": Comparison(formulas.reference_problem, formulas.quick_equal, formulas.equal),
     "gsm8k": Comparison(_number_problem, _same_number),
     "choice": Comparison(_letter_problem, _same_letter),
     "exact": Comparison(_readable, _same_text),
