@@ -15,7 +15,7 @@ from hpt_core.mutation.mutants import choice_mutants, math_mutants, number_mutan
 from hpt_core.mutation.rewrites import choice_rewrites, math_rewrites, number_rewrites, text_rewrites
 from hpt_core.protocols import Verifier
 from hpt_core.types import Gold, Verdict
-from hpt_core.verifier import symbolic
+from hpt_core.verifier.answers import formulas
 from hpt_core.verifier.extraction import extract_answer
 from hpt_core.verifier.worker import Item
 
@@ -129,7 +129,7 @@ def variants_of(gold: Gold) -> Iterator[Variant]:
 def final(gold: Gold) -> str:
     """The answer that a reference states, which may be a whole solution."""
     if gold.kind == "math":
-        return symbolic.reference(gold.answer)
+        return formulas.reference(gold.answer)
     if gold.kind == "exact":
         return gold.answer
     return extract_answer(gold.answer, gold.kind) or gold.answer

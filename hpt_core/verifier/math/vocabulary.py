@@ -45,6 +45,9 @@ CONDITION = frozenset(
 )
 COPULA = frozenset({"is", "are", "be", "equals", "equal", "was", "were"})
 APPROXIMATELY = frozenset({"approximately", "about", "around", "roughly", "approx", "exactly"})
+NO_SOLUTION = frozenset(
+    {"no solution", "no solutions", "no real solution", "no real solutions", "empty set", "the empty set"}
+)
 ALL_REALS = frozenset(
     {"all real numbers", "all reals", "the real numbers", "real numbers", "any real number"}
 )

@@ -57,6 +57,8 @@ class Comparison:
         """
         if answer == gold:
             return True
+        if isinstance(answer, Relation) and not self._holds(answer):
+            return False
         if isinstance(gold, Conditional) and not isinstance(answer, Conditional):
             return self.same(answer, gold.value)
         if isinstance(answer, Conditional) and not isinstance(gold, Conditional):
@@ -64,10 +66,21 @@ class Comparison:
             return bool(named) and self.same(answer.value, gold)
         if isinstance(answer, Relation) and not isinstance(gold, Relation) and _states_a_sum(answer):
             return self.same(answer.members[-1], gold)
-        match answer:
-            case Relation((r"\approx",), (value, Number() as rounded)) if is_constant(value):
+        match answer, gold:
+            case Relation((r"\approx",), (value, Number() as rounded)), _ if is_constant(value):
                 return self.same(value, gold) and is_rounded(value, rounded, self.evaluate)
+            case _, Relation((r"\approx",), (value, Number() as rounded)) if is_constant(value):
+                return self.same(answer, value) or self.same(answer, rounded)
+            case _, Relation(("=",), (first, value)) if is_constant(first) and is_constant(value):
+                return self.same(answer, value)
         return self.same(answer, gold)
+
+    def _holds(self, calculation: Relation) -> bool:
+        """Whether 20 + 14 = 34 is true; 12 = 13 is no answer."""
+        if set(calculation.operators) != {"="}:
+            return True
+        constants = [m for m in calculation.members if _is_value(m) and is_constant(m)]
+        return all(self.same(m, constants[-1]) for m in constants[:-1])
 
     def same(self, a: Node, b: Node) -> bool:
         """Whether two answers, or parts of answers, are equal."""
@@ -95,7 +108,7 @@ class Comparison:
                 return False
             case Items(), Items():
                 return self._in_any_order(a.members, b.members)
-            case (Items((one,)), other) | (other, Items((one,))) if not isinstance(one, Items):
+            case (Items((one,)), other) | (other, Items((one,))) if not _is_collection(one):
                 return self.same(one, other)
             case Bracketed(), Bracketed():
                 return (a.opening, a.closing) == (b.opening, b.closing) and self._in_order(
@@ -280,6 +293,10 @@ def _states_a_sum(relation: Relation) -> bool:
     """m + n = 20 + 14 = 34"""
     calculated = set(relation.operators) == {"="}
     return calculated and is_linear(relation.members[0]) and is_constant(relation.members[-1])
+
+
+def _is_collection(node: Node) -> bool:
+    return isinstance(node, Items) or node == Symbol(r"\emptyset")
 
 
 def _index_of(condition: Node) -> Symbol | None:

@@ -83,7 +83,7 @@ def is_rounded(value: Node, decimal: Number, evaluate: bool) -> bool:
     number = number_value(value)
     if number is None or not decimal.value:
         return False
-    step = abs(decimal.value) / Fraction(10) ** (max(decimal.digits, 1) - 1)
+    step = abs(decimal.value) / Fraction(10) ** (decimal.digits - 1) if decimal.digits else Fraction(1, 2)
     return bool(abs(number - _as_float(decimal.value)) <= _as_float(step))
 
 

@@ -143,6 +143,9 @@ class _Builder:
             raise NoRealSetError
         at = variables[0]
         variable = members[at]
+        if isinstance(variable, Apply) and variable.operation == "abs" and len(operators) == 1:
+            relation = operators[0] if at == 0 else _FLIPPED[operators[0]]
+            return self._distance(variable.operands[0], relation, members[1 - at])
         if not isinstance(variable, Symbol | Apply) or (
             isinstance(variable, Apply) and variable.operation not in "_"
         ):
@@ -155,6 +158,15 @@ class _Builder:
             bound, relation = (members[i + 1], operator) if i == at else (members[i], _FLIPPED[operator])
             found = _intersection(found, self._compared(relation, self._end(bound)))
         return found
+
+    def _distance(self, variable: Node, relation: str, bound: Node) -> RealSet:
+        """|x| < 3 as -3 < x < 3, and |x| > 3 as x < -3 or x > 3."""
+        if not isinstance(variable, Symbol):
+            raise NoRealSetError
+        self.variables.add(variable)
+        right = self._compared(relation, self._end(bound))
+        left = self._compared(_FLIPPED[relation], self._end(Apply("neg", (bound,))))
+        return _intersection(right, left) if relation in ("<", r"\le", r"\ne") else right + left
 
     def _compared(self, relation: str, end: End) -> RealSet:
         low, high = _infinities()

@@ -83,6 +83,10 @@ class Arithmetic(Quantities):
             if self.token.text in (r"\pm", r"\mp"):
                 sign = self.take().text[1:]
                 return Apply(sign, (Number(Fraction(0)), self.product()))
+        minus = self.token.kind == "word" and self.token.text.casefold() in ("negative", "minus")
+        if minus and self.ahead(1).kind in ("number", "command"):
+            self.take()
+            return _negative(self._signed())
         return self.product()
 
     def product(self) -> Node:

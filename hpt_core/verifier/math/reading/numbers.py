@@ -29,12 +29,12 @@ def repeating(text: str) -> Number:
     """0.1\\overline{6} and 0.1(6) as 1/6."""
     whole, _, rest = text.partition(".")
     decimals = re.match(r"\d*", rest)
-    period = re.search(r"(\d+)[})]?$", rest[decimals.end() :] if decimals else rest)
-    if decimals is None or period is None:
+    period = "".join(re.findall(r"\d", rest[decimals.end() :])) if decimals else ""
+    if decimals is None or not period:
         raise UnreadError("a repeating decimal without its period")
     shift = 10 ** len(decimals.group())
     fixed = Fraction(int((whole or "0") + decimals.group()), shift)
-    return Number(fixed + Fraction(int(period[1]), shift * (10 ** len(period[1]) - 1)))
+    return Number(fixed + Fraction(int(period), shift * (10 ** len(period) - 1)))
 
 
 def based(digits: str, base: int) -> Node:

@@ -51,6 +51,13 @@ class Operands(Environments):
                     return node
                 node = attached
 
+    def operand_without_primes(self) -> Node:
+        """A number, past the signs of minutes or seconds that follow it."""
+        node = self._atom()
+        while self.skip("'"):
+            pass
+        return node
+
     def _postfix(self, node: Node) -> Node | None:
         token = self.token
         if token.kind == "word":
@@ -151,6 +158,8 @@ class Operands(Environments):
         text = " ".join(found).casefold()
         if text in vocabulary.NUMERALS:
             return Number(Fraction(vocabulary.NUMERALS[text]))
+        if text in vocabulary.NO_SOLUTION:
+            return Symbol(r"\emptyset")
         return Symbol(r"\mathbb{R}") if text in vocabulary.ALL_REALS else Words(text)
 
     def _command(self, token: Token) -> Node:

@@ -36,13 +36,14 @@ class Quantities(Operands):
     def money(self) -> Node | None:
         """A value with the sign of a currency before it."""
         token = self.token
-        if token.text not in CURRENCY_SIGNS and token.text not in ("$", "USD", "US", "EUR", "GBP"):
+        if token.text not in CURRENCY_SIGNS and token.text not in ("$", "USD", "US", "EUR", "GBP", "Rs"):
             return None
         if token.text == "US" and self.ahead(1).text not in CURRENCY_SIGNS:
             return None
-        if token.kind == "word" and self.ahead(1).kind != "number":
+        full_stop = token.text == "Rs" and self.ahead(1).text == "."
+        if token.kind == "word" and self.ahead(1 + full_stop).kind != "number":
             return None
-        self.take()
+        self.at += 1 + full_stop
         if token.text == "US":
             token = self.take()
         sign = self.skip("-")
@@ -54,11 +55,13 @@ class Quantities(Operands):
         """`node` in degrees if a degree sign follows."""
         if self.token.text == "^" and self._degree_sign():
             self.at += 4 if self.ahead(1).text == "{" else 2
-            if self.token.upright or self.token.spaced:
-                scale = {"C": "celsius", "F": "fahrenheit"}.get(self.token.text)
-                if scale:
-                    self.take()
-                    return Quantity(node, UNITS[scale])
+            scale = {"C": "celsius", "F": "fahrenheit"}.get(self.token.text)
+            if scale:
+                self.take()
+                return Quantity(node, UNITS[scale])
+            if self.token.kind == "number" and self.ahead(1).text == "'":
+                sixtieths = Apply("/", (self.operand_without_primes(), Number(Fraction(60))))
+                return Quantity(Apply("+", (node, sixtieths)), DEGREE)
             return Quantity(node, DEGREE)
         return node
 
@@ -79,7 +82,8 @@ class Quantities(Operands):
             return Apply("remainder", (node, self.operand()))
         if token.upright and (token.kind in ("word", "letter") or token.text == r"\mod"):
             return self._measured(node)
-        if token.kind == "command" and token.text in UNITS and (token.upright or token.spaced):
+        is_unit = token.text in UNITS and (token.upright or token.spaced)
+        if token.kind == "command" and (is_unit or (token.text == r"\mu" and self.ahead(1).upright)):
             return self._measured(node)
         if self.is_fraction_of_units():
             return self._fraction_of_units(node)
@@ -123,7 +127,7 @@ class Quantities(Operands):
 
     def _unit(self, counted: bool = True) -> Unit | None:
         """The product and quotient of units, or the words that name what is counted."""
-        unit = self._simple_unit(anywhere=self.token.kind == "command")
+        unit = self._simple_unit(anywhere=self.token.kind == "command" and self.token.text != r"\mu")
         if unit is None:
             return self._label(counted)
         while True:
@@ -155,6 +159,7 @@ class Quantities(Operands):
         if self.token.kind == "word" and self.token.text.casefold() in _POWER_BEFORE:
             power = _POWER_BEFORE[self.take().text.casefold()]
             self.skip(".")
+        micro = self.token.text == r"\mu" and self.ahead(1).upright and bool(self.take())
         token = self.token
         unit = UNITS.get(token.text) or (UNITS.get(token.text.casefold()) if token.kind == "word" else None)
         if unit is None or not (token.upright or anywhere):
@@ -166,7 +171,7 @@ class Quantities(Operands):
             power *= self._integer()
         elif self.token.kind == "word" and self.token.text in _POWER_AFTER:
             power *= _POWER_AFTER[self.take().text]
-        return unit**power
+        return (unit * Unit(Fraction(1, 10**6), ()) if micro else unit) ** power
 
     def _integer(self) -> int:
         sign = -1 if self.skip("-") else 1

@@ -10,6 +10,8 @@ _SAME_COMMAND = {
     "dfrac": "frac",
     "tfrac": "frac",
     "cfrac": "frac",
+    "nicefrac": "frac",
+    "sfrac": "frac",
     "dbinom": "binom",
     "tbinom": "binom",
     "leq": "le",
@@ -70,11 +72,15 @@ _DROPPED = (
     "limits|nolimits|tiny|small|normalsize|large|Large|LARGE|huge|Huge|boldmath|rm|bf|it|mathstrut|strut|"
     "nonumber|notag|hfill|mathopen|mathclose|mathrel|mathbin|mathord|mathpunct|mathop"
 )
-_DROP = re.compile(rf"\\(?:{_DROPPED})(?![A-Za-z])\.?(?<!\.)|\\(?:left|right)\.")
+_DROP = re.compile(
+    rf"\\(?:left|right)\s*\.|\\(?:{_DROPPED})(?![A-Za-z])|\\(?:text)?color\s*\{{[^{{}}]*\}}|\\tag\*?\{{[^{{}}]*\}}"
+    r"|\\ensuremath(?![A-Za-z])"
+)
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _SPACE = re.compile(
     r"\\(?:(?:quad|qquad|enspace|space)(?![A-Za-z])|(?:hspace\*?|phantom)\{[^{}]*\})|(?<!\\)\\[ ;:>\n]|~"
 )
+_WIDE_SPACE = re.compile(r"\\q?quad(?![A-Za-z])")
 _LONE_SIGN = re.compile(r"\{([:=,])\}")
 _PERCENT = re.compile(r"(?<!\\)%")
 _DIGITS_IN_TEXT = re.compile(r"\\(?:text|mathrm)\{([0-9A-F]+)\}(?=_)")
@@ -95,13 +101,20 @@ def canonical(text: str) -> str:
         text = listed[2].replace("\\\\", "\\")
     if not text.isascii():
         text = without_unicode(text)
-    text = _SPACE.sub(" ", text)
+    text = _SPACE.sub(" ", _equations_apart(text))
     text = _LONE_SIGN.sub(lambda m: m[0] if m[1] == "," else m[1], text)
     text = _DIGITS_IN_TEXT.sub(r"\1", _PERCENT.sub(r"\%", text))
     text = _COMMAND.sub(_usual_command, text)
     text = _DROP.sub("", text)
     text = bare(_PYTHON.sub("", text)).replace("**", "^")
     return _STOP_IN_TEXT.sub(r"\1", text)
+
+
+def _equations_apart(text: str) -> str:
+    """Equations that only a wide space separates, as a list."""
+    equations = _WIDE_SPACE.split(text)
+    listed = len(equations) > 1 and all("=" in equation for equation in equations)
+    return ", ".join(equation.rstrip(" ,;") for equation in equations) if listed else text
 
 
 def bare(text: str) -> str:

@@ -30,10 +30,13 @@ class Token(NamedTuple):
 
 END = Token("end", "")
 
-_GROUPED_ALWAYS = r"\d{1,3}(?:(?:\{,\}|\\,|\\!|,\\!\s?)\d{3})+(?!\d)"
-_GROUPED_BY_COMMA = r"\d{1,3}(?:(?:,|\{,\}|\\[,!]|,\\!\s?|\s)\d{3})+(?!\d)"
+_THIN = r"(?:\\[,!]){1,3}"
+_GROUPED_ALWAYS = rf"\d{{1,3}}(?:(?:\{{,\}}|{_THIN}|,{_THIN}\s?|{_THIN},)\d{{3}})+(?!\d)"
+_GROUPED_BY_COMMA = rf"\d{{1,3}}(?:(?:,|\{{,\}}|{_THIN}|,{_THIN}\s?|{_THIN},|\s)\d{{3}})+(?!\d)"
 _PLAIN = r"""
-    (?P<repeating>\d*\.\d*(?:\\(?:overline|bar|dot|overset\{\\frown\})\s*\{?\d+\}?|\(\d+\)))
+    (?P<recurring>\d*\.\d*(?P<last>\d)(?P=last)(?P=last)(?:\.\.\.|\s?\\ldots(?![A-Za-z])))
+  | (?P<repeating>\d*\.\d*(?:\\(?:overline|bar|dot|overset\{\\frown\})\s*\{?\d+\}?
+        (?:\d*\\dot\s*\{?\d\}?)?|\(\d+\)))
   | (?P<based>(?=[0-9A-Z]*\d)[0-9A-F]*_\s*(?:\{\s*1[1-6]\s*\}))
   | (?P<date>\d{4}-\d{1,2}-\d{1,2}(?!\d)|\d{1,2}/\d{1,2}/\d{4}(?!\d))
   | (?P<number>GROUPED(?:\.\d+)?|(?:\d+(?:\.\d+)?|\.\d+|\d+\.(?=\s*(?:[/*)+-]|$)))(?:[eE][+-]?\d+(?![\w.]))?)
@@ -100,6 +103,9 @@ def _scan(text: str, thousands: bool, style: str, tokens: list[Token], depth: in
             _letters(found, style, spaced, tokens)
         elif kind == "ellipsis":
             tokens.append(Token("letter", r"\ldots", spaced))
+        elif kind == "recurring":
+            digits = re.sub(r"[^\d.]|\.\.\.", "", found)
+            tokens.append(Token("repeating", f"{digits[:-1]}({digits[-1]})", spaced))
         elif kind == "clock":
             tokens.append(Token("word", found[0].lower() + "m", spaced, True))
         elif kind == "date":
@@ -151,7 +157,7 @@ def _argument(text: str, at: int) -> tuple[str, int]:
 def _letters(run: str, style: str, spaced: bool, tokens: list[Token]) -> None:
     """A run of letters: a function, a word, a unit, or a product of variables."""
     lower = run.lower()
-    if run in vocabulary.FUNCTIONS and not (run == "min" and style != "math"):
+    if run in vocabulary.FUNCTIONS and not (run in ("min", "sec") and _is_unit_here(style, tokens)):
         tokens.append(Token("command", "\\" + run, spaced, style != "math"))
     elif lower in vocabulary.NAMES and (len(run) > 2 or run == "pi"):
         tokens.append(Token("command", vocabulary.NAMES[lower], spaced, style != "math"))
@@ -162,6 +168,11 @@ def _letters(run: str, style: str, spaced: bool, tokens: list[Token]) -> None:
     else:
         for i, letter in enumerate(run):
             tokens.append(Token("letter", letter, spaced and i == 0))
+
+
+def _is_unit_here(style: str, tokens: list[Token]) -> bool:
+    """Whether min and sec are the minute and the second, and no functions."""
+    return style != "math" or bool(tokens and tokens[-1].kind == "number")
 
 
 def _is_word(run: str) -> bool:

@@ -296,6 +296,36 @@ x = 1/2 or x = -3 | x=-3, \frac12
 \frac{d^{2} v_{o}}{d t^{2}} | \frac{d^2 v_{o}}{d t^2}
 4 \frac49 days | $4 \frac{4}{9}$ days
 L_{\odot}^2 | L_{\odot}^{2}
+")[0])
+T=r'''
+1\tfrac12 \text{ hours} | 1.5
+1 hr 30 min | 1.5 \text{ hours}
+30\text{ sec} | 30\text{ seconds}
+20 °C | 20^{\circ}C
+5\,\mu\mathrm{m} | 5\text{ micrometers}
+\text{Rs. } 500 | 500
+42^\circ 30' | 42.5^\circ
+\left. \frac12 \right. | \frac12
+42 \tag{1} | 42
+1\!\,000 | 1000
+12\!\!,345 | 12345
+\color{red}{42} | 42
+{\color{red} 42} | 42
+\textcolor{blue}{42} | 42
+\ensuremath{42} | 42
+\nicefrac{1}{2} | \frac12
+x = 1 \qquad y = 2 | x=1, y=2
+\text{negative } 42 | -42
+0.\dot{1}\dot{2} | \frac{12}{99}
+0.333\ldots | \frac13
+0.1666... | 1/6
+\text{no solutions} | \emptyset
+\text{no real solutions} | \varnothing
+|x|<2 | -2<x<2
+|x|\ge2 | x\le-2\text{ or }x\ge2
+2+3=5 | 5
+\sqrt2\approx1.41 | \sqrt2
+\sec x | \frac{1}{\cos x}
 """
 
 DIFFERENT = r"""
@@ -543,6 +573,8 @@ between 34 and 35 | 34
 I(0) | Q(0)
 \frac{270}7\text{ degrees} | \frac{270}7\text{ radians}
 1.000000000000001 | 1
+90^\circ | 90\text{ radians}
+\{\emptyset\} | \emptyset
 """
 
 
@@ -567,3 +599,41 @@ def test_answers_that_are_the_same(answer: str, gold: str) -> None:
 @pytest.mark.parametrize(("answer", "gold"), pairs(DIFFERENT))
 def test_answers_that_differ(answer: str, gold: str) -> None:
     assert not verdict(answer, gold)
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        ("2+2=5", "5"),
+        ("42=43", "43"),
+        ("x=12=13", "13"),
+        (r"42 \approx 43", "42"),
+        (r"\sqrt2\approx1.5", r"\sqrt2"),
+    ],
+)
+def test_a_calculation_that_is_false_is_no_answer(answer: str, gold: str) -> None:
+    assert not verdict(answer, gold)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "9^{9^{9^{9}}}",
+        "(10^{10^{10}})!",
+        r"\sum_{k=1}^{10^9} \frac1k",
+        r"\int_0^1 \int_0^1 \sin(1/(xy)) dx dy",
+        r"\binom{10^6}{5\cdot10^5}",
+        r"\sinh(10^{9})",
+        "(" * 500 + "x" + ")" * 500,
+        r"\frac{" * 300,
+        "x" + "^{x" * 300 + "}" * 300,
+        "1," * 900 + "1",
+        "|" * 600,
+        r"\pm1," * 300 + "5",
+        "\x00",
+        "9" * 1999,
+    ],
+)
+def test_hostile_answers_are_decided_soon(answer: str) -> None:
+    """Were one not, the test run would end at the time limit of a test."""
+    assert not verdict(answer, "5")
