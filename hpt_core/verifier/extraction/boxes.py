@@ -70,7 +70,9 @@ _SUFFIX = re.compile(
             (?: \\?% | (?:hundred|thousand|million|billion|trillion|dozen)\b ) )+""",
     re.VERBOSE,
 )
-_OR = "or|oder|ou|oppure|или|或|或者|또는|または"
+_APART = re.compile(r"(?:[\s$]|\\\)|\\,|\\text\s?\{)+")
+_ORS = ("or", "oder", "ou", "oppure", "или", "或", "或者", "또는", "または")
+_OR = any_of(_ORS)
 _MATHS = r"\$[^$\n]{1,80}\$|\\\([^\n]{1,80}?\\\)|(?<![\w.])[-−–]?\d[\d.,/]{0,40}"
 _OR_AFTER = re.compile(
     rf"(?:[\s$)\]*]|\\[)\]])*,?\s?(?:{_OR})(?![A-Za-z])\s*(?:(?:{any_of(HEDGES)})\s+)?"
@@ -142,7 +144,7 @@ def _stripped(content: str) -> str:
 
 
 def _is_denied(text: str, box: Stated) -> bool:
-    before, after = text[max(box.start - 40, 0) : box.start], text[box.end : box.end + 60]
+    before, after = text[max(box.start - 25, 0) : box.start], text[box.end : box.end + 60]
     return _NEGATED.search(before) is not None or _REFUTED.match(after) is not None
 
 
@@ -181,13 +183,13 @@ def _with_surroundings(text: str, box: Stated) -> str:
     """A lone box with what changes its value outside of it: a sign, an exponent, "million", "or 35"."""
     before, after = text[max(box.start - 100, 0) : box.start], text[box.end : box.end + 120]
     answer = box.text
-    if _MINUS.search(before):
+    if before.rstrip().endswith(("-", "−", "–")) and _MINUS.search(before):
         answer = f"-{answer}" if re.fullmatch(r"[\w.,\\]+", answer) else f"-({answer})"
     suffix = _SUFFIX.match(after)
     if suffix:
-        answer += " " + _MARKUP.sub("", suffix.group()).strip()
+        answer += _APART.sub(" ", suffix.group()).rstrip()
     other = _OR_AFTER.match(after)
     if other:
         answer += f" or {other['other']}"
-    other = _OR_BEFORE.search(before)
+    other = _OR_BEFORE.search(before) if before.rstrip("$(\\ ").endswith(_ORS) else None
     return f"{other['other']} or {answer}" if other else answer

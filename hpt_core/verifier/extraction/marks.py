@@ -35,7 +35,7 @@ def last_tagged(text: str) -> Stated | None:
 
 def last_in_json(text: str) -> Stated | None:
     """The value of the last key "answer" or "final_answer" of a JSON object."""
-    if "{" not in text:
+    if '"' not in text and "':" not in text:
         return None
     keys = list(_KEY.finditer(text))[-3:]
     for key in reversed(keys):
