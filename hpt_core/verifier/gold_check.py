@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hpt_core.protocols import Verifier
 from hpt_core.types import Gold, Verdict
 from hpt_core.verifier import installed
+from hpt_core.verifier.extraction import reference_answer
 from hpt_core.verifier.worker import Item
 
 
@@ -49,12 +50,12 @@ def _items(gold: Gold) -> Iterator[tuple[str, Item]]:
 
 
 def _final(gold: Gold) -> str:
-    """The text after #### of a GSM8K solution, the answer of a reasoning-gym entry, else the whole answer."""
+    """The answer in a reference: in a solution, in a reasoning-gym entry, or the whole."""
     if gold.kind == "gsm8k":
         return gold.answer.rpartition("####")[2].strip()
     if gold.kind.startswith("reasoning_gym:") and gold.answer.startswith("{"):
         return str(json.loads(gold.answer)["answer"])
-    return gold.answer
+    return reference_answer(gold.answer, gold.kind) if gold.kind == "math" else gold.answer
 
 
 def _reason(verdict: Verdict) -> str:

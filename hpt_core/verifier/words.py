@@ -81,12 +81,32 @@ ADVERBS = (
 )
 """Words between verb and answer that do not change it."""
 
-AND_OR = (
-    *("and", "or", "und", "oder", "et", "ou", "y", "o", "e", "oppure", "en", "of", "och", "eller", "og"),
-    *("i", "lub", "и", "или", "та", "або", "và", "hoặc", "dan", "atau", "ve", "veya", "και", "ή", "或"),
-    *("或者", "和", "与", "與", "及", "以及", "还是", "また", "または", "と", "和", "및", "또는", "와"),
-    *("과", "as well as"),
+ANDS = (
+    *(
+        "and",
+        "as well as",
+        "und",
+        "et",
+        "y",
+        "e",
+        "en",
+        "och",
+        "og",
+        "i",
+        "и",
+        "та",
+        "và",
+        "dan",
+        "ve",
+        "και",
+    ),
+    *("和", "与", "與", "及", "以及", "と", "また", "および", "및", "와", "과"),
 )
+ORS = (
+    *("or", "oder", "ou", "o", "oppure", "of", "eller", "lub", "или", "або", "hoặc", "atau", "veya", "ή"),
+    *("或", "或者", "还是", "または", "또는"),
+)
+AND_OR = ANDS + ORS
 """Conjunctions that join several answers."""
 
 HEDGES = (

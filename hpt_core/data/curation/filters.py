@@ -10,8 +10,9 @@ from hpt_core.config import CurateConfig, PromptSource
 from hpt_core.data.problems import final_number
 from hpt_core.data.reading.records import SourceRow
 from hpt_core.data.scripts import letter_runs, other_script
-from hpt_core.verifier import gold_problem
+from hpt_core.verifier import extraction, gold_problem
 from hpt_core.verifier.grading import grade_quickly
+from hpt_core.verifier.unverifiable import unverifiable
 
 PROSE_WORDS = 4
 """A `math` answer of as many words, without digit or formula, is prose, which no two people write alike."""
@@ -68,21 +69,22 @@ def reference_answer(row: SourceRow, source: PromptSource, kind: str) -> tuple[s
     if kind == "gsm8k":
         number = final_number(answer)
         if number is None:
-            return answer, "the last line is no '#### number', 'A: number' or number"
+            missing = unverifiable(answer, kind)
+            return answer, missing or "the last line is no '#### number', 'A: number' or number"
         answer = number
     fault = gold_problem(answer, kind)
     if fault and source.reasoning_gym:
         return _with_metadata(row, kind)
-    return answer, fault or _unverifiable(answer, kind)
+    return answer, fault or _not_accepted(answer, kind)
 
 
-def _unverifiable(answer: str, kind: str) -> str | None:
+def _not_accepted(answer: str, kind: str) -> str | None:
     if kind.startswith("reasoning_gym:"):
         return None  # gold_problem has run the task's scorer on it.
     if kind == "math" and _is_prose(answer):
         return f"{answer[:60]!r} is prose, which the verifier cannot compare"
-    boxed = answer if "\\boxed" in answer else f"\\boxed{{{answer}}}"
-    verdict = grade_quickly(boxed, answer, kind)
+    stated = extraction.reference_answer(answer, kind)
+    verdict = grade_quickly(f"\\boxed{{{stated}}}", answer, kind)
     if verdict is None or verdict.correct:
         return None
     return f"the verifier takes {answer[:60]!r} for no answer to itself; it reads {verdict.extracted!r}"

@@ -5,7 +5,7 @@ with each other decide; memory holds a fingerprint of some forty bytes for each.
 is in quarantine.parquet under the name of the filter, in this order:
 
     unreadable rows           see `reading.sources` and `reading.formats`
-    filters of one row        see `filters`, and unreadable_answer
+    filters of one row        see `filters`, unreadable_answer, unverifiable_answer
     in_benchmark              a problem of `curate.benchmarks` or `decontamination.against`, unchanged
     near_benchmark            with other numbers, cut short, or inside a longer prompt (`decontamination`)
     conflicting_answers       one problem with several answers, none of which is kept (`dedup`)

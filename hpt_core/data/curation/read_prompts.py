@@ -12,6 +12,7 @@ from hpt_core.data.progress import with_progress
 from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.types import Prompt
+from hpt_core.verifier.unverifiable import unverifiable
 
 
 def read_prompts(
@@ -45,5 +46,6 @@ def _prompt(
     kind = source.verifier_kind
     answer, fault = reference_answer(row, source, kind)
     if fault:
-        return row.reject("unreadable_answer", fault)
+        missing = unverifiable(row.values["answer"], kind)
+        return row.reject("unverifiable_answer" if missing else "unreadable_answer", fault)
     return row, Prompt(prompt_id(problem), problem, answer, kind, source.name, source.license)

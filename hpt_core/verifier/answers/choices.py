@@ -24,16 +24,20 @@ _REASON = re.compile(
     rf"\s*(?:[,;]\s*)?(?:\(|(?:{any_of(REASONS)}|for|it|this|that is|i\.e\.|namely|is|with)\b|[-–—]+\s)",
     re.IGNORECASE,
 )
+_CLAUSE = re.compile(r"\s*[,;]|\s*(?:because|since|which)\b")
 _OPERATOR = re.compile(r"\s*[=+*/^<>≪≫≤≥∝~|\\]|\s*-\s?\d")
 
 _JOINED = rf"(?:\b(?:{any_of(AND_OR)}|plus)\b|[,/&+;|、和或与及])"
 _HEDGED = rf"(?:\b(?:{any_of((*HEDGES, 'option', 'choice', 'even'))})\s+)*"
-_BESIDE = re.compile(
-    rf"[\s)\]]*(?:{_JOINED}\s*)*{_HEDGED}\(?[A-Za-z](?:[).\]]|\s*(?:$|[,/&]|\b(?:and|or)\b))", re.IGNORECASE
+_END = r"(?:[).\]]|\s*(?:$|[,/&]|\b(?:and|or)\b))"
+_BESIDE = re.compile(rf"\s*(?:{_JOINED}\s*)*{_HEDGED}\(?[A-Za-z]{_END}", re.IGNORECASE)
+_OFFERED = rf"(?:(?i:{_JOINED})|\b(?i:but|{any_of(HEDGES)}),?)\s*{_HEDGED}"
+# Where the text of the first choice may stand in between, it may name others: "D. Both A and B".
+_BESIDE_CLOSED = re.compile(
+    rf"[\s).:\]]*(?:(?i:{_JOINED})\s*)+{_HEDGED}\(?[A-Z]{_END}|[\s)\]]*\([A-Z]\)|[)\]]\s*[A-Z][)\]]"
 )
-_MARKED = re.compile(
-    rf"(?:(?i:{_JOINED})|\b(?i:but|{any_of(HEDGES)}),?)\s*{_HEDGED}(?:\([A-Z]\)|(?i:option|choice)\s\(?[A-Z]\b|[A-Z](?:[).:\]]|$))"
-)
+_MARKED = re.compile(rf"{_OFFERED}(?:\([A-Z]\)|(?i:option|choice)\s\(?[A-Z]\b|[A-Z][).:\]])")
+_BARE = re.compile(rf"{_OFFERED}[A-Z]$")
 _ANOTHER = re.compile(r"(?<![A-Za-z0-9'’])[A-HJ-Z](?![A-Za-z0-9'’])")
 _RULED_OUT = re.compile(
     r"""(?:,\s*)? \b(?:not|rather\sthan|instead\sof|unlike)\s+ (?:(?:option|choice)\s+)?
@@ -80,14 +84,25 @@ def _beside(name: str, written: str, rest: str) -> str | None:
     """Another choice that the text after the first one offers as well; None if there is none."""
     if not written.isupper() and not re.match(r"\s*[).]", rest) and len(rest) > 12:
         return None
-    found = _BESIDE.match(rest) if rest.strip(" )].:*\"'") else None
+    closed = _CLOSED.match(rest)
+    found = (_BESIDE_CLOSED if closed else _BESIDE).match(rest) if rest.strip(" )].:*\"'") else None
     if found is None:
-        found = _MARKED.search(rest)
+        found = _MARKED.search(rest) or (None if closed else _BARE.search(rest)) or _next_in_list(name, rest)
     if found is None:
         return None
     letters = re.findall(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])", found.group())
     others = [other.upper() for other in letters if other.upper() != name]
     return others[-1] if others else None
+
+
+def _next_in_list(name: str, rest: str) -> re.Match[str] | None:
+    """The choice after `name` in a list of choices, "(A) 3 (B) 4", which names none of them."""
+    mark = rest[:1]
+    return (
+        re.search(rf"(?<![A-Za-z0-9])\(?{chr(ord(name) + 1)}\{mark}", rest)
+        if mark in (")", ":") and mark
+        else None
+    )
 
 
 def _is_named(written: str, rest: str, marked: bool) -> bool:
@@ -100,7 +115,8 @@ def _is_named(written: str, rest: str, marked: bool) -> bool:
     if _OPERATOR.match(rest):
         return False
     if _REASON.match(rest):
-        return written in "BCDEFGHJKLMNOPQRSTUVWXYZ" or (marked and written.isupper())
+        article = written in "AIa" and not (marked or (written == "A" and _CLAUSE.match(rest)))
+        return written.isupper() and not article
     if _ANOTHER.search(text) or not written.isupper():
         return False
     return marked or written not in "AI"

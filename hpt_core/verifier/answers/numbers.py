@@ -78,7 +78,7 @@ _LEAD_CHANGES = re.compile(
 _OPERATORS_IN_WORDS = (
     *("or", "and", "to", "through", "till", "until", "plus", "minus", "squared", "cubed", "factorial"),
     *("remainder", "r", "mod", "modulo", "choose", "point", "over", "but", "not", "if", "unless", "half"),
-    *("halves", "percent of", "oder", "ou", "bis", "third", "thirds", "quarter", "quarters", "fourth"),
+    *("halves", "percent of", "oder", "ou", "bis", "third", "thirds", "fourth"),
     *("fourths", "fifth", "fifths", "sixths", "eighths", "tenth", "tenths", "hundredth", "hundredths"),
     *("thousandth", "thousandths"),
 )

@@ -40,7 +40,7 @@ _LEADS_TO = re.compile(
 )
 _RETRACTION = re.compile(
     r"""(?:^|[.!?:;,\n])\W*
-        (?: wait | hold\son | scratch\sthat | oops | correction: | no,\s(?:that|wait|it)
+        (?: scratch\sthat | oops | correction:
           | i\smade\san?\s(?:mistake|error)
           | (?:that|this)(?:'s|\sis|\swas)\s(?:wrong|incorrect|not\s(?:right|correct)) )\b""",
     re.IGNORECASE | re.VERBOSE,
@@ -131,6 +131,8 @@ def _announced(text: str, kind: str, since: int, after_mark: bool) -> Stated | N
     for announcement in statements.announcements(text, since, choices=kind == "choice"):
         if best is not None and best.start > announcement.content:
             return best
+        if kind == "choice" and choice.is_list(text, announcement.content):
+            continue
         passage = passages.content(text, announcement.content)
         answer = _answer_in(passage, kind, announcement.is_label)
         if not answer or is_placeholder(answer):
@@ -156,7 +158,9 @@ def _answer_in(passage: str, kind: str, is_label: bool) -> str | None:
     if kind == "math":
         stated = passages.without_reason(passages.sentence(passage, factorials=True))
         return _formula_in(stated, is_label)
-    return passages.sentence(passage) if kind == "gsm8k" or not is_label else passage
+    if kind == "gsm8k":
+        return passages.sentence(passage)
+    return passage if is_label or kind == "choice" else passages.without_reason(passages.sentence(passage))
 
 
 def _formula_in(sentence: str, is_label: bool) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from hpt_core.verifier.words import AND_OR, HEDGES, LATEX_TEXT, any_of
+from hpt_core.verifier.words import AND_OR, ANDS, HEDGES, LATEX_TEXT, ORS, any_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,8 @@ _SUFFIX = re.compile(
     re.VERBOSE,
 )
 _APART = re.compile(r"(?:[\s$]|\\\)|\\,|\\text\s?\{)+")
-_ORS = ("or", "oder", "ou", "oppure", "или", "或", "或者", "또는", "または")
-_OR = any_of(_ORS)
+_OR = any_of(ORS)
+_CONJUNCTION = re.compile(rf"(?P<comma>[,;、，]?)\s*(?:(?P<or>{_OR})|{any_of(ANDS)})?", re.IGNORECASE)
 _MATHS = r"\$[^$\n]{1,80}\$|\\\([^\n]{1,80}?\\\)|(?<![\w.])[-−–]?\d[\d.,/]{0,40}"
 _OR_AFTER = re.compile(
     rf"(?:[\s$)\]*]|\\[)\]])*,?\s?(?:{_OR})(?![A-Za-z])\s*(?:(?:{any_of(HEDGES)})\s+)?"
@@ -166,12 +166,20 @@ def _joined(text: str, group: list[Stated]) -> str:
     parts: list[str] = []
     for i, box in enumerate(group):
         if i:
-            between = text[group[i - 1].end : box.start]
-            between = _NAMED.sub("", _MARKUP.sub("", between.replace("\\text", "")).rstrip(" "))
-            words = " ".join(between.split())
-            parts.append(f"{words} " if words.startswith((",", ";")) else f" {words} " if words else ", ")
+            parts.append(_between(text[group[i - 1].end : box.start]))
         parts.append(f"{names[i]} = {box.text}" if named else box.text)
     return "".join(parts)
+
+
+def _between(text: str) -> str:
+    """What joins two boxes: in English where it is a conjunction alone, as it is written where it hedges."""
+    words = " ".join(_NAMED.sub("", _MARKUP.sub("", text.replace("\\text", "")).rstrip(" ")).split())
+    plain = _CONJUNCTION.fullmatch(words)
+    if plain is None:
+        return f"{words} " if words.startswith((",", ";")) else f" {words} "
+    if plain["or"]:
+        return " or "
+    return ", " if plain["comma"] or not words else " and "
 
 
 def _name_before(text: str, box: Stated) -> str | None:
@@ -191,5 +199,5 @@ def _with_surroundings(text: str, box: Stated) -> str:
     other = _OR_AFTER.match(after)
     if other:
         answer += f" or {other['other']}"
-    other = _OR_BEFORE.search(before) if before.rstrip("$(\\ ").endswith(_ORS) else None
+    other = _OR_BEFORE.search(before) if before.rstrip("$(\\ ").endswith(ORS) else None
     return f"{other['other']} or {answer}" if other else answer

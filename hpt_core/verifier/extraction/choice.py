@@ -17,7 +17,7 @@ _LETTER = (
 )
 _PICKED = re.compile(
     rf"""\b(?:pick|choose|select|mark|chose|selected|go(?:ing)?\swith|opt(?:ing)?\sfor|settle\son
-            |(?:i'd|would|i)\ssay|corresponds?\sto|matches|wähle|choisis
+            |(?:i'd|would|i)\ssay|corresponds?\sto|matches|left\swith|leaves|wähle|choisis
             |elijo|escolho|выбираю)\s+
          (?:(?:the|die|la)\s)? (?:(?:option|answer|choice|letter|answer\schoice)\s+)? (?={_LETTER})
        | (?:故选|应选|選應|故選|选择|選擇|选|選) [:：]? \s? (?={_LETTER})""",
@@ -33,6 +33,7 @@ _JOINED_OR_DENIED = re.compile(
     r"(?:[A-Z]\)?\s*(?:,|and|or|,\s*and|/)|\b(?:neither|nor|not|if|whether|that)|n't)\s*$"
 )
 _PARENTHESISED = re.compile(r"(?<![A-Za-z0-9)])\(([A-Z])\)(?![A-Za-z0-9(])")
+_ITEM = re.compile(r"\(?[A-Z][).:]")
 _BETWEEN = re.compile(r"(?:\s|[,;/&*]|and|or|&)*")
 
 
@@ -53,16 +54,28 @@ def _line(text: str, start: int) -> str:
     return sentence(plain(text[start : start + 1000].partition("\n")[0]))
 
 
+def is_list(text: str, start: int) -> bool:
+    """True if two lines from `start` on begin with letters of choices: a list of them, which names none."""
+    lines = [line for line in text[start : start + 1000].split("\n") if line.strip()][:2]
+    items = [_ITEM.match(plain(line)) for line in lines]
+    return len(items) == 2 and all(items)
+
+
 def last_line(text: str) -> str | None:
     """The last line, where it names a choice as a whole."""
     line = plain(text.rstrip()[-1000:].rpartition("\n")[2])
+    before = plain(text.rstrip()[-2000:].rpartition("\n")[0].rstrip().rpartition("\n")[2])
+    listed = _ITEM.match(line) and _ITEM.match(before)
     named = letter(line) is not None and len(_PARENTHESISED.findall(line)) < 2
-    return line if named else None
+    return line if named and not listed else None
 
 
 def last_parenthesised(text: str) -> str | None:
     """The last (B), if no other choice stands beside it."""
-    letters = list(_PARENTHESISED.finditer(text))[-2:]
+    letters = list(_PARENTHESISED.finditer(text))[-3:]
+    if "".join(match[1] for match in letters) in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" and len(letters) == 3:
+        return None  # a list of the choices
+    letters = letters[-2:]
     if not letters:
         return None
     beside = len(letters) == 2 and _BETWEEN.fullmatch(text, letters[0].end(), letters[1].start())

@@ -29,7 +29,8 @@ _STOP = re.compile(r"[.?]+(?=[\s*\"”’')]|$)|[。？！]|;\s|\s[—–]\s(?=[
 # Formulas have no white space within their dollars and no digit behind them, unlike "$5 and $7".
 _FORMULA = re.compile(r"\\\$|\$(?=\S)[^$\n]*?(?<=[^\s\\])\$(?!\d)|\\\([^\n]*?\\\)|\\\[[^\n]*?\\\]")
 _REASON = re.compile(
-    r",?\s+(?:since|because|weil|denn|car|parce que|porque|perché)\s|,?\s*(?:因为|因為|так как)"
+    r",?\s+(?:since|because|weil|denn|car|parce que|porque|perché)\s|,\s+(?:which|as|so)\s"
+    r"|,?\s*(?:因为|因為|так как)"
 )
 _EMPHASIS = re.compile(r"(?<![\w*])(\*\*|__(?![A-Za-z]\w*__)|\*)(?=\S)([^\n]{1,400}?)(?<=\S)\1(?![\w*])")
 _QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "`": "`", "«": "»", "「": "」", "『": "』", "„": "“"}

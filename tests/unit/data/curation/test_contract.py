@@ -119,7 +119,7 @@ def test_references_that_no_response_can_be_compared_with_are_quarantined_by_lin
     path = jsonl("rows.jsonl", *rows)
     report = curate(config([source(path, answer_kind="math")], benchmark), 0, tmp_path)
     counts = report["sources"]["train"]["mine"]
-    assert (counts["in"], counts["kept"], counts["dropped"]) == (8, 2, {"unreadable_answer": 6})
+    assert (counts["in"], counts["kept"], counts["dropped"]) == (8, 2, {"unverifiable_answer": 6})
     quarantine = [row for row in tables.read(tmp_path / "quarantine.parquet") if row["source"] == "mine"]
     assert [(row["file"], row["line"]) for row in quarantine] == [(str(path), n) for n in (1, 3, 4, 5, 6, 7)]
     assert all(repr(answers[row["line"] - 1][:20])[:-1] in row["detail"] for row in quarantine)

@@ -1,4 +1,4 @@
-"""Choices that responses state: every convention, and its neighbours that state something else or nothing."""
+"""Choices that are named, and texts that name several or none."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ ROWS: Rows = [
             '{"choice": "C"}',
             "{'answer': 'C'}",
             '{"final_answer": "(C)"}',
+            "The answer is C.\n\nThe answer is C.",
         ],
         [
             "Answer: C or D",
@@ -97,11 +98,14 @@ ROWS: Rows = [
             r"\boxed{B}\boxed{C}",
             r"\boxed{B} \boxed{C}",
             "Antwort: B oder C",
+            "Looking at the options:\nA) 3\nB) 4\nC) 5\n\nI cannot decide.",
+            "A) 3\nB) 4\nC) 5",
+            "Options:\n(A) 3\n(B) 4\n(C) 5",
         ],
     ),
     (
         "A",
-        [],
+        ["answer: A. because it fits", "The answer is A, because it fits.", "A. Because it fits."],
         [
             "A is correct that... hmm\nC is correct.",
             r"\boxed{A B C D}",
@@ -122,6 +126,10 @@ ROWS: Rows = [
             "a b c d",
             "Answer: A man, a plan",
             "Answer: A-B",
+            "Let A be the area.\nI am not sure.",
+            "Options:\n(A) 3\n(B) 4\n(C) 5",
+            "Options: (A) 3 (B) 4",
+            "The choices are:\nA. 3\nB. 4",
         ],
     ),
     (
@@ -137,8 +145,20 @@ ROWS: Rows = [
             "Answer: D. (C) is wrong since it is too big.",
             "We have \\boxed{x=3}.\n\nFinal Answer: D",
             "We get \\boxed{A \\cup B}.\n\nAnswer: D",
+            "Answer: D. Both A and B",
+            "D) Both A and C",
+            r"\boxed{\text{(D) A and B}}",
+            "The answer is (D) All of A, B, C.",
+            "Answer: D. None of the above",
+            "Answer: (D) None of A, B or C",
         ],
-        ["Answer: C or D", r"\boxed{C} or \boxed{D}"],
+        [
+            "Answer: C or D",
+            r"\boxed{C} or \boxed{D}",
+            "Answer: D) 5 or B) 6",
+            "Answer: (D) 5 or (B) 6",
+            "Which is it? (A) 1 (B) 2 (C) 3 (D) 4",
+        ],
     ),
     (
         "B",
@@ -223,6 +243,17 @@ ROWS: Rows = [
             "따라서 정답은 B입니다.",
             "الإجابة: B",
             "La risposta corretta è la B.",
+            "Looking at the options:\nA) 3\nB) 4\nC) 5\n\nSince 2+2=4, the answer is B) 4.",
+            "A is wrong. C is wrong. D is wrong. So the answer is B.",
+            "After eliminating A, C, and D, we are left with B.",
+            "Final answer: **B. 4**",
+            r"So, the answer is $\boxed{\text{B}}$.",
+            "The correct answer is:\n\n**B. 4**",
+            "The correct answer is:\n\nB) 4",
+            "Answer:\n(B)",
+            "**Answer**\nB",
+            "<answer>(B) 4</answer>\n\nExplanation: A is too small.",
+            "Let A be the area and B the base.\nAnswer: B",
         ],
         [
             "(A), (B), (C) are all possible.",
@@ -270,12 +301,14 @@ ROWS: Rows = [
             "The answer is unlikely to be B.",
             "The answer could be B.",
             "The answer might be B or not.",
+            "The base is B.",
         ],
     ),
     ("E", [], ["Answer: E = mc^2"]),
     ("I", [], ["Answer: I do not know", "I think it is hard.\nI am not sure."]),
     ("N", [], ["Answer: None of the above"]),
     ("K", [], ["Answer: 300 K"]),
+    ("J", ["The answer is (J)."], []),
 ]
 
 

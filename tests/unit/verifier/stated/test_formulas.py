@@ -90,6 +90,10 @@ ROWS: Rows = [
             "The answer is: **34**",
             "The answer is therefore\n\n$$34.$$",
             "**Answer**: $$34$$",
+            "\\boxed{34}\n\nWait, let me double-check: 17+17 = 34. Yes.",
+            "The answer is $\\boxed{34}$.\n\n**Verification**\n$17+17=34$, so the answer is correct.",
+            "\\boxed{34}\n\nSo the final answer is 34, which is even.",
+            r"The final answer is: $\boxed{34}$. I hope it is correct.",
         ],
         [
             r"\boxed{34}, \boxed{35}, \boxed{36}",
@@ -137,6 +141,7 @@ ROWS: Rows = [
             '{"answer": [1, 2]}',
             "答案：1或2",
             "The answer is\n$$1$$\nor\n$$2$$",
+            r"The values are $x=\boxed{1,2}$.",
         ],
         [],
     ),
@@ -199,13 +204,20 @@ ROWS: Rows = [
     (r"\text{A}", ["Answer: A"], []),
     (
         "5",
-        [],
+        [
+            "\\begin{align*}\nx &= 2+3 \\\\\n&= \\boxed{5}\n\\end{align*}",
+            r"10 - \boxed{5} = 5",
+            r"The answer is $\boxed{5}$ (not 6).",
+            r"The remainder is \boxed{5} or equivalently, 5 mod 7.",
+            "Part (a): \\boxed{3}\n\nPart (b): \\boxed{5}",
+        ],
         [
             "The answer is 5!",
             "so $5$ is not possible.",
             "It is $5$ or more.",
             "It costs $5$ million.",
             "at least $5$",
+            r"\boxed{5}; \boxed{6}",
         ],
     ),
     ("120", ["The answer is $5!$."], []),
@@ -216,6 +228,27 @@ ROWS: Rows = [
     ),
     ("[0,1)", ["The answer is $[0, 1)$."], []),
     (r"\{1,2\}", [r"Answer: $\{1, 2\}$"], []),
+    ("x=5", [r"$$\boxed{x=5}$$"], []),
+    (r"\frac{3}{4}", [r"Thus, $\displaystyle \boxed{\dfrac34}$."], []),
+    ("(-1,2)", [r"\[\boxed{(-1,2)}\]"], []),
+    ("-5", ["\\begin{align*}\nx &= \\boxed{-5}\n\\end{align*}"], []),
+    (r"2\sqrt{3}", [r"so $x = \boxed{2\sqrt{3}}$ units"], []),
+    ("10", [r"$x+y+z=2+3+5=\boxed{10}$"], []),
+    (
+        "6",
+        [],
+        [
+            r"\boxed{5} \quad \boxed{6}",
+            r"$\boxed{5}$ \text{ or } $\boxed{6}$",
+            r"\boxed{5}\text{ or }\boxed{6}",
+            r"$$\boxed{5}$$ or $$\boxed{6}$$",
+            r"\boxed{5} (alternatively, \boxed{6})",
+            r"Either \boxed{5}, or else \boxed{6}",
+            r"\boxed{5} o \boxed{6}",
+            r"\boxed{5} и \boxed{6}",
+        ],
+    ),
+    ("5,6", [r"\boxed{5} и \boxed{6}", r"\boxed{5}と\boxed{6}", r"\boxed{5}、\boxed{6}"], []),
 ]
 
 
@@ -255,7 +288,7 @@ REFERENCES = {
 
 
 def test_stated_references() -> None:
-    """The answer that each reference states, which is right, and another answer, which is not."""
+    """The answer that each reference states is right, and another answer is not."""
     for answer, references in REFERENCES.items():
         for reference in references:
             assert grade(f"\\boxed{{{answer}}}", reference, "math").correct, reference

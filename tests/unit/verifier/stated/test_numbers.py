@@ -1,4 +1,4 @@
-"""Numbers that responses state: every convention, and its neighbours that state something else or nothing."""
+"""Numbers that are stated: every convention, and neighbours that state something else."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ ROWS: Rows = [
     ("36", ["#### 3 dozen"], ["The answer is 35 or 36.", "Answer: 35, 36"]),
     (
         "3",
-        [],
+        ["#### 3 quarters"],
         [
             "#### 3 dozen eggs",
             "The answer is 72.\n\n#### Explanation\nIn 3 steps we add.",
@@ -173,7 +173,11 @@ ROWS: Rows = [
             "#### 10? 20?",
         ],
     ),
-    ("20", [], ["#### 10–20", "#### 10 to 20"]),
+    (
+        "20",
+        ["**Final Answer:** Wendi needs to give **20 cups** of feed in the final meal."],
+        ["#### 10–20", "#### 10 to 20"],
+    ),
     ("2.5", ["#### 2½", r"\boxed{2\frac{1}{2}}", r"\boxed{2 \frac12}", "#### 2 and 1/2"], []),
     ("0.5", ["#### ½", "#### .5"], []),
     (
@@ -273,6 +277,9 @@ ROWS: Rows = [
             "<answer>The answer is 18.</answer>",
             r"<answer>\boxed{18}</answer>",
             "\\boxed{17}\n\nWait, I made an error. The answer is 18.",
+            "She makes 9 * 2 = $<<9*2=18>>18 every day.\n#### 18",
+            "She makes 9 * 2 = $18 every day at the market.",
+            "Therefore, Janet makes $18 every day at the farmers' market.\n\n\\boxed{18}",
         ],
         [],
     ),
@@ -316,6 +323,7 @@ ROWS: Rows = [
             "Answer: seven (7)",
             "#### 7 miles",
             "#### 7 milliliters",
+            "The answer is: 7 eggs per day",
         ],
         [
             "#### 7.333...",
@@ -415,7 +423,7 @@ ROWS: Rows = [
             "If the answer is 8 then we fail.\nNothing works.",
         ],
     ),
-    ("70000", ["#### 7万"], []),
+    ("70000", ["#### 7万", "Profit: $200,000 - $80,000 - $50,000 = $70,000.\nThe answer is $70,000."], []),
     ("140", ["#### 70 × 2 = 140"], ["#### 70 × 2"]),
     ("71", [], ["Answer: 70. The wrong answer: 71"]),
     ("12000", ["#### $12K"], []),
@@ -430,13 +438,21 @@ ROWS: Rows = [
         ["#### 12,34,5", "#### 123,45", "#### 12, 345"],
     ),
     ("123", [], ["#### 1,23"]),
-    ("45", [], ["#### 3,45"]),
+    ("45", ["Answer: John is 45 miles from home."], ["#### 3,45"]),
     ("345", [], ["#### 12 , 345"]),
     ("3.5", ["#### 3 ½"], []),
     ("0.25", ["#### 1/4 of the cake", r"\boxed{\dfrac{1}{4}}"], ["#### 1/4 of 8"]),
     ("4", [], [r"\boxed{\dfrac{1}{4}}"]),
     ("8.25", ["Answer: 8 1/4"], []),
     ("1.234", [], ["Antwort: 1.234,50 Euro"]),
+    ("540", ["Therefore, James runs a total of 540 meters a week. \n\nThe answer is 540."], []),
+    ("64", ["The final answer is $64."], []),
+    ("260", ["The answer is 260 sheep in total."], []),
+    ("160", ["**Answer:** It takes Carla **160 minutes** to download the file."], []),
+    ("460", ["**Answer: Eliza's earnings for this week are $460.**"], []),
+    ("366", ["Answer: 366 downloads in total over the three months."], []),
+    ("694", [r"So the final cost is $694. The answer is $\boxed{694}$."], []),
+    ("13", ["The answer is 13 years."], []),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Texts that responses state: every convention, and its neighbours that state something else or nothing."""
+"""Texts that are stated, and the answers to tasks."""
 
 from __future__ import annotations
 
@@ -34,8 +34,14 @@ ROWS: Rows = [
             "Resposta final: Paris",
             "Réponse : « Paris »",
             "<answer>**Paris**</answer>",
+            "The answer is Paris because it is the capital.",
         ],
-        ["Answer: Paris or London", "The answer is not Paris.", "The answer is Paris or Lyon."],
+        [
+            "Answer: Paris or London",
+            "The answer is not Paris.",
+            "The answer is Paris or Lyon.",
+            "It is not Paris.",
+        ],
     ),
     ("London", [], ["Answer: Paris", "<answer>Paris</answer> (not London)"]),
     ("Dr. No", ["The answer is Dr. No."], []),
@@ -60,6 +66,7 @@ ROWS: Rows = [
     ("snake_case", ["Answer: snake_case"], []),
     ("paris", [], ["Answer: Paris, France"]),
     ("yes", ["Yes"], ["Yes and no"]),
+    ("cat", ["cat", "The word is:\ncat"], []),
 ]
 
 
