@@ -8,9 +8,9 @@ from typing import Any
 
 from hpt_core.data.inspection import contents
 from hpt_core.data.inspection.fields import Field
+from hpt_core.data.inspection.found import Found
 from hpt_core.data.inspection.names import weight
-from hpt_core.data.inspection.problems import Found
-from hpt_core.data.inspection.responses import Response
+from hpt_core.data.inspection.response import Response
 from hpt_core.data.problems import GSM8K_MARKER
 
 _LEAST = 1.0

@@ -20,6 +20,8 @@ from hpt_core.data.reading.chat_messages import (
 from hpt_core.data.reading.values import Unreadable
 
 _MOST_ROLES = 5
+_ROLE_KEYS = ("speaker", "sender", "author", "participant", "name", "who", "party")
+"""Further names of the key of a role."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,13 @@ def chat_in(found: Field) -> Chat | None:
 
 
 def _role_key(turns: Sequence[dict[str, Any]], keys: set[str]) -> str | None:
-    """The key with few values that change from turn to turn."""
+    """The key with few values that change from turn to turn.
+
+    Samples of several models look alike, but have more keys, such as their marks.
+    """
     for key in sorted(keys):
+        if key not in _ROLE_KEYS and any(len(turn) > 2 for turn in turns):
+            continue
         values = [turn[key] for turn in turns]
         if not all(isinstance(value, str) and value.isidentifier() for value in values):
             continue

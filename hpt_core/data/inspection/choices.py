@@ -11,8 +11,8 @@ from typing import Any
 from hpt_core.config import BENCHMARKS
 from hpt_core.data.inspection import contents
 from hpt_core.data.inspection.fields import Field
+from hpt_core.data.inspection.found import Found
 from hpt_core.data.inspection.names import words
-from hpt_core.data.inspection.problems import Found
 from hpt_core.data.reading.benchmarks import PUBLISHED
 from hpt_core.data.reading.records import Record
 from hpt_core.data.reading.values import MISSING, value_at
@@ -21,6 +21,7 @@ _NAMES = frozenset({"option", "choice", "ending", "candidate", "alternative"})
 _ANSWER = frozenset({"answer", "label", "correct", "target", "gold"})
 _FIRST = {"a": "abcdefghij", "A": "ABCDEFGHIJ", "0": "0123456789", "1": "123456789"}
 """The last characters of the names of columns that hold the options one by one."""
+_FEW = 3
 _ASKS_FOR_A_LETTER = "Answer with the letter of the right choice."
 
 
@@ -103,7 +104,9 @@ def find_choice(fields: Sequence[Field], options: Options) -> Found | None:
 def _numbers_options(field: Field, options: Options) -> bool:
     values = [value for value in field.present if isinstance(value, int) and not isinstance(value, bool)]
     fits = len(values) == len(field.present) > 0 and min(values) >= 0 and max(values) < options.most
-    return fits and len(set(values)) > 1
+    # In a few rows the right option may well stand in one place.
+    few = len(values) < _FEW and not _ANSWER.isdisjoint(words(field.name))
+    return fits and (len(set(values)) > 1 or few)
 
 
 def _is_any_letter(value: Any) -> bool:

@@ -99,7 +99,7 @@ def is_constant(field: Field) -> bool:
 
 def asks(text: str) -> bool:
     """Whether a text sets a task: it ends in a question, or a sentence of it is an imperative."""
-    return words_of(text) >= 2 and bool(_SETS_A_TASK.search(text.strip()))
+    return words_of(text) >= 1 and bool(_SETS_A_TASK.search(text.strip()))
 
 
 def states_answer(text: str) -> bool:

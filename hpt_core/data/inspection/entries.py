@@ -11,7 +11,7 @@ from typing import Any, Literal
 from hpt_core.config.data import TO_FILL_IN
 from hpt_core.data.inspection import contents
 from hpt_core.data.inspection.fields import Field
-from hpt_core.data.inspection.problems import Entry
+from hpt_core.data.inspection.found import Entry
 from hpt_core.data.inspection.recognise import Demonstrations, Recognised
 from hpt_core.data.reading.files.names import compression_of, format_of
 

@@ -7,14 +7,19 @@ from typing import Any
 
 from hpt_core.data.inspection import contents
 from hpt_core.data.inspection.fields import Field
+from hpt_core.data.inspection.found import Entry
 from hpt_core.data.inspection.names import shared_words, weight, words
-from hpt_core.data.inspection.problems import Entry
-from hpt_core.data.inspection.responses import Response
+from hpt_core.data.inspection.response import Response
 
 _WHOLE = frozenset({"complete", "valid", "keep", "finish", "finished"})
 """Words of marks that say whether a response is whole, rather than right."""
-_PAIRS = (("Yes", "No"), ("True", "False"), ("Correct", "Incorrect"), ("Right", "Wrong"), ("Pass", "Fail"))
-"""Marks that come in pairs: a sample of rows may have only one of the two."""
+_VOCABULARIES = (
+    *(("Yes", "No"), ("True", "False"), ("Correct", "Incorrect"), ("Right", "Wrong"), ("Pass", "Fail")),
+    ("stop", "length"),
+    ("Yes", "Incomplete"),
+    ("solution", "found_error", "give_up", "bad_problem"),
+)
+"""Marks that belong together: the sampled rows may lack some of them."""
 
 
 def marks_of(
@@ -43,7 +48,11 @@ def _judges(candidate: Field, response: Response, answer: Field | None) -> bool:
         fits = contents.mostly(candidate, contents.is_mark)
     else:
         fits = _runs_beside(candidate, response.count)
-    return fits and (weight(candidate.name, "mark") > 0 or _tells(candidate, response, answer))
+    return fits and (
+        weight(candidate.name, "mark") > 0
+        or ("label" in words(candidate.name) and all(isinstance(value, bool) for value in _flat(candidate)))
+        or _tells(candidate, response, answer)
+    )
 
 
 def _runs_beside(candidate: Field, samples: Field) -> bool:
@@ -105,10 +114,12 @@ def _entry(mark: Field, response: Response) -> Entry:
         return path
     used = dict.fromkeys(value.strip() for value in values if isinstance(value, str))
     if used:
-        pair = next(
-            (pair for pair in _PAIRS if {word.capitalize() for word in used} <= set(pair)), tuple(used)
-        )
-        return {"read": path, "map": {word: word.lower() in contents.RIGHT for word in pair}}
+        lower = {word.lower() for word in used}
+        known = (all_of for all_of in _VOCABULARIES if lower <= {word.lower() for word in all_of})
+        return {
+            "read": path,
+            "map": {word: word.lower() in contents.RIGHT for word in next(known, tuple(used))},
+        }
     return {"read": path, "right_from": 0.5}
 
 

@@ -54,7 +54,7 @@ _AGAINST: Mapping[Role, str] = {
     "thinking": "type complete grade reason length token id",
     "mark": "rate difficulty solve count length rejected chosen index choice",
     "author": "difficulty reward id url",
-    "context": "id type length token",
+    "context": "id type length token system source template",
 }
 """Role -> words of names that speak against it."""
 PENALTY = 3.0
@@ -79,7 +79,7 @@ def weight(name: str, role: Role) -> float:
 
 _MODELS = (
     "generated generation model deepseek r gpt claude gemini qwen qwq llama mistral attempt trajectory "
-    "trajectorie sampled sample prediction llm ai chatgpt chosen"
+    "trajectorie sampled sample prediction llm ai chatgpt chosen generator teacher"
 )
 _LIKELY_MODELS = "response output completion"
 

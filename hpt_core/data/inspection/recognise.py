@@ -10,10 +10,12 @@ from hpt_core.data.inspection import contents
 from hpt_core.data.inspection.answers import find_answer, kind_of
 from hpt_core.data.inspection.choices import benchmark_of, find_choice, find_options, with_options
 from hpt_core.data.inspection.fields import Field
+from hpt_core.data.inspection.found import Entry, Found
 from hpt_core.data.inspection.marks import marks_of
 from hpt_core.data.inspection.names import words
-from hpt_core.data.inspection.problems import Entry, Found, find_problem
-from hpt_core.data.inspection.responses import Response, find_responses
+from hpt_core.data.inspection.problems import find_problem
+from hpt_core.data.inspection.response import Response
+from hpt_core.data.inspection.responses import find_responses
 from hpt_core.data.reading.records import Record
 
 
@@ -50,7 +52,8 @@ def recognise(fields: Sequence[Field], rows: Sequence[Record] = ()) -> Recognise
     texts = [response.column for response in responses]
     used = _paths_of(problem)
     rest = [each for each in fields if each.path not in used]
-    options = find_options(rest)
+    sampled = [response.count for response in responses]
+    options = find_options([each for each in rest if each not in sampled])
     choice = find_choice(rest, options) if options else None
     benchmark = benchmark_of(rows) if rows and not choice else None
     answer = choice or find_answer(rest, responses, _behind(fields, problem))

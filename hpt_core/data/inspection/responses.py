@@ -4,56 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 from hpt_core.data.inspection import contents
-from hpt_core.data.inspection.chats import chat_in
+from hpt_core.data.inspection.chats import Chat, chat_in
 from hpt_core.data.inspection.fields import Field
-from hpt_core.data.inspection.names import names_a_model, stem, suggests_a_model, weight, words
-from hpt_core.data.inspection.problems import Entry, Found
+from hpt_core.data.inspection.found import Found
+from hpt_core.data.inspection.names import stem, weight, words
+from hpt_core.data.inspection.response import Response
+from hpt_core.data.inspection.thinking import with_thinking
 
 _LEAST = 1.5
-
-
-@dataclass(frozen=True)
-class Response:
-    """The responses of one origin in each row."""
-
-    column: Field
-    """The texts; of several samples, the first one of each row."""
-    entry: Entry
-    turns: dict[str, Any] = field(default_factory=dict)
-    count: Field | None = None
-    """The field whose values are lists of samples; marks of the same lengths belong to it."""
-    in_chat: bool = False
-    author: str | None = None
-    """The path of the column that names who wrote each response."""
-
-    @property
-    def by_model(self) -> str | None:
-        """What shows that a model wrote them; None where nothing does."""
-        texts = self.column.texts
-        if contents.share(texts, contents.has_thinking) >= 0.3:
-            return "thinking between tags"
-        if contents.share(texts, contents.muses) >= 0.5:
-            return "texts that think aloud"
-        if self.author is not None:
-            return f"the column {self.author}"
-        if names_a_model(self.column.name):
-            return f"the name {self.column.name}"
-        return "an assistant's turn" if self.in_chat else None
-
-    @property
-    def likely_model(self) -> bool:
-        return suggests_a_model(self.column.name)
 
 
 def find_responses(fields: Sequence[Field], problem: Found) -> list[Response]:
     """The responses of each origin, the most telling first as they stand in the rows; none is there twice."""
     numbered = _numbered(fields)
-    singles = [response for each in fields if each not in numbered for response in _as_response(each)]
-    paired = _with_thinking(singles, fields)
+    singles = [
+        response for each in fields if each not in numbered for response in _as_response(each, problem)
+    ]
+    paired = with_thinking(singles)
     kept: list[Response] = []
     for response in [*paired, *_groups(numbered)]:
         if _score(response, problem) >= _LEAST and not any(_same(response, other) for other in kept):
@@ -78,10 +48,12 @@ def _author(response: Response, fields: Sequence[Field]) -> str | None:
     return None
 
 
-def _as_response(candidate: Field) -> list[Response]:
+def _as_response(candidate: Field, problem: Found) -> list[Response]:
     if contents.is_text(candidate):
         return [Response(candidate, candidate.path)]
     chat = chat_in(candidate)
+    if chat and candidate.path != problem.column.path:
+        chat = _exchange_about(problem, chat)
     if chat and chat.replies.texts:
         return [Response(chat.replies, candidate.path, chat.turns, in_chat=True)]
     if contents.is_list_of_texts(candidate):
@@ -93,6 +65,13 @@ def _as_response(candidate: Field) -> list[Response]:
             samples = candidate.path if "*" in candidate.path else f"{candidate.path}.*"
             return [Response(first, samples, count=candidate)]
     return []
+
+
+def _exchange_about(problem: Found, chat: Chat) -> Chat:
+    """The chat, read at its first exchange where that is about the problem, and later ones are not."""
+    opening = replace(chat, turns=chat.turns | {"use": "first"})
+    first = _repeats(opening.problems, problem.column) and opening.replies != chat.replies
+    return opening if first else chat
 
 
 def _are_steps(candidate: Field) -> bool:
@@ -177,49 +156,3 @@ def _same(response: Response, other: Response) -> bool:
 
 def _untagged(text: str) -> str:
     return "".join(re.sub(r"</?(?:think|thinking|answer)>", "", text).split())
-
-
-def _with_thinking(responses: Sequence[Response], fields: Sequence[Field]) -> list[Response]:
-    """The responses, each with the thinking that stands in a column of its own before it."""
-    joined: list[Response] = []
-    used: set[str] = set()
-    for place, response in enumerate(responses):
-        if response.column.path in used:
-            continue
-        if not _is_thinking(response):
-            joined.append(response)
-            continue
-        conclusion = _conclusion(response, responses[place + 1 :])
-        if conclusion is None:
-            joined.append(response)
-            continue
-        used.add(conclusion.column.path)
-        thought = f"{response.column.path}.0" if response.count else response.column.path
-        texts = tuple(
-            f"<think>\n{a}\n</think>\n\n{b}" if a and b else None
-            for a, b in zip(response.column.values, conclusion.column.values, strict=True)
-        )
-        template = f"<think>\n{{{thought}}}\n</think>\n\n{{{conclusion.column.path}}}"
-        joined.append(Response(Field(conclusion.column.path, texts), template))
-    return joined
-
-
-def _is_thinking(response: Response) -> bool:
-    """Whether the texts are thinking without tags, by their beginnings or by the column's name."""
-    if response.in_chat or contents.share(response.column.texts, contents.has_thinking) >= 0.3:
-        return False
-    if response.count and not contents.mostly(response.count, lambda value: len(value) == 1):
-        return False
-    aloud = contents.share(response.column.texts, contents.muses) >= 0.5
-    return aloud or weight(response.column.name, "thinking") > 0
-
-
-def _conclusion(thinking: Response, later: Sequence[Response]) -> Response | None:
-    """The next text that is no thinking itself: the answer that the thinking leads to."""
-    for response in later:
-        plain = not response.in_chat and not response.count and not _is_thinking(response)
-        if plain and weight(response.column.name, "response") > 0 and contents.length(response.column) > 20:
-            return response
-        if plain and contents.share(response.column.texts, contents.states_answer) >= 0.5:
-            return response
-    return None
