@@ -46,6 +46,7 @@ _STATES = re.compile(
 )
 _OPTION = re.compile(r"(?:^|[\s,(\[])\(?([a-jA-J])\s?[).:]")
 _OBJECT = re.compile(r"\{\s*['\"]")  # an object that is written out, as metadata may be
+_LAST_LINE = re.compile(r"####\s*\S")
 _KEY = re.compile(r"[\w./:#@-]{4,}")
 _TAIL = 300
 """Characters at the end of a response in which its answer is looked for."""
@@ -110,6 +111,16 @@ def states_answer(text: str) -> bool:
 def has_thinking(text: str) -> bool:
     """Whether a text holds a model's thinking between tags, or the tag that ends it."""
     return bool(_TAGGED.search(text))
+
+
+def has_thought_tags(text: str) -> bool:
+    """Whether a text has the tags of OpenThoughts around its thoughts."""
+    return "<|begin_of_thought|>" in text
+
+
+def has_gsm8k_marks(text: str) -> bool:
+    """Whether a text has the mark-up of GSM8K: calculations in <<...>>, or a last line "#### 72"."""
+    return "<<" in text or bool(_LAST_LINE.match(text.strip().rpartition("\n")[2].strip()))
 
 
 def muses(text: str) -> bool:

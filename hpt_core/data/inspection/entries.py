@@ -103,6 +103,7 @@ def _experts(each: Demonstrations, found: Recognised, origin: Origin) -> SourceE
     columns: dict[str, Entry] = {"problem": found.problem.entry, "response": response.entry} | each.marks
     keys["columns"] = columns | ({"author": response.author} if response.author else {})
     keys |= _turns(found.problem.turns | response.turns)
+    keys |= {"rewrite": rewrites} if (rewrites := response.rewrites) else {}
     comment = f"by {who}" if who else "a guess, nothing in the rows says it: human or teacher"
     return SourceEntry("experts.sources", keys, {"kind": comment} | _to_fill_in(keys))
 

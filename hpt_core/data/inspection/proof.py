@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 from hpt_core.config import ExpertSource, PromptSource
 from hpt_core.config.data import TO_FILL_IN
 from hpt_core.data.curation.filters import reference_answer
+from hpt_core.data.demonstrations.ingest import REWRITES
 from hpt_core.data.inspection.entries import SourceEntry
 from hpt_core.data.problems import prompt_id
 from hpt_core.data.reading.formats import PlacedRecord
@@ -118,7 +120,12 @@ def _check_responses(proof: Proof, references: References, verifier: Verifier) -
     known = [
         (row, *references[key]) for row in kept if (key := prompt_id(row.values["problem"])) in references
     ][:MOST_RESPONSES]
-    verdicts = verifier.verify([(row.values["response"], answer, kind) for row, answer, kind in known])
+    rewrites = [REWRITES[name] for name in proof.entry.keys.get("rewrite", [])]
+    responses = [
+        reduce(lambda text, rewrite: rewrite(text), rewrites, row.values["response"]) for row, *_ in known
+    ]
+    items = [(text, answer, kind) for text, (_, answer, kind) in zip(responses, known, strict=True)]
+    verdicts = verifier.verify(items)
     for (row, answer, _), verdict in zip(known, verdicts, strict=True):
         score = row.values.get("score")
         proof.judged += 1

@@ -40,5 +40,11 @@ class Response:
         return "an assistant's turn" if self.in_chat else None
 
     @property
+    def rewrites(self) -> list[str]:
+        """The clean-ups of `rewrite` that the texts need."""
+        marks = {"gsm8k": contents.has_gsm8k_marks, "think": contents.has_thought_tags}
+        return [name for name, test in marks.items() if contents.mostly(self.column, test)]
+
+    @property
     def likely_model(self) -> bool:
         return suggests_a_model(self.column.name)

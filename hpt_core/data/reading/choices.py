@@ -51,5 +51,6 @@ def _split(text: str) -> list[str]:
     for mark in _MARK.finditer(text):
         if len(starts) < len(ascii_uppercase) and mark[1].upper() == ascii_uppercase[len(starts)]:
             starts.append(mark)
-    ends = [mark.start() for mark in starts[1:]] + [len(text)]
-    return [text[mark.end() : end].strip(_BETWEEN) for mark, end in zip(starts, ends, strict=True)]
+    ends = [*(mark.start() for mark in starts[1:]), len(text)]
+    # Without any mark there is one end, and no option before it.
+    return [text[mark.end() : end].strip(_BETWEEN) for mark, end in zip(starts, ends, strict=False)]

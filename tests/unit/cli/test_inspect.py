@@ -66,9 +66,7 @@ def test_columns_rows_and_entries_in_a_hundred_columns(
     assert {prompts["license"], teacher["license"], teacher["author"]} == {"???"}
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in PROMPTS | DEMONSTRATIONS if "orz_math_57k (file)" not in name]
-)
+@pytest.mark.parametrize("name", PROMPTS | DEMONSTRATIONS)
 def test_a_pasted_entry_reads_the_file(
     name: str, file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

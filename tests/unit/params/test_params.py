@@ -409,3 +409,20 @@ def test_an_option_that_the_method_ignores_names_its_line(tmp_path: Path) -> Non
 def test_a_penalty_begins_within_the_longest_response(tmp_path: Path) -> None:
     message = error_of(tmp_path, TEXT.replace("  steps: 7\n", "  overlong: {buffer: 9}\n  steps: 7\n"))
     assert "train.overlong.buffer: 9 tokens are more than rollout.max_new_tokens, 8; lower it" in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        (
+            "- {name: a, reasoning_gym: chain_sum,",
+            '- {name: a, license: "???", reasoning_gym: chain_sum,',
+            "license",
+        ),
+        ("{name: worked, kind: program}", '{name: worked, kind: program, author: "???"}', "author"),
+        ("{name: s, reasoning_gym", '{name: s, revision: "???", reasoning_gym', "revision"),
+    ],
+)
+def test_what_hpt_inspect_left_open_has_to_be_filled_in(tmp_path: Path, old: str, new: str, key: str) -> None:
+    message = error_of(tmp_path, TEXT.replace(old, new))
+    assert f"fill in the {key} of source" in message and re.match(r"params\.yaml:\d+", message)

@@ -20,7 +20,6 @@ from tests.unit.data.inspection.shapes_of_choices import CHOICES
 from tests.unit.data.inspection.shapes_of_demonstrations import DEMONSTRATIONS
 
 ALL = PROMPTS | DEMONSTRATIONS | CHOICES
-ALL.pop("Open-Reasoner-Zero/orz_math_57k (file)")
 READ_BY_NAME = {
     "tatsu-lab/alpaca": "an input without a name is not told from an answer",
     "zwhe99/DeepMath-103K": "three columns of traces without a common name are three sources",
