@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import re
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
@@ -120,9 +121,21 @@ class EndpointConfig(Config):
                 )
         return values
 
+    @field_validator("headers")
+    @classmethod
+    def _can_be_sent(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name, value in headers.items():
+            if not (name + value).isascii() or not (name + value).isprintable():
+                raise error_at((name,), "a header has printable ASCII characters only; remove the others")
+        return headers
+
     @field_validator("body")
     @classmethod
     def _adds_to_the_request(cls, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(body)
+        except TypeError as error:
+            raise error_at((), f"{error}; put a date in quotes") from None
         for name in body:
             if name in _OF_THE_REQUEST:
                 raise error_at((name,), f"other parameters decide {name}; remove it here")

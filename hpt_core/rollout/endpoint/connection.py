@@ -12,6 +12,7 @@ import os
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -21,6 +22,7 @@ from hpt_core.rollout.endpoint.outcome import PermanentFailure, Reply, RequestFa
 from hpt_core.rollout.endpoint.proxy import Proxy, proxy_for, proxy_of_another_kind
 from hpt_core.rollout.endpoint.reply import read_reply
 from hpt_core.rollout.endpoint.request import ChatRequest, sent_body
+from hpt_core.rollout.endpoint.response_log import ServerResponse
 from hpt_core.rollout.endpoint.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -78,9 +80,15 @@ class Connection:
         except APIConnectionError as error:
             return _connection_failure(error, self.proxy)
         reply = read_reply(response.status_code, response.headers, response.content, body)
-        if self.proxy and self.proxy.local and response.status_code in GATEWAY_STATUS:
+        if self.proxy is None or response.status_code not in GATEWAY_STATUS:
+            return reply
+        if self.proxy.local:
             return PermanentFailure(f"HTTP {response.status_code}", self.proxy.remedy)
-        return reply
+        return (
+            reply
+            if isinstance(reply, ServerResponse)
+            else replace(reply, reason=self.proxy.named(reply.reason))
+        )
 
 
 def _headers(config: EndpointConfig, secrets: Secrets) -> dict[str, str | Omit]:
@@ -123,14 +131,10 @@ def _client(config: EndpointConfig, secrets: Secrets, proxy: Proxy | None) -> As
 
 
 def _unusable(proxy: Proxy, error: Exception) -> InputError:
-    remedy = f"unset {proxy.variable}, or give it an http:// address"
+    reason, remedy = "unknown scheme", f"unset {proxy.variable}, or give it an http:// address"
     if isinstance(error, ImportError):
+        reason = str(error).partition(". ")[0]
         remedy = f"install it (pip install socksio), or unset {proxy.variable}"
-    reason = (
-        " ".join(str(error).split()).partition(". ")[0]
-        if isinstance(error, ImportError)
-        else "unknown scheme"
-    )
     return InputError(f"{proxy.variable} ({proxy.address}) cannot be used as a proxy: {reason}; {remedy}")
 
 
@@ -164,9 +168,7 @@ def _connection_failure(
             return PermanentFailure(
                 f"the server does not speak TLS ({reason})", "Write http:// in {section}.url"
             )
-    if proxy:
-        reason = f"{reason} (through {proxy.variable}, {proxy.address})"
-    return TransientFailure(reason)
+    return TransientFailure(proxy.named(reason) if proxy else reason)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

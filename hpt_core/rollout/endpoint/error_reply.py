@@ -39,7 +39,9 @@ def read_error(status: int, error: ServerError, reason: str, wait: float, fields
         return TransientFailure(reason, wait)
     if status in OF_THE_REQUEST and error.says(words.BUSY):
         return TransientFailure(reason, wait)
-    if status == 413 or status == 451 or error.says(words.FILTERED) or error.says(words.CONTEXT):
+    if _may_concern_one_prompt(status) and (error.says(words.FILTERED) or error.says(words.CONTEXT)):
+        return PromptRefused(reason)
+    if status in (413, 451):
         return PromptRefused(reason)
     if status >= 500:
         return TransientFailure(reason, wait)
@@ -50,6 +52,11 @@ def read_error(status: int, error: ServerError, reason: str, wait: float, fields
     if status in (404, 405) and not error.says(r"\bmodel|deployment|endpoints found"):
         return PermanentFailure(reason, CORRECT_URL)
     return PermanentFailure(reason, REMEDIES.get(status, CORRECT_URL))
+
+
+def _may_concern_one_prompt(status: int) -> bool:
+    """True unless it is a code for a key, an account or an address; xAI's filter answers with 403."""
+    return status in (403, 451) or status in OF_THE_REQUEST or status >= 500
 
 
 def _declined(error: ServerError, reason: str, fields: Collection[str]) -> Declined | PermanentFailure:

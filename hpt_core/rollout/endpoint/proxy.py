@@ -28,6 +28,10 @@ class Proxy:
         except ValueError:
             return self.host == "localhost"
 
+    def named(self, reason: str) -> str:
+        """The reason of a failure with the proxy that it came through."""
+        return f"{reason} (through {self.variable}, {self.address})"
+
     @property
     def remedy(self) -> str:
         """What to do if the proxy is in the way."""

@@ -473,6 +473,12 @@ STOPS: list[tuple[str, int, Any, str]] = [
         error("Resource not found", code="404"),
         r"Correct teacher.endpoint.url.*api-version",
     ),
+    (
+        "OpenRouter, settings",
+        404,
+        error("No endpoints available matching your guardrail restrictions and data policy.", code=404),
+        "Correct teacher.endpoint.(model|url)",
+    ),
     ("FastAPI, path", 404, {"detail": "Not Found"}, r"Correct teacher.endpoint.url.*/v1"),
     ("gin, path", 404, "404 page not found", r"Correct teacher.endpoint.url.*/v1"),
     (

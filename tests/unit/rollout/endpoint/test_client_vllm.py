@@ -124,6 +124,18 @@ def test_only_the_prompt_over_the_context_limit_fails(endpoint: Callable[..., En
     )
 
 
+def test_a_stream_and_another_name_of_a_parameter_give_the_same_responses(
+    endpoint: Callable[..., Endpoint],
+) -> None:
+    plain = endpoint("plain").generate(PROBLEMS, SEEDS, SAMPLING)
+    renamed = {"max_tokens": "max_completion_tokens"}
+    assert endpoint("stream", stream=True, parameters=renamed).generate(PROBLEMS, SEEDS, SAMPLING) == plain
+    seedless = endpoint("seedless", parameters={"seed": None})
+    sampled = seedless.generate(PROBLEMS[:1] * 3, SEEDS, SAMPLING)
+    assert all(completion.error is None for completion in sampled)
+    assert len({completion.response for completion in sampled}) > 1, "one request for each sample"
+
+
 def test_errors_of_the_server(endpoint: Callable[..., Endpoint]) -> None:
     with pytest.raises(EngineError, match=r"HTTP 404: .*bigger.*Correct teacher.endpoint.model"):
         endpoint("one", model="bigger").generate(PROBLEMS, SEEDS, SAMPLING)

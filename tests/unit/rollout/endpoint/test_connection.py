@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import logging
 import os
@@ -227,6 +228,8 @@ def test_a_header_with_a_secret_is_in_no_message(
         ({"query": {"key": "sk-Zq7"}}, "NAME of an environment variable"),
         ({"headers_env": {"api-key": "sk-Zq7"}}, "NAME of an environment variable, in capitals"),
         ({"body": {"api_key": "sk-Zq7"}}, "a secret never stands here"),
+        ({"headers": {"X-Title": "Züri"}}, "printable ASCII characters only"),
+        ({"body": {"day": datetime.date(2024, 10, 21)}}, "put a date in quotes"),
         ({"body": {"n": 4}}, "other parameters decide n"),
         ({"body": {"messages": []}}, "other parameters decide messages"),
         ({"parameters": {"top_k": None}}, "Input should be 'seed'"),
@@ -242,8 +245,6 @@ def test_settings_that_cannot_be(settings: Any, message: str) -> None:
 
 
 def test_what_yaml_reads_as_a_date_is_a_version() -> None:
-    import datetime
-
     fields: Any = {"url": "http://host", "model": "m", "revision": "r"}
     config = EndpointConfig(**fields, query={"api-version": datetime.date(2024, 10, 21)}, headers={"X": 1})
     assert config.query == {"api-version": "2024-10-21"} and config.headers == {"X": "1"}
@@ -292,6 +293,17 @@ def test_a_proxy_that_does_not_reach_this_machine_is_named(
             EngineError, match=rf"HTTP {status}\. .*add 127.0.0.1 to NO_PROXY, or unset all_proxy"
         ):
             ask(endpoint(), "2 + 2")
+
+
+def test_a_failure_names_the_proxy_that_it_came_through(
+    endpoint: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with proxy_server(502) as address:
+        monkeypatch.setenv("http_proxy", address)
+        with pytest.raises(
+            EngineError, match=rf"HTTP 502 \(through http_proxy, {address}\) \(attempt 3 of 3\)"
+        ):
+            ask(endpoint(url="http://gpu-box.example:8000/v1"), "2 + 2")
 
 
 class proxy_server:
