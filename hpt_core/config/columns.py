@@ -71,6 +71,7 @@ def path_keys(path: str) -> list[str]:
     return _BRACKETS.sub(r".\1", path).removeprefix(".").split(".")
 
 
+@lru_cache(maxsize=1024)
 def _placeholder(text: str) -> Placeholder:
     path = text.strip()
     return Placeholder(path.removesuffix("?"), path.endswith("?"))

@@ -19,6 +19,7 @@ ROLES: Mapping[str, frozenset[str]] = {
     "system": frozenset({"system", "developer"}),
 }
 """Our role -> the names that data sets give it, in lower case."""
+_OURS = {name: role for role, names in ROLES.items() for name in names}
 ROLE_KEYS = ("role", "from")
 TEXT_KEYS = ("content", "value", "text")
 THINKING_KEYS = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "thought", "thoughts")
@@ -33,6 +34,8 @@ Turn = Mapping[str, Any]
 class Exchange:
     """The turns of a chat that are read, and what the others are."""
 
+    roles: Sequence[str]
+    """The role of each turn of the chat: our name of it, or its own where we have none."""
     user: Turn | None
     assistants: Sequence[Turn]
     """The assistant's turns between the user's turn and the user's next one."""
@@ -67,13 +70,13 @@ def problem_in(value: Any, turns: Turns) -> Any:
 
     Raises Unreadable for a chat without a turn of the user.
     """
-    if not is_chat(value, turns):
+    chat = exchange_in(value, turns)
+    if chat is None:
         return value
-    user = exchange(value, turns).user
-    if user is None:
-        hint = _roles_hint(value, turns, "user")
+    if chat.user is None:
+        hint = _roles_hint(chat, "user")
         raise Unreadable("not_a_chat", f"the chat has no turn of role 'user'{hint}")
-    return _text(user, turns)
+    return _text(chat.user, turns)
 
 
 def response_in(value: Any, turns: Turns) -> Any:
@@ -82,20 +85,27 @@ def response_in(value: Any, turns: Turns) -> Any:
     Raises Unreadable if that is not exactly one turn, or if it has thinking and `turns.thinking` does not say
     what becomes of it.
     """
-    if not is_chat(value, turns):
+    chat = exchange_in(value, turns)
+    if chat is None:
         return value
-    replies = exchange(value, turns).assistants
+    replies = chat.assistants
     if len(replies) != 1:
         detail = (
             f"the chat has {len(replies)} turns of role 'assistant' after the user's {turns.use}, not one"
         )
-        unnamed = not any(_role(turn, turns) == "assistant" for turn in value)
-        raise Unreadable("not_a_chat", detail + (_roles_hint(value, turns, "assistant") if unnamed else ""))
+        hint = "" if "assistant" in chat.roles else _roles_hint(chat, "assistant")
+        raise Unreadable("not_a_chat", detail + hint)
     return _with_thinking(replies[0], _text(replies[0], turns), turns)
 
 
-def exchange(chat: Sequence[Turn], turns: Turns) -> Exchange:
-    """The turns that `turns.use` names."""
+def exchange_in(value: Any, turns: Turns) -> Exchange | None:
+    """The turns of a chat that `turns.use` names; None for other values. An exchange is returned as it is."""
+    if isinstance(value, Exchange):
+        return value
+    return _exchange(value, turns) if is_chat(value, turns) else None
+
+
+def _exchange(chat: Sequence[Turn], turns: Turns) -> Exchange:
     roles = [_role(turn, turns) for turn in chat]
     users = [i for i, role in enumerate(roles) if role == "user"]
     start = -1 if not users else users[0] if turns.use == "first" else users[-1]
@@ -103,9 +113,8 @@ def exchange(chat: Sequence[Turn], turns: Turns) -> Exchange:
     unused = {role for role in roles if role not in ("user", "assistant")}
     unused |= {"earlier" for role in roles[: max(start, 0)] if role in ("user", "assistant")}
     unused |= {"later" for role in roles[end:] if role in ("user", "assistant")}
-    replies = [turn for turn, role in zip(chat[start + 1 : end], roles[start + 1 : end], strict=True)]
-    assistants = [turn for turn in replies if _role(turn, turns) == "assistant"]
-    return Exchange(chat[start] if users else None, assistants, frozenset(unused))
+    assistants = [chat[i] for i in range(start + 1, end) if roles[i] == "assistant"]
+    return Exchange(roles, chat[start] if users else None, assistants, frozenset(unused))
 
 
 def _role(turn: Turn, turns: Turns) -> str:
@@ -115,11 +124,11 @@ def _role(turn: Turn, turns: Turns) -> str:
     for role, further in (("user", turns.user), ("assistant", turns.assistant)):
         if name in further:
             return role
-    return next((role for role, names in ROLES.items() if name.lower() in names), name)
+    return _OURS.get(name.lower(), name)
 
 
-def _roles_hint(chat: Sequence[Turn], turns: Turns, role: str) -> str:
-    names = list(dict.fromkeys(_role(turn, turns) for turn in chat))
+def _roles_hint(chat: Exchange, role: str) -> str:
+    names = list(dict.fromkeys(chat.roles))
     unknown = next((name for name in names if name not in ROLES), "NAME")
     return f"; its roles are {names}; name the one that counts as such: `turns: {{{role}: [{unknown}]}}`"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 from hpt_core.config import Column, Response, Turns
@@ -39,6 +39,21 @@ class Fields:
     lists_as_texts: bool = False
     """Whether an answer such as ["72"] is compared as the text that it is, brackets included."""
 
+    @cached_property
+    def entries(self) -> dict[str, Column]:
+        """Field -> its entry; of several responses, the first."""
+        return {name: entries(column)[0] for name, column in self.columns.items()}
+
+    @cached_property
+    def responses(self) -> list[dict[str, Column]]:
+        """All fields for each of the entries of `response`, whose own marks take precedence."""
+        return [
+            self.entries
+            | {"response": response}
+            | {mark: entries(own)[0] for mark in MARKS if (own := getattr(response, mark, None)) is not None}
+            for response in entries(self.columns["response"])
+        ]
+
 
 def read_by_shape(row: SourceRow, shapes: tuple[RowShape, ...], fields: Fields) -> SourceRow | Reject:
     """The row read by the first of `shapes` whose columns it has."""
@@ -61,9 +76,8 @@ def read_by_shape(row: SourceRow, shapes: tuple[RowShape, ...], fields: Fields) 
 
 def read_row(row: SourceRow, record: Record, fields: Fields) -> SourceRow | Reject:
     """`row` with the values of `record` under the project's names."""
-    columns = {name: entries(column)[0] for name, column in fields.columns.items()}
     try:
-        return _with_values(row, _values(record, columns, fields), columns, fields)
+        return _with_values(row, _values(record, fields.entries, fields), fields.entries, fields)
     except Unreadable as error:
         return row.reject(error.reason, error.detail)
 
@@ -72,19 +86,13 @@ def read_responses(row: SourceRow, fields: Fields) -> Iterator[SourceRow | Rejec
     """`row` once for each of its responses, which several columns may hold, each one of them or a list."""
     several = not isinstance(fields.columns["response"], str | Column)
     sample = 0 if several else None
-    responses = entries(fields.columns["response"])
-    for response in responses:
-        columns = {name: entries(column)[0] for name, column in fields.columns.items()}
-        own = {
-            name: entries(mark)[0] for name in MARKS if (mark := getattr(response, name, None)) is not None
-        }
-        columns |= {"response": response} | own
-        read = list(_responses(row, columns, fields, sample))
-        yield from read
-        if sample is not None:
-            sample += len(read)
+    for columns in fields.responses:
+        for read in _responses(row, columns, fields, sample):
+            yield read
+            sample = None if sample is None else sample + 1
     if sample == 0:
-        yield row.reject("no_response", f"none of {[response.read for response in responses]} has a response")
+        names = [columns["response"].read for columns in fields.responses]
+        yield row.reject("no_response", f"none of {names} has a response")
 
 
 def _responses(
@@ -92,7 +100,8 @@ def _responses(
 ) -> Iterator[SourceRow | Reject]:
     """The responses of one entry; `first`: the number of the first, None for a row with one response."""
     response, turns = columns["response"], fields.turns
-    row = replace(row, kind=response.kind) if isinstance(response, Response) else row
+    if isinstance(response, Response) and response.kind is not None:
+        row = replace(row, kind=response.kind)
     try:
         values = _values(row.record, columns, fields)
     except Unreadable as error:
@@ -165,6 +174,9 @@ def _with_values(
             continue  # The source has not judged this response.
         if value is None or value is MISSING:
             return row.reject("missing_column", _missing(name, column, value, row.record))
+        if name in ("problem", "response") and (chat := chat_messages.exchange_in(value, fields.turns)):
+            value = chat
+            unused |= chat.unused
         try:
             read = _CONVERT[name](value, column, fields)
         except Unreadable as error:
@@ -176,8 +188,6 @@ def _with_values(
         if isinstance(read, str) and _SURROGATE.search(read):
             return row.reject("not_unicode", f"{column.read!r} ({name}) holds half a surrogate pair")
         checked[name] = read
-        if name in ("problem", "response") and chat_messages.is_chat(value, fields.turns):
-            unused |= chat_messages.exchange(value, fields.turns).unused
     response = columns.get("response")
     if isinstance(response, Response) and response.author is not None:
         checked["author"] = response.author
@@ -193,6 +203,10 @@ def _response(value: Any, column: Column, fields: Fields) -> Any:
 
 
 def _answer(value: Any, column: Column, fields: Fields) -> Any:
+    chat = chat_messages.exchange_in(value, fields.turns)
+    if chat and "assistant" not in chat.roles and column == fields.entries["problem"]:
+        # Problems that are only compared with need no answers (`curate.decontamination.against`).
+        return chat_messages.problem_in(chat, fields.turns)
     value = chat_messages.response_in(value, fields.turns)
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         if len(value) > 1:

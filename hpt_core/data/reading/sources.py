@@ -20,6 +20,9 @@ from hpt_core.errors import InputError
 
 _REQUIRED = {PromptSource: ("problem", "answer"), ExpertSource: ("problem", "response")}
 
+_KINDS_WITHOUT_LISTS = ("math", "gsm8k", "choice")
+"""Kinds of which no answer looks like the JSON list ["72"]; such an answer is 72."""
+
 FIRST = 100
 """Rows of a source that are checked before the rest is read; one of them must be usable."""
 
@@ -104,8 +107,7 @@ def _fields(source: PromptSource | ExpertSource) -> Fields:
     if isinstance(source, PromptSource) and source.reasoning_gym:
         return Fields({"problem": "question", "answer": "answer"}, source.turns, lists_as_texts=True)
     columns: Columns = source.columns
-    kind = source.verifier_kind if isinstance(source, PromptSource) else ""
-    as_texts = kind == "exact" or kind.startswith("reasoning_gym:")
+    as_texts = isinstance(source, PromptSource) and source.verifier_kind not in _KINDS_WITHOUT_LISTS
     return Fields({**{name: name for name in required}, **columns}, source.turns, as_texts)
 
 

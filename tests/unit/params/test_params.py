@@ -184,6 +184,22 @@ def test_the_projects_own_parameters_load() -> None:
         ('"0 2 * * *"', '"0 2 LW * *"', r"params.yaml:30: schedule.cron: .*: day 'lw' is wrong"),
         ('"0 2 * * *"', '"0 2 * * 5l"', r"params.yaml:30: schedule.cron: .*: weekday '5l' is wrong"),
         ('"0 2 * * *"', '"r 2 * * *"', r"params.yaml:30: schedule.cron: .*: minute 'r' is wrong"),
+        # An entry of `columns` may be a text or a map; the error names the key and neither alternative.
+        (
+            "seed: 2\n  dev",
+            "seed: 2\n      columns: {problem: {read: q, jion: x}}\n  dev",
+            r"params.yaml:[0-9]+: curate\.train\.1\.columns\.problem\.jion: unknown key",
+        ),
+        (
+            "seed: 2\n  dev",
+            "seed: 2\n      columns: {problem: '{q'}\n  dev",
+            r"params.yaml:[0-9]+: curate\.train\.1\.columns\.problem: .*single brace at 0; write \{column\}",
+        ),
+        (
+            "{name: worked, kind: program}",
+            "{name: w, kind: teacher, file: x.jsonl, columns: {problem: [a, b]}}",
+            r"params.yaml:[0-9]+: experts\.sources\.0\.columns\.problem: only `response` may be a list",
+        ),
         # Two errors at once, on a line each.
         ("steps: 7", "steps: no\n  stepz: 8", "params.yaml:24: train.steps: .*\nparams.yaml:25: train.stepz"),
         # Not YAML.
@@ -302,6 +318,17 @@ def test_a_mix_of_sources_and_a_choice(tmp_path: Path) -> None:
     assert params.arms["program"].choose == "likeliest"
     path.write_text(TEXT)
     assert load_params(path).arms["program"].choose == "shortest", "as before there was a choice"
+
+
+def test_a_mix_may_have_the_kind_of_a_single_response(tmp_path: Path) -> None:
+    mark = "{read: ok, map: {Yes: true, No: false}}"
+    response = f"[gpt4, {{read: people, kind: human, score: {mark}}}]"
+    source = f"{{name: w, kind: teacher, file: x.jsonl, columns: {{response: {response}}}}}"
+    text = TEXT.replace("{name: worked, kind: program}", source)
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace("{program: 1.0}", "{human: 1.0}"))
+    [people] = load_params(path).experts.sources[0].responses
+    assert people.kind == "human" and people.score.map == {"Yes": True, "No": False}  # type: ignore[union-attr]
 
 
 def test_no_source_is_named_teacher_beside_a_teacher(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from hpt_core.config import ExpertSource, PromptSource
+from hpt_core.config import DecontaminationConfig, ExpertSource, PromptSource
 from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import read_rows
 
@@ -571,3 +571,11 @@ def test_a_row_that_is_a_list_of_turns(tmp_path: Path, name: str) -> None:
     ]
     _, detail = reject(prompt_rows(path, columns={"problem": "turns"})[:1])
     assert "`columns: {answer: turns.1.ground_truth.value}`" in detail
+
+
+def test_problems_without_answers_may_stand_in_conversations(jsonl: Lines) -> None:
+    row = {"prompt": [{"role": "user", "content": f"Solve it.\n\n{Q}"}]}
+    entry = {"read": "prompt", "unwrap": "Solve it. {problem}"}
+    keys = {"name": "exam", "file": str(jsonl("exam.jsonl", row)), "columns": {"problem": entry}}
+    [source] = DecontaminationConfig.model_validate({"against": [keys]}).against
+    assert [read["problem"] for read in values(list(read_rows(source)))] == [Q]
