@@ -48,6 +48,7 @@ _OPTION = re.compile(r"(?:^|[\s,(\[])\(?([a-jA-J])\s?[).:]")
 _OBJECT = re.compile(r"\{\s*['\"]")  # an object that is written out, as metadata may be
 _LAST_LINE = re.compile(r"####\s*\S")
 _KEY = re.compile(r"[\w./:#@-]{4,}")
+_END = 2000
 _TAIL = 300
 """Characters at the end of a response in which its answer is looked for."""
 
@@ -86,7 +87,13 @@ def length(field: Field) -> float:
 
 
 def words_of(text: str) -> int:
-    return len(letter_runs(text))
+    """How many words a text has, as far as its ends show it."""
+    return len(letter_runs(_ends(text)))
+
+
+def _ends(text: str) -> str:
+    """The beginning and the end of a long text, where it asks or states: a trace may fill many pages."""
+    return text if len(text) <= 2 * _END else f"{text[:_END]}\n{text[-_END:]}"
 
 
 def distinct(field: Field) -> float:
@@ -100,12 +107,12 @@ def is_constant(field: Field) -> bool:
 
 def asks(text: str) -> bool:
     """Whether a text sets a task: it ends in a question, or a sentence of it is an imperative."""
-    return words_of(text) >= 1 and bool(_SETS_A_TASK.search(text.strip()))
+    return words_of(text) >= 1 and bool(_SETS_A_TASK.search(_ends(text.strip())))
 
 
 def states_answer(text: str) -> bool:
     """Whether a text announces a final answer: a box, ####, "The answer is"."""
-    return bool(_STATES.search(text))
+    return bool(_STATES.search(_ends(text)))
 
 
 def has_thinking(text: str) -> bool:

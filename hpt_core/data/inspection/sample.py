@@ -53,7 +53,12 @@ def read_sample(
     origin = _origin(data, root, subset, split, revision)
     keys = {key: value for key, value in origin.keys.items() if key != "revision"} | {"revision": revision}
     source = PromptSource(name=origin.name, answer_kind="exact", **(keys if origin.hub else origin.keys))
-    read = list(islice(records_in(source, streaming=True), rows + 1))
+    try:
+        read = list(islice(records_in(source, streaming=True), rows + 1))
+    except InputError as error:
+        # No source of params.yaml names this file, so the message must not send a user there.
+        message = str(error).replace(f" of source {origin.name!r} in params.yaml", "")
+        raise InputError(message.replace("correct `file`", "correct the path")) from error
     sample = Sample(origin, read[:rows], complete=len(read) <= rows)
     if not sample.rows:
         why = "; ".join(f"line {number}: {bad.reason}: {bad.detail}" for number, bad in sample.bad_lines[:1])
