@@ -12,6 +12,7 @@ from hpt_core.data.inspection.found import Found
 from hpt_core.data.inspection.names import weight
 from hpt_core.data.inspection.response import Response
 from hpt_core.data.problems import GSM8K_MARKER
+from hpt_core.verifier.unverifiable import unverifiable
 
 _LEAST = 1.0
 _LAST_LINE = re.compile(GSM8K_MARKER + r"\S")
@@ -93,6 +94,8 @@ def agreement(response: Field, answer: Field) -> float:
 def kind_of(answer: Found, problem: Found, responses: Sequence[Field]) -> str:
     """The kind under which the verifier compares such answers."""
     values = [value[0] if isinstance(value, list) else value for value in answer.column.present]
+    # What stands for a missing answer or a proof says nothing of the others: such rows are quarantined.
+    values = [value for value in values if not unverifiable(str(value), "math")] or ["0"]
     if contents.share(values, contents.is_letter) >= contents.MOST:
         return "choice"
     if contents.share(values, _hashed) >= contents.MOST:

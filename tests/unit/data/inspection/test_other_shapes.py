@@ -244,3 +244,11 @@ def test_what_all_problems_begin_with_is_no_instruction() -> None:
     rows = [{"question": f"Spell this word backward: {word}", "answer": word[::-1]} for word in words]
     (entry,) = read(rows)
     assert entry["columns"] == {"problem": "question", "answer": "answer"}
+
+
+def test_proofs_among_the_answers_do_not_make_their_kind_exact() -> None:
+    rows = [{"problem": item.problem, "answer": item.answer} for item in MATH]
+    proofs = [{"problem": f"Prove that {n} is no square.", "answer": "proof"} for n in range(11, 21)]
+    missing = [{"problem": f"Find a divisor of {n}.", "answer": "notfound"} for n in range(11, 21)]
+    (entry,) = read([*rows, *proofs, *missing])
+    assert entry["answer_kind"] == "math" and entry["columns"]["answer"] == "answer"
