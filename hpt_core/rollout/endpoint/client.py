@@ -39,6 +39,8 @@ CHECK_SERVER = (
 )
 PROBE = "1 + 1 ="
 """A prompt that no server declines, to learn whether it declines every prompt."""
+DECLINED_IN_A_ROW = 8
+"""Requests that a server may decline in a row until another prompt shows whether it still answers."""
 MAX_REASON = 300
 """Characters of a server's message that are shown."""
 
@@ -66,9 +68,11 @@ class Endpoint:
             self.response_log.refusals.clear()
         self.rate_limiter = RateLimiter(config.requests_per_minute)
         self.answers = False
-        """The server has answered a request of this run, so that it takes the parameters."""
+        """The server answers requests of this run, so that it takes the parameters."""
+        self.declined = 0
+        """Requests that it has declined since its last answer."""
         self.unconfirmed: dict[str, PromptRefused] = {}
-        """Refusals of a server that has answered nothing yet and may refuse everything."""
+        """Refusals since its last answer; it may refuse everything now, so that they are not logged yet."""
         self.warned: set[str] = set()
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
@@ -126,11 +130,12 @@ class Endpoint:
         if not isinstance(reply, Declined):
             return reply
         async with probing:
-            if not self.answers and not reply.names_parameter:
+            if self.declined >= DECLINED_IN_A_ROW or not (self.answers or reply.names_parameter):
                 probe = await self._with_retries(connection, request.with_prompt(PROBE))
-                self.answers = isinstance(probe, ServerResponse)
+                self.answers, self.declined = isinstance(probe, ServerResponse), 0
         if not self.answers:
             raise RequestFailed(reply.reason, reply.remedy)
+        self.declined += 1
         return PromptRefused(reply.reason)
 
     async def _with_retries(
@@ -162,14 +167,13 @@ class Endpoint:
             await asyncio.sleep(delay * jitter.uniform(0.5, 1))
 
     def _keep(self, key: str, reply: ServerResponse | PromptRefused) -> None:
-        """Log a response, and a refusal once the server has answered something."""
+        """Log a response, and the refusals before it."""
         if isinstance(reply, PromptRefused):
             self.unconfirmed[key] = reply
-        else:
-            self.answers = True
-            self.response_log.add(key, reply)
-        if self.answers:
-            self._confirm_refusals()
+            return
+        self.answers, self.declined = True, 0
+        self.response_log.add(key, reply)
+        self._confirm_refusals()
 
     def _confirm_refusals(self) -> None:
         while self.unconfirmed:

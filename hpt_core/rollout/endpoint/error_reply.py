@@ -13,8 +13,8 @@ from hpt_core.rollout.endpoint.server_error import ServerError
 RETRIED = {408, 409, 424, 425, 429, 498, 499}
 """Status codes below 500 after which a request is sent again; all codes from 500 on are retried too. TGI
 sends 424 where a generation failed, Groq 498 where its capacity is exceeded."""
-OF_THE_REQUEST = {400, 406, 413, 415, 422}
-"""Status codes with which a server declines a request: this prompt, or every one."""
+OF_EVERY_REQUEST = {401, 402, 404, 405, 407}
+"""Status codes for a key, an account, an address or a proxy; not 403, which xAI's filter sends too."""
 SET_KEY = "Set {key} to a key that this server accepts"
 REMEDIES = {
     401: SET_KEY,
@@ -37,26 +37,20 @@ def read_error(status: int, error: ServerError, reason: str, wait: float, fields
         return Declined(reason, "Lower max_new_tokens, or raise the account's limit of tokens per minute")
     if status in RETRIED:
         return TransientFailure(reason, wait)
-    if status in OF_THE_REQUEST and error.says(words.BUSY):
+    if status in (400, 422) and error.says(words.BUSY):
         return TransientFailure(reason, wait)
-    if _may_concern_one_prompt(status) and (error.says(words.FILTERED) or error.says(words.CONTEXT)):
-        return PromptRefused(reason)
-    if status in (413, 451):
+    of_prompt = status in (413, 451) or error.says(words.FILTERED) or error.says(words.CONTEXT)
+    if of_prompt and status not in OF_EVERY_REQUEST:
         return PromptRefused(reason)
     if status >= 500:
         return TransientFailure(reason, wait)
     if error.says(words.KEY):
         return PermanentFailure(reason, SET_KEY)
-    if status in OF_THE_REQUEST:
-        return _declined(error, reason, fields)
     if status in (404, 405) and not error.says(r"\bmodel|deployment|endpoints found"):
         return PermanentFailure(reason, CORRECT_URL)
-    return PermanentFailure(reason, REMEDIES.get(status, CORRECT_URL))
-
-
-def _may_concern_one_prompt(status: int) -> bool:
-    """True unless it is a code for a key, an account or an address; xAI's filter answers with 403."""
-    return status in (403, 451) or status in OF_THE_REQUEST or status >= 500
+    if status in REMEDIES:
+        return PermanentFailure(reason, REMEDIES[status])
+    return _declined(error, reason, fields)
 
 
 def _declined(error: ServerError, reason: str, fields: Collection[str]) -> Declined | PermanentFailure:
@@ -70,6 +64,10 @@ def _declined(error: ServerError, reason: str, fields: Collection[str]) -> Decli
         change = "renames it" if better else f"leaves it out, unless another value of {named} does"
         remedy = f"{{section}}.parameters: {{{{{named}: {new}}}}} {change}"
         change_it = f"Change the parameter that the server does not accept: {remedy}"
+        if named == "seed" and error.says(words.SEED):
+            return PermanentFailure(
+                reason, change_it
+            )  # Other seeds may pass, so this says nothing of the prompt.
         # A limit of tokens may be that of this prompt with its response.
         return Declined(reason, change_it, names_parameter=error.says(words.NOT_TAKEN))
     if error.says(words.NO_SYSTEM):

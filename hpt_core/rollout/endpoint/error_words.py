@@ -54,6 +54,7 @@ ACCOUNT = {
     r"account (is|has been|was) (deactivated|suspended|disabled)": "OpenAI, Moonshot",
     r"organization (is|has been) (disabled|deactivated|restricted)|access_terminated": "Anthropic, Groq",
     r"credit balance is too low|(used all|out of) .{0,20}credits|spending limit": "Anthropic, xAI",
+    r"budget[_ ](has been )?exceeded|exceeded.{0,20} budget": "LiteLLM",
     r"arrearage|overdue.payment|余额不足|欠费": "DashScope, Zhipu",
 }
 """The account cannot pay for any request."""
@@ -78,6 +79,11 @@ NOT_TAKEN = (
     r"deprecated|cannot both|instead|extra_forbidden"
 )
 """The host takes no such parameter, whatever its value and the prompt are."""
+SEED = (
+    r"\bseed\b.{0,60}(int|i32|u32|range|must|should|less|greater|max|min|<|>|invalid|out of)|"
+    r"invalid.{0,30}\bseed\b"
+)
+"""The seed is out of a host's range (xAI and Gemini take 31 bits)."""
 TLS_PORT = r"http request (was sent )?to (an )?https"
 NO_SYSTEM = (
     r"\bsystem\b.{0,40}(not supported|unsupported|not allowed|not enabled)|not support 'system'|"

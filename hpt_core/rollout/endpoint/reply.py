@@ -131,7 +131,7 @@ def _counted(usage: Any) -> int | None:
     counts = (
         [usage.get(key) for key in ("completion_tokens", "output_tokens")] if isinstance(usage, dict) else []
     )
-    return next((count for count in counts if isinstance(count, int) and 0 < count < 2**63), None)
+    return next((count for count in counts if type(count) is int and 0 < count < 2**63), None)
 
 
 def _text(body: bytes) -> str:

@@ -21,7 +21,7 @@ from server_replies import (
 from hpt_core.config import EndpointConfig, Sampling
 from hpt_core.config.endpoint import Reasoning
 from hpt_core.errors import EngineError
-from hpt_core.rollout.endpoint.client import PROBE, Endpoint
+from hpt_core.rollout.endpoint.client import DECLINED_IN_A_ROW, PROBE, Endpoint
 from hpt_core.rollout.endpoint.completion import as_completion
 from hpt_core.rollout.endpoint.finish_reason import ENDS, end_of
 from hpt_core.rollout.endpoint.outcome import Declined, PermanentFailure, TransientFailure
@@ -102,6 +102,31 @@ def test_an_unexplained_error_concerns_the_prompt_if_another_prompt_is_answered(
     with pytest.raises(EngineError, match=rf"HTTP {status}.*Change the parameter that the server does not"):
         ask(endpoint(concurrency=1, revision="r2"), "odd", GOOD[0])
     assert len(server.requests) == 2, "the prompt, and another one that is declined as well"
+
+
+def test_a_server_that_begins_to_decline_everything_stops_the_run_and_loses_nothing(
+    server: Any, faults: Any, endpoint: Callable[..., Endpoint], tmp_path: Path
+) -> None:
+    """Such as a key that is withdrawn, said in words that nobody knows."""
+    problems = [f"{i} + 3 =" for i in range(30)]
+    fault = scripted(faults, 400, {"error": "quark"})
+    server.faults = {problem: [fault] * 9 for problem in (*problems[4:], PROBE)}
+    with pytest.raises(EngineError, match=r"HTTP 400: quark\. .* 4 responses are kept"):
+        ask(endpoint(concurrency=1), *problems)
+    assert len(server.requests) == 4 + DECLINED_IN_A_ROW + 2, "and one more, and another prompt"
+    assert "refused" not in (tmp_path / "response_log.jsonl").read_text()
+    server.faults = {}
+    assert all(completion.error is None for completion in ask(endpoint(), *problems))
+
+
+def test_a_seed_out_of_range_is_not_the_fault_of_a_prompt(
+    server: Any, faults: Any, endpoint: Callable[..., Endpoint]
+) -> None:
+    body = "Failed to deserialize the JSON body: seed: invalid value: integer `4294967295`, expected i32"
+    server.faults = {GOOD[1]: [scripted(faults, 422, body)]}
+    with pytest.raises(EngineError, match=r"parameters: \{seed: null\}"):
+        ask(endpoint(concurrency=1), *GOOD)
+    assert len(server.requests) == 2, "the first was answered"
 
 
 @pytest.mark.parametrize(("name", "status", "body", "remedy"), STOPS, ids=[case[0] for case in STOPS])
