@@ -22,6 +22,8 @@ from hpt_core.verifier.worker import Item
 CHECKED_KINDS = ("math", "gsm8k", "choice", "exact")
 """Kinds whose answers can be changed. A reasoning-gym task may have several right answers, and what the
 function of a package accepts is its own."""
+LONGEST = 400
+"""Characters of an answer that is changed. A longer one is a text or a solution, which no rule is sure of."""
 REFUSED = "refused as it stands (see --gold-check)"
 """Why an answer of a checked kind has no variants."""
 
@@ -95,10 +97,12 @@ def error_rates(golds: Iterable[Gold], verifier: Verifier) -> ErrorRates:
     checked: list[Gold] = []
     for gold in golds:
         rates.answers += 1
-        if gold.kind in CHECKED_KINDS:
-            checked.append(gold)
-        else:
+        if gold.kind not in CHECKED_KINDS:
             rates.unchecked[f"of kind {gold.kind}"] += 1
+        elif len(final(gold)) > LONGEST:
+            rates.unchecked[f"longer than {LONGEST} characters"] += 1
+        else:
+            checked.append(gold)
     verdicts = verifier.verify([Variant(gold, False, "", final(gold)).item for gold in checked])
     accepted = [gold for gold, verdict in zip(checked, verdicts, strict=True) if verdict.correct]
     if len(accepted) < len(checked):

@@ -12,7 +12,7 @@ from hpt_core.mutation.tokens import Mutant, Token, is_unsure, replaced, tokens
 PER_CHANGE = 8
 """Mutants of one kind of change that are made of an answer."""
 
-_WORDS = re.compile(r"[A-Za-z]{3,}(?:[ '-]?[A-Za-z]+)*\.?")
+_WORDS = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z]+(?:[ '-][A-Za-z]+)*\.?")
 _ONE_NUMBER = re.compile(r"\$?[-+]?\d{1,3}(?:\{?,\}?(?:\\!)?\s?\d{3})+(?:\.\d+)?\$?")
 """A number with thousands separators, whose commas separate no list."""
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from hpt_core.data.curation.answer_sample import SIZE, AnswerSample
 from hpt_core.mutation import error_rates
-from hpt_core.mutation.check import REFUSED, variants_of
+from hpt_core.mutation.check import LONGEST, REFUSED, variants_of
 from hpt_core.mutation.mutants import (
     PER_CHANGE,
     Mutant,
@@ -186,6 +187,19 @@ def test_kinds_beside_math() -> None:
     assert rates.unchecked == {"of kind reasoning_gym:gcd": 1, REFUSED: 1}
     assert rates.mutants.made == {"digit": 4, "sign": 2, "letter": 3}
     assert rates.mutants.wrong.total() == rates.rewrites.wrong.total() == 0
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["a", "ab ", "1", "1,", "1,111", "(", "{", r"\{", r"\frac{1}{2}", "x=", "-", " ", r"\text{a}", "^"],
+)
+def test_an_answer_of_the_greatest_length_is_changed_at_once(piece: str) -> None:
+    answer = (piece * LONGEST)[: LONGEST - 1] + "!"
+    before = time.perf_counter()
+    list(variants_of(Gold("here", answer, "math")))
+    list(variants_of(Gold("here", answer[:-1], "math")))
+    assert time.perf_counter() - before < 2
+    assert error_rates([Gold("here", 2 * answer, "math")], Faulty()).unchecked.total() == 1
 
 
 class Faulty:
