@@ -28,7 +28,7 @@ def assemble(body: bytes) -> dict[str, Any]:
     message: dict[str, Any] = {}
     done = False
     for data in _events(body):
-        if data == "[DONE]":
+        if data.strip().upper() == "[DONE]":
             done = True
             continue
         event = _object(data)
