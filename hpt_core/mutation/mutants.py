@@ -13,7 +13,7 @@ PER_CHANGE = 8
 """Mutants of one kind of change that are made of an answer."""
 
 _WORDS = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z]+(?:[ '-][A-Za-z]+)*\.?")
-_ONE_NUMBER = re.compile(r"\$?[-+]?\d{1,3}(?:\{?,\}?(?:\\!)?\s?\d{3})+(?:\.\d+)?\$?")
+_ONE_NUMBER = re.compile(r"\$?[-+]?[1-9]\d{0,2}(?:\{?,\}?(?:\\!)?\s?\d{3})+(?:\.\d+)?\$?")
 """A number with thousands separators, whose commas separate no list."""
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

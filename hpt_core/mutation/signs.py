@@ -36,6 +36,8 @@ def mutants(answer: str, found: Sequence[Token]) -> Iterator[Mutant]:
     for item in parts:
         plain, texts = is_plain(item), {token.text for token in item}
         cancels = any(token.is_zero for token in item) if plain else may_cancel(item, found)
+        if not texts - SIGNS:
+            continue  # The hyphen of a unit: N-m.
         if cancels or texts & _PLUS_MINUS or (texts & TRIGONOMETRIC and texts & _PERIODS):
             continue
         for i, token in enumerate(item):

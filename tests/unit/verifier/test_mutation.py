@@ -93,6 +93,7 @@ def test_a_mutant_is_another_answer(answer: str, change: str, mutants: list[str]
         (r"0\text{ cm}", "unit"),
         ("5_8", "index"),
         (r"x \equiv -1 \pmod 2", "sign"),
+        ("0,245", "sign"),
         (r"\lfloor 2.5 \rfloor", "digit sign"),
         # A name that the answer chooses.
         ("x=5", "letter"),
@@ -110,6 +111,10 @@ def test_a_mutant_is_another_answer(answer: str, change: str, mutants: list[str]
 )
 def test_what_may_mean_the_same_is_left_alone(answer: str, changes: str) -> None:
     assert {change: of(change, answer) for change in changes.split() if of(change, answer)} == {}
+
+
+def test_a_hyphen_in_a_unit_is_no_sign() -> None:
+    assert of("sign", r"5 \mathrm{N}-\mathrm{m}") == [r"-5 \mathrm{N}-\mathrm{m}"]
 
 
 def test_a_number_does_not_become_another_item_of_its_set() -> None:
