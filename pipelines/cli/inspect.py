@@ -17,8 +17,8 @@ app = typer.Typer()
 
 @app.command(
     epilog=examples(
-        "hpt inspect raw/data/solutions.jsonl          a file, in any format that sources read",
-        "hpt inspect open-r1/OpenR1-Math-220k          a data set of the hub: its first rows only",
+        "hpt inspect raw/data/solutions.jsonl       a file of any format",
+        "hpt inspect open-r1/OpenR1-Math-220k       its first rows on the hub",
         "hpt inspect openai/gsm8k --subset main",
     )
 )
@@ -32,7 +32,7 @@ def inspect(
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of the hub's data set.")] = None,
     rows: Annotated[int, typer.Option(parser=positive, help="Rows that are read, from the top.")] = 100,
 ) -> None:
-    """Show a data set's columns and rows, and the source entry that reads it.
+    """Show a data set's columns and rows, and the entry that reads it.
 
     The entry is tried on the rows: it says how many it reads, and whether the verifier accepts their answers.
     Exit status 1 if no entry fits.

@@ -57,6 +57,7 @@ ARGUMENTS = {
     "lineage": ["VERSION", "--trajectory ID"],
     "ui": ["--port"],
     "verify": ["FILE", "--gold-check", "--mutation-check", "--kind", "--workers", "--timeout"],
+    "inspect": ["FILE|HUB_ID", "--root", "--subset", "--split", "--revision", "--rows"],
     "doctor": ["MODEL", "--engine", "--dtype", "--revision", "--chat-template", "--system-prompt"],
 }
 """Command -> what its help must name."""
