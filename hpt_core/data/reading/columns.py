@@ -122,6 +122,10 @@ def _responses(
         columns[name].read: len(values[name]) for name in sorted(lists) if len(values[name]) != count
     }:
         yield row.reject("uneven_lists", f"{response.read!r} has {count} responses, and {uneven}")
+    elif values["response"] is MISSING:
+        yield replace(row, sample=first).reject(
+            "missing_column", _missing("response", response, MISSING, row.record)
+        )
     elif not count:
         yield row.reject("no_response", f"{response.read!r} is an empty list")
     elif lists == {"response"} and "*" not in response.read and _looks_like_steps(values["response"]):

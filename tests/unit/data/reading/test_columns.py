@@ -579,3 +579,10 @@ def test_problems_without_answers_may_stand_in_conversations(jsonl: Lines) -> No
     keys = {"name": "exam", "file": str(jsonl("exam.jsonl", row)), "columns": {"problem": entry}}
     [source] = DecontaminationConfig.model_validate({"against": [keys]}).against
     assert [read["problem"] for read in values(list(read_rows(source)))] == [Q]
+
+
+def test_a_missing_one_of_several_responses_shows_the_columns_of_the_row(jsonl: Lines) -> None:
+    path = jsonl("e.jsonl", {"problem": Q, "gpt4": "42", "claude": "42"})
+    good, bad = expert_rows(path, columns={"response": ["gpt4", "claud"]})
+    assert isinstance(good, SourceRow) and isinstance(bad, Reject)
+    assert bad.reason == "missing_column" and "['claude', 'gpt4', 'problem']" in bad.detail

@@ -296,8 +296,6 @@ x = 1/2 or x = -3 | x=-3, \frac12
 \frac{d^{2} v_{o}}{d t^{2}} | \frac{d^2 v_{o}}{d t^2}
 4 \frac49 days | $4 \frac{4}{9}$ days
 L_{\odot}^2 | L_{\odot}^{2}
-")[0])
-T=r'''
 1\tfrac12 \text{ hours} | 1.5
 1 hr 30 min | 1.5 \text{ hours}
 30\text{ sec} | 30\text{ seconds}
