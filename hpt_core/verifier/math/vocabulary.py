@@ -66,6 +66,17 @@ NUMERALS = {word: value for value, word in enumerate(_UP_TO_TWENTY.split())} | {
     "ninety": 90,
 }
 
+
+def numeral(text: str) -> int | None:
+    """The value of "five" and of "twenty - one"; None for other words."""
+    tens, _, ones = text.replace(" - ", " ").partition(" ")
+    if not ones:
+        return NUMERALS.get(tens)
+    if NUMERALS.get(tens, 0) >= 20 and 0 < NUMERALS.get(ones, 0) < 10:
+        return NUMERALS[tens] + NUMERALS[ones]
+    return None
+
+
 SHORT_WORDS = words(
     "am pm yes no odd all any not red one two six ten cat dog sun mon tue wed thu fri sat jan feb mar apr "
     "may jun jul aug sep oct nov dec is are be if for or and to of in on at by as the an it its has his "

@@ -17,8 +17,8 @@ from hpt_core.verifier.math.comparing.forms import (
     is_free_name,
     is_linear,
     measure,
-    rename,
 )
+from hpt_core.verifier.math.comparing.indices import rename
 from hpt_core.verifier.math.comparing.real_sets import same_real_set
 from hpt_core.verifier.math.comparing.values import free_symbols
 from hpt_core.verifier.math.tree import (

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from hpt_core.verifier.math.comparing.exact import exact
+from hpt_core.verifier.math.comparing.indices import with_numbered_indices
 from hpt_core.verifier.math.comparing.values import (
     DIGITS,
     Point,
@@ -14,7 +16,7 @@ from hpt_core.verifier.math.comparing.values import (
     integer_symbols,
     value,
 )
-from hpt_core.verifier.math.tree import Apply, Node, Number, Quantity, walk
+from hpt_core.verifier.math.tree import Apply, Node, Number, Quantity, has_operation, walk
 from hpt_core.verifier.math.units import DEGREE
 
 POINTS = 8
@@ -37,7 +39,7 @@ def same_value(a: Node, b: Node, evaluate: bool) -> bool:
 
     Raises EvaluationNeededError unless `evaluate`, if rational arithmetic does not decide.
     """
-    if a == b:
+    if a == b or with_numbered_indices(a) == with_numbered_indices(b):
         return True
     x, y = exact(a), exact(b)
     if x is not None and y is not None:
@@ -45,16 +47,18 @@ def same_value(a: Node, b: Node, evaluate: bool) -> bool:
     if not evaluate:
         raise EvaluationNeededError
     one_has_degrees = _degrees_outside_functions(a) != _degrees_outside_functions(b)
+    if has_operation(a, "log") != has_operation(b, "log") and same_at_points(a, b, common_logarithm=True):
+        return True  # log 100 = 2: one side says by its value which base it means.
     return same_at_points(a, b) or (one_has_degrees and same_at_points(a, b, plain_degrees=True))
 
 
-def same_at_points(a: Node, b: Node, plain_degrees: bool = False) -> bool:
+def same_at_points(a: Node, b: Node, plain_degrees: bool = False, common_logarithm: bool = False) -> bool:
     """Whether the values agree at AGREEMENTS points or more, and differ at none where both are real."""
     symbols = free_symbols(a) | free_symbols(b)
     integers = integer_symbols(a) | integer_symbols(b)
     real = other = 0
     for number in range(POINTS if symbols else 1):
-        point = Point(number, integers, plain_degrees=plain_degrees)
+        point = Point(number, integers, plain_degrees=plain_degrees, common_logarithm=common_logarithm)
         try:
             x, y = value(a, point), value(b, point)
         except UndefinedError:
@@ -83,8 +87,16 @@ def is_rounded(value: Node, decimal: Number, evaluate: bool) -> bool:
     number = number_value(value)
     if number is None or not decimal.value:
         return False
-    step = abs(decimal.value) / Fraction(10) ** (decimal.digits - 1) if decimal.digits else Fraction(1, 2)
-    return bool(abs(number - _as_float(decimal.value)) <= _as_float(step))
+    # The unit of the last digit of 0.0141, which has three significant ones, is 10^-4.
+    places = decimal.digits - _exponent(decimal.value) - 1 if decimal.digits else 0
+    error = (number - _as_float(decimal.value)) * 10**places
+    return bool(abs(error) <= 0.5 or 0 <= error * (1 if decimal.value > 0 else -1) < 1)
+
+
+def _exponent(value: Fraction) -> int:
+    """The decimal exponent of the first digit: 1 for 14.1, and -2 for 0.0141."""
+    exponent = len(str(abs(value.numerator))) - len(str(value.denominator))
+    return exponent if abs(value) >= Fraction(10) ** exponent else exponent - 1
 
 
 def _as_float(value: Fraction) -> Any:
@@ -129,7 +141,7 @@ def _close(a: Node, b: Node, x: Any, y: Any, point: Point) -> bool:
     if exponent > _LARGEST or exponent < -_LARGEST:
         return False
     if not point.rough and (exponent > 10 or exponent < -_CLOSE + 10):
-        finer = Point(point.number, point.integers, DIGITS + 2 * abs(exponent), point.plain_degrees)
+        finer = replace(point, digits=DIGITS + 2 * abs(exponent))
         x, y = value(a, finer), value(b, finer)
         size = max(abs(x), abs(y))
         if exponent < 0 and size < mpmath.mpf(10) ** (2 * exponent - 5):

@@ -123,7 +123,7 @@ def is_free_name(node: Node) -> bool:
             return is_free_name(base)
         case Apply("apply", (Symbol(name), *_)):
             return name.rstrip("'") in FUNCTION_LETTERS
-        case Apply("apply", (base, *_)):
+        case Apply("apply", (Apply("^", (base, Number())), *_)) | Apply("apply", (base, *_)):
             return is_free_name(base)
         case Apply("gcd" | "lcm" | "abs" | "det", operands):
             return all(is_free_name(o) for o in operands)
@@ -174,10 +174,3 @@ def measure(node: Node) -> tuple[Node, Unit | None]:
                 terms = tuple(Apply("*", (q.value, Number(q.unit.factor))) for q in quantities)
                 return reduce(lambda a, b: Apply("+", (a, b)), terms), Unit(Fraction(1), dimensions.pop())
     return node, None
-
-
-def rename(node: Node, old: Node, new: Node) -> Node:
-    """`node` with `new` in place of each `old`."""
-    if node == old:
-        return new
-    return replace_children(node, tuple(rename(child, old, new) for child in children(node)))

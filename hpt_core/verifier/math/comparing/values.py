@@ -26,6 +26,7 @@ from hpt_core.verifier.math.tree import (
     Symbol,
     Words,
     children,
+    has_operation,
     walk,
 )
 from hpt_core.verifier.math.units import DEGREE
@@ -64,9 +65,8 @@ _UNCHANGED = (
 )
 _NAMED |= {name: name for name in _UNCHANGED.split()}
 _CONSTANTS = {r"\pi": "pi", "e": "e", "i": "j", r"\infty": "inf"}
-_OVER_INTEGERS = frozenset(("!", "binom", "mod", "gcd", "lcm", "_"))
-_SERIES = frozenset(("sum", "prod", "integral"))
-_COMMUTATIVE = frozenset((r"\cup", r"\cap", r"\land", r"\lor", r"\oplus", "set"))
+_OVER_INTEGERS = frozenset(("!", "!!", "binom", "mod", "gcd", "lcm", "_"))
+_COMMUTATIVE = frozenset(("dot", r"\cup", r"\cap", r"\land", r"\lor", r"\oplus", "set"))
 
 
 class UndefinedError(Exception):
@@ -110,6 +110,8 @@ class Point:
     digits: int = DIGITS
     plain_degrees: bool = False
     """Whether a degree sign counts as a unit that can be left out (factor 1), and not as pi/180."""
+    common_logarithm: bool = False
+    """Whether \\log without a base is that to base ten, and not the natural one."""
     rough: bool = field(default=False, init=False)
     """Whether the last value came from a numerical limit, which has fifteen digits."""
 
@@ -205,6 +207,10 @@ class _Evaluation:
                 return mp.ceil(a)
             case "!", [a]:
                 return self._factorial(a)
+            case "!!", [a]:
+                if not mp.isint(a) or not 0 <= a <= 10**4:
+                    raise UndefinedError("a double factorial of no small integer")
+                return mp.fac2(a)
             case "binom", [a, b]:
                 return self._binomial(a, b)
             case (("gcd" | "lcm"), _) if all(mp.isint(x) for x in v):
@@ -216,7 +222,7 @@ class _Evaluation:
             case "log", [a, base]:
                 return mp.log(a) / mp.log(base)
             case "log", [a]:
-                return mp.log(a)
+                return mp.log(a, 10) if self.point.common_logarithm else mp.log(a)
             case ":", [a, b]:
                 return a / b
             case _, [a] if operation in _NAMED:
@@ -276,6 +282,8 @@ class _Evaluation:
             return self.value(body, {**bound, index.name: x})
 
         if node.operation == "integral":
+            if has_operation(body, "apply", "_"):
+                raise UndefinedError("an integral of an unknown function")
             self.point.rough = True
             return mp.quad(term, [low, high])
         if high == mp.inf:

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from hpt_core.verifier.math.reading.quantities import Quantities
 from hpt_core.verifier.math.reading.tokens import UnreadError
-from hpt_core.verifier.math.tree import Apply, Conditional, Node, Number, Quantity, Words, walk
+from hpt_core.verifier.math.tree import Apply, Conditional, Node, Number, Quantity, Symbol, Words, walk
 from hpt_core.verifier.math.units import DEGREE, PERCENT
 
 _TIMES = frozenset(("*", r"\times", r"\cdot"))
@@ -39,16 +39,20 @@ class Arithmetic(Quantities):
         return node
 
     def _ratio(self) -> Node:
+        start = self.at
         parts = [self._residue()]
         while self.token.kind == "symbol" and self.token.text == ":" and self.ahead(1).text != "=":
             self.take()
             parts.append(self._residue())
         if len(parts) == 1:
             return parts[0]
-        ratio: Node = Apply(":", tuple(parts))
-        if self.token.kind == "word" and self.token.upright:
-            ratio = self.attached(ratio) or ratio
-        return ratio
+        # 10:05 is a time of day and no ratio, by the zero that a ratio would not have.
+        padded = any(len(t.text) == 2 and t.text[0] == "0" for t in self.tokens[start + 1 : self.at])
+        operation = "clock" if padded else ":"
+        match parts[-1]:
+            case Quantity(value, unit):
+                return Quantity(Apply(operation, (*parts[:-1], value)), unit)
+        return Apply(operation, tuple(parts))
 
     def _residue(self) -> Node:
         if self.skip(r"\neg"):
@@ -96,8 +100,7 @@ class Arithmetic(Quantities):
             token = self.token
             if token.kind in ("symbol", "command") and token.text in _TIMES | _DIVIDED:
                 self.take()
-                right = self._factor()
-                node = Apply("*" if token.text in _TIMES else "/", (node, right))
+                node = _multiplied(node, token.text, self._factor())
                 continue
             attached = None if isinstance(node, Words) else self.attached(node)
             if attached is not None:
@@ -105,7 +108,8 @@ class Arithmetic(Quantities):
                 continue
             if not self.starts_operand() or (token.text == r"\{"):
                 return node
-            if isinstance(node, Words | Quantity) or self.token.kind in ("number", "repeating", "based"):
+            is_number = self.token.kind in ("number", "repeating", "based")
+            if isinstance(node, Words | Quantity) or (is_number and self.tokens[self.at - 1].text != "!"):
                 raise UnreadError(f"{self.token.text!r} beside a value")
             node = Apply("*", (node, self.degrees(self.operand())))
 
@@ -135,6 +139,18 @@ class Arithmetic(Quantities):
                 return Number(whole.value + a / b)
         self.at = start
         return whole
+
+
+def _multiplied(left: Node, sign: str, right: Node) -> Node:
+    """A product or quotient; that of vectors is the dot product or the cross product."""
+    if sign in (r"\times", r"\cdot") and _is_vector(left) and _is_vector(right):
+        return Apply("cross" if sign == r"\times" else "dot", (left, right))
+    return Apply("*" if sign in _TIMES else "/", (left, right))
+
+
+def _is_vector(node: Node) -> bool:
+    arrows = (r"\vec", r"\mathbf", r"\overrightarrow")
+    return any(isinstance(part, Symbol) and part.name.startswith(arrows) for part in walk(node))
 
 
 def _sum(terms: list[Node]) -> Node:

@@ -46,6 +46,8 @@ class Environments(Functions):
 def _environment(name: str, rows: list[tuple[Node, ...]]) -> Node:
     if name == "cases":
         cases: list[Node] = []
+        if all(len(row) == 1 for row in rows):
+            return Items(tuple(row[0] for row in rows))  # a system of equations
         for row in rows:
             if len(row) != 2:
                 raise UnreadError("a case without its condition")

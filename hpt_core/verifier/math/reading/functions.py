@@ -25,6 +25,9 @@ class Functions(Brackets):
             raise UnreadError(f"{name} with an index")
         if self.token.text == "(" and self.token.kind == "symbol":
             operands = self._arguments()
+        elif name in ("max", "min", "gcd", "lcm") and self.skip(r"\{"):
+            operands = self._members()
+            self.expect(r"\}")
         else:
             operands = (self._implicit_argument(),)
         if exponent == Number(Fraction(-1)):

@@ -71,7 +71,7 @@ class Operands(Environments):
                 return self._indexed(node, self.argument())
             case "!" if not (self.ahead(1).text == "=" and not isinstance(node, Number)):
                 self.take()
-                return Apply("!", (node,))
+                return Apply("!!" if self.skip("!") else "!", (node,))
             case "'":
                 self.take()
                 return _primed(node)
@@ -155,9 +155,10 @@ class Operands(Environments):
             self.token.kind == "symbol" and self.token.text in "'-" and found
         ):
             found.append(self.take().text)
-        text = " ".join(found).casefold()
-        if text in vocabulary.NUMERALS:
-            return Number(Fraction(vocabulary.NUMERALS[text]))
+        text = " ".join(found).casefold().removeprefix("the ").removeprefix("an ")
+        numeral = vocabulary.numeral(text)
+        if numeral is not None:
+            return Number(Fraction(numeral))
         if text in vocabulary.NO_SOLUTION:
             return Symbol(r"\emptyset")
         return Symbol(r"\mathbb{R}") if text in vocabulary.ALL_REALS else Words(text)
@@ -166,9 +167,9 @@ class Operands(Environments):
         text = token.text
         if text[1:] in vocabulary.FUNCTIONS:
             return self._function(text[1:])
-        if text in _FIGURES and self.token.kind == "letter":
+        if text in _FIGURES and self.token.kind in ("letter", "word"):
             name = ""
-            while self.token.kind == "letter" and (not name or not self.token.spaced):
+            while self.token.kind in ("letter", "word") and (not name or not self.token.spaced):
                 name += self.take().text
             return Symbol(f"{text} {name}")
         if text in _SYMBOLS:
@@ -200,7 +201,9 @@ def _is_function(node: Node) -> bool:
     match node:
         case Symbol(name):
             return name in vocabulary.FUNCTION_LETTERS or name.rstrip("'") in vocabulary.FUNCTION_LETTERS
-        case Apply("_", (base, _)) | Apply("^", (base, Apply("neg", _))):
+        case Apply("_", (base, _)):
+            return _is_function(base)
+        case Apply("^", (base, Number(power))) if power < 0:
             return _is_function(base)
     return False
 

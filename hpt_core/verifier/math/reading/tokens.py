@@ -184,4 +184,6 @@ def _is_word(run: str) -> bool:
         or lower in vocabulary.SHORT_WORDS
         or run in UNITS
         or (len(run) == 3 and run[0].isupper() and run[1:].islower())
+        # The order of ABC and of XIV counts, and that of the factors of AB does not.
+        or (run.isupper() and (len(run) == 3 or set(run) <= set("IVX")))
     )

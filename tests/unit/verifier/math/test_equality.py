@@ -324,6 +324,27 @@ x = 1 \qquad y = 2 | x=1, y=2
 2+3=5 | 5
 \sqrt2\approx1.41 | \sqrt2
 \sec x | \frac{1}{\cos x}
+")[0])
+T=r'''
+\vec{a}\cdot\vec{b} | \vec{b}\cdot\vec{a}
+5!! | 15
+\int_0^1 f(x)\,dx | \int_0^1 f(t)\,dt
+\frac{8!}{2!\,3!} | 3360
+\log 100 | 2
+\log 2 | \ln 2
+f^{-1}(x)=\frac{x-1}{2} | \frac{x-1}{2}
+\begin{cases} x=1\\ y=2\end{cases} | x=1,y=2
+\max(a,b) | \max\{a,b\}
+1∶2 | 1:2
+1⁄2 | 0.5
+\text{twenty-one} | 21
+\text{an ellipse} | \text{ellipse}
+\text{XIV} | XIV
+\text{ABC} | ABC
+\triangle ABC | \triangle ABC
+10:05 | 10:05
+10:05 PM | 10:05
+2:1 | 4:2
 """
 
 DIFFERENT = r"""
@@ -573,6 +594,18 @@ I(0) | Q(0)
 1.000000000000001 | 1
 90^\circ | 90\text{ radians}
 \{\emptyset\} | \emptyset
+\vec{a}\times\vec{b} | \vec{b}\times\vec{a}
+\vec{a}\cdot\vec{b} | \vec{a}\times\vec{b}
+(n!)! | n!!
+\int_0^1 f(x)\,dx | \int_0^2 f(x)\,dx
+10:05 | 2:1
+12:00 | 12
+12:00 \text{ noon} | 12:00 \text{ a.m.}
+XIV | XVI
+IV | VI
+BCA | ACB
+\angle ABC | \angle BAC
+\log 100 | 3
 """
 
 
