@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from pipelines.stage.raw_files import DATA, warn_unseen
+
+REPO = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -52,3 +56,10 @@ def test_what_dvc_does_not_see_is_named(
 def test_a_file_on_a_server_names_the_stage_to_run(caplog: pytest.LogCaptureFixture) -> None:
     warn_unseen("experts", ["s3://bucket/shards/*.jsonl"])
     assert "s3://bucket/shards/*.jsonl: when it changes, run `dvc repro --force experts`" in caplog.text
+
+
+def test_no_folder_below_raw_data_is_left_out_of_its_digest() -> None:
+    shards = [f"raw/data/{name}/part-0.jsonl" for name in ("tests", "logs", "mlruns", "mine/.venv")]
+    command = [sys.executable, "-m", "dvc", "check-ignore", *shards, "tests/dvc.yaml"]
+    ignored = subprocess.run(command, cwd=REPO, capture_output=True, text=True).stdout.split()
+    assert ignored == ["tests/dvc.yaml"]

@@ -49,7 +49,7 @@ def _bounded(value: Fraction) -> Fraction:
 
 def _exact_power(values: list[Fraction]) -> Fraction | None:
     base, exponent = values
-    if exponent.denominator != 1:
+    if exponent.denominator != 1 or (base == 0 and exponent <= 0):
         return None
     bits = base.numerator.bit_length() + base.denominator.bit_length()
     if abs(exponent) * bits > EXACT_BITS:

@@ -324,8 +324,6 @@ x = 1 \qquad y = 2 | x=1, y=2
 2+3=5 | 5
 \sqrt2\approx1.41 | \sqrt2
 \sec x | \frac{1}{\cos x}
-")[0])
-T=r'''
 \vec{a}\cdot\vec{b} | \vec{b}\cdot\vec{a}
 5!! | 15
 \int_0^1 f(x)\,dx | \int_0^1 f(t)\,dt
