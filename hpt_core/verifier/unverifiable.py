@@ -18,34 +18,35 @@ _PUNCTUATION = re.compile(
 )
 _MISSING = frozenset(
     {
-        *("nan", "null", "nil", "n/a", "n a", "na/na", "#n/a", "tbd", "todo", "to be determined"),
-        *("missing", "empty", "not found", "notfound", "no answer", "no answer found"),
-        *("answer not found", "no answer available", "no answer provided", "answer not provided"),
-        *("not provided", "not available", "answer not available", "not given", "answer not given"),
-        *("no final answer", "no final answer provided", "no solution provided", "solution not provided"),
+        *("nan", "null", "nil", "n/a", "na/na", "#n/a", "tbd", "todo", "to be determined", "missing"),
+        *("empty", "not found", "notfound", "no answer", "no answer found", "answer not found"),
+        *("no answer available", "no answer provided", "answer not provided", "not provided"),
+        *("not available", "answer not available", "not given", "answer not given", "no final answer"),
+        *("no final answer provided", "no solution provided", "solution not provided"),
         *("no solution given", "not applicable", "not specified", "no numerical answer"),
         *("no short answer", "no answer needed", "no answer required", "none given"),
-        *("no reference answer", "error", "failed", "timeout", "blank", "无答案", "暂无答案", "缺失"),
+        *("no reference answer", "no answer given", "solution not found", r"\ldots", r"\dots", "error"),
+        *("failed", "timeout", "blank", "无答案", "暂无答案", "缺失"),
     }
 )
 _MISSING_UNLESS_EXACT = frozenset({"none", "na", "unknown", "无"})
 _PROOF = frozenset(
     {
-        *("proof", "proofs", "prove", "proved", "proven", "prove it", "to prove", "to be proved"),
-        *("to be proven", "proof question", "proof problem", "proof required", "proof needed"),
-        *("proof based", "proof-based", "proof omitted", "proof given", "proof above", "proof below"),
-        *("proof complete", "proof verified", "induction", "by induction", "mathematical induction"),
-        *("by mathematical induction", "proof by induction", "contradiction", "by contradiction"),
-        *("proof by contradiction", "qed", "q e d", r"\blacksquare", r"\qed", "shown", "as shown"),
-        *("shown above", "as desired", "as required", "as claimed", "hence proved", "hence proven"),
-        *("proved above", "statement proved", "statement is proved", "the statement is proved"),
-        *("the statement is proven", "the proof is complete", "the proof is given", "the claim holds"),
-        *("claim holds", "the statement holds", "the inequality holds", "inequality holds"),
-        *("inequality proved", "identity holds", "the identity holds", "identity proved"),
-        *("the result follows", "trivial", "verified", "verification", "derivation", "demonstration"),
-        *("证明", "证明略", "证明见解析", "证毕", "得证", "命题得证", "证明题", "証明", "beweis"),
-        *("démonstration", "preuve", "demostración", "demonstração", "dimostrazione", "доказательство"),
-        *("доказано", "dowód", "bewijs"),
+        *("proof", "the proof", "證明", "∎", r"q e d \square", "proofs", "prove", "proved", "proven"),
+        *("prove it", "to prove", "to be proved", "to be proven", "proof question", "proof problem"),
+        *("proof required", "proof needed", "proof based", "proof-based", "proof omitted", "proof given"),
+        *("proof above", "proof below", "proof complete", "proof verified", "induction", "by induction"),
+        *("mathematical induction", "by mathematical induction", "proof by induction", "contradiction"),
+        *("by contradiction", "proof by contradiction", "qed", "q e d", r"\blacksquare", r"\qed"),
+        *("shown", "as shown", "shown above", "as desired", "as required", "as claimed", "hence proved"),
+        *("hence proven", "proved above", "statement proved", "statement is proved"),
+        *("the statement is proved", "the statement is proven", "the proof is complete"),
+        *("the proof is given", "the claim holds", "claim holds", "the statement holds"),
+        *("the inequality holds", "inequality holds", "inequality proved", "identity holds"),
+        *("the identity holds", "identity proved", "the result follows", "trivial", "verified"),
+        *("verification", "derivation", "demonstration", "证明", "证明略", "证明见解析", "证毕", "得证"),
+        *("命题得证", "证明题", "証明", "beweis", "démonstration", "preuve", "demostración"),
+        *("demonstração", "dimostrazione", "доказательство", "доказано", "dowód", "bewijs"),
     }
 )
 _POINTERS = (
@@ -72,15 +73,15 @@ _ELSEWHERE = re.compile(
 _CLAIM = "claim|statement|inequality|identity|assertion|proposition|theorem|lemma|conclusion|result|equality"
 _PROOF_MARKS = re.compile(
     rf"""\bq\.?\s?e\.?\s?d\b | ∎ | \\blacksquare\b | \\qed(?:symbol|here)?\b | \\(?:square|Box)\s*\$?\s*$
-       | \\begin\{{proof\}} | ^\W*(?:proof|beweis|démonstration|证明)\b\s*[:.：]
+       | \\begin\{{proof\}} | ^(?:\W|\\text\w*)*(?:proof|beweis|démonstration|证明)\b\s*[:.：]
        | \b(?:we|let\sus|let's)\s (?:(?:will|now|can|shall|first|must|need\sto|want\sto)\s)?
          (?:prove|show|claim|argue)\b
        | \b(?:hence|thus|therefore|so|and|which|this)\s (?:(?:the|we|that|it|is|have|are)\s){{0,3}}
          (?:completes?|proves?|proved|proven|concludes?|done)\b
        | \bas\s(?:desired|required|claimed|wanted|was\sto\sbe\s(?:shown|proved|proven))\b
-       | \bwhat\s(?:we\s)?(?:had|have|was)\sto\s(?:be\s)?(?:prove|show)
+       | \bwhat\s(?:we\s)?(?:had|have|was|want|wanted)\sto\s(?:be\s)?(?:prove|show)
        | \b(?:{_CLAIM})\s (?:(?:is|has\sbeen|now|then|thus)\s)*
-         (?:holds?|follows?|true|proved|proven|established|shown)\b
+         (?:holds?|follows?|proved|proven|established|shown)\b
        | \b(?:by|using|proof\sby|via)\s(?:(?:strong|mathematical)\s)?
          (?:induction|contradiction|contraposition)\b
        | \ba\scontradiction\b | \bcontradicts?\b | \bwithout\sloss\sof\sgenerality\b | \bwlog\b
@@ -135,6 +136,7 @@ def _words(gold: str) -> str:
     folded = plain_characters(gold).casefold().strip()
     if len(folded) > 200:
         return folded
+    folded = re.sub(r"\bn\.\s?a\b\.?", "n/a", folded)
     words = " ".join(_PUNCTUATION.sub(" ", folded).split())
     return words or re.sub(rf"\\(?:{LATEX_TEXT}|boxed|fbox)|[\s${{}}()\[\]\"']", "", folded)
 
