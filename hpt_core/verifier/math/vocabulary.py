@@ -94,7 +94,8 @@ _CHANGES_THE_VALUE = words(
     "if when where for whenever unless mod modulo remainder base maybe perhaps possibly probably likely "
     "nope wrong incorrect false otherwise else then instead rather versus vs approximately about almost "
     "nearly is are be was were equals equal plus-or-minus negative positive inverse reciprocal reversed "
-    "tens th st nd rd "
+    "tens th st nd rd bc bce ago loss losses deficit debt decrease short behind late early "
+    "不 非 无 没 以上 以下 左右 多 余 倍 折 "
     "in as with such that which who whose any all every each some"
 )
 

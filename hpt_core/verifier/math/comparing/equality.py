@@ -62,8 +62,10 @@ class Comparison:
         if isinstance(gold, Conditional) and not isinstance(answer, Conditional):
             return self.same(answer, gold.value)
         if isinstance(answer, Conditional) and not isinstance(gold, Conditional):
-            named = free_symbols(answer.condition) & free_symbols(answer.value)
-            return bool(named) and self.same(answer.value, gold)
+            named = as_named(answer.value)
+            value = answer.value if named is None else named[1]
+            about_it = free_symbols(answer.condition) & free_symbols(value)
+            return bool(about_it) and self.same(answer.value, gold)
         if isinstance(answer, Relation) and not isinstance(gold, Relation) and _states_a_sum(answer):
             return self.same(answer.members[-1], gold)
         match answer, gold:
@@ -77,10 +79,19 @@ class Comparison:
 
     def _holds(self, calculation: Relation) -> bool:
         """Whether 20 + 14 = 34 is true; 12 = 13 is no answer."""
-        if set(calculation.operators) != {"="}:
+        if not set(calculation.operators) <= {"=", r"\approx"}:
             return True
-        constants = [m for m in calculation.members if _is_value(m) and is_constant(m)]
-        return all(self.same(m, constants[-1]) for m in constants[:-1])
+        steps = zip(calculation.operators, calculation.members, calculation.members[1:], strict=False)
+        return all(self._follows(*step) for step in steps)
+
+    def _follows(self, operator: str, left: Node, right: Node) -> bool:
+        """Whether one step of a calculation with numbers is true."""
+        if not all(_is_value(side) and is_constant(side) for side in (left, right)):
+            return True
+        rounded = measure(right)[0]
+        if operator == r"\approx" and isinstance(rounded, Number):
+            return is_rounded(measure(left)[0], rounded, self.evaluate)
+        return operator != "=" or self.same(left, right)
 
     def same(self, a: Node, b: Node) -> bool:
         """Whether two answers, or parts of answers, are equal."""

@@ -25,7 +25,7 @@ AGREEMENTS = 3
 ROUNDED_DIGITS = 12
 """A decimal of at least so many significant digits is a rounded value, as a computer prints one."""
 
-_CLOSE = 40
+_CLOSE = 90
 _ROUGHLY_CLOSE = 12
 _LARGEST = 4000
 
@@ -155,7 +155,7 @@ def _close(a: Node, b: Node, x: Any, y: Any, point: Point) -> bool:
 def _is_real(x: Any) -> bool:
     import mpmath
 
-    return bool(mpmath.im(x) == 0 or abs(mpmath.im(x)) < mpmath.mpf(10) ** -45 * (1 + abs(mpmath.re(x))))
+    return bool(mpmath.im(x) == 0 or abs(mpmath.im(x)) < mpmath.mpf(10) ** -80 * (1 + abs(mpmath.re(x))))
 
 
 def _rounds(decimal: Node, other: Fraction) -> bool:

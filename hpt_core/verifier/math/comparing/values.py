@@ -1,7 +1,7 @@
-"""The value of an expression: exact where it is rational, else to sixty digits at points of its variables.
+"""The value of an expression: exact where it is rational, else to many digits at points of its variables.
 
 Two expressions are equal if their values are at every point. A wrong answer that agrees with the reference to
-forty digits at several points that it cannot know does not occur by chance, and no rule of algebra has to be
+ninety digits at several points that it cannot know does not occur by chance, and no rule of algebra has to be
 known for a right one (J. Schwartz, "Fast probabilistic algorithms for verification of polynomial identities",
 1980, is the same test for polynomials).
 """
@@ -31,7 +31,7 @@ from hpt_core.verifier.math.tree import (
 )
 from hpt_core.verifier.math.units import DEGREE
 
-DIGITS = 60
+DIGITS = 110
 _LARGEST_EXPONENT = 4000
 """Largest decimal exponent of a value that is compared; digits are added for those before the point."""
 _MAX_TERMS = 5000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from hpt_core.verifier.math.reading.operands import refuse_other_than_values
 from hpt_core.verifier.math.reading.quantities import Quantities
 from hpt_core.verifier.math.reading.tokens import UnreadError
 from hpt_core.verifier.math.tree import Apply, Conditional, Node, Number, Quantity, Symbol, Words, walk
@@ -27,6 +28,9 @@ _SET_OPERATIONS = frozenset(
 )
 
 
+_NO_FACTORS = frozenset((r"\ldots", r"\star", r"\dagger", r"\complement", r"\checkmark", r"\square"))
+
+
 class Arithmetic(Quantities):
     """Reads expressions of operands."""
 
@@ -48,6 +52,7 @@ class Arithmetic(Quantities):
             return parts[0]
         # 10:05 is a time of day and no ratio, by the zero that a ratio would not have.
         padded = any(len(t.text) == 2 and t.text[0] == "0" for t in self.tokens[start + 1 : self.at])
+        refuse_other_than_values(*parts)
         operation = "clock" if padded else ":"
         match parts[-1]:
             case Quantity(value, unit):
@@ -111,7 +116,10 @@ class Arithmetic(Quantities):
             is_number = self.token.kind in ("number", "repeating", "based")
             if isinstance(node, Words | Quantity) or (is_number and self.tokens[self.at - 1].text != "!"):
                 raise UnreadError(f"{self.token.text!r} beside a value")
-            node = Apply("*", (node, self.degrees(self.operand())))
+            factor = self.degrees(self.operand())
+            if isinstance(factor, Symbol) and factor.name in _NO_FACTORS:
+                raise UnreadError(f"{factor.name} behind a value")
+            node = Apply("*", (node, factor))
 
     def _factor(self) -> Node:
         if self.token.kind == "symbol" and self.token.text in "+-":

@@ -50,7 +50,7 @@ class Brackets(Cursor):
         self.expect(r"\}")
         return Items(members, "{}")
 
-    def _absolute(self, *closing: str) -> Node:
+    def _absolute(self, *closing: str) -> Apply:
         end = self.until(*closing)
         node = self.part(end)
         self.expect(*closing)

@@ -9,6 +9,8 @@ from hpt_core.verifier.math.reading.brackets import Brackets
 from hpt_core.verifier.math.reading.tokens import Token, UnreadError
 from hpt_core.verifier.math.tree import Apply, Node, Number, Relation, Symbol
 
+_OF_SEVERAL = frozenset(("max", "min", "gcd", "lcm"))
+
 
 class Functions(Brackets):
     """Reads functions and their arguments."""
@@ -25,11 +27,15 @@ class Functions(Brackets):
             raise UnreadError(f"{name} with an index")
         if self.token.text == "(" and self.token.kind == "symbol":
             operands = self._arguments()
-        elif name in ("max", "min", "gcd", "lcm") and self.skip(r"\{"):
+        elif name in _OF_SEVERAL and self.skip(r"\{"):
             operands = self._members()
             self.expect(r"\}")
         else:
             operands = (self._implicit_argument(),)
+            if name in ("Re", "Im") and not isinstance(operands[0], Symbol):
+                raise UnreadError(f"{name} without parentheses")
+        if name in _OF_SEVERAL and len(operands) < 2:
+            raise UnreadError(f"{name} of one value")
         if exponent == Number(Fraction(-1)):
             return Apply(f"arc{name}", operands)
         node = Apply(name, (*operands, *base))

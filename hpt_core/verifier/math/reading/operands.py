@@ -9,7 +9,17 @@ from hpt_core.verifier.math.reading.brackets import CLOSING_OF
 from hpt_core.verifier.math.reading.environments import Environments
 from hpt_core.verifier.math.reading.numbers import based, number, repeating
 from hpt_core.verifier.math.reading.tokens import Token, UnreadError
-from hpt_core.verifier.math.tree import Apply, Node, Number, Symbol, Words
+from hpt_core.verifier.math.tree import (
+    Apply,
+    Bracketed,
+    Conditional,
+    Items,
+    Node,
+    Number,
+    Relation,
+    Symbol,
+    Words,
+)
 from hpt_core.verifier.math.vocabulary import words
 
 _SYMBOLS = words(
@@ -18,6 +28,7 @@ _SYMBOLS = words(
     r"\Omega \varrho \varsigma \varkappa \hbar \ell \infty \emptyset \ldots \partial \nabla \imath "
     r"\jmath \aleph \odot \oplus \star \dagger \top \bot \square \checkmark \complement "
 )
+_OF_SETS = words(r"set-builder \cup \cap \setminus")
 _CONSTRUCTS = words(r"\frac \sqrt \radical \binom \sum \prod \int \begin \{ \|")
 _FIGURES = frozenset((r"\angle", r"\triangle", r"\odot", r"\overarc", r"\measuredangle"))
 
@@ -145,7 +156,9 @@ class Operands(Environments):
             case "symbol" if token.text in "([{":
                 return self._bracketed(token)
             case "symbol" if token.text == "|":
-                return self._absolute("|")
+                absolute = self._absolute("|")
+                refuse_other_than_values(*absolute.operands)
+                return absolute
         raise UnreadError(f"{token.text!r} in place of an operand")
 
     def text(self) -> Node:
@@ -194,6 +207,17 @@ class Operands(Environments):
             case r"\langle" | r"\lfloor" | r"\lceil":
                 return self._angled(text)
         raise UnreadError(f"the command {text}")
+
+
+def refuse_other_than_values(*nodes: Node) -> None:
+    """Raise UnreadError if one of `nodes` is a text, a list, a set or a relation: it has no arithmetic."""
+    for node in nodes:
+        if isinstance(node, Apply) and node.operation in _OF_SETS:
+            raise UnreadError("arithmetic with a set")
+        if isinstance(node, Words | Items | Bracketed | Relation | Conditional):
+            raise UnreadError("arithmetic with what is no value")
+        if isinstance(node, Symbol) and node.name.startswith(r"\mathbb"):
+            raise UnreadError("arithmetic with a set of numbers")
 
 
 def _is_function(node: Node) -> bool:

@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 
 from hpt_core.verifier.math import vocabulary
-from hpt_core.verifier.math.reading.operands import Operands
+from hpt_core.verifier.math.reading.operands import Operands, refuse_other_than_values
 from hpt_core.verifier.math.reading.tokens import UnreadError
 from hpt_core.verifier.math.tree import (
     Apply,
@@ -48,12 +48,14 @@ class Quantities(Operands):
             token = self.take()
         sign = self.skip("-")
         value = self.operand()
+        refuse_other_than_values(value)
         value = Apply("neg", (value,)) if sign else value
         return Quantity(self._multiplied(value), UNITS[r"\$" if token.text == "$" else token.text])
 
     def degrees(self, node: Node) -> Node:
         """`node` in degrees if a degree sign follows."""
         if self.token.text == "^" and self._degree_sign():
+            refuse_other_than_values(node)
             self.at += 4 if self.ahead(1).text == "{" else 2
             scale = {"C": "celsius", "F": "fahrenheit"}.get(self.token.text)
             if scale:
@@ -183,22 +185,16 @@ class Quantities(Operands):
         return sign * int(exponent.value)
 
     def _label(self, counted: bool, most: int = _MAX_LABEL) -> Unit | None:
-        """The words that name what is counted; a single letter only where the value is `counted`."""
+        """The words that name what is `counted`: a number, and no expression."""
         words: list[str] = []
         start = self.at
-        while self.token.upright and self.token.kind in ("word", "letter") and len(words) <= most:
-            word = self.token.text
-            if self.token.kind == "letter" and (word in ("e", "i") or not counted):
-                break  # a constant in an upright font, or an atom of H_2O
-            if word.casefold() in vocabulary.AND | vocabulary.OR or word.casefold() in vocabulary.CONDITION:
+        while counted and self.token.kind == "word" and len(words) <= most:
+            word = self.token.text.casefold()
+            if word in vocabulary.AND | vocabulary.OR | vocabulary.CONDITION:
                 break
-            folded = word.casefold()
-            is_word = self.token.kind == "letter" or (
-                _LABEL.fullmatch(folded) and vocabulary.is_label(folded)
-            )
-            if not is_word or folded in MULTIPLIERS:
+            if not (_LABEL.fullmatch(word) and vocabulary.is_label(word)) or word in MULTIPLIERS:
                 raise UnreadError(f"{word!r} after a number")
-            words.append(word if len(word) == 1 else folded)
+            words.append(word)
             self.take()
         if not words or len(words) > most:
             self.at = start
@@ -245,12 +241,12 @@ class Quantities(Operands):
 
 
 def is_numeric(node: Node) -> bool:
-    """Whether `node` is a number, or an expression with a number in it that is no index."""
+    """Whether `node` is a number, or calculated from numbers and \\pi."""
     match node:
-        case Number():
+        case Number() | Symbol(r"\pi"):
             return True
-        case Apply("+" | "*" | "/" | "^" | "neg" | "sqrt" | "pm", operands):
-            return any(is_numeric(o) for o in operands)
+        case Apply("+" | "*" | "/" | "^" | "neg" | "sqrt" | "pm" | ":" | "clock", operands):
+            return all(is_numeric(o) for o in operands)
     return False
 
 

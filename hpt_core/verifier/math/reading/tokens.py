@@ -61,6 +61,7 @@ _SCANNERS = {
 _TEXT_STYLES = words("text textbf textit textrm texttt textsf textup textnormal mbox hbox emph")
 _UPRIGHT_STYLES = frozenset(("mathrm", "operatorname", "operatorname*"))
 _PLAIN_STYLES = words("mathit mathsf mathtt mathnormal underline boxed fbox")
+_SAME_ACCENT = {"overrightarrow": "vec", "widehat": "hat", "widetilde": "tilde", "bar": "overline"}
 _BOLD = words("mathbf boldsymbol bm bold pmb")
 
 
@@ -111,8 +112,16 @@ def _scan(text: str, thousands: bool, style: str, tokens: list[Token], depth: in
         elif kind == "date":
             tokens.append(Token("word", found, spaced, True))
         else:
+            if kind == "number" and not thousands and _is_rest_of_thousands(found, spaced, tokens):
+                raise UnreadError(f"the list item {found}")
             tokens.append(Token(kind, found, spaced, upright))
         spaced = False
+
+
+def _is_rest_of_thousands(digits: str, spaced: bool, tokens: list[Token]) -> bool:
+    """Whether 000 stands behind the comma of 135,000, which is no list of 135 and 0."""
+    padded = digits.startswith("0") and len(digits) > 1 and digits[1] != "."
+    return padded and not spaced and bool(tokens) and tokens[-1].text == ","
 
 
 def _styled(
@@ -131,9 +140,17 @@ def _styled(
     elif command in _BOLD and len(content.strip()) > 1:
         tokens.append(Token("word", content.strip(), spaced, True))
     else:
-        name = "mathbf" if command in _BOLD else command
+        name = _SAME_ACCENT.get(command, "mathbf" if command in _BOLD else command)
+        if content.strip().isdigit():
+            raise UnreadError("an accent on a number")
+        if name == "mathbf" and content.strip() in ("R", "Z", "N", "Q", "C") and _follows_membership(tokens):
+            name = "mathbb"
         tokens.append(Token("letter", f"\\{name}{{{''.join(content.split())}}}", spaced))
     return end
+
+
+def _follows_membership(tokens: list[Token]) -> bool:
+    return bool(tokens) and tokens[-1].text in (r"\in", r"\notin")
 
 
 def _argument(text: str, at: int) -> tuple[str, int]:

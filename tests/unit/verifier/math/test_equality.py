@@ -343,6 +343,8 @@ f^{-1}(x)=\frac{x-1}{2} | \frac{x-1}{2}
 10:05 | 10:05
 10:05 PM | 10:05
 2:1 | 4:2
+\overrightarrow{AB} | \vec{AB}
+k\in\mathbf{Z} | k\in\mathbb{Z}
 """
 
 DIFFERENT = r"""
@@ -604,6 +606,24 @@ IV | VI
 BCA | ACB
 \angle ABC | \angle BAC
 \log 100 | 3
+42\text{k} | 42
+42\mathrm{x} | 42
+42\text{ BC} | 42
+x^2+1\text{ deficit} | x^2+1
+42不 | 42
+\text{red}^\circ | \text{red}
+\mathbb{R}^\circ | \mathbb{R}
+\$\text{red} | \text{red}
+|\text{red}| | \text{red}
+|(-\infty,2]\cup[3,\infty)| | (-\infty,2]\cup[3,\infty)
+\max 1,2 | 1,2
+\mathrm{Re}\, 3+4i | 3+4i
+0\ldots | 0
+0\dagger | 0
+0\dot{3} | 0
+\cos(10^{-20}) | 1
+135,000\text{ cm} | 135,000\text{ mm}
+-9 \leqslant x \leqslant 0:[-9,0] | -9 \leqslant x \leqslant 0:[-9,1]
 """
 
 
@@ -634,6 +654,7 @@ def test_answers_that_differ(answer: str, gold: str) -> None:
     ("answer", "gold"),
     [
         ("2+2=5", "5"),
+        (r"P=\frac{6000}{2}\approx 2500.0", r"P=\frac{5000}{2}\approx 2500.0"),
         ("42=43", "43"),
         ("x=12=13", "13"),
         (r"42 \approx 43", "42"),
