@@ -32,6 +32,9 @@ _IS_RIGHT = re.compile(
 _JOINED_OR_DENIED = re.compile(
     r"(?:[A-Z]\)?\s*(?:,|and|or|,\s*and|/)|\b(?:neither|nor|not|if|whether|that)|n't)\s*$"
 )
+_DENIED = re.compile(
+    r"(?:\b(?:not|neither|nor|never|except)|n't)\s+(?:(?:option|choice)\s+)?$", re.IGNORECASE
+)
 _PARENTHESISED = re.compile(r"(?<![A-Za-z0-9)])\(([A-Z])\)(?![A-Za-z0-9(])")
 _ITEM = re.compile(r"\(?[A-Z][).:]")
 _BETWEEN = re.compile(r"(?:\s|[,;/&*]|and|or|&)*")
@@ -65,7 +68,8 @@ def last_line(text: str) -> str | None:
     """The last line, where it names a choice as a whole."""
     line = plain(text.rstrip()[-1000:].rpartition("\n")[2])
     before = plain(text.rstrip()[-2000:].rpartition("\n")[0].rstrip().rpartition("\n")[2])
-    listed = _ITEM.match(line) and _ITEM.match(before)
+    alone = len(line) == len(before) == 1 and ord(line) == ord(before) + 1
+    listed = alone or (_ITEM.match(line) and _ITEM.match(before))
     named = letter(line) is not None and len(_PARENTHESISED.findall(line)) < 2
     return line if named and not listed else None
 
@@ -76,7 +80,7 @@ def last_parenthesised(text: str) -> str | None:
     if "".join(match[1] for match in letters) in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" and len(letters) == 3:
         return None  # a list of the choices
     letters = letters[-2:]
-    if not letters:
+    if not letters or _DENIED.search(text, max(letters[-1].start() - 30, 0), letters[-1].start()):
         return None
     beside = len(letters) == 2 and _BETWEEN.fullmatch(text, letters[0].end(), letters[1].start())
     return None if beside and letters[0][1] != letters[1][1] else letters[-1][1]
