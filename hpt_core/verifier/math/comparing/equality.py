@@ -156,6 +156,9 @@ class Comparison:
         if x is not None and y is not None:
             if x[0] == y[0] or _name_a_graph(x[0], y[0]):
                 return self.same(x[1], y[1])
+            match x[0], y[0]:
+                case Apply("apply", (f, Symbol() as p)), Apply("apply", (g, Symbol() as q)) if f == g:
+                    return self.same(rename(x[1], p, q), y[1])
             return self._equations(a, b) if isinstance(a, Relation) and isinstance(b, Relation) else False
         if x is None:
             a, b, x, y = b, a, y, x

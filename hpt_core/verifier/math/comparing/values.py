@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import comb, factorial, gcd, lcm
@@ -34,6 +35,7 @@ from hpt_core.verifier.math.units import DEGREE
 DIGITS = 110
 _LARGEST_EXPONENT = 4000
 """Largest decimal exponent of a value that is compared; digits are added for those before the point."""
+_ROUGH_DIGITS = 25
 _MAX_TERMS = 5000
 
 _NAMED = {
@@ -243,6 +245,8 @@ class _Evaluation:
         if base == 0 and mp.re(exponent) <= 0:
             raise UndefinedError("a power of zero")
         size = mp.re(exponent) * mp.log(abs(base), 10) if base != 0 else 0
+        if self.point.rough and size < -4 * _LARGEST_EXPONENT:
+            return mp.mpf(0)  # far out in an integral
         if abs(size) > 4 * _LARGEST_EXPONENT:
             raise UndefinedError("a power too large to compare")
         return mp.power(base, exponent)
@@ -272,6 +276,12 @@ class _Evaluation:
         digest = hashlib.sha256("|".join([name, *texts]).encode()).digest()
         return mp.mpf(int.from_bytes(digest[:12], "big") + 1) / 2**96 + mp.mpf("0.25")
 
+    def _limit(self, method: Any, term: Callable[[Any], Any], bounds: list[Any]) -> Any:
+        """An integral or an infinite series, by numerical approximation."""
+        self.point.rough = True
+        with self.mp.workdps(_ROUGH_DIGITS):
+            return method(term, bounds)
+
     def _series(self, node: Apply, bound: dict[str, Any]) -> Any:
         mp = self.mp
         index, lower, upper, body = node.operands
@@ -284,11 +294,9 @@ class _Evaluation:
         if node.operation == "integral":
             if has_operation(body, "apply", "_"):
                 raise UndefinedError("an integral of an unknown function")
-            self.point.rough = True
-            return mp.quad(term, [low, high])
+            return self._limit(mp.quad, term, [low, high])
         if high == mp.inf:
-            self.point.rough = True
-            return (mp.nsum if node.operation == "sum" else mp.nprod)(term, [low, high])
+            return self._limit(mp.nsum if node.operation == "sum" else mp.nprod, term, [low, high])
         if not (mp.isint(low) and mp.isint(high)) or high - low > _MAX_TERMS:
             raise UndefinedError("a sum of no small number of terms")
         terms = [term(mp.mpf(k)) for k in range(int(low), int(high) + 1)]

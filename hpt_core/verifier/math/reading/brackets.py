@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hpt_core.verifier.math.reading.cursor import Cursor
 from hpt_core.verifier.math.reading.tokens import Token, UnreadError
-from hpt_core.verifier.math.tree import Apply, Bracketed, Items, Node, Symbol
+from hpt_core.verifier.math.tree import Apply, Bracketed, Items, Matrix, Node, Symbol
 
 CLOSING_OF = {r"\langle": r"\rangle", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
 
@@ -34,6 +34,8 @@ class Brackets(Cursor):
 
     def _set(self) -> Node:
         end = self.until(r"\}")
+        if end == len(self.tokens) and self.token.text == r"\begin":
+            return _system(self.operand())  # \left\{ \begin{array} ... \right.
         for bar in ("|", r"\mid", ":"):
             at = self.until(bar)
             if self.at < at < end and not (
@@ -68,3 +70,12 @@ class Brackets(Cursor):
         members = self._members()
         self.expect(CLOSING_OF[opening])
         return Bracketed("(", ")", members) if opening == r"\langle" else Apply(opening[1:], members)
+
+
+def _system(node: Node) -> Node:
+    """A column of equations behind one brace, as a list."""
+    if isinstance(node, Items):
+        return node
+    if not isinstance(node, Matrix) or any(len(row) != 1 for row in node.rows):
+        raise UnreadError("a brace that is not closed")
+    return Items(tuple(row[0] for row in node.rows))

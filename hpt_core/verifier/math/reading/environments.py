@@ -7,6 +7,7 @@ from hpt_core.verifier.math.reading.tokens import UnreadError
 from hpt_core.verifier.math.tree import Apply, Conditional, Items, Matrix, Node
 from hpt_core.verifier.math.vocabulary import CONDITION, words
 
+_LINES = words("aligned align alignedat equation gathered gather split")
 _MATRICES = words("matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix array")
 
 
@@ -18,6 +19,8 @@ class Environments(Functions):
         if name == "array":
             self.expect("{")
             self.at = self.until("}") + 1
+        if name.rstrip("*") in _LINES:
+            return self._lines(name)
         rows: list[tuple[Node, ...]] = [()]
         while self.token.text != r"\end":
             if self.skip("\\\\"):
@@ -34,6 +37,19 @@ class Environments(Functions):
         if self._environment_name() != name:
             raise UnreadError("an environment that ends as another")
         return _environment(name, [row for row in rows if row])
+
+    def _lines(self, name: str) -> Node:
+        """Equations below each other, as a list."""
+        end = self.until(r"\end")
+        reader = type(self)([token for token in self.tokens[self.at : end] if token.text != "&"])
+        lines: list[Node] = []
+        while reader.at < len(reader.tokens):
+            lines.append(reader.part(reader.until("\\\\")))
+            reader.skip("\\\\")
+        self.at = end + 1
+        if self._environment_name() != name or not lines:
+            raise UnreadError("an environment that ends as another")
+        return lines[0] if len(lines) == 1 else Items(tuple(lines))
 
     def _environment_name(self) -> str:
         self.expect("{")

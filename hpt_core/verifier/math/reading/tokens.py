@@ -61,6 +61,7 @@ _SCANNERS = {
 _TEXT_STYLES = words("text textbf textit textrm texttt textsf textup textnormal mbox hbox emph")
 _UPRIGHT_STYLES = frozenset(("mathrm", "operatorname", "operatorname*"))
 _PLAIN_STYLES = words("mathit mathsf mathtt mathnormal underline boxed fbox")
+_UNIT_VECTOR = re.compile(r"\s*(?:\\mathbf\s*)?\{?\s*\\?([ijk])(?:math)?\s*\}?\s*")
 _SAME_ACCENT = {"overrightarrow": "vec", "widehat": "hat", "widetilde": "tilde", "bar": "overline"}
 _BOLD = words("mathbf boldsymbol bm bold pmb")
 
@@ -143,6 +144,8 @@ def _styled(
         name = _SAME_ACCENT.get(command, "mathbf" if command in _BOLD else command)
         if content.strip().isdigit():
             raise UnreadError("an accent on a number")
+        if name in ("hat", "vec", "mathbf") and (unit_vector := _UNIT_VECTOR.fullmatch(content)):
+            name, content = "hat", unit_vector[1]
         if name == "mathbf" and content.strip() in ("R", "Z", "N", "Q", "C") and _follows_membership(tokens):
             name = "mathbb"
         tokens.append(Token("letter", f"\\{name}{{{''.join(content.split())}}}", spaced))

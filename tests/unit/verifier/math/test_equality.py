@@ -345,6 +345,15 @@ f^{-1}(x)=\frac{x-1}{2} | \frac{x-1}{2}
 2:1 | 4:2
 \overrightarrow{AB} | \vec{AB}
 k\in\mathbf{Z} | k\in\mathbb{Z}
+\begin{aligned}x&=1\\y&=2\end{aligned} | x=1,y=2
+\left\{\begin{array}{l}x=1\\y=2\end{array}\right. | x=1, y=2
+\begin{equation} x = 42 \end{equation} | 42
+f(t)=2t+1 | f(x)=2x+1
+\mathbf{i}+2\mathbf{j} | \hat{i}+2\hat{\jmath}
+\hat{\mathbf{i}}+2\hat{\mathbf{j}} | \vec{i}+2\vec{j}
+\int_0^\infty e^{-x^2}dx | \frac{\sqrt\pi}{2}
+\sum_{n=1}^\infty \frac{1}{n^2} | \frac{\pi^2}{6}
+\sum_{k=0}^\infty \frac{x^k}{k!} | e^x
 """
 
 DIFFERENT = r"""
@@ -624,6 +633,10 @@ x^2+1\text{ deficit} | x^2+1
 \cos(10^{-20}) | 1
 135,000\text{ cm} | 135,000\text{ mm}
 -9 \leqslant x \leqslant 0:[-9,0] | -9 \leqslant x \leqslant 0:[-9,1]
+\begin{aligned}x&=1\\y&=2\end{aligned} | x=1,y=3
+f(t)=2t+1 | f(x)=2x-1
+\hat{i}+2\hat{j} | 2\hat{i}+\hat{j}
+\sum_{n=1}^\infty \frac{1}{n} | 5
 """
 
 
