@@ -21,7 +21,7 @@ BATCH = 64
 """Items per round trip: enough to hide its latency, few enough to share the work evenly."""
 
 LIFETIME = 20_000
-"""Items after which a process is replaced, because the caches of sympy and ANTLR grow with every item."""
+"""Items after which a process is replaced: the caches of sympy, which reasoning-gym uses, grow with each."""
 
 
 class VerifierPool:

@@ -23,16 +23,17 @@ def shared_instruction(problems: Sequence[str]) -> str | None:
     texts = list(dict.fromkeys(text.strip() for text in problems))
     if len(texts) < ENOUGH:
         return None
-    before = _up_to_a_break(_common_beginning(texts))
+    before = _up_to_a_break(common_beginning(texts))
     rest = [text.removeprefix(before) for text in texts]
-    after = _from_a_break(_common_beginning([text[::-1] for text in rest])[::-1])
+    after = _from_a_break(common_beginning([text[::-1] for text in rest])[::-1])
     inner = [text.removesuffix(after).strip() for text in rest]
     if not (before or after) or not all(inner) or median(len(text.split()) for text in inner) < PROBLEM_WORDS:
         return None
-    return f"{_literal(before)}{{problem}}{_literal(after)}"
+    return f"{literal(before)}{{problem}}{literal(after)}"
 
 
-def _common_beginning(texts: Sequence[str]) -> str:
+def common_beginning(texts: Sequence[str]) -> str:
+    """What all `texts` begin with."""
     # The first and the last in alphabetical order differ where any two do.
     first, last = min(texts), max(texts)
     return first[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
@@ -51,6 +52,6 @@ def _from_a_break(text: str) -> str:
     return kept if len(kept.split()) >= INSTRUCTION_WORDS else ""
 
 
-def _literal(text: str) -> str:
-    """The text with its braces as a template has them."""
+def literal(text: str) -> str:
+    """`text` as a template has it: `{}` is a pair of braces, and other braces are doubled."""
     return re.sub(r"\{\}|[{}]", lambda brace: brace[0] if brace[0] == "{}" else brace[0] * 2, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from hpt_core.data.curation.wrapping import common_beginning, literal
 from hpt_core.data.inspection import contents
 from hpt_core.data.inspection.fields import Field
 from hpt_core.data.inspection.found import Found
@@ -41,15 +42,15 @@ def unwrapped(found: Found) -> Found:
     asking = len(column.texts) == len(found.column.texts) and contents.mostly(column, contents.asks)
     if not asking or contents.mostly(column, contents.lists_options):
         return found
-    template = f"{_literal(before)}{{problem}}{_literal(after)}"
+    template = f"{literal(before)}{{problem}}{literal(after)}"
     return Found(column, {"read": found.entry, "unwrap": template}, found.turns, _NOTE)
 
 
 def _common(texts: Sequence[str]) -> tuple[str, str]:
     """What all texts have before and after their problems."""
-    before = _to_boundary(_common_prefix(texts))
+    before = _to_boundary(common_beginning(texts))
     rests = [text[len(before) :] for text in texts]
-    return before, _from_boundary(_common_prefix([rest[::-1] for rest in rests])[::-1])
+    return before, _from_boundary(common_beginning([rest[::-1] for rest in rests])[::-1])
 
 
 def _alone(text: str) -> tuple[str, str]:
@@ -66,11 +67,6 @@ def _alone(text: str) -> tuple[str, str]:
     return before, sentence[0] if sentence and not before else ""
 
 
-def _common_prefix(texts: Sequence[str]) -> str:
-    first, last = min(texts), max(texts)
-    return first[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
-
-
 def _to_boundary(prefix: str) -> str:
     """The part of a common prefix that ends with a line or a sentence: problems may begin alike as well."""
     ends = [match.end() for match in re.finditer(r"\n\s*|[.:!?][\"')]?\s+", prefix)]
@@ -81,8 +77,3 @@ def _from_boundary(suffix: str) -> str:
     """The part of a common suffix that begins after the problem: at a line, or behind a sentence."""
     start = re.search(r"\n|(?<=[.?!:$}])\s|^\s", suffix)
     return suffix[start.start() :] if start else ""
-
-
-def _literal(text: str) -> str:
-    """`text` as a template has it: `{}` is a pair of braces, and other braces are doubled."""
-    return re.sub(r"\{\}|[{}]", lambda brace: brace[0] if brace[0] == "{}" else brace[0] * 2, text)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-_QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "`": "`", "«": "»", "「": "」", "『": "』", "„": "“"}
+QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "`": "`", "«": "»", "「": "」", "『": "』", "„": "“"}
+"""Opening quotation mark -> closing one."""
 _RAISED = {ord(c): f"^{digit}" for digit, c in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")} | {ord("⁻"): "^-", ord("ⁿ"): "^n"}
 _LOWERED = {ord(c): f"_{digit}" for digit, c in enumerate("₀₁₂₃₄₅₆₇₈₉")}
 _VULGAR = {ord(c): " " + unicodedata.normalize("NFKC", c).replace("⁄", "/") for c in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"}
@@ -27,6 +28,6 @@ def normal(text: str) -> str:
     folded = (
         " ".join(plain_signs(plain_characters(text)).casefold().split()).removesuffix(".").removesuffix("。")
     )
-    while len(folded) > 2 and _QUOTES.get(folded[0]) == folded[-1] and folded[-1] not in folded[1:-1]:
+    while len(folded) > 2 and QUOTES.get(folded[0]) == folded[-1] and folded[-1] not in folded[1:-1]:
         folded = folded[1:-1].strip()
     return folded.removesuffix(".").rstrip()

@@ -14,7 +14,6 @@ _KEY = re.compile(
 _LITERAL = re.compile(r"""("(?:[^"\\\n]|\\.){0,2000}"|'(?:[^'\\\n]|\\.){0,2000}'|[-\w.]{1,200})""")
 _UNESCAPED = re.compile(r"[\x08\x0c\t\r]|\n(?=e[q ]|u\b|abla)")
 """What JSON makes of \\b, \\f, \\t, \\r and \\n where a LaTeX command was meant."""
-_OBJECT_END = re.compile(r"\s*,?\s*[}\]]")
 
 
 def last_tagged(text: str) -> Stated | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from hpt_core.verifier.answers.texts import QUOTES
 from hpt_core.verifier.words import AND_OR, any_of
 
 WINDOW = 4000
@@ -33,7 +34,6 @@ _REASON = re.compile(
     r"|,?\s*(?:因为|因為|так как)"
 )
 _EMPHASIS = re.compile(r"(?<![\w*])(\*\*|__(?![A-Za-z]\w*__)|\*)(?=\S)([^\n]{1,400}?)(?<=\S)\1(?![\w*])")
-_QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "`": "`", "«": "»", "「": "」", "『": "』", "„": "“"}
 _COPULA_AT_END = re.compile(r"\s*(?:입니다|이다|이에요|예요|이며|です|である|だ|となります|になります)$")
 
 
@@ -87,7 +87,7 @@ def plain(text: str) -> str:
     text = text.strip()
     while len(text) > 1:
         body = text.removesuffix(".")
-        closing = _QUOTES.get(body[0])
+        closing = QUOTES.get(body[0])
         if closing is None or len(body) < 2 or body[-1] != closing or closing in body[1:-1]:
             break
         text = body[1:-1].strip()

@@ -87,7 +87,6 @@ _DIGITS_IN_TEXT = re.compile(r"\\(?:text|mathrm)\{([0-9A-F]+)\}(?=_)")
 _STOP_IN_TEXT = re.compile(r"\.\s*(\}+)$")
 _ENCLOSED = (("$$", "$$"), ("$", "$"), (r"\[", r"\]"), (r"\(", r"\)"), ("**", "**"), ("`", "`"))
 _LISTED = re.compile(r"\s*\[\s*([\"'])(.*)\1\s*\]\s*", re.DOTALL)
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _PYTHON = re.compile(r"\b(?:np|numpy|math|sp|sympy)\.(?=[a-z])")
 
 
