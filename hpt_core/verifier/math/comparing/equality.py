@@ -158,7 +158,8 @@ class Comparison:
                 return self.same(x[1], y[1])
             match x[0], y[0]:
                 case Apply("apply", (f, Symbol() as p)), Apply("apply", (g, Symbol() as q)) if f == g:
-                    return self.same(rename(x[1], p, q), y[1])
+                    stated = p.name in free_symbols(x[1]) and q.name not in free_symbols(x[1])
+                    return stated and self.same(rename(x[1], p, q), y[1])
             return self._equations(a, b) if isinstance(a, Relation) and isinstance(b, Relation) else False
         if x is None:
             a, b, x, y = b, a, y, x

@@ -635,6 +635,7 @@ x^2+1\text{ deficit} | x^2+1
 -9 \leqslant x \leqslant 0:[-9,0] | -9 \leqslant x \leqslant 0:[-9,1]
 \begin{aligned}x&=1\\y&=2\end{aligned} | x=1,y=3
 f(t)=2t+1 | f(x)=2x-1
+f(a)=2x+1 | f(x)=2x+1
 \hat{i}+2\hat{j} | 2\hat{i}+\hat{j}
 \sum_{n=1}^\infty \frac{1}{n} | 5
 """
