@@ -9,7 +9,7 @@ import typer
 from pipelines.cli.parameters import examples, positive
 
 if TYPE_CHECKING:
-    from hpt_core.data.inspection.proof import Proof
+    from hpt_core.data.inspection.trial import Trial
 
 # The command imports what it needs when it runs, so that `hpt --help` is instant.
 app = typer.Typer()
@@ -38,10 +38,10 @@ def inspect(
     Exit status 1 if no entry fits.
     """
     from hpt_core.data.inspection.entries import entries_for, nearest_entry
-    from hpt_core.data.inspection.proof import prove
     from hpt_core.data.inspection.recognise import recognise
     from hpt_core.data.inspection.rows import fields_of
     from hpt_core.data.inspection.sample import read_sample
+    from hpt_core.data.inspection.trial import try_entries
     from hpt_core.verifier import VerifierPool
     from pipelines.cli import inspect_text
 
@@ -50,12 +50,12 @@ def inspect(
     inspect_text.print_fields(sample, fields)
     inspect_text.print_rows(fields)
     found = recognise(fields, sample.rows)
-    proofs: list[Proof] = []
+    trials: list[Trial] = []
     with VerifierPool(1, 5.0) as verifier:
-        for proof in prove(entries_for(found, sample.origin), sample.records, verifier):
-            inspect_text.print_proof(proof)
-            proofs.append(proof)
+        for trial in try_entries(entries_for(found, sample.origin), sample.records, verifier):
+            inspect_text.print_trial(trial)
+            trials.append(trial)
     if found.missing:
         inspect_text.print_missing(found.missing, nearest_entry(found, fields, sample.origin))
-    if not any(proof.rows for proof in proofs):
+    if not any(trial.rows for trial in trials):
         raise typer.Exit(1)

@@ -14,8 +14,8 @@ from rich.text import Text
 from hpt_core.data.inspection.chats import chat_in
 from hpt_core.data.inspection.entries import SourceEntry
 from hpt_core.data.inspection.fields import Field, is_list_of_objects
-from hpt_core.data.inspection.proof import Proof, place_of
 from hpt_core.data.inspection.sample import Sample
+from hpt_core.data.inspection.trial import Trial, place_of
 from pipelines.params.source_text import source_text
 
 WIDTH = 100
@@ -63,20 +63,20 @@ def print_rows(fields: Sequence[Field]) -> None:
             print(f"  {name:<{label}}  {_ends(field.values[row], WIDTH - label - 4)}")
 
 
-def print_proof(proof: Proof) -> None:
+def print_trial(trial: Trial) -> None:
     """An entry, how many rows it reads, what the verifier says of them, and what is not read."""
-    print(f"\n{_WHERE[proof.entry.section]}\n")
-    print(source_text(proof.entry.keys, proof.entry.comments))
-    print("", *_counts(proof), sep="\n  ")
-    for reason, count in proof.unread.most_common(SHOWN):
-        print(f"  {count} not read, {_short(f'{reason}: {proof.examples[reason]}', WIDTH - 16)}")
-    for refused in proof.refused[:SHOWN]:
+    print(f"\n{_WHERE[trial.entry.section]}\n")
+    print(source_text(trial.entry.keys, trial.entry.comments))
+    print("", *_counts(trial), sep="\n  ")
+    for reason, count in trial.unread.most_common(SHOWN):
+        print(f"  {count} not read, {_short(f'{reason}: {trial.examples[reason]}', WIDTH - 16)}")
+    for refused in trial.refused[:SHOWN]:
         print(f"  not accepted: {_short(refused, WIDTH - 18)}")
-    if proof.unused_turns:
-        print(f"  turns that are not used: {', '.join(proof.unused_turns)}")
-    if proof.rows:
-        print(f"  as read from {place_of(proof.rows[0])}:")
-        for name, value in proof.rows[0].values.items():
+    if trial.unused_turns:
+        print(f"  turns that are not used: {', '.join(trial.unused_turns)}")
+    if trial.rows:
+        print(f"  as read from {place_of(trial.rows[0])}:")
+        for name, value in trial.rows[0].values.items():
             print(f"    {name:<8}  {_ends(value, WIDTH - 14)}")
 
 
@@ -86,18 +86,18 @@ def print_missing(missing: str, nearest: SourceEntry) -> None:
     print(source_text(nearest.keys, nearest.comments))
 
 
-def _counts(proof: Proof) -> Iterator[str]:
+def _counts(trial: Trial) -> Iterator[str]:
     """How much of the sample is read, and what the verifier says of it."""
-    read, unread = len(proof.rows), sum(proof.unread.values())
-    if proof.entry.section == "curate.train":
-        verdict = f"the verifier accepts {proof.accepted} of {proof.judged} references"
+    read, unread = len(trial.rows), sum(trial.unread.values())
+    if trial.entry.section == "curate.train":
+        verdict = f"the verifier accepts {trial.accepted} of {trial.judged} references"
         yield f"Reads {read} of {read + unread} rows; {verdict}."
         return
-    dropped = f", of which `keep` drops {proof.left_out}" if proof.left_out else ""
+    dropped = f", of which `keep` drops {trial.left_out}" if trial.left_out else ""
     yield f"Reads {read} of {read + unread} responses{dropped}."
-    if proof.judged:
-        marks = f"; `score` agrees on {proof.agreed} of {proof.marked}" if proof.marked else ""
-        yield f"Of {proof.judged} judged by the references above, {proof.accepted} are correct{marks}."
+    if trial.judged:
+        marks = f"; `score` agrees on {trial.agreed} of {trial.marked}" if trial.marked else ""
+        yield f"Of {trial.judged} judged by the references above, {trial.accepted} are correct{marks}."
     else:
         yield "Without references, none is judged here."
 

@@ -5,12 +5,9 @@ A column map goes from the project's field to its entry (`hpt_core.config.column
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
-from fractions import Fraction
 from functools import cached_property, partial
 from typing import Any, cast
 
@@ -19,8 +16,9 @@ from hpt_core.config.columns import MARKS, Columns, entries, optional_path
 from hpt_core.data.reading import chat_messages
 from hpt_core.data.reading.benchmarks import RowShape
 from hpt_core.data.reading.choices import with_choices
+from hpt_core.data.reading.meanings import is_number, judged, mapped
 from hpt_core.data.reading.records import Record, Reject, RowValues, SourceRow
-from hpt_core.data.reading.suggestions import entry_for, keys_of, path_to_text
+from hpt_core.data.reading.suggestions import missing_column, wrong_type
 from hpt_core.data.reading.values import MISSING, Unreadable, list_in, unwrapped, value_at, value_of
 
 _RIGHT_FROM = 0.5
@@ -124,7 +122,7 @@ def _responses(
         yield row.reject("uneven_lists", f"{response.read!r} has {count} responses, and {uneven}")
     elif values["response"] is MISSING:
         yield replace(row, sample=first).reject(
-            "missing_column", _missing("response", response, MISSING, row.record)
+            "missing_column", missing_column("response", response, MISSING, row.record)
         )
     elif not count:
         yield row.reject("no_response", f"{response.read!r} is an empty list")
@@ -177,7 +175,7 @@ def _with_values(
         if name == "score" and value is None:
             continue  # The source has not judged this response.
         if value is None or value is MISSING:
-            return row.reject("missing_column", _missing(name, column, value, row.record))
+            return row.reject("missing_column", missing_column(name, column, value, row.record))
         if name in ("problem", "response") and (chat := chat_messages.exchange_in(value, fields.turns)):
             value = chat
             unused |= chat.unused
@@ -188,7 +186,7 @@ def _with_values(
         if read is None and name == "score":
             continue
         if not isinstance(read, bool if name in MARKS else str):
-            return row.reject("wrong_type", _wrong_type(name, column, read, in_list=row.sample is not None))
+            return row.reject("wrong_type", wrong_type(name, column, read, in_list=row.sample is not None))
         if isinstance(read, str) and _SURROGATE.search(read):
             return row.reject("not_unicode", f"{column.read!r} ({name}) holds half a surrogate pair")
         checked[name] = read
@@ -222,7 +220,7 @@ def _answer(value: Any, column: Column, fields: Fields) -> Any:
             )
         value = value[0]
     value = _text(value, column)
-    return str(value) if _is_number(value) else value
+    return str(value) if is_number(value) else value
 
 
 def _author(value: Any, column: Column, fields: Fields) -> Any:
@@ -233,63 +231,16 @@ def _text(value: Any, column: Column) -> Any:
     """The value after `unwrap` and `map`."""
     if column.unwrap is not None and isinstance(value, str):
         value = unwrapped(value, column.unwrap)
-    return _mapped(value, column)
+    return mapped(value, column)
 
 
 def _keep(value: Any, column: Column, fields: Fields) -> Any:
-    return _judged(_mapped(value, column), column)
+    return judged(mapped(value, column), column)
 
 
 def _score(value: Any, column: Column, fields: Fields) -> Any:
-    value = _judged(_mapped(value, column), column)
-    return value >= _RIGHT_FROM if _is_number(value) else value
-
-
-def _judged(value: Any, column: Column) -> Any:
-    """Whether a number reaches `right_from`; a mark without that option is returned as it is."""
-    if column.right_from is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str) and not value.strip():
-        return None
-    number = _number_in(value)
-    if number is None:
-        raise Unreadable("wrong_type", f"{value!r} is no number, which `right_from` compares"[:200])
-    return number >= Fraction(column.right_from)
-
-
-def _number_in(value: Any) -> Fraction | None:
-    """The number that a value is or spells: 0.97, "0.97", "97%", "7/8"."""
-    if _is_number(value):
-        return Fraction(value)
-    if not isinstance(value, str):
-        return None
-    text, percent = value.strip().removesuffix("%"), value.strip().endswith("%")
-    try:
-        return Fraction(text.strip()) / (100 if percent else 1)
-    except (ValueError, ZeroDivisionError):
-        return None
-
-
-def _mapped(value: Any, column: Column) -> Any:
-    if column.map is None:
-        return value
-    meanings = {_spelled(key): meaning for key, meaning in column.map.items()}
-    if (key := _spelled(value)) not in meanings:
-        raise Unreadable("not_in_map", f"{value!r} is not in `map`, which has {list(column.map)}"[:200])
-    return meanings[key]
-
-
-def _spelled(value: Any) -> str:
-    """One spelling of a value, for the comparison with the keys of `map`."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip().casefold()
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, Decimal):
-        return value.is_finite()
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    value = judged(mapped(value, column), column)
+    return value >= _RIGHT_FROM if is_number(value) else value
 
 
 _CONVERT: Mapping[str, Callable[[Any, Column, Fields], Any]] = {
@@ -301,36 +252,3 @@ _CONVERT: Mapping[str, Callable[[Any, Column, Fields], Any]] = {
     "score": _score,
 }
 """Field -> conversion of a value in it; a value of an unexpected type is returned as it is."""
-
-
-def _missing(name: str, column: Column, value: Any, record: Record) -> str:
-    state = f"no {column.read!r} ({name}): it is null" if value is None else f"no {column.read!r} ({name})"
-    other = entry_for(name, record)
-    hint = "" if other is None or other == column.read else f"; write `columns: {{{name}: {other}}}`"
-    if value is None:
-        return f"{state}{hint}"
-    if rows := next((key for key, held in record.items() if _holds_rows(held)), None):
-        hint = f"; if its rows are in {rows!r}, write `root: {rows}` beside `file`"
-    return f"{state}; the row has {keys_of(record)}{hint}"
-
-
-def _holds_rows(value: Any) -> bool:
-    """Whether a value is a list of objects that have problems."""
-    is_list = isinstance(value, list) and bool(value) and isinstance(value[0], dict)
-    return is_list and entry_for("problem", value[0]) is not None
-
-
-def _wrong_type(name: str, column: Column, value: Any, *, in_list: bool) -> str:
-    detail = f"{column.read!r} ({name}) is {type(value).__name__}: {value!r}"[:200]
-    if name in MARKS and isinstance(value, str | int | float):
-        rule = (
-            "right_from: 0.5"
-            if _number_in(value) is not None
-            else f'map: {{"{value}": true, ...: false}}'[:60]
-        )
-        return f"{detail}; write `{name}: {{read: {column.read}, {rule}}}`, as it is meant"
-    if isinstance(value, bool) and name == "answer":
-        return f'{detail}; write `answer: {{read: {column.read}, map: {{true: "Yes", false: "No"}}}}`'
-    if isinstance(value, dict | list) and (path := path_to_text(value)) is not None:
-        return f"{detail}; a text in it is at {column.read}{'.*' if in_list else ''}.{path}"
-    return detail

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hpt_core.config import Column
+from hpt_core.config.columns import MARKS
+from hpt_core.data.reading.meanings import number_in
 from hpt_core.data.reading.records import Record
 from hpt_core.data.reading.values import parsed
 
@@ -81,3 +84,38 @@ def _paths(value: Any, above: str = "", depth: int = DEPTH, *, lists: bool) -> I
         for number, item in enumerate(held[:_ITEMS]):
             if isinstance(item, dict):
                 yield from _paths(item, f"{above}.{number}", depth, lists=lists)
+
+
+def missing_column(name: str, column: Column, value: Any, record: Record) -> str:
+    """Why a row lacks the value of a field, and the entry or the `root` that would read it."""
+    state = f"no {column.read!r} ({name}): it is null" if value is None else f"no {column.read!r} ({name})"
+    other = entry_for(name, record)
+    hint = "" if other is None or other == column.read else f"; write `columns: {{{name}: {other}}}`"
+    if value is None:
+        return f"{state}{hint}"
+    if rows := next((key for key, held in record.items() if _holds_rows(held)), None):
+        hint = f"; if its rows are in {rows!r}, write `root: {rows}` beside `file`"
+    return f"{state}; the row has {keys_of(record)}{hint}"
+
+
+def _holds_rows(value: Any) -> bool:
+    """Whether a value is a list of objects that have problems."""
+    is_list = isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+    return is_list and entry_for("problem", value[0]) is not None
+
+
+def wrong_type(name: str, column: Column, value: Any, *, in_list: bool) -> str:
+    """Why a value is not of the type of its field, and the entry that would make it one."""
+    detail = f"{column.read!r} ({name}) is {type(value).__name__}: {value!r}"[:200]
+    if name in MARKS and isinstance(value, str | int | float):
+        rule = (
+            "right_from: 0.5"
+            if number_in(value) is not None
+            else f'map: {{"{value}": true, ...: false}}'[:60]
+        )
+        return f"{detail}; write `{name}: {{read: {column.read}, {rule}}}`, as it is meant"
+    if isinstance(value, bool) and name == "answer":
+        return f'{detail}; write `answer: {{read: {column.read}, map: {{true: "Yes", false: "No"}}}}`'
+    if isinstance(value, dict | list) and (path := path_to_text(value)) is not None:
+        return f"{detail}; a text in it is at {column.read}{'.*' if in_list else ''}.{path}"
+    return detail

@@ -29,7 +29,7 @@ MOST_RESPONSES = 50
 
 
 @dataclass
-class Proof:
+class Trial:
     """What an entry reads of the sampled rows."""
 
     entry: SourceEntry
@@ -65,24 +65,24 @@ References = dict[str, tuple[str, str]]
 """prompt_id -> (reference answer, kind)."""
 
 
-def prove(
+def try_entries(
     entries: Sequence[SourceEntry], records: Sequence[PlacedRecord], verifier: Verifier
-) -> Iterator[Proof]:
-    """The proof of each entry. The references of the prompts judge the responses of the experts."""
+) -> Iterator[Trial]:
+    """The trial of each entry. The references of the prompts judge the responses of the experts."""
     references: References = {}
     for entry in entries:
-        proof = Proof(entry)
+        trial = Trial(entry)
         source = _source(entry)
         for row in rows_of(source, records):
             if isinstance(row, Reject):
-                proof.drop(row.reason, f"row {row.line}: {row.detail}")
+                trial.drop(row.reason, f"row {row.line}: {row.detail}")
             else:
-                proof.rows.append(row)
+                trial.rows.append(row)
         if isinstance(source, PromptSource):
-            _check_references(proof, source, references, verifier)
+            _check_references(trial, source, references, verifier)
         else:
-            _check_responses(proof, references, verifier)
-        yield proof
+            _check_responses(trial, references, verifier)
+        yield trial
 
 
 def _source(entry: SourceEntry) -> PromptSource | ExpertSource:
@@ -93,34 +93,34 @@ def _source(entry: SourceEntry) -> PromptSource | ExpertSource:
     return PromptSource(**keys) if entry.section == "curate.train" else ExpertSource(**keys)
 
 
-def _check_references(proof: Proof, source: PromptSource, references: References, verifier: Verifier) -> None:
+def _check_references(trial: Trial, source: PromptSource, references: References, verifier: Verifier) -> None:
     kind = source.verifier_kind
     readable: list[SourceRow] = []
     golds: list[Gold] = []
-    for row in proof.rows:
+    for row in trial.rows:
         answer, fault = reference_answer(row, source, kind)
         if fault:
-            proof.drop("unreadable_answer", f"{place_of(row)}: {fault}")
+            trial.drop("unreadable_answer", f"{place_of(row)}: {fault}")
             continue
         readable.append(row)
         references[prompt_id(row.values["problem"])] = answer, kind
         golds.append(Gold(place_of(row), answer, kind))
-    proof.rows = readable
+    trial.rows = readable
     refused = {refusal.gold.where: refusal for refusal in refusals(golds, verifier)}
-    proof.judged, proof.accepted = len(golds), len(golds) - len(refused)
-    proof.refused = [
+    trial.judged, trial.accepted = len(golds), len(golds) - len(refused)
+    trial.refused = [
         f"{where}: {refusal.gold.answer!r} {refusal.form}: {refusal.reason}"
         for where, refusal in refused.items()
     ]
 
 
-def _check_responses(proof: Proof, references: References, verifier: Verifier) -> None:
-    kept = [row for row in proof.rows if row.values.get("keep") is not False]
-    proof.left_out = len(proof.rows) - len(kept)
+def _check_responses(trial: Trial, references: References, verifier: Verifier) -> None:
+    kept = [row for row in trial.rows if row.values.get("keep") is not False]
+    trial.left_out = len(trial.rows) - len(kept)
     known = [
         (row, *references[key]) for row in kept if (key := prompt_id(row.values["problem"])) in references
     ][:MOST_RESPONSES]
-    rewrites = [REWRITES[name] for name in proof.entry.keys.get("rewrite", [])]
+    rewrites = [REWRITES[name] for name in trial.entry.keys.get("rewrite", [])]
     responses = [
         reduce(lambda text, rewrite: rewrite(text), rewrites, row.values["response"]) for row, *_ in known
     ]
@@ -128,13 +128,13 @@ def _check_responses(proof: Proof, references: References, verifier: Verifier) -
     verdicts = verifier.verify(items)
     for (row, answer, _), verdict in zip(known, verdicts, strict=True):
         score = row.values.get("score")
-        proof.judged += 1
-        proof.accepted += verdict.correct
-        proof.marked += score is not None
-        proof.agreed += score is verdict.correct
+        trial.judged += 1
+        trial.accepted += verdict.correct
+        trial.marked += score is not None
+        trial.agreed += score is verdict.correct
         if not verdict.correct and score is not False:
             why = verdict.error or f"it states {verdict.extracted!r}, the reference is {answer!r}"
-            proof.refused.append(f"{place_of(row)}: {why}")
+            trial.refused.append(f"{place_of(row)}: {why}")
 
 
 def place_of(row: SourceRow) -> str:
