@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,3 +136,11 @@ def test_no_folder_holds_more_than_twenty_python_files() -> None:
     files = [path for name in (*PACKAGES, "tests") for path in (REPO / name).rglob("*.py")]
     folders = {path.parent: len(list(path.parent.glob("*.py"))) for path in files}
     assert {str(folder.relative_to(REPO)): n for folder, n in folders.items() if n > 20} == {}
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest imports the files of folders that are no package by their bare names, and stops at the second."""
+    files = [
+        path for path in (REPO / "tests").rglob("test_*.py") if not (path.parent / "__init__.py").exists()
+    ]
+    assert {name for name, n in Counter(path.name for path in files).items() if n > 1} == set()

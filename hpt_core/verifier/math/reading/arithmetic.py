@@ -7,7 +7,17 @@ from fractions import Fraction
 from hpt_core.verifier.math.reading.operands import refuse_other_than_values
 from hpt_core.verifier.math.reading.quantities import Quantities
 from hpt_core.verifier.math.reading.tokens import UnreadError
-from hpt_core.verifier.math.tree import Apply, Conditional, Node, Number, Quantity, Symbol, Words, walk
+from hpt_core.verifier.math.tree import (
+    Apply,
+    Conditional,
+    Matrix,
+    Node,
+    Number,
+    Quantity,
+    Symbol,
+    Words,
+    walk,
+)
 from hpt_core.verifier.math.units import DEGREE, PERCENT
 
 _TIMES = frozenset(("*", r"\times", r"\cdot"))
@@ -119,7 +129,7 @@ class Arithmetic(Quantities):
             factor = self.degrees(self.operand())
             if isinstance(factor, Symbol) and factor.name in _NO_FACTORS:
                 raise UnreadError(f"{factor.name} behind a value")
-            node = Apply("*", (node, factor))
+            node = _multiplied(node, "", factor)
 
     def _factor(self) -> Node:
         if self.token.kind == "symbol" and self.token.text in "+-":
@@ -150,10 +160,16 @@ class Arithmetic(Quantities):
 
 
 def _multiplied(left: Node, sign: str, right: Node) -> Node:
-    """A product or quotient; that of vectors is the dot product or the cross product."""
+    """A product or quotient; those of vectors and of matrices depend on the sign and on the order."""
+    if sign not in _DIVIDED and _is_matrix(left) and _is_matrix(right):
+        return Apply("matrix product", (left, right))
     if sign in (r"\times", r"\cdot") and _is_vector(left) and _is_vector(right):
         return Apply("cross" if sign == r"\times" else "dot", (left, right))
-    return Apply("*" if sign in _TIMES else "/", (left, right))
+    return Apply("/" if sign in _DIVIDED else "*", (left, right))
+
+
+def _is_matrix(node: Node) -> bool:
+    return any(isinstance(part, Matrix) for part in walk(node))
 
 
 def _is_vector(node: Node) -> bool:

@@ -701,3 +701,8 @@ def test_a_calculation_that_is_false_is_no_answer(answer: str, gold: str) -> Non
 def test_hostile_answers_are_decided_soon(answer: str) -> None:
     """Were one not, the test run would end at the time limit of a test."""
     assert not verdict(answer, "5")
+
+
+def test_the_order_of_matrices_counts() -> None:
+    a, b = r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{pmatrix}0&1\\1&0\end{pmatrix}"
+    assert verdict(a + b, a + b) and not verdict(a + b, b + a)
