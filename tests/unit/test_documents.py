@@ -139,7 +139,7 @@ def test_no_folder_holds_more_than_twenty_python_files() -> None:
 
 
 def test_test_files_have_names_of_their_own() -> None:
-    """pytest imports the files of folders that are no package by their bare names, and stops at the second."""
+    """pytest imports a file of a folder that is no package by its bare name, and stops at a second one."""
     files = [
         path for path in (REPO / "tests").rglob("test_*.py") if not (path.parent / "__init__.py").exists()
     ]

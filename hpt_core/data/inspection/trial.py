@@ -138,5 +138,5 @@ def _check_responses(trial: Trial, references: References, verifier: Verifier) -
 
 
 def place_of(row: SourceRow) -> str:
-    """The row, and the sample in it, for messages about one file."""
-    return f"row {row.line}" + ("" if row.sample is None else f", sample {row.sample}")
+    """The line, and the sample in it, for messages about one file."""
+    return f"line {row.line}" + ("" if row.sample is None else f", sample {row.sample}")
