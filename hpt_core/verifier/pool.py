@@ -78,6 +78,9 @@ class VerifierPool:
             return grade_quickly(*item)
         except (InputError, VerifierError) as e:
             return Verdict(False, None, str(e))
+        except Exception:
+            # A fault of the verifier must not end a training run: the worker's verdict will name it.
+            return None
 
     def _grade_in_workers(
         self, items: Sequence[Item], undecided: deque[int], verdicts: list[Verdict | None]

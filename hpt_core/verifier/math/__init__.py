@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from hpt_core.verifier.math.comparing.equality import Comparison
+from hpt_core.verifier.math.comparing.answers import Answers
 from hpt_core.verifier.math.comparing.evaluation import EvaluationNeededError
 from hpt_core.verifier.math.reading.spelling import canonical
 from hpt_core.verifier.math.reading.statements import Statements
@@ -53,7 +53,7 @@ def _equal(answer: str, gold: str, evaluate: bool) -> bool:
         if a.node is None or b.node is None:
             continue
         try:
-            if Comparison(evaluate).answers(a.node, b.node):
+            if Answers(evaluate).equal(a.node, b.node):
                 return True
         except EvaluationNeededError:
             needed = True

@@ -323,3 +323,12 @@ def test_lines_are_streamed() -> None:
     with VerifierPool(1, 5.0) as pool:
         endless = iter(lambda: '{"response": "b", "gold": "B", "kind": "exact"}', None)
         assert next(verify_lines(endless, pool, "stdin"))["correct"]
+
+
+def test_a_fault_of_the_verifier_is_an_error_of_one_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*item: str) -> Verdict:
+        raise KeyError("no rule")
+
+    monkeypatch.setattr("hpt_core.verifier.pool.grade_quickly", broken)
+    with VerifierPool(1, 5.0) as pool:
+        assert [verdict.correct for verdict in pool.verify([HALF, THIRD])] == [True, False]

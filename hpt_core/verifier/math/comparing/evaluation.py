@@ -8,14 +8,8 @@ from typing import Any
 
 from hpt_core.verifier.math.comparing.exact import exact
 from hpt_core.verifier.math.comparing.indices import with_numbered_indices
-from hpt_core.verifier.math.comparing.values import (
-    DIGITS,
-    Point,
-    UndefinedError,
-    free_symbols,
-    integer_symbols,
-    value,
-)
+from hpt_core.verifier.math.comparing.points import DIGITS, Point, free_symbols, integer_symbols
+from hpt_core.verifier.math.comparing.values import LARGEST_EXPONENT, UndefinedError, value
 from hpt_core.verifier.math.tree import Apply, Node, Number, Quantity, has_operation, walk
 from hpt_core.verifier.math.units import DEGREE
 
@@ -27,7 +21,6 @@ ROUNDED_DIGITS = 12
 
 _CLOSE = 90
 _ROUGHLY_CLOSE = 12
-_LARGEST = 4000
 
 
 class EvaluationNeededError(Exception):
@@ -39,11 +32,13 @@ def same_value(a: Node, b: Node, evaluate: bool) -> bool:
 
     Raises EvaluationNeededError unless `evaluate`, if rational arithmetic does not decide.
     """
-    if a == b or with_numbered_indices(a) == with_numbered_indices(b):
+    if a == b:
         return True
     x, y = exact(a), exact(b)
     if x is not None and y is not None:
         return x == y or _rounds(a, y) or _rounds(b, x)
+    if with_numbered_indices(a) == with_numbered_indices(b):
+        return True
     if not evaluate:
         raise EvaluationNeededError
     one_has_degrees = _degrees_outside_functions(a) != _degrees_outside_functions(b)
@@ -138,7 +133,7 @@ def _close(a: Node, b: Node, x: Any, y: Any, point: Point) -> bool:
     places = _ROUGHLY_CLOSE if point.rough else _CLOSE
     size = max(abs(x), abs(y))
     exponent = int(mpmath.floor(mpmath.log(size, 10)))
-    if exponent > _LARGEST or exponent < -_LARGEST:
+    if abs(exponent) > LARGEST_EXPONENT:
         return False
     if not point.rough and (exponent > 10 or exponent < -_CLOSE + 10):
         finer = replace(point, digits=DIGITS + 2 * abs(exponent))
@@ -160,10 +155,8 @@ def _is_real(x: Any) -> bool:
 
 def _rounds(decimal: Node, other: Fraction) -> bool:
     """Whether a decimal of many digits is `other`, rounded or cut to its last digit."""
-    if not isinstance(decimal, Number) or decimal.digits < ROUNDED_DIGITS:
-        return False
-    if not _recurs(other):
-        return False  # It has been printed as it is.
+    if not isinstance(decimal, Number) or decimal.digits < ROUNDED_DIGITS or not _recurs(other):
+        return False  # A value whose decimals end would have been printed as it is.
     return bool(abs(decimal.value - other) <= abs(decimal.value) / Fraction(10) ** (decimal.digits - 1))
 
 

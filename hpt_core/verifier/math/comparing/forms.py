@@ -174,3 +174,8 @@ def measure(node: Node) -> tuple[Node, Unit | None]:
                 terms = tuple(Apply("*", (q.value, Number(q.unit.factor))) for q in quantities)
                 return reduce(lambda a, b: Apply("+", (a, b)), terms), Unit(Fraction(1), dimensions.pop())
     return node, None
+
+
+def is_value(node: Node) -> bool:
+    """Whether `node` is something that arithmetic is done with, and no list, text or relation."""
+    return isinstance(node, Number | Symbol | Apply | Quantity)

@@ -9,14 +9,14 @@ known for a right one (J. Schwartz, "Fast probabilistic algorithms for verificat
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from fractions import Fraction
 from math import comb, factorial, gcd, lcm
 from typing import Any
 
 from hpt_core.verifier.math.comparing.exact import exact
+from hpt_core.verifier.math.comparing.indices import SERIES
+from hpt_core.verifier.math.comparing.points import CONSTANTS, Point
 from hpt_core.verifier.math.tree import (
     Apply,
     Based,
@@ -28,12 +28,10 @@ from hpt_core.verifier.math.tree import (
     Words,
     children,
     has_operation,
-    walk,
 )
 from hpt_core.verifier.math.units import DEGREE
 
-DIGITS = 110
-_LARGEST_EXPONENT = 4000
+LARGEST_EXPONENT = 4000
 """Largest decimal exponent of a value that is compared; digits are added for those before the point."""
 _ROUGH_DIGITS = 25
 _MAX_TERMS = 5000
@@ -41,7 +39,6 @@ _MAX_TERMS = 5000
 _NAMED = {
     "ln": "log",
     "lg": "log10",
-    "tg": "tan",
     "arcsin": "asin",
     "arccos": "acos",
     "arctan": "atan",
@@ -58,71 +55,16 @@ _NAMED = {
     "Re": "re",
     "Im": "im",
     "sgn": "sign",
-    "ceil": "ceil",
-    "floor": "floor",
-    "cbrt": "cbrt",
 }
 _UNCHANGED = (
     "sin cos tan cot sec csc sinh cosh tanh coth sech csch asin acos atan acot asinh acosh atanh sign erf arg"
 )
 _NAMED |= {name: name for name in _UNCHANGED.split()}
-_CONSTANTS = {r"\pi": "pi", "e": "e", "i": "j", r"\infty": "inf"}
-_OVER_INTEGERS = frozenset(("!", "!!", "binom", "mod", "gcd", "lcm", "_"))
-_COMMUTATIVE = frozenset(("dot", r"\cup", r"\cap", r"\land", r"\lor", r"\oplus", "set"))
+_COMMUTATIVE = frozenset(("dot", r"\cup", r"\cap", r"\land", r"\lor", r"\oplus"))
 
 
 class UndefinedError(Exception):
     """The expression has no value at this point, or none that can be compared."""
-
-
-def free_symbols(node: Node) -> frozenset[str]:
-    """Names of the variables of `node`, without constants and bound indices."""
-    names = {n.name for n in walk(node) if isinstance(n, Symbol)} - _CONSTANTS.keys()
-    bound = {
-        n.operands[0]
-        for n in walk(node)
-        if isinstance(n, Apply) and n.operation in ("sum", "prod", "integral")
-    }
-    return frozenset(names - {b.name for b in bound if isinstance(b, Symbol)})
-
-
-def integer_symbols(node: Node) -> frozenset[str]:
-    """Variables of `node` that stand where only an integer can: bounds, factorials, indices, powers of -1."""
-    found: set[str] = set()
-    for part in walk(node):
-        if not isinstance(part, Apply):
-            continue
-        if part.operation in _OVER_INTEGERS:
-            found |= set().union(*(free_symbols(o) for o in part.operands[part.operation == "_" :]))
-        elif part.operation in ("sum", "prod"):
-            found |= free_symbols(part.operands[1]) | free_symbols(part.operands[2])
-        elif part.operation == "^":
-            base = exact(part.operands[0])
-            if base is not None and base < 0:
-                found |= free_symbols(part.operands[1])
-    return frozenset(found)
-
-
-@dataclass
-class Point:
-    """One assignment of values to variables, at which expressions are evaluated."""
-
-    number: int
-    integers: frozenset[str]
-    digits: int = DIGITS
-    plain_degrees: bool = False
-    """Whether a degree sign counts as a unit that can be left out (factor 1), and not as pi/180."""
-    common_logarithm: bool = False
-    """Whether \\log without a base is that to base ten, and not the natural one."""
-    rough: bool = field(default=False, init=False)
-    """Whether the last value came from a numerical limit, which has fifteen digits."""
-
-    def variable(self, name: str, mp: Any) -> Any:
-        draw = random.Random(f"{name}/{self.number}")
-        if name in self.integers:
-            return mp.mpf(draw.randint(2, 4 + 3 * self.number))
-        value = mp.mpf(draw.randint(1, 10**24)) / 10**24 * 3 + mp.mpf("0.1")
-        return -value if self.number % 2 and draw.random() < 0.7 else value
 
 
 def value(node: Node, point: Point) -> Any:
@@ -151,9 +93,9 @@ class _Evaluation:
             case Symbol(name):
                 if name in bound:
                     return bound[name]
-                if name in _CONSTANTS:
+                if name in CONSTANTS:
                     return (
-                        self.mp.mpf(getattr(self.mp, _CONSTANTS[name])) if name != "i" else self.mp.mpc(0, 1)
+                        self.mp.mpf(getattr(self.mp, CONSTANTS[name])) if name != "i" else self.mp.mpc(0, 1)
                     )
                 return self.point.variable(name, self.mp)
             case Words(text):
@@ -164,7 +106,7 @@ class _Evaluation:
                 return self._quantity(self.value(inner, bound), unit)
             case Apply("^", (base, exponent)):
                 return self._power(self.value(base, bound), self.value(exponent, bound), exact(exponent))
-            case Apply("sum" | "prod" | "integral", _):
+            case Apply(operation) if operation in SERIES:
                 return self._series(node, bound)
             case Apply("det", (Matrix(rows),)):
                 return self.mp.det(self.mp.matrix([[self.value(e, bound) for e in row] for row in rows]))
@@ -232,11 +174,12 @@ class _Evaluation:
         return self._unknown(operation, sorted(v, key=str) if operation in _COMMUTATIVE else v)
 
     def _named(self, operation: str, a: Any) -> Any:
-        if operation == "exp" or _NAMED[operation] == "exp":
+        name = _NAMED[operation]
+        if name == "exp":
             return self._power(self.mp.e, a)
-        if _NAMED[operation] in ("sinh", "cosh") and abs(a) > 9000:
+        if name in ("sinh", "cosh") and abs(a) > 9000:
             raise UndefinedError("too large")
-        return getattr(self.mp, _NAMED[operation])(a)
+        return getattr(self.mp, name)(a)
 
     def _power(self, base: Any, exponent: Any, rational: Fraction | None = None) -> Any:
         mp = self.mp
@@ -245,9 +188,9 @@ class _Evaluation:
         if base == 0 and mp.re(exponent) <= 0:
             raise UndefinedError("a power of zero")
         size = mp.re(exponent) * mp.log(abs(base), 10) if base != 0 else 0
-        if self.point.rough and size < -4 * _LARGEST_EXPONENT:
+        if self.point.rough and size < -4 * LARGEST_EXPONENT:
             return mp.mpf(0)  # far out in an integral
-        if abs(size) > 4 * _LARGEST_EXPONENT:
+        if abs(size) > 4 * LARGEST_EXPONENT:
             raise UndefinedError("a power too large to compare")
         return mp.power(base, exponent)
 

@@ -65,7 +65,6 @@ _SAME_COMMAND = {
     "ctg": "cot",
     "arctg": "arctan",
     "bmod": "mod",
-    "le": "le",
 }
 _DROPPED = (
     "left|right|bigl?|bigr|Bigl?|Bigr|biggl?|biggr|Biggl?|Biggr|middle|displaystyle|textstyle|scriptstyle|"

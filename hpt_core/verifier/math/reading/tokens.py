@@ -72,7 +72,6 @@ def tokenize(text: str, thousands: bool) -> list[Token]:
     `thousands` says whether the comma in 1,234 separates thousands or the items of a list.
     """
     tokens: list[Token] = []
-    inside = True
     parts = re.split(r"(?<!\\)\${1,2}|\\[()\[\]]", text)
     if len(parts) == 2:
         # A single dollar sign is money.
