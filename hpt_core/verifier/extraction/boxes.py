@@ -63,7 +63,7 @@ _REFUTED = re.compile(
     r"(?:[\s$)*]|\\\))*(?:is|was|are|seems|would be)"
     r"(?:\s+(?:\w+\s+)?(?:wrong|incorrect|impossible|false|not)\b|n't\b)"
 )
-_MINUS = re.compile(r"(?:^|[=$(\[{:,≈]|\\[(\[]|\bis|\bare|\\approx)\s*[-−–]\s*$")
+_MINUS = re.compile(r"(?:^|[=$(\[{:,≈]|\\[(\[]|\bis|\bare|\\approx)\s*[-−–][^\S\n]*$")
 _SUFFIX = re.compile(
     r"""(?: [_^](?:\{[^{}]{1,20}\}|\w)
           | (?:[\s$]|\\\)|\\,|\\text\s?\{)*
@@ -191,7 +191,8 @@ def _with_surroundings(text: str, box: Stated) -> str:
     """A lone box with what changes its value outside of it: a sign, an exponent, "million", "or 35"."""
     before, after = text[max(box.start - 100, 0) : box.start], text[box.end : box.end + 120]
     answer = box.text
-    if before.rstrip().endswith(("-", "−", "–")) and _MINUS.search(before):
+    # A minus that ends the line before is no sign of the box.
+    if before.rstrip(" \t").endswith(("-", "−", "–")) and _MINUS.search(before):
         answer = f"-{answer}" if re.fullmatch(r"[\w.,\\]+", answer) else f"-({answer})"
     suffix = _SUFFIX.match(after)
     if suffix:

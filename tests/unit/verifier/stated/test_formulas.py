@@ -191,6 +191,8 @@ ROWS: Rows = [
     ),
     ("33", [], ["\\boxed{33}\n\nCorrection: the answer is $34$."]),
     ("-34", [r"x = -\boxed{34}"], []),
+    ("34", ["= -\n\\boxed{34}", "2 - 0 = -\n\\boxed{34}"], []),
+    ("-34", ["0 - 34 = -\n\\boxed{-34}"], []),
     (r"34\%", [r"\boxed{34}\%"], []),
     ("17", [], ["The answer is 34 because 17+17 = 34."]),
     (r"5 \text{ p.m.}", ["The answer is 5 p.m."], []),
