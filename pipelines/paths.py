@@ -25,6 +25,8 @@ RESERVED_NAMES = (BASE_MODEL.name, TEACHER_MODEL.name)
 """Folders of models/ that the stages base and teacher write, which no arm may be called."""
 COMPARISON = Path("metrics/compare.json")
 REPORT = Path("reports/provenance.html")
+LATEST_REPORT = Path("reports/latest.html")
+"""REPORT with the date, the commit and the links of the run; in no version."""
 PLOT_DATA = Path("reports/plots")
 
 

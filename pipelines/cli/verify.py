@@ -48,7 +48,10 @@ def verify(
     workers: Annotated[int, typer.Option(parser=positive, help="Processes that judge side by side.")] = 1,
     timeout: Annotated[float, typer.Option(help="Seconds for one line.")] = 5.0,
 ) -> None:
-    """Judge JSONL lines {"response", "gold", "kind"}."""
+    """Judge JSONL lines {"response", "gold", "kind"}.
+
+    Exit status 1 if a line has no verdict, after all lines.
+    """
     if gold_check and mutation_check:
         raise InputError("--gold-check and --mutation-check are two checks; give one of them")
     if mutation_check:
@@ -64,11 +67,17 @@ def verify(
     elif files is None or len(files) != 1 or kind:
         raise InputError("hpt verify takes one FILE with a kind in each line; - reads stdin")
     else:
-        _judge(files[0], workers, timeout)
+        lines, broken = _judge(files[0], workers, timeout)
+        if broken:
+            print(
+                f"hpt verify: {broken} of {lines} lines have no verdict; their `error` says why",
+                file=sys.stderr,
+            )
+            raise typer.Exit(1)
 
 
-def _judge(file: Path, workers: int, timeout_s: float) -> None:
-    """Print a verdict for each line of `file`, or of stdin for -."""
+def _judge(file: Path, workers: int, timeout_s: float) -> tuple[int, int]:
+    """Print a verdict for each line of `file`, or of stdin for -; returns how many lines, and without one."""
     from hpt_core.verifier import VerifierPool, verify_lines
 
     name = "stdin" if str(file) == "-" else str(file)
@@ -77,6 +86,10 @@ def _judge(file: Path, workers: int, timeout_s: float) -> None:
         source = sys.stdin.buffer if name == "stdin" else file.open("rb")
     except OSError as error:
         raise InputError(f"{name}: {error.strerror}; give a JSONL file") from error
+    lines = broken = 0
     with source, VerifierPool(workers, timeout_s) as pool:
         for verdict in verify_lines(source, pool, name):
             print(json.dumps(verdict, ensure_ascii=False))
+            lines += 1
+            broken += verdict["error"] is not None
+    return lines, broken

@@ -263,7 +263,8 @@ def test_verify_tells_a_line_that_is_not_utf8(toy: Path) -> None:
         command = [sys.executable, "-m", "pipelines.cli", "verify", file]
         result = subprocess.run(command, input=lines, capture_output=True, timeout=60)
         first, second = map(json.loads, result.stdout.splitlines())
-        assert (result.returncode, result.stderr) == (0, b"")
+        assert result.returncode == 1
+        assert result.stderr == b"hpt verify: 1 of 2 lines have no verdict; their `error` says why\n"
         assert f"{file.replace('-', 'stdin')}:1: not UTF-8" in first["error"]
         assert second == {"correct": True, "extracted": "12", "error": None}
 

@@ -33,6 +33,7 @@ REPORTS_ONLY = ("pipelines.tracking",)
 LISTED_WITH_ITS_FOLDER = {
     "hpt_core/data/reading/gold_answers.py": "`hpt verify` alone uses it; the other files read sources",
     "hpt_core/verifier/gold_check.py": "`hpt verify` alone uses it; the other files decide verdicts",
+    "pipelines/report/with_run.py": "publishing alone uses it; compare, which would re-run, takes seconds",
     "pipelines/report/summary.py": "`hpt summary` alone uses it; compare, which would re-run, takes seconds",
 }
 """File of a listed folder that no stage imports -> why the folder is listed all the same."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from comparison_files import ABILITY, ARMS, HOSTILE, params, write_json, write_responses, write_run
 
+from hpt_core.errors import InputError
 from pipelines import compare
 from pipelines.report import words
 from pipelines.report.line_charts import Series, line_chart, pass_chart
+from pipelines.report.with_run import RunFacts, with_run, write_latest
 
 SHARES = ("sft_share", "sft_first", "sft_last", "solved_first", "solved_last")
 
@@ -125,6 +128,29 @@ def test_the_page_loads_nothing_from_elsewhere(page: Page) -> None:
                 assert value == "data:,"
     css = re.search(r"<style>(.*?)</style>", page.html, re.DOTALL)[1]
     assert "url(" not in css and "@import" not in css and "http" not in css
+
+
+def test_a_copy_names_its_run_and_the_versioned_page_does_not(root: Path, page: Page) -> None:
+    links = {
+        "Runs": "https://ann:pw@mlflow.example/#/experiments/1/runs/ab?x=1&y=2",
+        "Model": "javascript:alert(1)",
+    }
+    facts = RunFacts(datetime(2026, 3, 4, 5, 6, tzinfo=UTC), "c0ffee" * 7, True, 'mine <b> seed="2"', links)
+    copy = write_latest(root, facts)
+    assert copy == root / "reports/latest.html"
+    shown = Page(copy.read_text(encoding="utf-8"))
+    for text in (
+        "2026-03-04 05:06 UTC",
+        "c0ffeec0ffee, with changes",
+        'mine <b> seed="2"',
+        "javascript:alert(1)",
+    ):
+        assert text in shown.text and text not in page.text
+    [link] = [attributes for tag, attributes in shown.tags if tag == "a"]
+    assert link["href"] == "https://mlflow.example/#/experiments/1/runs/ab?x=1&y=2"
+    assert "pw@" not in shown.html and shown.open == []
+    with pytest.raises(InputError, match="dvc repro compare"):
+        with_run("<p>no report</p>", facts)
 
 
 def test_what_a_model_wrote_is_shown_as_text(page: Page) -> None:
