@@ -1,7 +1,8 @@
 """The Prefect flow: a task for each stage of dvc.yaml, then publish, register and push.
 
 DVC decides what is out of date and caches outputs; Prefect decides when a stage runs and shows its state.
-Nothing is cached twice. `pipelines.environment.prepare` must have run before this module is imported.
+Nothing is cached twice. The flow works in the checkout in which its process stands, whoever has loaded it:
+`hpt`, a worker, a container or cron.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from hpt_core.errors import InputError
-from pipelines import paths
+from pipelines import environment, paths
 from pipelines.environment import FLOW_RUN, FLOW_RUN_NAME
+from pipelines.orchestration import run_lock
 from pipelines.orchestration.dag import Stage, load_stages, remove_stale_outputs
 from pipelines.orchestration.dvc_stage import failure_message, reproduce
 from pipelines.orchestration.process_group import CommandError, ProcessGroups
@@ -78,12 +80,22 @@ class StageRunner:
 
 
 @flow(name="hpt", validate_parameters=True, persist_result=False)
-def hpt(root: str = ".", workers: int = 2, retries: int = 0) -> State[Any]:
+def hpt(workers: int = 2, retries: int = 0) -> State[Any]:
     """Curate, train and evaluate every arm, publish what is new.
 
     workers: number of stages that run side by side. retries: how often a failed stage is run again.
     """
-    folder = Path(root).resolve()
+    folder = Path.cwd()
+    environment.prepare(folder)
+    with run_lock.hold(folder, str(flow_run.id), _wait_for):
+        return _run_all(folder, workers, retries)
+
+
+def _wait_for(holder: run_lock.Holder) -> None:
+    get_run_logger().info("waiting for the run that is going on in this checkout: %s", holder)
+
+
+def _run_all(folder: Path, workers: int, retries: int) -> State[Any]:
     params = load_params(folder / paths.PARAMS)
     for path in remove_stale_outputs(folder, params.arms):
         get_run_logger().info("%s removed: params.yaml has no such arm; DVC's cache keeps it", path.name)
@@ -194,17 +206,15 @@ def push(root: Path) -> State[Any]:
     return Completed(message=message) if count else Completed(name="Unchanged", message=message)
 
 
-def run(root: Path, workers: int = 2, retries: int = 0) -> State[Any]:
+def run(workers: int = 2, retries: int = 0) -> State[Any]:
     """Run the flow once in this process, on Prefect's ephemeral server unless PREFECT_API_URL is set."""
     if not PREFECT_API_URL.value():
         # Otherwise Prefect imports its ephemeral server while the other thread imports mlflow. mlflow makes
         # SQLAlchemy configure all database models, which fails for good if those of Prefect are incomplete.
         importlib.import_module("prefect.server.api.server")
-    threading.Thread(target=_warm_up, args=(root,), daemon=True).start()
+    threading.Thread(target=_warm_up, args=(Path.cwd(),), daemon=True).start()
     runner: Any = ThreadPoolTaskRunner(max_workers=workers + 1)
-    return hpt.with_options(task_runner=runner)(
-        str(root.resolve()), workers=workers, retries=retries, return_state=True
-    )
+    return hpt.with_options(task_runner=runner)(workers=workers, retries=retries, return_state=True)
 
 
 def _warm_up(root: Path) -> None:
@@ -218,7 +228,7 @@ def _warm_up(root: Path) -> None:
         logger.warning("%s", error)
 
 
-def serve(root: Path, schedule: ScheduleConfig, workers: int = 2) -> None:
+def serve(schedule: ScheduleConfig, workers: int = 2) -> None:
     """Serve the flow on its schedule, one run at a time: a run that would overlap is cancelled."""
     hpt.serve(
         name="nightly",
@@ -226,7 +236,7 @@ def serve(root: Path, schedule: ScheduleConfig, workers: int = 2) -> None:
         global_limit=ConcurrencyLimitConfig(
             limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW, grace_period_seconds=GRACE
         ),
-        parameters={"root": str(root.resolve()), "workers": workers},
+        parameters={"workers": workers},
         limit=2,
     )
 

@@ -49,7 +49,7 @@ def run(
     from pipelines import flow
     from pipelines.cli.results import summary
 
-    state = flow.run(ROOT, workers, retries)
+    state = flow.run(workers, retries)
     if not state.is_completed():
         print(f"hpt: {state.message}", file=sys.stderr)
         raise typer.Exit(1)
@@ -126,4 +126,4 @@ def serve(
     with prefect_server(ROOT, server_port):
         from pipelines import flow
 
-        flow.serve(ROOT, schedule, workers)
+        flow.serve(schedule, workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def reproduce(
             log(line)
 
     # The flag stands before the subcommand; without it parallel calls fail on DVC's lock.
-    command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage]
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
     groups.run(command, root, log_output, env)
 
 

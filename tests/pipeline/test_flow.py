@@ -30,11 +30,15 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, make_toy: Callable[[Path], Path]) -> Finished:
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, make_toy: Callable[[Path], Path]
+) -> Iterator[Finished]:
     from pipelines import flow
 
     root = make_toy(tmp_path_factory.mktemp("flow"))
-    return Finished(root, flow.run(root))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        yield Finished(root, flow.run())
 
 
 @pytest.fixture
@@ -110,7 +114,7 @@ def test_second_run_does_nothing(finished: Finished, runs: Callable[[], list[Any
     from pipelines import flow
 
     before, published = began(finished.root), len(runs())
-    state = flow.run(finished.root)
+    state = flow.run()
     assert (state.is_completed(), state.name) == (True, "Unchanged")
     assert began(finished.root) == before
     assert len(runs()) == published
@@ -143,7 +147,7 @@ def test_failing_stage_stops_downstream_stages_and_names_the_command_to_repeat(
     monkeypatch.setenv("TOY_FAIL", "train@human")
     os.utime(finished.root / "stages.py")
     try:
-        state = flow.run(finished.root)
+        state = flow.run()
     finally:
         params.write_text(text)
     assert state.is_failed()
