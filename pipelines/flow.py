@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,9 +34,10 @@ from hpt_core.errors import InputError
 from pipelines import environment, paths
 from pipelines.environment import FLOW_RUN, FLOW_RUN_NAME
 from pipelines.orchestration import run_lock
-from pipelines.orchestration.dag import Stage, load_stages, remove_stale_outputs
+from pipelines.orchestration.dag import Stage, load_stages
 from pipelines.orchestration.dvc_stage import failure_message, reproduce
 from pipelines.orchestration.process_group import CommandError, ProcessGroups
+from pipelines.orchestration.stale_outputs import remove_stale_outputs
 from pipelines.orchestration.submission import run_stages
 from pipelines.params import load_params
 from pipelines.params.sections import ScheduleConfig
@@ -97,8 +98,7 @@ def _wait_for(holder: run_lock.Holder) -> None:
 
 def _run_all(folder: Path, workers: int, retries: int) -> State[Any]:
     params = load_params(folder / paths.PARAMS)
-    for path in remove_stale_outputs(folder, params.arms):
-        get_run_logger().info("%s removed: params.yaml has no such arm; DVC's cache keeps it", path.name)
+    _remove_stale_outputs(folder, params.arms)
     stages = load_stages(folder)
     groups = ProcessGroups()
     env = {FLOW_RUN: str(flow_run.id), FLOW_RUN_NAME: str(flow_run.name)}
@@ -122,6 +122,14 @@ def _run_all(folder: Path, workers: int, retries: int) -> State[Any]:
             # Ctrl-C, SIGTERM and Prefect's cancellation raise here, in the main thread.
             groups.close()
     return _finish(folder, env, {name: _ended(future) for name, future in futures.items()}, run.failures)
+
+
+def _remove_stale_outputs(root: Path, arms: Collection[str]) -> None:
+    stale = remove_stale_outputs(root, arms)
+    for path in stale.removed:
+        get_run_logger().info("%s removed: params.yaml has no such arm; DVC keeps it", path)
+    for path, reason in stale.kept.items():
+        get_run_logger().warning("%s is of no arm and was left alone: %s", path, reason)
 
 
 def _finish(

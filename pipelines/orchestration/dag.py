@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
-from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,18 +12,6 @@ from dvc.repo import Repo, lock_repo
 from dvc.stage import PipelineStage
 
 from hpt_core.errors import InputError
-from pipelines import paths
-
-logger = logging.getLogger(__name__)
-
-OUTPUTS_PER_ARM = (
-    paths.model("*"),
-    paths.rollouts("*"),
-    paths.evaluation_responses("*"),
-    paths.evaluation_metrics("*"),
-    paths.training_metrics("*"),
-)
-"""Patterns of the outputs that are named after an arm, in folders that all arms share."""
 
 
 @dataclass(frozen=True)
@@ -51,22 +36,6 @@ def load_stages(root: Path) -> list[Stage]:
     except DvcException as error:
         cause = f": {error.__cause__}" if error.__cause__ else ""
         raise InputError(f"{root / 'dvc.yaml'}: {error}{cause}") from error
-
-
-def remove_stale_outputs(root: Path, arms: Collection[str]) -> list[Path]:
-    """Remove the outputs of arms that params.yaml no longer has, and return their paths.
-
-    They would otherwise be part of the folders that `compare` depends on. DVC's cache keeps them.
-    """
-    policies = {*paths.RESERVED_NAMES, *arms}
-    outputs = [path for pattern in OUTPUTS_PER_ARM for path in sorted(root.glob(str(pattern)))]
-    stale = [path for path in outputs if path.stem not in policies]
-    for path in stale:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    return stale
 
 
 def _stages(repo: Repo) -> list[Stage]:
