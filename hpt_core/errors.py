@@ -2,7 +2,7 @@
 
 import re
 
-COLOUR = re.compile(r"\x1b\[\d*m")
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
 """Terminal codes that torch puts into messages."""
 
 

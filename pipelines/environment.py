@@ -11,6 +11,8 @@ import os
 import sys
 from pathlib import Path
 
+from pipelines import messages
+
 QUIET = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "DVC_NO_ANALYTICS": "1",
@@ -36,7 +38,8 @@ SERVER = ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE")
 
 
 def prepare(root: Path) -> None:
-    """Set the defaults for this process, which works in the checkout `root`."""
+    """Set the defaults for this process, which works in the checkout `root`, and clean what it logs."""
+    messages.install()
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if not any(name in os.environ for name in SERVER):

@@ -33,6 +33,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from hpt_core.errors import InputError
 from pipelines import environment, paths
 from pipelines.environment import FLOW_RUN, FLOW_RUN_NAME
+from pipelines.messages import clean
 from pipelines.orchestration import run_lock
 from pipelines.orchestration.dag import Stage, load_stages
 from pipelines.orchestration.dvc_stage import failure_message, reproduce
@@ -149,7 +150,7 @@ def _finish(
     if messages:
         skipped = [name for name, state in states.items() if not state.is_final()]
         tail = [f"not run: {', '.join(skipped)}"] if skipped else []
-        return Failed(message="\n\n".join(messages + tail))
+        return Failed(message=clean("\n\n".join(messages + tail)))
     changed = [name for name, state in states.items() if state.name != "Unchanged"]
     if not changed:
         return Completed(name="Unchanged", message="every stage is up to date, nothing to publish")
@@ -191,7 +192,7 @@ def _tracking_state(action: Callable[[], Outcome]) -> State[Any]:
     try:
         outcome = action()
     except InputError as error:
-        return Failed(message=str(error))
+        return Failed(message=clean(str(error)))
     except TrackingError as error:
         return Failed(message=f"{error}\n{PUBLISH_LATER}")
     get_run_logger().info(str(outcome))
@@ -208,7 +209,7 @@ def push(root: Path) -> State[Any]:
         with Repo(str(root), _wait_for_lock=True) as repo:
             count = repo.push()
     except DvcException as error:
-        return Failed(message=f"dvc push failed: {error}\nPush again with: dvc push")
+        return Failed(message=clean(f"dvc push failed: {error}\nPush again with: dvc push"))
     get_run_logger().info("%d files pushed", count)
     message = f"{count} files pushed"
     return Completed(message=message) if count else Completed(name="Unchanged", message=message)

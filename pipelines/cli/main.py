@@ -10,7 +10,7 @@ from types import FrameType
 import typer
 
 from hpt_core.errors import InputError
-from pipelines import environment
+from pipelines import environment, messages
 from pipelines.cli import doctor, inspect, results, runs, verify
 from pipelines.cli.parameters import ROOT
 from pipelines.tracking.mlflow_errors import TrackingError
@@ -39,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # If the reader of the output has ended (`hpt verify ... | head`), the command ends with status 1.
         status: int = app(arguments, prog_name="hpt", standalone_mode=False) or 0
     except InputError as error:
-        print(f"hpt: {error}", file=sys.stderr)
+        print(f"hpt: {messages.clean(str(error))}", file=sys.stderr)
         return 2
     except TrackingError as error:
-        print(f"hpt: {error}", file=sys.stderr)
+        print(f"hpt: {messages.clean(str(error))}", file=sys.stderr)
         return 1
     except typer.TyperException as error:
         print(_usage_error(error), file=sys.stderr)

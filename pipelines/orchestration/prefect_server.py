@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hpt_core.errors import InputError
 from pipelines import paths
+from pipelines.server_settings import prefect_variables
 
 START_LIMIT, STOP_LIMIT = 120, 10
 """Seconds that the server may take to start, and to stop."""
@@ -39,7 +40,13 @@ def prefect_server(root: Path, port: int = 4200) -> Iterator[str]:
     log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("w") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        server = subprocess.Popen(
+            command,
+            env={**os.environ, **prefect_variables("127.0.0.1", port)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         _wait_until_healthy(server, f"{url}/health", port, log)
         os.environ["PREFECT_API_URL"] = url

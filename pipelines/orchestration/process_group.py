@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from pipelines.messages import clean
+
 TAIL_LENGTH = 30
 """Number of the last lines of output that a failure repeats."""
 
@@ -50,7 +52,7 @@ class ProcessGroups:
         try:
             assert process.stdout is not None
             for line in process.stdout:
-                if text := line.rstrip():
+                if text := clean(line.rstrip()):
                     tail.append(text)
                     log(text)
             status = process.wait()

@@ -11,7 +11,7 @@ from typing import TypedDict
 
 from hpt_core.errors import REPORTED_ERRORS, InputError
 from hpt_core.files import write_json
-from pipelines import paths
+from pipelines import messages, paths
 from pipelines.params import Params, load_params
 
 
@@ -26,6 +26,7 @@ class StageReport(TypedDict, total=False):
 
 def launch(name: str, run: Callable[[Params], StageReport | None]) -> None:
     """Run a stage as a process. An error that a user can correct is printed without a traceback."""
+    messages.install()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for library in ("httpx", "httpx2", "openai", "datasets", "transformers"):
         logging.getLogger(library).setLevel(logging.ERROR)

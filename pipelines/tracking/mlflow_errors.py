@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.environment import tracking_uri
+from pipelines.messages import clean
 
 REASON_LENGTH = 300
 
@@ -16,8 +17,8 @@ class TrackingError(RuntimeError):
     """MLflow failed; the message names the server and MLflow's reason. All results are still on disk."""
 
     def __init__(self, uri: str, reason: str) -> None:
-        super().__init__(f"MLflow at {uri} failed: {reason}")
-        self.reason = reason
+        super().__init__(clean(f"MLflow at {uri} failed: {reason}"))
+        self.reason = clean(reason)
 
 
 @contextmanager

@@ -31,8 +31,11 @@ class Api:
         self.url = f"http://127.0.0.1:{port}/api"
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
+        with urllib.request.urlopen(f"{self.url}/csrf-token?client=tests", timeout=10) as response:
+            token = json.load(response)["token"]
+        headers = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "tests"}
         request = urllib.request.Request(
-            f"{self.url}/{path}", json.dumps(body).encode(), {"content-type": "application/json"}
+            f"{self.url}/{path}", json.dumps(body).encode(), {"content-type": "application/json", **headers}
         )
         with urllib.request.urlopen(request, timeout=10) as response:
             return json.load(response)

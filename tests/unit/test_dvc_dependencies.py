@@ -14,10 +14,13 @@ REPO = Path(__file__).parents[2]
 PACKAGES = ("hpt_core", "pipelines")
 DECIDES_NO_BYTE = {
     "hpt_core.errors": "classes of exceptions",
+    "hpt_core.printable": "control characters in messages",
+    "hpt_core.redaction": "secrets in messages",
     "hpt_core.protocols": "types of interfaces, without code",
     "hpt_core.fingerprint": "decides what an interrupted run resumes from, and resuming gives the same bytes",
     "hpt_core.data.progress": "progress bars",
     "hpt_core.rollout.engine_check": "ends a run whose engine samples another policy, and does no more",
+    "pipelines.messages": "secrets and control characters in log records and tracebacks",
     "pipelines.params": "reads params.yaml; its keys are the parameters of the stages, their defaults are "
     "in hpt_core.config",
     "pipelines.paths": "names of files, which dvc.yaml gives as dependencies and outputs",

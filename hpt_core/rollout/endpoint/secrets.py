@@ -6,6 +6,7 @@ import os
 
 from hpt_core.config.endpoint import EndpointConfig
 from hpt_core.errors import InputError
+from hpt_core.redaction import MASK, protect, redacted
 
 
 class Secrets:
@@ -23,8 +24,8 @@ class Secrets:
     def redact(self, text: str) -> str:
         """The text without the secrets, which a server may repeat."""
         for secret in (self.api_key, *self.headers.values()):
-            text = text.replace(secret, "***") if secret else text
-        return text
+            text = text.replace(secret, MASK) if secret else text
+        return redacted(text)
 
 
 def _secret(name: str, parameter: str) -> str:
@@ -35,4 +36,5 @@ def _secret(name: str, parameter: str) -> str:
     if not (secret.isascii() and secret.isprintable()):
         # The error of an HTTP library would contain the key.
         raise InputError(f"{name} holds characters that no key has; set it to the server's key alone")
+    protect(secret)
     return secret
