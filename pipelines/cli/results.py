@@ -49,10 +49,10 @@ def compare(
     """Compare the arms over all seeds that were published."""
     from rich.console import Console
 
-    from pipelines.tracking import compare_seeds
+    from pipelines.tracking.comparison.seeds import print_comparison
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    address = compare_seeds.print_comparison(Console(), ROOT, ui_port)
+    address = print_comparison(Console(), ROOT, ui_port)
     if address is not None:
         print(f"In MLflow, grouped by provenance (with hpt ui): {address}")
         if open_browser:
@@ -101,14 +101,14 @@ def lineage(
     """Show what a model was made from, or what used a trajectory."""
     from rich.console import Console
 
-    from pipelines.tracking import lineage_report
+    from pipelines.tracking.lineage import report
 
     if (number is None) == (trajectory is None):
         raise InputError("give one of the arguments VERSION and --trajectory")
     if trajectory is not None:
-        lineage_report.print_trajectory(Console(), ROOT, trajectory)
+        report.print_trajectory(Console(), ROOT, trajectory)
     elif number is not None:
-        lineage_report.print_version(Console(), ROOT, number)
+        report.print_version(Console(), ROOT, number)
 
 
 @app.command()

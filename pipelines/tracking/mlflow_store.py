@@ -18,7 +18,7 @@ from typing import TypeVar
 from pipelines import environment, paths
 from pipelines.environment import tracking_uri
 from pipelines.tracking.evaluation_data import Measurement
-from pipelines.tracking.lineage_index import Index, ModelLineage
+from pipelines.tracking.lineage.index import Index, ModelLineage
 from pipelines.tracking.run_layout import (
     CONTENT_TAG,
     FLOW_RUN_TAG,

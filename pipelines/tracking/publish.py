@@ -28,9 +28,9 @@ from pipelines.tracking.evaluation_data import (
     read_verdicts,
     side_by_side,
 )
+from pipelines.tracking.lineage.contributions import read_lineage
 from pipelines.tracking.mlflow_errors import tracking_errors
 from pipelines.tracking.mlflow_store import Store
-from pipelines.tracking.model_lineage import read_lineage
 from pipelines.tracking.run_data import ArmRecord
 from pipelines.tracking.run_hierarchy import ParentRun, open_arm_run
 from pipelines.tracking.run_layout import (

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipelines.tracking.lineage_index import Index, ModelLineage, SourceContribution
+from pipelines.tracking.lineage.index import Index, ModelLineage, SourceContribution
 from pipelines.tracking.run_layout import COMPLETE_TAG, LINEAGE_TAG, MODEL_LINEAGE_FILE, TRAINED_ON_FILE
 from tests.bench.table import REPETITIONS, seconds, show
 

@@ -16,7 +16,8 @@ from rich.console import Console
 from scipy import stats
 
 from pipelines.cli import main
-from pipelines.tracking import compare_seeds, dvc_lock
+from pipelines.tracking import dvc_lock
+from pipelines.tracking.comparison import seeds as compare_seeds
 
 
 @pytest.fixture(scope="module")

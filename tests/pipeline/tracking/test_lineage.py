@@ -13,9 +13,10 @@ from rich.console import Console
 
 from hpt_core.errors import InputError
 from pipelines.cli import main
-from pipelines.tracking import dvc_lock, lineage_report
-from pipelines.tracking.lineage_index import Index
-from pipelines.tracking.model_lineage import trained_on
+from pipelines.tracking import dvc_lock
+from pipelines.tracking.lineage import report as lineage_report
+from pipelines.tracking.lineage.contributions import trained_on
+from pipelines.tracking.lineage.index import Index
 
 
 def rows(*steps: dict[str, tuple[str, bool]]) -> list[dict[str, Any]]:

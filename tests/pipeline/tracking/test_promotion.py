@@ -24,7 +24,7 @@ from pipelines.params.sections import PromotionConfig
 from pipelines.report.comparisons import corrected
 from pipelines.tracking import dvc_lock
 from pipelines.tracking.evaluation_data import Measurement, Scores
-from pipelines.tracking.promotion import Clause, data_clauses, decide
+from pipelines.tracking.registry.promotion import Clause, data_clauses, decide
 
 CLEAN = [Clause(True, "the data are clean")]
 
@@ -316,8 +316,8 @@ def test_no_champion_to_roll_back(workspace: Path) -> None:
 
 def test_an_attempt_keeps_its_number(two_champions: Path) -> None:
     from pipelines.tracking.mlflow_store import Store
-    from pipelines.tracking.registered_model import RegisteredModel
     from pipelines.tracking.registry import register
+    from pipelines.tracking.registry.registered_model import RegisteredModel
 
     def model() -> RegisteredModel:
         return RegisteredModel(Store(two_champions, "toy"), "toy")
@@ -404,7 +404,7 @@ def test_a_champion_that_cannot_be_evaluated_again_stays(
 
 
 def test_weights_come_back_from_the_cache_of_dvc(workspace: Path) -> None:
-    from pipelines.tracking.champion.remeasure import restore
+    from pipelines.tracking.registry.remeasure import restore
 
     weights = dvc_lock.output_hash(dvc_lock.read_lock(workspace), "models/human")
     assert weights is not None
@@ -443,7 +443,7 @@ def test_promotion_keys_are_checked(promotion: str, message: str, workspace: Pat
 
 
 def test_data_that_changed_after_training_fail_the_gate() -> None:
-    from pipelines.tracking.promotion import outdated
+    from pipelines.tracking.registry.promotion import outdated
 
     lock = {
         "curate": {"outs": [{"path": "data/prompts/train.parquet", "md5": "a"}]},

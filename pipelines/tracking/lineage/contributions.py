@@ -15,7 +15,7 @@ from pipelines import paths
 from pipelines.report.results import read_gate
 from pipelines.tracking import dvc_lock
 from pipelines.tracking.dvc_lock import Lock
-from pipelines.tracking.lineage_index import ModelLineage, PromptContribution, SourceContribution
+from pipelines.tracking.lineage.index import ModelLineage, PromptContribution, SourceContribution
 from pipelines.tracking.run_data import ArmRecord
 
 

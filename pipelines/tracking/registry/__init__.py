@@ -19,13 +19,13 @@ from pipelines import paths
 from pipelines.params import Params, load_params
 from pipelines.report.results import BASE
 from pipelines.tracking import dvc_lock, run_data
-from pipelines.tracking.champion.remeasure import remeasure
 from pipelines.tracking.dvc_lock import Lock
 from pipelines.tracking.evaluation_data import Measurement, measured_otherwise, read_evaluation
 from pipelines.tracking.mlflow_errors import tracking_errors
 from pipelines.tracking.mlflow_store import Store
-from pipelines.tracking.promotion import Clause, data_clauses, decide, outdated
-from pipelines.tracking.registered_model import ROLLBACK_TAG, STARTING_POLICY, RegisteredModel
+from pipelines.tracking.registry.promotion import Clause, data_clauses, decide, outdated
+from pipelines.tracking.registry.registered_model import ROLLBACK_TAG, STARTING_POLICY, RegisteredModel
+from pipelines.tracking.registry.remeasure import remeasure
 
 log = logging.getLogger(__name__)
 

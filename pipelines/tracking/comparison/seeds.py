@@ -25,7 +25,7 @@ from pipelines.report.comparison_file import Accuracy, read_comparison
 from pipelines.report.comparisons import compare_policies, results
 from pipelines.report.results import BASE
 from pipelines.tracking import dvc_lock, run_data
-from pipelines.tracking.comparison_table import BenchmarkTables, PooledComparison, comparison_tables
+from pipelines.tracking.comparison.table import BenchmarkTables, PooledComparison, comparison_tables
 from pipelines.tracking.dvc_lock import Lock
 from pipelines.tracking.evaluation_data import Measurement, Scores, measured_otherwise
 from pipelines.tracking.mlflow_errors import TrackingError, tracking_errors

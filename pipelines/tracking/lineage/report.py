@@ -16,7 +16,7 @@ from pipelines.params import load_params
 from pipelines.params.sections import TrackingConfig
 from pipelines.report import words
 from pipelines.report.summary import empty_table
-from pipelines.tracking.lineage_index import Index, ModelLineage, TrainedRun
+from pipelines.tracking.lineage.index import Index, ModelLineage, TrainedRun
 from pipelines.tracking.mlflow_errors import tracking_errors
 
 
