@@ -21,10 +21,14 @@ app = typer.Typer()
 @app.command()
 def publish() -> None:
     """Send to MLflow what it lacks, from files, as after `dvc repro`."""
+    from pipelines.orchestration import run_lock
     from pipelines.tracking import registry
+    from pipelines.tracking.closing import close_dead_runs
     from pipelines.tracking.publish import publish
 
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    if run_lock.holder(ROOT) is None:  # The flow closes what its predecessors left when it starts.
+        close_dead_runs(ROOT, None, "its process ended before it was complete; found by `hpt publish`")
     print(publish(ROOT))
     print(registry.register(ROOT))
 

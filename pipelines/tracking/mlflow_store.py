@@ -17,13 +17,16 @@ from typing import TypeVar
 
 from pipelines import environment, paths
 from pipelines.environment import tracking_uri
+from pipelines.tracking.checkout import owner_tags
 from pipelines.tracking.evaluation_data import Measurement
 from pipelines.tracking.lineage.index import Index, ModelLineage
 from pipelines.tracking.run_layout import (
     CONTENT_TAG,
+    ENDED_TAG,
     FLOW_RUN_TAG,
     LINEAGE_TAG,
     MODEL_LINEAGE_FILE,
+    NOTE_TAG,
     PARENT_TAG,
     SCORES_FILE,
     SETTINGS_TAG,
@@ -40,6 +43,8 @@ from mlflow.entities import ViewType  # noqa: E402
 from mlflow.store.entities.paged_list import PagedList  # noqa: E402
 
 T = TypeVar("T")
+TAG_LENGTH = 8000
+"""MLflow accepts no longer value of a tag."""
 CLOCK_SKEW = 600_000
 """Milliseconds by which the clocks of publishers may differ."""
 
@@ -53,11 +58,18 @@ def _set_default(uri: str) -> None:
         os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
+def _conditions(tags: Mapping[str, str]) -> Iterator[str]:
+    """The terms of a search for runs with these tags."""
+    return (f"tags.`{key}` = '{value}'" for key, value in tags.items())
+
+
 class Store:
     """A connection to the experiment of a project. The first use creates the database and the experiment."""
 
     def __init__(self, root: Path, experiment: str) -> None:
         self.root, self.name, self.uri = root, experiment, tracking_uri(root)
+        self.local = self.uri == f"sqlite:///{root.resolve() / 'mlflow.db'}"
+        """The database is this checkout's own."""
         # Alembic logs every migration of a new database.
         logging.getLogger("alembic").setLevel(logging.WARNING)
         _set_default(self.uri)
@@ -93,7 +105,7 @@ class Store:
 
     def tagged(self, tags: Mapping[str, str]) -> list[Run]:
         """Runs with all of these tags, the oldest first."""
-        return self._search(" and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items()))
+        return self._search(" and ".join(_conditions(tags)))
 
     def _search(self, query: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
         search = partial(self.client.search_runs, [self.experiment], query, view)
@@ -114,13 +126,31 @@ class Store:
         return self.client.create_run(self.experiment, run_name=name, tags=dict(tags))
 
     def move(self, run: Run, parent: Run) -> None:
-        """Continue an unfinished run under another parent."""
-        self.client.set_tag(run.info.run_id, PARENT_TAG, parent.info.run_id)
+        """Place a run below another parent, published by this checkout from now on."""
+        for key, value in {PARENT_TAG: parent.info.run_id, **owner_tags(self.root)}.items():
+            self.client.set_tag(run.info.run_id, key, value)
+
+    def resume(self, run: Run) -> None:
+        """Go on with a run that had ended."""
         self.client.update_run(run.info.run_id, status="RUNNING")
+        if ENDED_TAG in run.data.tags:
+            self.client.delete_tag(run.info.run_id, ENDED_TAG)
+            self.client.delete_tag(run.info.run_id, NOTE_TAG)
 
     def end(self, run: Run, status: str) -> None:
-        """Status: FINISHED or FAILED."""
+        """Status: FINISHED, FAILED or KILLED."""
         self.client.set_terminated(run.info.run_id, status)
+
+    def kill(self, run: Run, reason: str) -> None:
+        """End a run as KILLED, with the reason in a tag and at the top of its page."""
+        note = f"**Ended before it was complete:** {reason}"
+        for key, value in {ENDED_TAG: reason, NOTE_TAG: note}.items():
+            self.client.set_tag(run.info.run_id, key, value[:TAG_LENGTH])
+        self.end(run, "KILLED")
+
+    def running(self, tags: Mapping[str, str]) -> list[Run]:
+        """Runs with all of these tags that are shown as running."""
+        return self._search(" and ".join(["attributes.status = 'RUNNING'", *_conditions(tags)]))
 
     def read_text(self, run_id: str, path: str) -> str:
         """The text of an artifact of a run."""

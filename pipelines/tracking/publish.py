@@ -128,7 +128,8 @@ def _publish_arm(
     outcome = "evaluated" if complete else "completed" if run else "created"
     # Something is published, so the flow run gets its parent run even where no run of an arm is new.
     parent_run = parent.get()
-    writer = RunWriter(store, run or open_arm_run(store, root, record, None, parent_run))
+    # An arm belongs to the flow run that finished it, whichever began it.
+    writer = RunWriter(store, run if run and complete else open_arm_run(store, root, record, run, parent_run))
     steps = run_data.training_steps(root, record.arm)
     if not complete:
         writer.params(record.params)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from pipelines.tracking import run_data
+from pipelines.tracking.checkout import owner_tags
 from pipelines.tracking.mlflow_store import Run, Store
 from pipelines.tracking.run_data import ArmRecord
 from pipelines.tracking.run_layout import (
@@ -32,6 +33,8 @@ class ParentRun:
         if self._run is None:
             tags = {FLOW_RUN_TAG: self._flow_run, **_source_tags(self._root)}
             self._run = self._store.create(self._name, tags)
+        elif self._run.info.status != "RUNNING":
+            self._store.resume(self._run)
         return self._run
 
     def close(self, status: str) -> None:
@@ -49,6 +52,7 @@ def open_arm_run(store: Store, root: Path, record: ArmRecord, unfinished: Run | 
     """The run of an arm below `parent`: the unfinished one of the same content, or a new one."""
     if unfinished is not None:
         store.move(unfinished, parent)
+        store.resume(unfinished)
         return unfinished
     tags = {
         PARENT_TAG: parent.info.run_id,
@@ -65,4 +69,4 @@ def open_arm_run(store: Store, root: Path, record: ArmRecord, unfinished: Run | 
 
 
 def _source_tags(root: Path) -> dict[str, str]:
-    return {RECIPE_TAG: run_data.recipe(root), COMMIT_TAG: run_data.commit(root)}
+    return {RECIPE_TAG: run_data.recipe(root), COMMIT_TAG: run_data.commit(root), **owner_tags(root)}
