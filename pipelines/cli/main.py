@@ -11,8 +11,9 @@ import typer
 
 from hpt_core.errors import InputError
 from pipelines import environment, messages
-from pipelines.cli import doctor, inspect, results, runs, verify
+from pipelines.cli import doctor, inspect, results, runs, stack, verify
 from pipelines.cli.parameters import ROOT
+from pipelines.stack.errors import StackError
 from pipelines.tracking.mlflow_errors import TrackingError
 
 INTERRUPTED = 130
@@ -25,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for commands in (runs.app, results.app, verify.app, inspect.app, doctor.app):
+for commands in (runs.app, results.app, verify.app, inspect.app, doctor.app, stack.app):
     app.add_typer(commands)
 
 
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"hpt: {messages.clean(str(error))}", file=sys.stderr)
         return 2
-    except TrackingError as error:
+    except (TrackingError, StackError) as error:
         print(f"hpt: {messages.clean(str(error))}", file=sys.stderr)
         return 1
     except typer.TyperException as error:

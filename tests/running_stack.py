@@ -1,0 +1,120 @@
+"""A real stack on free ports for a toy project, and commands in it."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+from toy_project import REPO, clean_environment, make_toy
+
+from pipelines.environment import parse
+
+PORTS = ("HPT_POSTGRES_PORT", "HPT_S3_PORT", "HPT_SEAWEEDFS_PORTS", "HPT_MLFLOW_PORT", "HPT_PREFECT_PORT")
+
+
+@dataclass
+class Stack:
+    """A checkout with a stack, and commands in it."""
+
+    root: Path
+    variables: dict[str, str] = field(default_factory=dict)
+    """Environment variables of the commands, above those of the user that concern no service."""
+
+    def hpt(
+        self, *arguments: str, check: bool = True, timeout: float = 240
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `hpt` in the checkout; its output must be looked at, so a failure shows it."""
+        return self.command(sys.executable, "-m", "pipelines.cli", *arguments, check=check, timeout=timeout)
+
+    def command(
+        self, *command: str, cwd: Path | None = None, check: bool = True, timeout: float = 240
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command,
+            cwd=cwd or self.root,
+            env=clean_environment(**self.variables),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if check and done.returncode != 0:
+            pytest.fail(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    @property
+    def connection(self) -> dict[str, str]:
+        """The variables by which clients reach the servers."""
+        return parse((self.root / ".stack" / "env").read_text())
+
+    @property
+    def definition(self) -> dict[str, str]:
+        return parse((self.root / "infra" / "stack.env").read_text())
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process whose command line or environment names the stack's folder."""
+        return [process for process in psutil.process_iter() if self._belongs(process)]
+
+    def _belongs(self, process: psutil.Process) -> bool:
+        folder = str(self.root / ".stack")
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            return any(folder in text for text in [*process.cmdline(), *process.environ().values()])
+        except (psutil.Error, OSError):
+            return False
+
+    def ports_in_use(self) -> list[int]:
+        ports = [int(self.definition[name]) for name in PORTS]
+        inner = int(self.definition["HPT_SEAWEEDFS_PORTS"])
+        return [port for port in {*ports, *range(inner, inner + 7)} if not _free(port)]
+
+
+def new_stack(root: Path) -> Stack:
+    """A toy project in `root` with a definition of free ports; nothing is started."""
+    make_toy(root)
+    text = (REPO / "infra" / "stack.env").read_text()
+    taken: set[int] = set()
+    for name in PORTS:
+        width = 7 if name == "HPT_SEAWEEDFS_PORTS" else 1
+        port = _free_ports(width, taken)
+        taken.update(range(port, port + width))
+        text = re.sub(rf"(?m)^{name}=.*$", f"{name}={port}", text)
+    (root / "infra").mkdir()
+    (root / "infra" / "stack.env").write_text(text)
+    return Stack(root, {"DVC_SITE_CACHE_DIR": str(root.parent / "dvc-site")})
+
+
+def remove(stack: Stack) -> None:
+    """End the stack, and delete the database that is outside the checkout where root runs the tests."""
+    stack.hpt("stack", "down", check=False)
+    data = stack.root / ".stack" / "postgres"
+    if data.is_symlink():
+        shutil.rmtree(data.resolve(), ignore_errors=True)
+
+
+def _free_ports(width: int, taken: set[int]) -> int:
+    """The first of `width` free ports in a row, below those that the system gives to clients."""
+    for _ in range(1000):
+        first = random.randrange(20000, 32000)
+        ports = range(first, first + width)
+        if not taken.intersection(ports) and all(_free(port) for port in ports):
+            return first
+    raise AssertionError("no free ports")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
