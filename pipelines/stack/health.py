@@ -9,6 +9,8 @@ import base64
 import json
 import urllib.error
 import urllib.request
+import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -62,7 +64,7 @@ def worker(definition: Definition, secrets: Secrets, name: str, since: float) ->
     url = f"{definition.url('HPT_PREFECT_PORT')}/api/work_pools/{definition['HPT_WORK_POOL']}/workers/filter"
     user = f"{definition['HPT_USER']}:{secrets['HPT_PREFECT_PASSWORD']}"
     found: list[dict[str, Any]] = []
-    failure = _failure(lambda: found.extend(_request(url, {}, user)))
+    failure = _failure(lambda: found.extend(_request(url, {}, user, _csrf_headers(definition, user))))
     if failure:
         return f"the Prefect server cannot say: {failure}"
     for row in found:
@@ -72,6 +74,13 @@ def worker(definition: Definition, secrets: Secrets, name: str, since: float) ->
                 None if datetime.now(UTC) - heard < SILENCE else f"not heard from since {heard:%H:%M:%S} UTC"
             )
     return "not known to the Prefect server"
+
+
+def _csrf_headers(definition: Definition, user: str) -> dict[str, str]:
+    """The headers without which Prefect refuses a POST."""
+    client = str(uuid.uuid4())
+    token = _request(f"{definition.url('HPT_PREFECT_PORT')}/api/csrf-token?client={client}", None, user)
+    return {"Prefect-Csrf-Token": token["token"], "Prefect-Csrf-Client": client}
 
 
 def _failure(ask: Any) -> str | None:
@@ -86,16 +95,22 @@ def _failure(ask: Any) -> str | None:
     return None
 
 
-def _request(url: str, body: dict[str, Any] | None = None, user: str | None = None) -> Any:
-    """The answer of a GET, or of a POST of `body`; a JSON value, or None for other text."""
+def _request(
+    url: str,
+    body: dict[str, Any] | None = None,
+    user: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Any:
+    """The answer of a GET, or of a POST of `body`: a JSON value, or None without a user."""
     request = urllib.request.Request(url, None if body is None else json.dumps(body).encode())
-    request.add_header("Content-Type", "application/json")
+    for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+        request.add_header(name, value)
     if user is not None:
         request.add_header("Authorization", f"Basic {base64.b64encode(user.encode()).decode()}")
     # A proxy of the environment is for the outside.
     with DIRECT.open(request, timeout=TIMEOUT) as response:
         text = response.read()
-    return json.loads(text) if body is not None else None
+    return json.loads(text) if user is not None else None
 
 
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))

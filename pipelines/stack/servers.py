@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hpt_core.errors import InputError
+from pipelines import server_settings
 from pipelines.stack import credentials, health, postgres
 from pipelines.stack.credentials import Secrets
 from pipelines.stack.definition import Definition
@@ -193,10 +194,11 @@ def _mlflow(definition: Definition, secrets: Secrets) -> Server:
             *("--host", definition["HPT_HOST"], "--port", definition["HPT_MLFLOW_PORT"]),
             *("--workers", definition["HPT_MLFLOW_WORKERS"], "--no-serve-artifacts"),
             *("--default-artifact-root", f"s3://{definition['HPT_MLFLOW_BUCKET']}"),
-            *("--allowed-hosts", definition["HPT_MLFLOW_ALLOWED_HOSTS"]),
         ]
 
+    hosts = {"MLFLOW_SERVER_ALLOWED_HOSTS": definition["HPT_MLFLOW_ALLOWED_HOSTS"]}
     env = {
+        **server_settings.mlflow_variables(definition.host, definition.port("HPT_MLFLOW_PORT"), hosts),
         "MLFLOW_BACKEND_STORE_URI": database,
         "MLFLOW_AUTH_CONFIG_PATH": str(config),
         "MLFLOW_AUTH_ADMIN_PASSWORD": secrets["HPT_MLFLOW_PASSWORD"],
@@ -234,23 +236,22 @@ auth_cache_ttl_seconds = 60
 
 
 def _prefect(definition: Definition, secrets: Secrets) -> Server:
-    url = definition.url("HPT_PREFECT_PORT")
+    host, port = definition["HPT_HOST"], definition["HPT_PREFECT_PORT"]
+    password = {
+        server_settings.PREFECT_PASSWORD: f"{definition['HPT_USER']}:{secrets['HPT_PREFECT_PASSWORD']}"
+    }
     env = {
         "PREFECT_HOME": str(definition.folder / "prefect"),
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": database_url(
             definition, secrets, "PREFECT", "postgresql+asyncpg"
         ),
-        "PREFECT_SERVER_API_AUTH_STRING": f"{definition['HPT_USER']}:{secrets['HPT_PREFECT_PASSWORD']}",
-        "PREFECT_SERVER_UI_API_URL": f"{url}/api",
-        # Pages of other origins could otherwise read what a browser that has logged in is answered.
-        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{url},{url.replace('127.0.0.1', 'localhost')}",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        **password,
+        **server_settings.prefect_variables(definition.host, int(port), password),
     }
-    host, port = definition["HPT_HOST"], definition["HPT_PREFECT_PORT"]
     return Server(
         "prefect",
         "Prefect",
-        url,
+        definition.url("HPT_PREFECT_PORT"),
         lambda: [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", port],
         env,
         partial(health.prefect, definition),

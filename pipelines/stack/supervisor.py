@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from hpt_core.errors import InputError
-from pipelines import environment
+from pipelines import environment, messages
 from pipelines.stack import credentials, definition, processes
 from pipelines.stack.definition import Definition
 from pipelines.stack.processes import Leader, State
@@ -142,6 +142,7 @@ def _reap() -> None:
 
 def main() -> int:
     """Run until killed; exit status 0 where another supervisor runs."""
+    messages.install()
     stack = definition.load(Path("."))
     stack.logs.mkdir(parents=True, exist_ok=True)
     own = os.open(stack.folder / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
