@@ -28,6 +28,8 @@ QUIET = {
     # Training must not wait for minutes for a tracking server that is down.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # The least that Prefect takes. A run counts as dead after several missed ones (alerts.crashed_after_s).
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     # The default of 20 s is too short for a busy machine.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": "%(asctime)s | %(task_run_name)s | %(message)s",

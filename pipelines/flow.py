@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +31,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from hpt_core.errors import InputError
 from pipelines import environment, paths
+from pipelines.deployment import alerts, artifacts
 from pipelines.environment import FLOW_RUN, FLOW_RUN_NAME
 from pipelines.messages import clean
 from pipelines.orchestration import run_lock
@@ -70,8 +70,14 @@ class StageRunner:
         log = get_run_logger()
         log.info(stage.desc)
         row = self.progress.add_task(stage.name, total=None)
+        shown = artifacts.StageProgress(stage.name)
+
+        def say(line: str) -> None:
+            log.info("%s", line)
+            shown.read(line)
+
         try:
-            reproduce(stage.name, self.root, self.groups, partial(log.info, "%s"), self.env)
+            reproduce(stage.name, self.root, self.groups, say, self.env)
         except CommandError as error:
             self.failures[stage.name] = failure_message(stage.name, error)
             return Failed(message=f"{stage.name}: {error}")
@@ -81,28 +87,44 @@ class StageRunner:
         return Completed(message=f"{stage.name} is done")
 
 
-@flow(name="hpt", validate_parameters=True, persist_result=False)
+@flow(
+    name="hpt",
+    validate_parameters=True,
+    persist_result=False,
+    on_failure=[alerts.send_without_server],
+    on_crashed=[alerts.send_without_server],
+)
 def hpt(workers: int = 2, retries: int = 0) -> State[Any]:
     """Curate, train and evaluate every arm, publish what is new.
 
     workers: number of stages that run side by side. retries: how often a failed stage is run again.
     """
+    with checkout() as folder:
+        return run_stages_of(folder, workers, retries)
+
+
+@contextmanager
+def checkout() -> Iterator[Path]:
+    """The checkout in which this process stands, prepared and locked for this flow run."""
     folder = Path.cwd()
     environment.prepare(folder)
     with run_lock.hold(folder, str(flow_run.id), _wait_for):
-        return _run_all(folder, workers, retries)
+        yield folder
 
 
 def _wait_for(holder: run_lock.Holder) -> None:
     get_run_logger().info("waiting for the run that is going on in this checkout: %s", holder)
 
 
-def _run_all(folder: Path, workers: int, retries: int) -> State[Any]:
+def run_stages_of(
+    folder: Path, workers: int, retries: int, choose: Callable[[list[Stage]], list[Stage]] = list
+) -> State[Any]:
+    """Run the stages of `folder` that `choose` leaves, publish and push what is new."""
     params = load_params(folder / paths.PARAMS)
     _remove_stale_outputs(folder, params.arms)
-    stages = load_stages(folder)
+    stages = choose(load_stages(folder))
     groups = ProcessGroups()
-    env = {FLOW_RUN: str(flow_run.id), FLOW_RUN_NAME: str(flow_run.name)}
+    env = this_run()
     with _progress() as progress:
         run = StageRunner(folder, groups, env, progress)
 
@@ -122,7 +144,7 @@ def _run_all(folder: Path, workers: int, retries: int) -> State[Any]:
         finally:
             # Ctrl-C, SIGTERM and Prefect's cancellation raise here, in the main thread.
             groups.close()
-    return _finish(folder, env, {name: _ended(future) for name, future in futures.items()}, run.failures)
+    return finish(folder, env, {name: _ended(future) for name, future in futures.items()}, run.failures)
 
 
 def _remove_stale_outputs(root: Path, arms: Collection[str]) -> None:
@@ -133,7 +155,12 @@ def _remove_stale_outputs(root: Path, arms: Collection[str]) -> None:
         get_run_logger().warning("%s is of no arm and was left alone: %s", path, reason)
 
 
-def _finish(
+def this_run() -> dict[str, str]:
+    """Environment variables that tell a stage which flow run it belongs to."""
+    return {FLOW_RUN: str(flow_run.id), FLOW_RUN_NAME: str(flow_run.name)}
+
+
+def finish(
     root: Path, env: dict[str, str], states: dict[str, State[Any]], failures: dict[str, str]
 ) -> State[Any]:
     """Publish, register and push; return the state of the flow, with the messages of all that failed."""
@@ -144,6 +171,7 @@ def _finish(
         registered = register.submit(root, wait_for=[published], return_state=False)
         pushed = push.submit(root)
         states |= {"register": _ended(registered), "push": _ended(pushed)}
+        artifacts.show_results(root, _pages(root, env[FLOW_RUN]))
     messages = [
         failures.get(name) or state.message or name for name, state in states.items() if state.is_failed()
     ]
@@ -161,6 +189,16 @@ def _ended(future: PrefectFuture[Any]) -> State[Any]:
     # Without the wait, the state would be that of the server, which lags behind.
     future.wait()
     return future.state
+
+
+def _pages(root: Path, run: str) -> dict[str, str]:
+    """Pages of MLflow with the results of a flow run; none where MLflow fails, which `publish` has said."""
+    from pipelines.tracking.addresses import addresses
+
+    try:
+        return addresses(root, run)
+    except TrackingError:
+        return {}
 
 
 class Outcome(Protocol):

@@ -29,7 +29,13 @@ from hpt_core.config.base import error_at
 from hpt_core.config.data import SOURCE, TO_FILL_IN
 from hpt_core.errors import InputError
 from pipelines.params import yaml_errors
-from pipelines.params.sections import PromotionConfig, ScheduleConfig, TrackingConfig
+from pipelines.params.sections import (
+    AlertsConfig,
+    PromotionConfig,
+    RetentionConfig,
+    ScheduleConfig,
+    TrackingConfig,
+)
 from pipelines.paths import PARAMS, RESERVED_NAMES
 
 MARK = "# recipe:"
@@ -76,7 +82,12 @@ class Params(Config):
     """What a candidate must show to replace the champion. The promotion gate also requires that no benchmark
     problem is among the training prompts and that every expert trajectory was verified."""
     schedule: ScheduleConfig
-    """When `hpt serve` runs the flow. An overlapping run is cancelled."""
+    """When `hpt serve` and the deployments of `hpt deploy` run the flow."""
+    alerts: AlertsConfig = AlertsConfig()
+    """When a run counts as dead, and what is worth an alert. Where alerts go is no parameter but the
+    environment variable HPT_ALERT_WEBHOOK, since the address is a secret."""
+    retention: RetentionConfig = RetentionConfig()
+    """How long the tables of Prefect and MLflow grow."""
 
     @property
     def promotion_benchmarks(self) -> list[str]:

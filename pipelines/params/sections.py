@@ -5,7 +5,7 @@ DVC depends on hpt_core.config for the defaults of keys that params.yaml leaves 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from croniter import croniter
@@ -46,12 +46,19 @@ class PromotionConfig(Config):
 
 
 class ScheduleConfig(Config):
-    """When `hpt serve` runs the flow."""
+    """When the flow runs by itself, in `hpt serve` and in the deployments of `hpt deploy`."""
 
     cron: str
     """Cron expression of five fields: minute hour day month weekday."""
     timezone: str
     """IANA name of the time zone, such as Europe/Berlin or UTC."""
+    overlap: Literal["cancel", "queue"] = "cancel"
+    """What happens to a run that is due while another one works: cancel or queue. A queued one waits."""
+    workers: Annotated[int, Field(ge=1)] = 2
+    """Stages that a run of a deployment runs side by side."""
+    retries: Annotated[int, Field(ge=0)] = 1
+    """Times that a run of a deployment repeats a stage that failed. A repeat goes on from the checkpoints and
+    gives the same bytes."""
 
     @field_validator("cron")
     @classmethod
@@ -76,6 +83,32 @@ class ScheduleConfig(Config):
                 (), f"no timezone {timezone!r}; give an IANA name such as Europe/Berlin or UTC"
             ) from None
         return timezone
+
+
+class AlertsConfig(Config):
+    """When a Prefect server that `hpt deploy` has set up declares a run dead, and when it sends an alert."""
+
+    crashed_after_s: Annotated[int, Field(ge=60, le=150)] = 120
+    """Seconds without a heartbeat after which a run counts as crashed and its slot is free. A run sends a
+    heartbeat every 30 seconds."""
+    start_limit_s: Annotated[int, Field(ge=60)] = 150
+    """Seconds that a run may take to start once a worker has accepted it; then it counts as crashed. A pool
+    that pulls container images may need more."""
+    late_after_s: Annotated[int, Field(ge=60)] = 900
+    """Seconds after which a due run that no worker has accepted is an alert."""
+    missed_night_h: Annotated[float, Field(gt=0)] = 6.0
+    """Hours beyond the longest pause of the schedule without a completed night, after which that is an
+    alert."""
+
+
+class RetentionConfig(Config):
+    """How long the deployment `retention` keeps what no result depends on."""
+
+    flow_runs_days: Annotated[int, Field(ge=1)] = 90
+    """Days that Prefect keeps the runs of this project, with their logs."""
+    deleted_mlflow_runs_days: Annotated[int, Field(ge=1)] = 30
+    """Days that MLflow keeps a run that somebody has deleted. Nothing else in MLflow is ever removed, since
+    lineage needs it."""
 
 
 def _is_cron_field(name: str, field: str) -> bool:

@@ -263,19 +263,8 @@ def _prefect(definition: Definition, secrets: Secrets) -> Server:
 
 def _worker(definition: Definition, secrets: Secrets) -> Server:
     pool, name = definition["HPT_WORK_POOL"], f"stack-{socket.gethostname()}"
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "worker",
-        "start",
-        "--pool",
-        pool,
-        "--type",
-        "process",
-        "--name",
-        name,
-    ]
+    # Not Prefect's own worker, which runs what anybody writes into the work pool.
+    command = [sys.executable, "-m", "pipelines.cli", "worker", "--pool", pool, "--name", name]
     return Server(
         "worker",
         "Prefect worker",

@@ -1,0 +1,75 @@
+"""`hpt deploy`: the deployments, work pool and automations of params.yaml on the Prefect server in force."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from enum import StrEnum
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from pipelines import paths
+from pipelines.cli.parameters import ROOT, examples
+
+# Commands import what they need when they run, so that `hpt --help` is instant.
+app = typer.Typer()
+
+
+class Pool(StrEnum):
+    """Where the runs of the work pool execute."""
+
+    process = "process"
+    docker = "docker"
+    kubernetes = "kubernetes"
+
+
+@app.command(
+    epilog=examples(
+        "hpt deploy                run in processes of `prefect worker start --pool hpt`",
+        "hpt deploy --pool docker  run in containers of the pool hpt-docker",
+        "hpt deploy --write        write infra/prefect.yaml for `prefect deploy`, and nothing else",
+    )
+)
+def deploy(
+    pool: Annotated[Pool, typer.Option(help="Infrastructure of the runs.")] = Pool.process,
+    write: Annotated[bool, typer.Option("--write", help="Write infra/prefect.yaml instead.")] = False,
+) -> None:
+    """Create or update the deployments, the work pool and the alerts on the Prefect server."""
+    from pipelines.params import load_params
+
+    params = load_params(ROOT / paths.PARAMS)
+    from pipelines.deployment import specification
+
+    if write:
+        from pipelines.deployment import prefect_file
+
+        print(f"{prefect_file.write(ROOT, params)} written")
+        return
+    from pipelines.deployment import apply
+
+    flows = [(deployment, _flow(deployment.entrypoint)) for deployment in specification.deployments(params)]
+    # Prefect says at the end that it waits for its own events.
+    logging.getLogger("prefect").setLevel(logging.ERROR)
+    changes, alerts = apply.everything(ROOT.resolve(), params, flows, pool.value)
+    print("\n".join(changes.lines) or "nothing to change")
+    if not alerts:
+        print("No alerts are sent. Set HPT_ALERT_WEBHOOK to the address of a webhook and deploy again.")
+
+
+@app.command()
+def worker(
+    name: Annotated[str | None, typer.Option(help="Name of the worker on the server.")] = None,
+    pool: Annotated[str, typer.Option(help="The process work pool.")] = "hpt",
+) -> None:
+    """Run what the deployments on the Prefect server have due, in this checkout."""
+    from pipelines.deployment.worker import work
+
+    work(name, pool)
+
+
+def _flow(entrypoint: str) -> Callable[..., object]:
+    module, name = entrypoint.rsplit(".", 1)
+    flow: Callable[..., object] = getattr(import_module(module), name)
+    return flow

@@ -1,0 +1,101 @@
+"""The deployments, made from params.yaml, as values; `server` and `prefect_file` write them down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy
+
+from pipelines.params import Params
+
+PoolType = Literal["process", "docker", "kubernetes"]
+POOL = "hpt"
+"""Name of the process work pool; the others are called hpt-docker and hpt-kubernetes."""
+SLOT = "hpt-training"
+"""The concurrency limit of one that all deployments which write into the checkout share."""
+GRACE = 3600
+"""Seconds until a slot is free whose run neither started nor was declared crashed. It only has to outlast
+`alerts.start_limit_s`: a slot that frees itself while its run is still thought alive would be freed twice."""
+INBOX_EVENT, INBOX_RESOURCE = "hpt.inbox.received", "hpt.inbox."
+"""The event that says that an inbox has new files, and the start of the name of its resource, which ends with
+the source of the trajectories."""
+
+COLLISION = {"cancel": ConcurrencyLimitStrategy.CANCEL_NEW, "queue": ConcurrencyLimitStrategy.ENQUEUE}
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One deployment of a flow of this project."""
+
+    name: str
+    flow: str
+    """The flow's name on the Prefect server."""
+    entrypoint: str
+    description: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    cron: str | None = None
+    timezone: str = "UTC"
+    on_inbox: bool = False
+    """Whether new files in an inbox start it."""
+    exclusive: bool = True
+    """Whether it takes the slot, so that it never runs beside a training."""
+
+
+FLOWS = ("hpt", "hpt-evaluation", "hpt-promotion", "hpt-retention")
+"""Names of the flows on the Prefect server; automations match the runs of these."""
+
+
+def pool_name(pool_type: PoolType) -> str:
+    """The work pool of a type of infrastructure."""
+    return POOL if pool_type == "process" else f"{POOL}-{pool_type}"
+
+
+def deployments(params: Params) -> list[Deployment]:
+    """All deployments of the project."""
+    schedule = params.schedule
+    repeats = {"workers": schedule.workers, "retries": schedule.retries}
+    parts = "pipelines.flow_parts"
+    return [
+        Deployment(
+            "nightly",
+            "hpt",
+            "pipelines.flow.hpt",
+            "Curates, samples, trains and evaluates what is out of date, on the schedule of params.yaml. "
+            "Publishes, registers and pushes the results.",
+            repeats,
+            cron=schedule.cron,
+            timezone=schedule.timezone,
+        ),
+        Deployment(
+            "retrain",
+            "hpt",
+            "pipelines.flow.hpt",
+            "The same as nightly, as soon as an inbox has received files with new trajectories.",
+            repeats,
+            on_inbox=True,
+        ),
+        Deployment(
+            "evaluation",
+            "hpt-evaluation",
+            f"{parts}.evaluation",
+            "Evaluates the policies that are there and compares them. It trains nothing.",
+            repeats,
+        ),
+        Deployment(
+            "promotion",
+            "hpt-promotion",
+            f"{parts}.promotion",
+            "Publishes what MLflow lacks, sets the candidate, and makes it champion if it passes the "
+            "promotion gate. It computes nothing.",
+        ),
+        Deployment(
+            "retention",
+            "hpt-retention",
+            f"{parts}.retention",
+            "Removes old runs of this project from Prefect and deleted runs from MLflow, once a week.",
+            cron="30 5 * * 0",
+            timezone=schedule.timezone,
+            exclusive=False,
+        ),
+    ]

@@ -1,0 +1,57 @@
+"""Flows that run a part of the night alone: evaluation, promotion, and the retention of old runs.
+
+They work in the checkout in which their process stands, under the same lock as the whole flow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from pipelines import environment, paths
+from pipelines import flow as whole
+from pipelines.deployment import retention as keeping
+from pipelines.orchestration.dag import Stage
+from pipelines.params import load_params
+
+EVALUATION = ("evaluate_base", "evaluate", "compare")
+"""Stages of the flow `evaluation`, without their arms."""
+
+
+@flow(name="hpt-evaluation", persist_result=False)
+def evaluation(workers: int = 2, retries: int = 0) -> State[Any]:
+    """Evaluate the policies of the checkout, compare them and publish the result. Nothing is trained.
+
+    workers: number of stages that run side by side. retries: how often a failed stage is run again.
+    """
+    with whole.checkout() as root:
+        return whole.run_stages_of(root, workers, retries, _evaluation_alone)
+
+
+def _evaluation_alone(stages: list[Stage]) -> list[Stage]:
+    chosen = [stage for stage in stages if stage.name.partition("@")[0] in EVALUATION]
+    names = {stage.name for stage in chosen}
+    return [replace(stage, upstream=tuple(names.intersection(stage.upstream))) for stage in chosen]
+
+
+@flow(name="hpt-promotion", persist_result=False)
+def promotion() -> State[Any]:
+    """Publish what MLflow lacks, and set candidate and champion from results that are there."""
+    with whole.checkout() as root:
+        return whole.finish(root, whole.this_run(), {}, {})
+
+
+@flow(name="hpt-retention", persist_result=False)
+def retention() -> State[Any]:
+    """Remove runs of Prefect and deleted runs of MLflow that are older than `retention` of params.yaml."""
+    root = Path.cwd()
+    environment.prepare(root)
+    removed = keeping.remove_old(root, load_params(root / paths.PARAMS).retention, str(flow_run.id))
+    get_run_logger().info(str(removed))
+    return Failed(message=str(removed)) if removed.problem else Completed(message=str(removed))

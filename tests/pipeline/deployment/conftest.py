@@ -1,0 +1,201 @@
+"""A Prefect server of its own, a toy checkout, a worker, and an HTTP server that receives the alerts."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPO = Path(__file__).parents[3]
+TIMEOUT = 240
+"""Seconds to wait for a state. On a busy machine a server takes half a minute to start."""
+
+
+@dataclass
+class Api:
+    """The part of Prefect's REST API that the tests use."""
+
+    url: str
+
+    def get(self, path: str) -> Any:
+        return self._send(urllib.request.Request(f"{self.url}/{path}"))
+
+    def post(self, path: str, body: Any, method: str = "POST") -> Any:
+        headers = {"content-type": "application/json"}
+        data = json.dumps(body).encode()
+        return self._send(urllib.request.Request(f"{self.url}/{path}", data, headers, method=method))
+
+    def start(self, deployment: str) -> str:
+        """Id of a new run of FLOW/NAME."""
+        found = self.get(f"deployments/name/{deployment}")
+        body = {"state": {"type": "SCHEDULED"}}
+        run = wait_for(lambda: self.post(f"deployments/{found['id']}/create_flow_run", body))
+        return str(run["id"])
+
+    def state(self, run: str) -> dict[str, Any]:
+        state: dict[str, Any] = self.get(f"flow_runs/{run}")["state"]
+        return state
+
+    def wait(self, run: str, *names: str) -> dict[str, Any]:
+        """The state of a run as soon as its name is one of `names`."""
+        return wait_for(
+            lambda: (state := self.state(run))["name"] in names and state, lambda: self.state(run)
+        )
+
+    @staticmethod
+    def _send(request: urllib.request.Request) -> Any:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            text = response.read()
+            return json.loads(text) if text else None
+
+
+def wait_for(condition: Callable[[], Any], seen: Callable[[], Any] = lambda: "") -> Any:
+    """The value of `condition` as soon as it is true."""
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline:
+        try:
+            if value := condition():
+                return value
+        except OSError:
+            pass  # The server is starting, or its database was locked.
+        time.sleep(0.3)
+    pytest.fail(f"not within {TIMEOUT} s: {seen()}")
+
+
+@dataclass
+class Alerts:
+    """What arrived at the webhook."""
+
+    address: str
+    texts: list[str] = field(default_factory=list)
+
+    def wait(self, *words: str) -> str:
+        def found() -> str | None:
+            return next((text for text in self.texts if all(word in text for word in words)), None)
+
+        text: str = wait_for(found, lambda: self.texts)
+        return text
+
+
+@dataclass
+class Site:
+    """A toy checkout whose deployments are on a Prefect server, and its worker."""
+
+    root: Path
+    api: Api
+    alerts: Alerts
+    environment: dict[str, str]
+    worker: subprocess.Popen[bytes] | None = None
+
+    def hpt(self, *arguments: str) -> str:
+        command = [sys.executable, "-m", "pipelines.cli", *arguments]
+        finished = subprocess.run(
+            command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=TIMEOUT
+        )
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return finished.stdout
+
+    def start_worker(self, folder: Path, *command: str) -> None:
+        """Start a worker that stands in `folder` and has no environment but the server's address."""
+        folder.mkdir(exist_ok=True)
+        log = (folder / "worker.log").open("w")
+        plain = {"HOME": str(folder), "PATH": "/usr/bin:/bin", "PREFECT_WORKER_QUERY_SECONDS": "1"}
+        passed = ("PREFECT_API_URL", "PYTHONPATH", "DVC_SITE_CACHE_DIR")
+        environment = plain | {name: self.environment[name] for name in passed}
+        self.worker = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def stop_worker(self) -> None:
+        assert self.worker is not None
+        os.killpg(self.worker.pid, signal.SIGTERM)
+        self.worker.wait(60)
+        self.worker = None
+
+    def change_stages(self, before_main: str) -> None:
+        """Make every stage of the toy run `before_main` first."""
+        original = (REPO / "tests/pipeline/toy/stages.py").read_text()
+        (self.root / "stages.py").write_text(original.replace("\nmain()\n", f"\n{before_main}\nmain()\n"))
+
+    def kill_worker(self) -> None:
+        """SIGKILL the worker and the flow runs that it has started, as a machine that dies does."""
+        assert self.worker is not None
+        os.killpg(self.worker.pid, signal.SIGKILL)
+        self.worker.wait()
+        self.worker = None
+
+
+@pytest.fixture(scope="session")
+def alerts() -> Iterator[Alerts]:
+    class Receiver(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            received.texts.append(body["text"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    received = Alerts(f"http://127.0.0.1:{server.server_port}/secret-of-the-webhook")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield received
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def site(
+    reproduced: Path,
+    alerts: Alerts,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
+    """A toy checkout and a Prefect server with which nothing is deployed yet."""
+    folder = tmp_path_factory.mktemp("site")
+    root = folder / "toy"
+    shutil.copytree(reproduced, root, symlinks=True)
+    shutil.copytree(REPO / "infra/job_templates", root / "infra/job_templates")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    api = Api(f"http://127.0.0.1:{port}/api")
+    environment |= {"PREFECT_API_URL": api.url, "HPT_ALERT_WEBHOOK": alerts.address}
+    made = Site(root, api, alerts, environment)
+    try:
+        wait_for(lambda: api.get("health"), lambda: (folder / "server.log").read_text()[-2000:])
+        yield made
+    finally:
+        for process in filter(None, (made.worker, server)):
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()

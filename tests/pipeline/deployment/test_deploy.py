@@ -1,0 +1,241 @@
+"""`hpt deploy` on a real Prefect server, and what its deployments do there: the tests follow each other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.pipeline.deployment.conftest import REPO, Site, wait_for
+
+NAMES = {
+    "hpt/nightly",
+    "hpt/retrain",
+    "hpt-evaluation/evaluation",
+    "hpt-promotion/promotion",
+    "hpt-retention/retention",
+}
+
+
+def objects(site: Site) -> dict[str, Any]:
+    """Everything that `hpt deploy` makes: name -> id, and when it was last changed."""
+    deployments = {d["name"]: (d["id"], d["updated"]) for d in site.api.post("deployments/filter", {})}
+    automations = {a["name"]: (a["id"], a["updated"]) for a in site.api.post("automations/filter", {})}
+    pools = {p["name"]: (p["id"], p["base_job_template"]) for p in site.api.post("work_pools/filter", {})}
+    blocks = {b["name"]: b["id"] for b in site.api.post("block_documents/filter", {})}
+    limits = {entry["name"]: entry["id"] for entry in site.api.post("v2/concurrency_limits/filter", {})}
+    return deployments | automations | pools | blocks | limits
+
+
+def test_deploying_twice_changes_nothing(site: Site) -> None:
+    first = site.hpt("deploy")
+    assert all(name in first for name in NAMES)
+    assert site.alerts.address not in first
+    before = objects(site)
+    assert site.hpt("deploy") == "nothing to change\n"
+    after = objects(site)
+    for made in (before, after):  # Polling and scheduling touch the deployments' rows.
+        made |= {name: value[0] for name, value in made.items() if isinstance(value, tuple)}
+    assert after == before
+
+    nightly = site.api.get("deployments/name/hpt/nightly")
+    [schedule] = nightly["schedules"]
+    assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("0 2 * * *", "Europe/Berlin")
+    assert nightly["description"] and nightly["parameters"] == {"workers": 2, "retries": 1}
+
+
+def test_a_change_by_hand_is_set_back_and_a_paused_schedule_stays_paused(site: Site) -> None:
+    nightly = site.api.get("deployments/name/hpt/nightly")
+    [schedule] = nightly["schedules"]
+    path, other = f"deployments/{nightly['id']}", {"type": "object", "properties": {}}
+    site.api.post(f"{path}/schedules/{schedule['id']}", {"active": False}, "PATCH")
+    site.api.post(path, {"description": "by hand", "tags": []}, "PATCH")
+    template = {"job_configuration": {"command": "true"}, "variables": other}
+    site.api.post("work_pools/hpt", {"base_job_template": template}, "PATCH")
+    out = site.hpt("deploy")
+    assert sorted(out.splitlines()) == ["changed: deployment hpt/nightly", "changed: work pool hpt"]
+    restored = site.api.get("deployments/name/hpt/nightly")
+    assert restored["description"] == nightly["description"]
+    assert [entry["active"] for entry in restored["schedules"]] == [False]
+
+
+def test_a_worker_elsewhere_runs_the_checkout_of_the_deployment(site: Site, tmp_path: Path) -> None:
+    result = site.root / "metrics/eval/human.json"
+    result.unlink()
+    site.start_worker(tmp_path / "elsewhere", "prefect", "worker", "start", "--pool", "hpt")
+    run = site.api.start("hpt/nightly")
+    state = site.api.wait(run, "Completed", "Failed", "Crashed")
+    assert (state["name"], state["message"].split(",")[0]) == ("Completed", "done: evaluate@human"), state
+    assert result.exists()
+
+    [shown] = site.api.post("artifacts/latest/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
+    assert shown["key"] == "hpt-results"
+    assert "| program | 87.5% |" in shown["data"] and "hpt ui" in shown["data"]
+
+
+@pytest.mark.slow
+def test_evaluation_and_promotion_train_nothing(site: Site) -> None:
+    trained = (site.root / "logs/ended/train@human").read_text()
+    (site.root / "metrics/eval/program.json").unlink()
+    state = site.api.wait(site.api.start("hpt-evaluation/evaluation"), "Completed", "Failed", "Crashed")
+    assert (site.root / "metrics/eval/program.json").exists(), state
+    run = site.api.start("hpt-promotion/promotion")
+    state = site.api.wait(run, "Completed", "Unchanged", "Failed", "Crashed")
+    assert state["type"] == "COMPLETED"
+    assert (site.root / "logs/ended/train@human").read_text() == trained
+
+
+@pytest.mark.slow
+def test_retention_removes_old_runs_of_this_project_only(site: Site) -> None:
+    """A run of another flow stays, as does one that is young enough."""
+    ours, other = (site.api.post("flows/", {"name": name})["id"] for name in ("hpt", "somebody-else"))
+    old = "2020-01-01T00:00:00+00:00"
+    made = {}
+    for flow in (ours, other):
+        run = site.api.post("flow_runs/", {"flow_id": flow, "state": {"type": "PENDING"}})
+        for state in ("RUNNING", "COMPLETED"):
+            change = {"state": {"type": state, "timestamp": old}, "force": True}
+            site.api.post(f"flow_runs/{run['id']}/set_state", change)
+        made[flow] = run["id"]
+    young = len(site.api.post("flow_runs/filter", {"flows": {"id": {"any_": [ours]}}})) - 1
+    state = site.api.wait(site.api.start("hpt-retention/retention"), "Completed", "Failed", "Crashed")
+    assert state["message"].startswith("1 runs removed from Prefect"), state
+    left = {run["id"] for run in site.api.post("flow_runs/filter", {"limit": 200})}
+    assert made[other] in left and made[ours] not in left
+    assert len(site.api.post("flow_runs/filter", {"flows": {"id": {"any_": [ours]}}})) == young
+
+
+def test_whoever_reaches_the_api_starts_no_other_command(site: Site, tmp_path: Path) -> None:
+    """The worker of the checkout runs no pull step, entrypoint, job variable or template of somebody else."""
+    site.stop_worker()
+    site.start_worker(site.root, "pipelines.cli", "worker")
+    planted = tmp_path / "planted"
+    script = tmp_path / "evil.py"
+    script.write_text(
+        f"open({str(planted)!r}, 'w')\nfrom prefect import flow\n@flow(name='hpt')\ndef evil(): pass\n"
+    )
+    job = {"command": f"touch {planted}", "env": {"BASH_ENV": str(script)}, "working_dir": "/"}
+    template = {"job_configuration": job, "variables": {"type": "object", "properties": {}}}
+    site.api.post("work_pools/hpt", {"base_job_template": template}, "PATCH")
+    flow = site.api.post("flows/", {"name": "evil"})
+    made = site.api.post(
+        "deployments/",
+        {
+            "name": "evil",
+            "flow_id": flow["id"],
+            "work_pool_name": "hpt",
+            "entrypoint": f"{script}:evil",
+            "pull_steps": [{"prefect.deployments.steps.run_shell_script": {"script": f"touch {planted}"}}],
+            "job_variables": job,
+        },
+    )
+    run = site.api.post(f"deployments/{made['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+    state = site.api.wait(run["id"], "Crashed", "Failed", "Completed")
+    assert state["type"] == "CRASHED"
+    assert not planted.exists()
+    site.hpt("deploy")
+
+
+def test_failure_sends_run_state_stage_and_address(site: Site) -> None:
+    site.change_stages('if sys.argv[1] == "curate": sys.exit("the disk is \\"full\\" <here>")')
+    run = site.api.start("hpt/nightly")
+    site.api.wait(run, "Failed")
+    name = site.api.get(f"flow_runs/{run}")["name"]
+    text = site.alerts.wait("FAILED", name)
+    assert "stage curate failed" in text and 'the disk is "full" <here>' in text
+    assert f"/runs/flow-run/{run}" in text
+    time.sleep(3)
+    assert len([text for text in site.alerts.texts if name in text]) == 1, "an alert is sent once"
+
+
+def test_an_overlapping_run_is_cancelled_or_queued_by_parameter(site: Site) -> None:
+    """The two deployments share one slot."""
+    site.change_stages('if sys.argv[1] == "curate": time.sleep(600)')
+    first = site.api.start("hpt/nightly")
+    wait_for((site.root / "logs/began/curate").exists)
+    site.api.wait(first, "Running")
+    second = site.api.start("hpt/retrain")
+    state = site.api.wait(second, "Cancelled", "Running", "AwaitingConcurrencySlot", "Completed")
+    assert state["name"] == "Cancelled" and "concurrency limit" in state["message"]
+
+    params = site.root / "params.yaml"
+    params.write_text(params.read_text().replace("  timezone:", "  overlap: queue\n  timezone:"))
+    site.hpt("deploy")
+    third = site.api.start("hpt/retrain")
+    assert (
+        site.api.wait(third, "Cancelled", "Running", "AwaitingConcurrencySlot", "Completed")["type"]
+        == "SCHEDULED"
+    )
+
+
+def test_after_kill_of_worker_and_run_the_run_is_crashed_the_slot_free_and_the_alert_sent(site: Site) -> None:
+    [run] = site.api.post("flow_runs/filter", {"flow_runs": {"state": {"name": {"any_": ["Running"]}}}})
+    shorten(site, "no heartbeat", 10)
+    site.kill_worker()
+    site.api.wait(run["id"], "Crashed")
+    text = site.alerts.wait("CRASHED", run["name"])
+    assert "no heartbeat" in text and run["id"] in text
+    assert site.api.get("v2/concurrency_limits/hpt-training")["active_slots"] == 0
+
+
+def test_a_night_that_does_not_come_sends_an_alert(site: Site) -> None:
+    """The wait begins with the deployment, so a server that never schedules anything is noticed."""
+    from pipelines.deployment import apply
+
+    [event] = site.api.post("events/filter", {"filter": {"event": {"name": ["hpt.schedule.deployed"]}}})[
+        "events"
+    ][:1]
+    assert event["related"][0]["prefect.resource.role"] == "deployment"
+    shorten(site, "alert of a missed night", 10)
+    nightly = site.api.get("deployments/name/hpt/nightly")["id"]
+    site.api.post("events", [apply.deployed_event(nightly)])
+    assert "/deployments/deployment/" in site.alerts.wait("no nightly run has completed")
+
+
+def shorten(site: Site, name: str, seconds: float) -> None:
+    """Set the time of an automation below what params.yaml allows."""
+    [automation] = [a for a in site.api.post("automations/filter", {}) if a["name"] == f"hpt: {name}"]
+    automation["trigger"]["within"] = seconds
+    body = {key: automation[key] for key in ("name", "description", "trigger", "actions", "enabled")}
+    site.api.post(f"automations/{automation['id']}", body, "PUT")
+
+
+def test_prefect_yaml_is_current() -> None:
+    from pipelines.deployment import prefect_file
+    from pipelines.params import load_params
+
+    assert (REPO / prefect_file.FILE).read_text() == prefect_file.text(load_params(REPO / "params.yaml"))
+
+
+@pytest.mark.slow
+def test_prefect_deploy_takes_the_file(site: Site) -> None:
+    """`prefect deploy` of infra/prefect.yaml gives deployments of the same names."""
+    text = (REPO / "infra/prefect.yaml").read_text()
+    names = {entry["name"] for entry in YAML(typ="safe").load(text)["deployments"]}
+    assert names == {name.partition("/")[2] for name in NAMES}
+    command = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "--no-prompt",
+        "deploy",
+        "--prefect-file",
+        "infra/prefect.yaml",
+    ]
+    finished = subprocess.run(
+        [*command, "--all"],
+        cwd=REPO,
+        env=site.environment | {"PWD": str(REPO)},
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    deployed = {f"{d['name']}" for d in site.api.post("deployments/filter", {})}
+    assert names <= deployed
+    assert os.environ.get("PREFECT_API_URL") is None
