@@ -25,7 +25,10 @@ PREFIX = "hpt: "
 DEPLOYED = "hpt.schedule.deployed"
 """`hpt deploy` sends this event, from which the wait for the first night counts."""
 RUN = "prefect.flow-run."
-ENDED = [f"{RUN}{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")]
+COMPLETED = [f"{RUN}Completed", f"{RUN}Unchanged"]
+"""Events are named after a state's name, and a flow that had nothing to do ends as Unchanged."""
+ENDED = [*COMPLETED, f"{RUN}Failed", f"{RUN}Cancelled", f"{RUN}Crashed"]
+ANY = [f"{RUN}*"]
 HEARTBEAT = f"{RUN}heartbeat"
 DEBOUNCE_S = 60
 """Seconds in which several files that arrive in an inbox start one run."""
@@ -89,7 +92,8 @@ def _includes(found: Any, wanted: Any) -> bool:
 def _crashes(config: AlertsConfig) -> list[dict[str, Any]]:
     def become(state: str, message: str) -> list[dict[str, Any]]:
         # Never by force: a run that has ended keeps its state, should its last event have been lost.
-        return [{"type": "change-flow-run-state", "state": state, "message": message}]
+        change = {"state": state, "message": message, "force": False}
+        return [{"type": "change-flow-run-state", **change}]
 
     silent = (
         f"no heartbeat for {config.crashed_after_s} s: the process of this run, or its machine, is gone. "
@@ -103,7 +107,7 @@ def _crashes(config: AlertsConfig) -> list[dict[str, Any]]:
             "trigger": _absence(
                 # The event Running covers a kill before the first heartbeat.
                 after=[HEARTBEAT, f"{RUN}Running"],
-                expect=[HEARTBEAT, *ENDED],
+                expect=ANY,
                 within=config.crashed_after_s,
             ),
             "actions": become("CRASHED", silent),
@@ -111,11 +115,7 @@ def _crashes(config: AlertsConfig) -> list[dict[str, Any]]:
         {
             "name": f"{PREFIX}not started",
             "description": "Ends a run that a worker accepted and that never started.",
-            "trigger": _absence(
-                after=[f"{RUN}Pending"],
-                expect=[f"{RUN}Running", f"{RUN}AwaitingConcurrencySlot", *ENDED],
-                within=config.start_limit_s,
-            ),
+            "trigger": _absence(after=[f"{RUN}Pending"], expect=ANY, within=config.start_limit_s),
             "actions": become("CRASHED", never),
         },
         {
@@ -150,9 +150,7 @@ def _alerts(params: Params, nightly: str, webhook: str, ui: str) -> list[dict[st
         return [{"type": "call-webhook", "block_document_id": webhook, "payload": alerts.payload(text)}]
 
     config, pause = params.alerts, longest_pause_h(params.schedule)
-    late = _absence(
-        after=[f"{RUN}Late"], expect=[f"{RUN}Pending", f"{RUN}Running", *ENDED], within=config.late_after_s
-    )
+    late = _absence(after=[f"{RUN}Late"], expect=ANY, within=config.late_after_s)
     completed = {
         "prefect.resource.role": "deployment",
         "prefect.resource.id": f"prefect.deployment.{nightly}",
@@ -163,8 +161,8 @@ def _alerts(params: Params, nightly: str, webhook: str, ui: str) -> list[dict[st
         "match": {"prefect.resource.id": [f"{RUN}*", "hpt.schedule"]},
         "match_related": completed,
         # Each completed night begins the wait for the next one.
-        "after": [f"{RUN}Completed", DEPLOYED],
-        "expect": [f"{RUN}Completed"],
+        "after": [*COMPLETED, DEPLOYED],
+        "expect": COMPLETED,
         "threshold": 1,
         "within": (pause + config.missed_night_h) * 3600,
     }
@@ -188,7 +186,8 @@ def _alerts(params: Params, nightly: str, webhook: str, ui: str) -> list[dict[st
                 "type": "event",
                 "posture": "Reactive",
                 **_ours(),
-                "expect": [f"{RUN}Failed", f"{RUN}Crashed"],
+                "match": {"prefect.resource.id": f"{RUN}*", "prefect.state-type": ["FAILED", "CRASHED"]},
+                "expect": ANY,
                 # A server on SQLite may handle an event again; one alert per run and hour is sent.
                 "for_each": ["prefect.resource.id"],
                 "threshold": 1,

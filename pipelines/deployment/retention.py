@@ -5,6 +5,7 @@ Lineage needs every run that MLflow shows, so only runs that somebody has delete
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,8 +78,17 @@ def _collect_mlflow(root: Path, days: int) -> tuple[str, bool]:
         return "its server's machine removes deleted runs (docs/operations.md)", False
     command = [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", uri, "--older-than", f"{days}d"]
     try:
-        finished = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=LIMIT)
+        finished = subprocess.run(
+            command,
+            cwd=root,
+            env=os.environ | {"MLFLOW_TRACKING_URI": uri},
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+        )
     except subprocess.TimeoutExpired:
         return f"mlflow gc took more than {LIMIT} s", True
-    lines = (finished.stdout + finished.stderr).strip().splitlines() or ["no deleted run is old enough"]
-    return lines[-1] if finished.returncode else f"{len(lines)} lines: {lines[-1]}", finished.returncode != 0
+    output = (finished.stdout + finished.stderr).strip()
+    if finished.returncode:
+        return f"mlflow gc failed: {output.splitlines()[-1] if output else finished.returncode}", True
+    return f"{output.count('permanently deleted')} deleted runs removed for good", False

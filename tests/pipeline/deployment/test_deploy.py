@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
+import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +108,30 @@ def test_retention_removes_old_runs_of_this_project_only(site: Site) -> None:
             site.api.post(f"flow_runs/{run['id']}/set_state", change)
         made[flow] = run["id"]
     young = len(site.api.post("flow_runs/filter", {"flows": {"id": {"any_": [ours]}}})) - 1
+    kept = delete_in_mlflow(site.root, days_ago=10)
+    delete_in_mlflow(site.root, days_ago=40)
     state = site.api.wait(site.api.start("hpt-retention/retention"), "Completed", "Failed", "Crashed")
-    assert state["message"].startswith("1 runs removed from Prefect"), state
+    expected = "1 runs removed from Prefect; MLflow: 1 deleted runs removed for good"
+    assert state["message"] == expected
+    with sqlite3.connect(site.root / "mlflow.db") as database:
+        deleted = database.execute("select run_uuid from runs where lifecycle_stage = 'deleted'").fetchall()
+    assert deleted == [(kept,)]
     left = {run["id"] for run in site.api.post("flow_runs/filter", {"limit": 200})}
     assert made[other] in left and made[ours] not in left
     assert len(site.api.post("flow_runs/filter", {"flows": {"id": {"any_": [ours]}}})) == young
+
+
+def delete_in_mlflow(root: Path, days_ago: int) -> str:
+    """Id of a run that somebody deleted so many days ago."""
+    from pipelines.tracking.mlflow_store import Store
+
+    store = Store(root, "toy")
+    run = store.create("deleted", {}).info.run_id
+    store.client.delete_run(run)
+    with sqlite3.connect(root / "mlflow.db") as database:
+        when = int((time.time() - days_ago * 86400) * 1000)
+        database.execute("update runs set deleted_time = ? where run_uuid = ?", (when, run))
+    return run
 
 
 def test_whoever_reaches_the_api_starts_no_other_command(site: Site, tmp_path: Path) -> None:
@@ -177,11 +200,38 @@ def test_an_overlapping_run_is_cancelled_or_queued_by_parameter(site: Site) -> N
 def test_after_kill_of_worker_and_run_the_run_is_crashed_the_slot_free_and_the_alert_sent(site: Site) -> None:
     [run] = site.api.post("flow_runs/filter", {"flow_runs": {"state": {"name": {"any_": ["Running"]}}}})
     shorten(site, "no heartbeat", 10)
+    ended = ended_run(site, "Unchanged")
+    site.api.post("events", [heartbeat(run)])  # The next one of the run may be 30 s away.
     site.kill_worker()
     site.api.wait(run["id"], "Crashed")
     text = site.alerts.wait("CRASHED", run["name"])
     assert "no heartbeat" in text and run["id"] in text
     assert site.api.get("v2/concurrency_limits/hpt-training")["active_slots"] == 0
+    events = site.api.post("events/filter", {"filter": {"event": {"name": ["prefect.automation.triggered"]}}})
+    acted_on = json.dumps(events["events"])
+    assert run["id"] in acted_on and ended not in acted_on
+
+
+def ended_run(site: Site, name: str) -> str:
+    """Id of a run that has run and ended in the state `name`, as a flow with nothing to do does."""
+    flow = site.api.post("flows/", {"name": "hpt"})["id"]
+    run = site.api.post("flow_runs/", {"flow_id": flow, "state": {"type": "PENDING"}})["id"]
+    for state in ({"type": "RUNNING"}, {"type": "COMPLETED", "name": name}):
+        site.api.post(f"flow_runs/{run}/set_state", {"state": state})
+    return str(run)
+
+
+def heartbeat(run: dict[str, Any]) -> dict[str, Any]:
+    """The event as Prefect's engine sends it for a run."""
+    flow = {"prefect.resource.id": f"prefect.flow.{run['flow_id']}", "prefect.resource.role": "flow"}
+    return {
+        "id": str(uuid.uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": "prefect.flow-run.heartbeat",
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run['id']}"},
+        "related": [flow | {"prefect.resource.name": "hpt"}],
+        "payload": {},
+    }
 
 
 def test_a_night_that_does_not_come_sends_an_alert(site: Site) -> None:
