@@ -58,6 +58,14 @@ class Stack:
     def definition(self) -> dict[str, str]:
         return parse((self.root / "infra" / "stack.env").read_text())
 
+    @property
+    def secrets(self) -> dict[str, str]:
+        return parse((self.root / ".stack" / "secrets.env").read_text())
+
+    def cached(self) -> list[Path]:
+        """The files of DVC's cache."""
+        return [path for path in (self.root / ".dvc" / "cache").glob("files/md5/*/*") if path.is_file()]
+
     def processes(self) -> list[psutil.Process]:
         """Every process whose command line or environment names the stack's folder."""
         return [process for process in psutil.process_iter() if self._belongs(process)]

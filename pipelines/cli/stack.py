@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +28,23 @@ def up() -> None:
     )
 
 
+@app.command(
+    epilog=examples(
+        "hpt remote s3://our-bucket/hpt                          Amazon's S3",
+        "AWS_ENDPOINT_URL=https://s3.our.org hpt remote s3://hpt  another server of S3",
+        "hpt remote /mnt/shared/hpt                              a folder that all machines have",
+    )
+)
+def remote(
+    url: Annotated[str, typer.Argument(metavar="URL", help="A URL that DVC knows, without credentials.")],
+) -> None:
+    """Make URL the DVC remote of everyone who clones the project."""
+    from pipelines.stack.remote import share
+
+    for note in share(ROOT, url):
+        print(note)
+
+
 @stack.command()
 def down() -> None:
     """End every process of the stack; data and passwords stay."""
@@ -41,19 +59,61 @@ def status() -> None:
     """Show each server with its health; exit status 1 unless all are healthy."""
     from datetime import datetime
 
-    from rich.console import Console
-    from rich.table import Table
-
     from pipelines.stack import control, definition
 
-    table = Table("server", "address", "health", "pid", "since")
     rows = control.rows(definition.load(ROOT))
+    lines = [("server", "address", "pid", "since", "health")]
     for row in rows:
-        since = f"{datetime.fromtimestamp(row.since):%Y-%m-%d %H:%M:%S}" if row.since else ""
-        table.add_row(row.title, row.address, row.failure or "healthy", str(row.pid or ""), since)
-    Console().print(table)
+        since = f"{datetime.fromtimestamp(row.since):%Y-%m-%d %H:%M:%S}" if row.since else "-"
+        lines.append((row.title, row.address, str(row.pid or "-"), since, row.failure or "healthy"))
+    for line in lines:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, (16, 22, 7, 19, 0), strict=True)))
     if any(row.failure for row in rows):
         raise typer.Exit(1)
+
+
+@stack.command(epilog=examples("hpt stack backup /mnt/backup/hpt"))
+def backup(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Objects that it has already are not copied.")
+    ],
+) -> None:
+    """Copy the databases and the objects of S3 into a folder."""
+    from pipelines.stack.backup import back_up
+
+    back_up(ROOT, folder, print)
+
+
+@stack.command(epilog=examples("hpt stack restore /mnt/backup/hpt"))
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of `hpt stack backup`.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the databases are replaced.")] = False,
+) -> None:
+    """Replace the databases by those of a backup, and put its objects back."""
+    from pipelines.stack.backup import restore
+
+    if not yes:
+        typer.confirm("Replace the tables of MLflow and Prefect by those of the backup?", abort=True)
+    restore(ROOT, folder, print)
+
+
+@stack.command()
+def secrets() -> None:
+    """Make passwords and keys, unless they are there, and the files that infra/compose.yaml reads."""
+    from pipelines.stack import definition
+    from pipelines.stack.servers import write_for_containers
+
+    for path in write_for_containers(definition.load(ROOT)):
+        print(path)
+
+
+@stack.command()
+def rotate() -> None:
+    """Make new passwords and keys for every server, and start the servers again with them."""
+    from pipelines.stack import control
+
+    control.rotate(ROOT, print)
+    print("new passwords and keys are in force; .stack/env has those of clients")
 
 
 @stack.command(

@@ -16,14 +16,15 @@ from pathlib import Path
 
 from hpt_core.errors import InputError
 from pipelines import environment
-from pipelines.stack import credentials, definition, processes
+from pipelines.stack import credentials, definition, processes, provision, remote
+from pipelines.stack.credentials import Secrets
 from pipelines.stack.definition import Definition
 from pipelines.stack.errors import StackError
 from pipelines.stack.processes import SUPERVISOR, read_state
 from pipelines.stack.servers import SERVER, STACK, Server, check_installed, servers
 
-LIMIT = 180
-"""Seconds that the servers may take to start: a database that was killed repairs itself first."""
+LIMIT = 300
+"""Seconds that the servers may take to start: a busy machine needs minutes, not 45 s."""
 ATTEMPTS = 3
 """Starts of one server after which `up` gives up."""
 
@@ -53,6 +54,7 @@ def up(root: Path, say: Callable[[str], None]) -> list[Row]:
         check_installed(stack)
         _check_ports(stack, known)
         credentials.write(stack.root / environment.STACK_CONNECTION, credentials.connection(stack, secrets))
+        remote.use_bucket(stack, secrets)
         found = rows(stack)
         if all(row.failure is None for row in found) and _supervised(stack):
             return found
@@ -104,8 +106,52 @@ def down(root: Path) -> int:
         if left := processes.processes(stack.folder):
             pids = " ".join(str(process.pid) for members in left.values() for process in members)
             raise StackError(f"still running: {', '.join(left)}; end them with: kill -9 {pids}")
-        (stack.folder / "state.json").unlink(missing_ok=True)
+        (stack.folder / processes.FILE).unlink(missing_ok=True)
+        remote.leave_bucket(stack.root)
         return len(found)
+
+
+def rotate(root: Path, say: Callable[[str], None]) -> list[Row]:
+    """Give every server new passwords and keys, and start the servers again with them.
+
+    Raises InputError where the stack is not healthy.
+    """
+    stack, secrets = require_healthy(root)
+    with _one_command(stack):
+        path = stack.folder / "secrets.env"
+        new = credentials.fresh()
+        # PostgreSQL has to be told by whoever knows the present one; the others read theirs at their start.
+        credentials.write(path.with_name("secrets.env.new"), new)
+        provision.set_owner_password(stack, secrets, new["HPT_POSTGRES_PASSWORD"])
+        path.with_name("secrets.env.new").replace(path)
+    down(root)
+    return up(root, say)
+
+
+def require_healthy(root: Path) -> tuple[Definition, Secrets]:
+    """The definition and secrets of a stack whose servers are all healthy. Raises InputError for another."""
+    stack = definition.load(root)
+    if not environment.stack_runs(root):
+        raise InputError("the stack is not running; start it first: hpt stack up")
+    if ill := [f"{row.title}: {row.failure}" for row in rows(stack) if row.failure is not None]:
+        raise InputError(f"the stack is not healthy ({'; '.join(ill)}); first: hpt stack up")
+    return stack, credentials.load(stack)
+
+
+@contextmanager
+def paused(stack: Definition, names: tuple[str, ...]) -> Iterator[None]:
+    """Stop the servers `names`, and start them again when the block ends, however it ends."""
+    with _one_command(stack):
+        known, leaders = servers(stack, credentials.load(stack)), read_state(stack.folder).leaders
+        found = processes.processes(stack.folder)
+        processes.end(None, found.get(SUPERVISOR, []), None)
+        for name in names:
+            processes.end(known[name], found.get(name, []), leaders.get(name))
+        try:
+            yield
+        finally:
+            replace(read_state(stack.folder), healthy=set(), refused={}).write(stack.folder)
+            _wait(stack, _start_supervisor(stack), lambda line: None)
 
 
 def rows(stack: Definition) -> list[Row]:

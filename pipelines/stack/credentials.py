@@ -39,10 +39,15 @@ def load(definition: Definition) -> Secrets:
     """
     path = definition.folder / "secrets.env"
     kept = parse(read_text(path)) if path.exists() else {}
-    values = {name: kept.get(name) or secrets.token_hex(24) for name in NAMES}
+    values = {**fresh(), **{name: value for name, value in kept.items() if value}}
     if values != kept:
         write(path, values)
     return Secrets({name: os.environ.get(name) or value for name, value in values.items()})
+
+
+def fresh() -> dict[str, str]:
+    """New secrets."""
+    return {name: secrets.token_hex(24) for name in NAMES}
 
 
 def connection(definition: Definition, values: Secrets) -> dict[str, str]:

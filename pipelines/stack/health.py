@@ -37,7 +37,7 @@ def postgres(definition: Definition, secrets: Secrets, since: float) -> str | No
             connect_timeout=TIMEOUT,
         )
     except psycopg2.OperationalError as error:
-        return str(error).strip().splitlines()[-1]
+        return str(error).strip().splitlines()[0]
     connection.close()
     return None
 

@@ -5,9 +5,12 @@ A password that has changed is set. `hpt stack up` runs this, and so does infra/
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hpt_core.errors import InputError
 from pipelines.stack import credentials, definition
@@ -16,19 +19,10 @@ from pipelines.stack.definition import Definition
 
 
 def databases(stack: Definition, secrets: Secrets) -> None:
-    """A database and its owner for each of MLflow and Prefect."""
-    import psycopg2
+    """A database and its owner for each of MLflow and Prefect, and the password of MLflow's user."""
     from psycopg2 import extensions, sql
 
-    connection = psycopg2.connect(
-        host=stack.host,
-        port=stack["HPT_POSTGRES_PORT"],
-        user=stack["HPT_USER"],
-        password=secrets["HPT_POSTGRES_PASSWORD"],
-        dbname="postgres",
-    )
-    connection.autocommit = True
-    with connection.cursor() as cursor:
+    with connected(stack, secrets) as connection, connection.cursor() as cursor:
         for owner in ("MLFLOW", "PREFECT"):
             name = stack[f"HPT_{owner}_DATABASE"]
             # The server never sees the password itself, so that no log of statements can show it.
@@ -46,7 +40,62 @@ def databases(stack: Definition, secrets: Secrets) -> None:
             if not cursor.fetchone():
                 cursor.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(sql.Identifier(name)))
                 cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
-    connection.close()
+    _set_mlflow_password(stack, secrets)
+
+
+def _set_mlflow_password(stack: Definition, secrets: Secrets) -> None:
+    """MLflow takes the password of its configuration only where the user does not exist yet."""
+    from werkzeug.security import check_password_hash, generate_password_hash
+
+    with connected(stack, secrets, stack["HPT_MLFLOW_DATABASE"]) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('public.users')")
+        if cursor.fetchone()[0] is None:
+            return
+        cursor.execute("SELECT password_hash FROM users WHERE username = %s", [stack["HPT_USER"]])
+        row, password = cursor.fetchone(), secrets["HPT_MLFLOW_PASSWORD"]
+        if row and not check_password_hash(row[0], password):
+            values = [generate_password_hash(password), stack["HPT_USER"]]
+            cursor.execute("UPDATE users SET password_hash = %s WHERE username = %s", values)
+
+
+def set_owner_password(stack: Definition, secrets: Secrets, password: str) -> None:
+    """Change the password of the server's owner, whose present one is in `secrets`."""
+    from psycopg2 import extensions, sql
+
+    with connected(stack, secrets) as connection, connection.cursor() as cursor:
+        verifier = extensions.encrypt_password(password, stack["HPT_USER"], connection, "scram-sha-256")
+        change = sql.SQL("ALTER ROLE {} PASSWORD {}")
+        cursor.execute(change.format(sql.Identifier(stack["HPT_USER"]), sql.Literal(verifier)))
+
+
+def empty_database(stack: Definition, secrets: Secrets, name: str) -> None:
+    """Replace a database by an empty one of the same owner."""
+    from psycopg2 import sql
+
+    with connected(stack, secrets) as connection, connection.cursor() as cursor:
+        cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        cursor.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(sql.Identifier(name)))
+        cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+
+
+@contextmanager
+def connected(stack: Definition, secrets: Secrets, database: str = "postgres") -> Iterator[Any]:
+    """A connection of the server's owner, on which each statement takes effect at once."""
+    import psycopg2
+
+    connection = psycopg2.connect(
+        # In a container the servers have names of their own.
+        host=os.environ.get("HPT_POSTGRES_HOST", stack.host),
+        port=stack["HPT_POSTGRES_PORT"],
+        user=stack["HPT_USER"],
+        password=secrets["HPT_POSTGRES_PASSWORD"],
+        dbname=database,
+    )
+    connection.autocommit = True
+    try:
+        yield connection
+    finally:
+        connection.close()
 
 
 def buckets(stack: Definition, secrets: Secrets) -> None:
@@ -55,7 +104,7 @@ def buckets(stack: Definition, secrets: Secrets) -> None:
 
     client = boto3.client(
         "s3",
-        endpoint_url=stack.url("HPT_S3_PORT"),
+        endpoint_url=f"http://{os.environ.get('HPT_S3_HOST', stack.host)}:{stack['HPT_S3_PORT']}",
         aws_access_key_id=f"{stack['HPT_USER']}-admin",
         aws_secret_access_key=secrets["HPT_S3_ADMIN_SECRET_KEY"],
         region_name="us-east-1",

@@ -188,7 +188,7 @@ def _mlflow(definition: Definition, secrets: Secrets) -> Server:
     config = definition.folder / "mlflow-auth.ini"
 
     def command() -> list[str]:
-        credentials.write_private(config, AUTH.format(database=database, user=definition["HPT_USER"]))
+        credentials.write_private(config, mlflow_auth(definition, database))
         return [
             *(sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth"),
             *("--host", definition["HPT_HOST"], "--port", definition["HPT_MLFLOW_PORT"]),
@@ -222,6 +222,11 @@ def _mlflow(definition: Definition, secrets: Secrets) -> Server:
         ports=(definition.port("HPT_MLFLOW_PORT"),),
         options={"cwd": definition.folder},
     )
+
+
+def mlflow_auth(definition: Definition, database: str) -> str:
+    """MLflow's configuration of users, which are kept in its database at the URL `database`."""
+    return AUTH.format(database=database, user=definition["HPT_USER"])
 
 
 AUTH = """\
@@ -282,10 +287,23 @@ def _worker(definition: Definition, secrets: Secrets) -> Server:
     )
 
 
-def database_url(definition: Definition, secrets: Secrets, owner: str, driver: str) -> str:
+def write_for_containers(definition: Definition) -> list[Path]:
+    """Write the files that infra/compose.yaml reads, with new secrets where there are none."""
+    secrets, folder = credentials.load(definition), definition.folder
+    database = database_url(definition, secrets, "MLFLOW", "postgresql+psycopg2", "postgres")
+    credentials.write(folder / "env", credentials.connection(definition, secrets))
+    credentials.write_private(folder / "s3.json", json.dumps(identities(definition, secrets), indent=2))
+    credentials.write_private(folder / "compose-mlflow-auth.ini", mlflow_auth(definition, database))
+    return [folder / name for name in ("secrets.env", "env", "s3.json", "compose-mlflow-auth.ini")]
+
+
+def database_url(
+    definition: Definition, secrets: Secrets, owner: str, driver: str, host: str | None = None
+) -> str:
     """The URL of the database of MLFLOW or PREFECT, with its password: for environments and files."""
     name, password = definition[f"HPT_{owner}_DATABASE"], secrets[f"HPT_{owner}_DATABASE_PASSWORD"]
-    return f"{driver}://{name}:{password}@{definition.host}:{definition['HPT_POSTGRES_PORT']}/{name}"
+    server = f"{host or definition.host}:{definition['HPT_POSTGRES_PORT']}"
+    return f"{driver}://{name}:{password}@{server}/{name}"
 
 
 def environment_of(server: Server, definition: Definition) -> dict[str, str]:

@@ -1,0 +1,153 @@
+"""A run on the stack stores data and artifacts in S3, its record in PostgreSQL; a clone gets it all back."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psycopg2
+import pytest
+from running_stack import Stack
+from toy_project import IDENTITY
+
+DVC = (sys.executable, "-m", "dvc")
+
+
+@pytest.fixture(scope="module")
+def ran(stack: Stack) -> Stack:
+    """The stack after one run of the toy project."""
+    stack.hpt("run", timeout=400)
+    return stack
+
+
+def client(stack: Stack) -> Any:
+    connection = stack.connection
+    return boto3.client(
+        "s3",
+        endpoint_url=connection["AWS_ENDPOINT_URL"],
+        aws_access_key_id=connection["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=connection["AWS_SECRET_ACCESS_KEY"],
+        region_name="us-east-1",
+    )
+
+
+def keys(stack: Stack, bucket: str) -> set[str]:
+    pages = client(stack).get_paginator("list_objects_v2").paginate(Bucket=stack.definition[bucket])
+    return {entry["Key"] for page in pages for entry in page.get("Contents", [])}
+
+
+def rows(stack: Stack, owner: str, query: str) -> list[tuple[Any, ...]]:
+    secrets = stack.secrets
+    name = stack.definition[f"HPT_{owner}_DATABASE"]
+    connection = psycopg2.connect(
+        host="127.0.0.1",
+        port=stack.definition["HPT_POSTGRES_PORT"],
+        user=name,
+        password=secrets[f"HPT_{owner}_DATABASE_PASSWORD"],
+        dbname=name,
+    )
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(query)
+            return cursor.fetchall()
+    finally:
+        connection.close()
+
+
+def runs(stack: Stack) -> list[tuple[Any, ...]]:
+    """The ids of the runs that MLflow has."""
+    return rows(stack, "MLFLOW", "SELECT run_uuid FROM runs ORDER BY 1")
+
+
+def test_a_run_goes_to_the_servers_and_nothing_stays_in_the_checkout(ran: Stack) -> None:
+    cached = {path.relative_to(ran.root / ".dvc/cache").as_posix() for path in ran.cached()}
+    assert cached and cached <= keys(ran, "HPT_DVC_BUCKET")
+    (artifacts,) = set(rows(ran, "MLFLOW", "SELECT split_part(artifact_uri, '/', 3) FROM runs"))
+    assert artifacts == (ran.definition["HPT_MLFLOW_BUCKET"],)
+    assert keys(ran, "HPT_MLFLOW_BUCKET")
+    assert rows(ran, "MLFLOW", "SELECT DISTINCT status FROM runs") == [("FINISHED",)]
+    assert rows(ran, "PREFECT", "SELECT state_type FROM flow_run") == [("COMPLETED",)]
+    for embedded in (".remote", "mlflow.db", "mlartifacts"):
+        assert not (ran.root / embedded).exists()
+
+
+def test_no_secret_is_in_what_a_run_leaves(ran: Stack) -> None:
+    for name, secret in ran.secrets.items():
+        for path in ran.root.rglob("*"):
+            if path.is_file() and ".stack" not in path.parts and secret.encode() in path.read_bytes():
+                pytest.fail(f"{name} is in {path}")
+        for table in ("params", "tags", "experiment_tags"):
+            found = rows(ran, "MLFLOW", f"SELECT 1 FROM {table} WHERE value LIKE '%{secret}%'")
+            assert not found, f"{name} is in MLflow's {table}"
+
+
+def test_a_run_with_nothing_to_do_changes_nothing(ran: Stack) -> None:
+    before = keys(ran, "HPT_MLFLOW_BUCKET"), runs(ran)
+    assert "up to date" in ran.hpt("run").stdout
+    assert before == (
+        keys(ran, "HPT_MLFLOW_BUCKET"),
+        runs(ran),
+    )
+
+
+def test_a_clone_needs_credentials_and_dvc_pull(ran: Stack, tmp_path: Path) -> None:
+    bucket = f"s3://{ran.definition['HPT_DVC_BUCKET']}"
+    said = ran.hpt("remote", bucket).stdout
+    assert "can be reached" in said and "dvc push" in said
+    ran.command(*DVC, "push")
+    ran.command("git", "add", "-A")
+    ran.command("git", *IDENTITY, "commit", "-qm", "a run")
+    committed = ran.command("git", "show", "HEAD:.dvc/config").stdout
+    assert bucket in committed and ran.connection["AWS_ENDPOINT_URL"] in committed
+    assert not any(secret in committed for secret in ran.secrets.values())
+    ran.command("git", "clone", "-q", str(ran.root), str(tmp_path / "clone"))
+    clone = Stack(tmp_path / "clone", {**ran.connection, "DVC_SITE_CACHE_DIR": str(tmp_path / "site")})
+    clone.command(*DVC, "pull")
+    assert "Running stage" not in clone.command(*DVC, "repro").stdout
+    assert "models/base" in clone.command("git", "status", "--short", "--ignored").stdout or clone.cached()
+    assert not clone.command("git", "status", "--short").stdout
+
+
+@pytest.mark.parametrize(
+    ("url", "variables", "said"),
+    [
+        ("s3://user:pass-word@hpt-dvc", {}, "credentials"),
+        ("s3://hpt-dvc?AWS_SECRET_ACCESS_KEY=pass-word", {}, "credentials"),
+        ("s3://hpt-nothing", {}, "cannot be used"),
+        ("s3://hpt-dvc", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "cannot be reached"),
+        ("s3://hpt-dvc", {"AWS_SECRET_ACCESS_KEY": "pass-word"}, "AWS_SECRET_ACCESS_KEY"),
+        ("nonsense://hpt", {}, "cannot be reached"),
+    ],
+)
+def test_a_remote_that_cannot_be_shared_is_one_line_and_changes_nothing(
+    stack: Stack, url: str, variables: dict[str, str], said: str
+) -> None:
+    before = (stack.root / ".dvc" / "config").read_text()
+    other = Stack(stack.root, {**stack.variables, **stack.connection, **variables})
+    done = other.hpt("remote", url, check=False)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert said in done.stderr and "pass-word" not in done.stderr
+    assert (stack.root / ".dvc" / "config").read_text() == before
+
+
+@pytest.mark.slow
+def test_a_backup_restores_what_was_lost_and_rotation_changes_every_secret(
+    ran: Stack, tmp_path: Path
+) -> None:
+    published, objects = runs(ran), keys(ran, "HPT_MLFLOW_BUCKET")
+    ran.hpt("stack", "backup", str(tmp_path / "backup"))
+    old = ran.secrets
+    ran.hpt("stack", "rotate", timeout=400)
+    assert all(secret != old[name] for name, secret in ran.secrets.items())
+    rows(ran, "MLFLOW", "DELETE FROM tags RETURNING 1")
+    for key in objects:
+        client(ran).delete_object(Bucket=ran.definition["HPT_MLFLOW_BUCKET"], Key=key)
+    refused = ran.hpt("stack", "restore", "--yes", str(tmp_path), check=False)
+    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
+    ran.hpt("stack", "restore", "--yes", str(tmp_path / "backup"), timeout=400)
+    assert runs(ran) == published
+    assert keys(ran, "HPT_MLFLOW_BUCKET") == objects
+    # The servers are healthy with the new passwords, and the pipeline finds all published.
+    assert "up to date" in ran.hpt("run").stdout

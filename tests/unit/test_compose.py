@@ -1,0 +1,75 @@
+"""infra/compose.yaml runs the servers of `hpt stack`: one definition, pinned images, loopback, no secret."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipelines.stack import credentials, definition, servers
+
+REPO = Path(__file__).parents[2]
+FILE = REPO / "infra" / "compose.yaml"
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return FILE.read_text()
+
+
+@pytest.fixture(scope="module")
+def compose(text: str) -> dict[str, Any]:
+    """The file as docker compose reads it: with variables and merged keys."""
+    values = {**definition.load(REPO).values, **dict.fromkeys(credentials.NAMES, "secret")}
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match[1], match[2] or ""
+        return values.get(name) or default.removeprefix(":-")
+
+    loaded: dict[str, Any] = YAML(typ="safe").load(re.sub(r"\$\{(\w+)(:[-?][^}]*)?\}", value, text))
+    return loaded
+
+
+def test_every_variable_is_defined_and_no_secret_is_written_out(text: str) -> None:
+    used = {match[1] for match in re.finditer(r"\$\{(\w+)(?!\w|:-)", text)}
+    assert used <= {*definition.load(REPO).values, *credentials.NAMES}
+    for line in text.splitlines():
+        for name in re.findall(r"(\w*(?:PASSWORD|SECRET_KEY|SIGNING_KEY|READ_KEY|AUTH_STRING)): ", line):
+            assert "${HPT_" in line, f"{name} has a value in the file"
+
+
+def test_the_services_are_those_of_the_native_stack(compose: dict[str, Any]) -> None:
+    stack = definition.load(REPO)
+    native = servers.servers(stack, credentials.Secrets(dict.fromkeys(credentials.NAMES, "secret")))
+    assert set(native) == set(compose["services"]) - {"provision"}
+    for name, server in native.items():
+        service = compose["services"][name]
+        published = service.get("ports", [])
+        outer = [port for port in server.ports if port not in stack.inner_ports]
+        assert published == [f"{stack['HPT_HOST']}:{port}:{port}" for port in outer]
+        assert service["healthcheck"]["test"] and service["restart"] == "unless-stopped"
+
+
+def test_mlflow_and_prefect_have_the_same_settings(compose: dict[str, Any]) -> None:
+    stack = definition.load(REPO)
+    native = servers.servers(stack, credentials.Secrets(dict.fromkeys(credentials.NAMES, "secret")))
+    here = ("PREFECT_HOME", "MLFLOW_AUTH_CONFIG_PATH")
+    for name, host in (("mlflow", "s3"), ("prefect", "postgres")):
+        inside = {
+            key: value.replace("@127.0.0.1:", "@postgres:") if "@" in value else value
+            for key, value in native[name].env.items()
+            if key not in here
+        }
+        if name == "mlflow":
+            inside["AWS_ENDPOINT_URL"] = inside["AWS_ENDPOINT_URL"].replace("127.0.0.1", host)
+        service = compose["services"][name]["environment"]
+        assert {key: value for key, value in service.items() if key not in here} == inside
+
+
+def test_images_are_pinned_and_ports_are_on_loopback(compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        assert re.search(r":\d+(\.\d+)+", service["image"])
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
