@@ -65,6 +65,7 @@ def test_mlflow_and_prefect_have_the_same_settings(compose: dict[str, Any]) -> N
         }
         if name == "mlflow":
             inside["AWS_ENDPOINT_URL"] = inside["AWS_ENDPOINT_URL"].replace("127.0.0.1", host)
+            inside["MLFLOW_SERVER_ALLOWED_HOSTS"] += ",mlflow:*"
         service = compose["services"][name]["environment"]
         assert {key: value for key, value in service.items() if key not in here} == inside
 
