@@ -66,6 +66,11 @@ def redacted(text: str, environment: Mapping[str, str] | None = None) -> str:
     return pattern.sub(MASK, text) if pattern else text
 
 
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process that needs no secret."""
+    return {name: value for name, value in environment.items() if not any(_secrets({name: value}))}
+
+
 def without_user(url: str) -> str:
     """The address without user and password, for messages that name a server."""
     scheme, separator, rest = url.rpartition("://")

@@ -27,7 +27,7 @@ def run(params: Params, out: Path = PROMPTS_FOLDER) -> ReportFile:
     config = params.curate
     sources = [source for *_, group in groups(config) for source in group]
     raw_files.warn_unseen("curate", (source.file for source in sources))
-    with VerifierPool(workers=1, timeout_s=TIMEOUT_S) as verifier:
+    with VerifierPool(workers=1, timeout_s=TIMEOUT_S, sandboxed=params.verifier.sandbox) as verifier:
         report = curate(config, params.seed, out, verifier)
     write_json(out / PROMPTS_REPORT.name, report)
     _log(report, out)

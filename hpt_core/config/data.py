@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from hpt_core.config.base import Config, Positive, PositiveFloat
+from hpt_core.config.base import Config, Positive, PositiveFloat, error_at
 from hpt_core.config.benchmarks import BENCHMARKS
 from hpt_core.config.columns import MARKS, ColumnEntry, Response, ResponseEntry, check_options
+from hpt_core.config.names import label_fault
 from hpt_core.config.turns import Turns
 
 TO_FILL_IN = "???"
 """A value that `hpt inspect` writes where the data do not say it; params.yaml with it is refused."""
 
 
+def _label(name: str) -> str:
+    if fault := label_fault(name):
+        raise error_at((), fault)
+    return name
+
+
+Label = Annotated[str, AfterValidator(_label)]
+"""A name that is shown and recorded, and is no part of a path."""
+
+
 class PromptSource(Config):
     """One source of prompts. Exactly one of `reasoning_gym`, `file` and `hub` says where its rows are; a
     `benchmark` names its published rows itself."""
 
-    name: str
+    name: Label
     """Name of the source, recorded with each of its prompts."""
     benchmark: str | None = None
     """Name of a published benchmark of `hpt_core/config/benchmarks.py`. It fills in every key that is not
@@ -125,7 +136,7 @@ class ExpertSource(Config):
     """One source of expert trajectories: a file, a data set of the hub, or code (`kind: program`). The
     verifier judges every trajectory, whatever its source says about it."""
 
-    name: str
+    name: Label
     """Name of the source, recorded with each trajectory and used in mixes as source/NAME."""
     kind: Literal["human", "teacher", "program"]
     """Who wrote the trajectories: people, a model, or code of this project."""

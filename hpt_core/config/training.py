@@ -18,6 +18,9 @@ from hpt_core.config.methods import (
 )
 from hpt_core.config.policy import OptimizerConfig
 
+_CHECKED_GROUP = 128
+"""Rollouts up to which every pass rate is checked; their number grows with the square."""
+
 
 class GateConfig(Config):
     """How a prompt's pass rate P divides it between its rollouts and its demonstration.
@@ -49,16 +52,18 @@ class GateConfig(Config):
     def check(self, group_size: int) -> None:
         """Raise ValueError for a formula without a valid value at a pass rate of up to `group_size` rollouts.
 
-        A rollout without a verdict is not counted, so that every k of n occurs with n <= group_size.
+        A rollout without a verdict is not counted, so that every k of n occurs with n <= group_size. Above
+        `_CHECKED_GROUP` rollouts the check reads the rates of the whole group and of groups up to that size.
         """
-        rates = {k / n: f"{k}/{n}" for n in range(group_size, 0, -1) for k in range(n + 1)}
+        sizes = [group_size, *range(min(group_size - 1, _CHECKED_GROUP), 0, -1)]
+        rates = {k / n: f"{k}/{n}" for n in sizes for k in range(n + 1)}
         for name in ("alpha", "beta", "offline"):
             weight = formula.parse(getattr(self, name))
             for rate, solved in sorted(rates.items()):
                 at = f"P = {rate}" + ("" if rate in (0, 1) else f" ({solved} solved)")
                 try:
                     value = weight(rate)
-                except ArithmeticError as error:
+                except (ArithmeticError, TypeError) as error:  # TypeError: a comparison of sqrt(-1)
                     raise ValueError(f"{name} has no value at {at}: {error}") from error
                 if isinstance(value, complex) or not 0 <= value < inf:
                     raise ValueError(f"{name} is {value} at {at}; a weight is a number and never negative")

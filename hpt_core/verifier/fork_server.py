@@ -22,24 +22,33 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 from hpt_core.errors import VerifierError
+from hpt_core.redaction import without_secrets
+from hpt_core.verifier import sandbox
 from hpt_core.verifier.worker import family, grade_batches, prepare
 
-_START = "import sys; sys.path[:] = {path!r}; from hpt_core.verifier.fork_server import serve; serve({fd})"
+_START = (
+    "import sys; sys.path[:] = {path!r}; from hpt_core.verifier.fork_server import serve; "
+    "serve({fd}, {sandboxed})"
+)
 _MAX_MESSAGE = 4096  # bytes
 
 
 class ForkServer:
     """Starts and kills grading processes, which all end when the fork server or this process ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, sandboxed: bool = True) -> None:
+        """sandboxed: whether the grading processes give up network, writing and secrets."""
+        # What is not there cannot be sent away.
+        environment = without_secrets(os.environ) if sandboxed else dict(os.environ)
         self._control, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with remote:
+            code = _START.format(path=sys.path, fd=remote.fileno(), sandboxed=sandboxed)
             self._process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-c", _START.format(path=sys.path, fd=remote.fileno())],
+                [sys.executable, "-W", "ignore", "-c", code],
                 pass_fds=[remote.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                env=environment | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
 
     def start(self, kinds: Iterable[str]) -> tuple[Connection, int]:
@@ -83,8 +92,10 @@ class ForkServer:
         return int(pickle.loads(reply))
 
 
-def serve(fd: int) -> None:
+def serve(fd: int, sandboxed: bool) -> None:
     """Run the fork server: answer the requests that arrive on socket `fd` until its other end closes."""
+    if sandboxed:
+        sandbox.missing()  # Loads the C library once, for all processes.
     # Ctrl-C sends SIGINT to the whole process group; only the parent reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=fd)
@@ -96,7 +107,7 @@ def serve(fd: int) -> None:
         if request == "kill":
             os.kill(subject, signal.SIGKILL)  # A process that has ended keeps its pid until it is waited for.
         reply = (
-            _fork(control, fds[0], subject)
+            _fork(control, fds[0], subject, sandboxed)
             if request == "start"
             else os.waitstatus_to_exitcode(os.waitpid(subject, 0)[1])
         )
@@ -106,7 +117,7 @@ def serve(fd: int) -> None:
             return
 
 
-def _fork(control: socket.socket, fd: int, families: list[str]) -> int:
+def _fork(control: socket.socket, fd: int, families: list[str], sandboxed: bool) -> int:
     for name in families:
         with contextlib.suppress(Exception):  # The child raises it again for the item that needs it.
             prepare(name)
@@ -117,6 +128,8 @@ def _fork(control: socket.socket, fd: int, families: list[str]) -> int:
         control.close()
         code = 1
         try:
+            if sandboxed:
+                sandbox.confine()
             grade_batches(fd)
             code = 0
         except BaseException:

@@ -34,6 +34,8 @@ IMPORT_LIMIT_S = 60
 IMPORT_TOOK_TOO_LONG = 75
 """Exit status of a process whose import took longer."""
 
+_CONFINED = "it has no network and writes no file, unless verifier.sandbox is false"
+
 Function = Callable[[str, str], object]
 """(response, gold) -> a bool, a number from 0 to 1, or a Verdict."""
 
@@ -101,6 +103,8 @@ def grade(response: str, gold: str, kind: str) -> Verdict:
         value = function(response, gold)
     except (VerifierError, MemoryError, RecursionError):
         raise
+    except PermissionError as error:
+        raise VerifierError(f"{owner} failed with {one_line(error)}; {_CONFINED}") from error
     except Exception as error:
         raise VerifierError(f"{owner} failed with {one_line(error)}") from error
     return _verdict(value, owner)
@@ -124,6 +128,8 @@ def _loaded(kind: str) -> tuple[Function, Credit] | str:
     # A package that is imported may raise anything; a lack of memory here is no fault of a response.
     except Exception as error:
         cause = f"cannot be imported from {point.value!r}: {one_line(error)}"
+        if isinstance(error, PermissionError):
+            cause += f" ({_CONFINED})"
         return f"{owner} {cause}; correct or reinstall the package"
     if fault := _signature_fault(function):
         return f"{owner}: {point.value} {fault}; it is called with (response, gold), two texts"

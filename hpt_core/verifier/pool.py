@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 
 from hpt_core.errors import InputError, VerifierError
 from hpt_core.types import Verdict
+from hpt_core.verifier import sandbox
 from hpt_core.verifier.fork_server import ForkServer
 from hpt_core.verifier.grading import grade, grade_quickly
 from hpt_core.verifier.installed import IMPORT_LIMIT_S, IMPORT_TOOK_TOO_LONG
 from hpt_core.verifier.worker import Grade, Item
+
+logger = logging.getLogger(__name__)
 
 BATCH = 64
 """Items per round trip: enough to hide its latency, few enough to share the work evenly."""
@@ -30,16 +35,20 @@ class VerifierPool:
     Items that string comparison decides are graded in this process, the others in the grading processes,
     which start when they are first needed and end with the pool or with this process. A verdict with an
     `error` is not a judgement; `over_limit` says whether the response is the cause. `grade_item` is for
-    tests; it must be importable by name.
+    tests; it must be importable by name. `sandboxed`: the grading processes have no network, write no file
+    and see no secret, as far as the system can forbid it (`hpt_core.verifier.sandbox`).
     """
 
-    def __init__(self, workers: int, timeout_s: float, grade_item: Grade = grade) -> None:
+    def __init__(
+        self, workers: int, timeout_s: float, grade_item: Grade = grade, sandboxed: bool = True
+    ) -> None:
         if workers < 1 or timeout_s <= 0:
             raise InputError(f"verifier: workers ({workers}) and timeout_s ({timeout_s}) must be above 0")
         self._workers = workers
         self._timeout_s = timeout_s
         self._patience_s = 2 * timeout_s + IMPORT_LIMIT_S
         self._grade_item = grade_item
+        self._sandboxed = sandboxed
         self._fork_server: ForkServer | None = None
         self._idle: list[_Worker] = []
         self._lock = threading.Lock()
@@ -120,7 +129,9 @@ class VerifierPool:
                 return _Worker(self._fork_server, kinds, self._grade_item, self._timeout_s)
             except VerifierError:  # The fork server was killed while idle. A new one is tried once.
                 self._fork_server.close()
-        self._fork_server = ForkServer()
+        if self._sandboxed:
+            _say_what_is_missing()
+        self._fork_server = ForkServer(self._sandboxed)
         return _Worker(self._fork_server, kinds, self._grade_item, self._timeout_s)
 
     def _kill_silent(self, busy: Mapping[Connection, _Worker]) -> list[Connection]:
@@ -140,6 +151,16 @@ class VerifierPool:
             self._idle.append(worker)
         else:
             worker.kill()
+
+
+@lru_cache(maxsize=1)
+def _say_what_is_missing() -> None:
+    """Once for each process."""
+    if missing := sandbox.missing():
+        logger.warning(
+            "this system cannot forbid %s to the processes that judge responses: SECURITY.md",
+            " and ".join(missing),
+        )
 
 
 class _Worker:

@@ -14,13 +14,21 @@ from hpt_core.errors import InputError
 from hpt_core.types import Gold
 from hpt_core.verifier import VerifierPool, check_kind
 from hpt_core.verifier.gold_check import Refusal, refusals
+from pipelines.cli.parameters import echo
 from pipelines.paths import BENCHMARK_PROMPTS
 
 LONGEST = 200
 """Characters of an answer that are shown."""
 
 
-def check(files: Sequence[Path], kind: str | None, workers: int, timeout_s: float, root: Path) -> bool:
+def check(
+    files: Sequence[Path],
+    kind: str | None,
+    workers: int,
+    timeout_s: float,
+    root: Path,
+    sandboxed: bool = True,
+) -> bool:
     """Whether the verifier accepts every answer of every data set in every form."""
     if kind is not None:
         check_kind(kind)
@@ -28,7 +36,7 @@ def check(files: Sequence[Path], kind: str | None, workers: int, timeout_s: floa
         raise InputError(f"{BENCHMARK_PROMPTS} is not there: run `hpt run`, or give the files to check")
     table = Table("data set", "answers", "accepted", "refused")
     all_refused: list[Refusal] = []
-    with VerifierPool(workers, timeout_s) as pool:
+    with VerifierPool(workers, timeout_s, sandboxed=sandboxed) as pool:
         for file in files or [root / BENCHMARK_PROMPTS]:
             golds = read_golds(file, kind)
             if not golds:
@@ -37,7 +45,7 @@ def check(files: Sequence[Path], kind: str | None, workers: int, timeout_s: floa
             all_refused += refused
             table.add_row(str(file), *_counts(golds, refused))
     for refusal in all_refused:
-        print(_sentence(refusal))
+        echo(_sentence(refusal))
     # The table comes last, so that it stays in view below a long list.
     Console().print(table)
     return not all_refused

@@ -16,6 +16,8 @@ from hpt_core.data.inspection.entries import SourceEntry
 from hpt_core.data.inspection.fields import Field, is_list_of_objects
 from hpt_core.data.inspection.sample import Sample
 from hpt_core.data.inspection.trial import Trial, place_of
+from hpt_core.printable import printable
+from pipelines.cli.parameters import echo
 from pipelines.params.source_text import source_text
 
 WIDTH = 100
@@ -45,45 +47,46 @@ def print_fields(sample: Sample, fields: Sequence[Field]) -> None:
         sample_text = _short(value, max(20, WIDTH - sum(widths) - 12))
         chat = chat_in(field)
         kind = f"chat: {', '.join(chat.roles)}" if chat else field.type_name
-        table.add_row(field.path, kind, str(field.nulls or ""), Text(sample_text, "dim"))
+        cells = (field.path, kind, str(field.nulls or ""))
+        table.add_row(*(Text(printable(cell)) for cell in cells), Text(sample_text, "dim"))
     table.columns[0].max_width, table.columns[1].max_width = widths
-    print(f"{sample.origin.file or sample.origin.hub}: {which}\n")
+    echo(f"{sample.origin.file or sample.origin.hub}: {which}\n")
     Console(width=WIDTH, highlight=False).print(table)
     for number, bad in sample.bad_lines[:SHOWN]:
-        print(f"line {number} is no row: {bad.reason}: {bad.detail}"[:WIDTH])
+        echo(f"line {number} is no row: {bad.reason}: {bad.detail}"[:WIDTH])
 
 
 def print_rows(fields: Sequence[Field]) -> None:
     """The first rows, a line for each field: long texts by their beginning and their end."""
     label = min(max(len(field.path) for field in fields), 32)
     for row in range(min(ROWS, len(fields[0].values))):
-        print(f"\nRow {row + 1}")
+        echo(f"\nRow {row + 1}")
         for field in (each for each in fields if each.present):
             name = field.path if len(field.path) <= label else f"{field.path[: label - 1]}…"
-            print(f"  {name:<{label}}  {_ends(field.values[row], WIDTH - label - 4)}")
+            echo(f"  {name:<{label}}  {_ends(field.values[row], WIDTH - label - 4)}")
 
 
 def print_trial(trial: Trial) -> None:
     """An entry, how many rows it reads, what the verifier says of them, and what is not read."""
-    print(f"\n{_WHERE[trial.entry.section]}\n")
-    print(source_text(trial.entry.keys, trial.entry.comments))
-    print("", *_counts(trial), sep="\n  ")
+    echo(f"\n{_WHERE[trial.entry.section]}\n")
+    echo(source_text(trial.entry.keys, trial.entry.comments))
+    echo("\n  ".join(["", *_counts(trial)]))
     for reason, count in trial.unread.most_common(SHOWN):
-        print(f"  {count} not read, {_short(f'{reason}: {trial.examples[reason]}', WIDTH - 16)}")
+        echo(f"  {count} not read, {_short(f'{reason}: {trial.examples[reason]}', WIDTH - 16)}")
     for refused in trial.refused[:SHOWN]:
-        print(f"  not accepted: {_short(refused, WIDTH - 18)}")
+        echo(f"  not accepted: {_short(refused, WIDTH - 18)}")
     if trial.unused_turns:
-        print(f"  turns that are not used: {', '.join(trial.unused_turns)}")
+        echo(f"  turns that are not used: {', '.join(trial.unused_turns)}")
     if trial.rows:
-        print(f"  as read from {place_of(trial.rows[0])}:")
+        echo(f"  as read from {place_of(trial.rows[0])}:")
         for name, value in trial.rows[0].values.items():
-            print(f"    {name:<8}  {_ends(value, WIDTH - 14)}")
+            echo(f"    {name:<8}  {_ends(value, WIDTH - 14)}")
 
 
 def print_missing(missing: str, nearest: SourceEntry) -> None:
     """What was not found, and the entry that is nearest to one."""
-    print("\n" + fill(f"Not found: {missing}. The nearest entry, to be completed:", WIDTH) + "\n")
-    print(source_text(nearest.keys, nearest.comments))
+    echo("\n" + fill(f"Not found: {missing}. The nearest entry, to be completed:", WIDTH) + "\n")
+    echo(source_text(nearest.keys, nearest.comments))
 
 
 def _counts(trial: Trial) -> Iterator[str]:
@@ -123,4 +126,4 @@ def _line(value: Any) -> str:
     if is_list_of_objects(value) and (chat := chat_in(Field("", (value,)))):
         return "  ".join(f"{role}: {_line(text)}" for role, text in chat.spoken(value))
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))

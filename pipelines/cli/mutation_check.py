@@ -15,6 +15,7 @@ from hpt_core.mutation import ErrorRates, error_rates
 from hpt_core.mutation.check import Counts, Fault
 from hpt_core.verifier import VerifierPool, check_kind
 from pipelines.cli.gold_check import LONGEST
+from pipelines.cli.parameters import echo
 from pipelines.paths import BENCHMARK_PROMPTS
 
 
@@ -40,9 +41,9 @@ def check(files: Sequence[Path], kind: str | None, workers: int, timeout_s: floa
             ]
             tables.append(_table(file, rates))
     for fault in faults:
-        print(_sentence(fault))
+        echo(_sentence(fault))
     for note in notes:
-        print(note)
+        echo(note)
     # The tables come last, so that they stay in view below a long list.
     Console().print(*tables)
     if not any(table.row_count for table in tables):

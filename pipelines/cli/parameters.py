@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from hpt_core.printable import printable
+
 ROOT = Path(".")
 """Commands run in the project's folder, as those of git and DVC do."""
 
@@ -30,6 +32,11 @@ def port(value: str | int) -> int:
 def version(text: str) -> int:
     """Parse the version of a registered model, as MLflow shows it (`Version 3`) and as `hpt` does (`v3`)."""
     return positive(text.removeprefix("v"))
+
+
+def echo(text: str) -> None:
+    """Print a line that holds text of models or strangers, which must not command the terminal."""
+    print(printable(text))
 
 
 Overrides = Annotated[

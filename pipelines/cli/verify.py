@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hpt_core.errors import InputError
+from hpt_core.printable import printable_json
 from pipelines.cli.parameters import ROOT, examples, positive
 
 # The command imports what it needs when it runs, so that `hpt --help` is instant.
@@ -47,6 +47,9 @@ def verify(
     ] = None,
     workers: Annotated[int, typer.Option(parser=positive, help="Processes that judge side by side.")] = 1,
     timeout: Annotated[float, typer.Option(help="Seconds for one line.")] = 5.0,
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox/--no-sandbox", help="As verifier.sandbox: no network, no writing.")
+    ] = True,
 ) -> None:
     """Judge JSONL lines {"response", "gold", "kind"}.
 
@@ -62,12 +65,12 @@ def verify(
     elif gold_check:
         from pipelines.cli.gold_check import check
 
-        if not check(files or [], kind, workers, timeout, ROOT):
+        if not check(files or [], kind, workers, timeout, ROOT, sandbox):
             raise typer.Exit(1)
     elif files is None or len(files) != 1 or kind:
         raise InputError("hpt verify takes one FILE with a kind in each line; - reads stdin")
     else:
-        lines, broken = _judge(files[0], workers, timeout)
+        lines, broken = _judge(files[0], workers, timeout, sandbox)
         if broken:
             print(
                 f"hpt verify: {broken} of {lines} lines have no verdict; their `error` says why",
@@ -76,7 +79,7 @@ def verify(
             raise typer.Exit(1)
 
 
-def _judge(file: Path, workers: int, timeout_s: float) -> tuple[int, int]:
+def _judge(file: Path, workers: int, timeout_s: float, sandboxed: bool) -> tuple[int, int]:
     """Print a verdict for each line of `file`, or of stdin for -; returns how many lines, and without one."""
     from hpt_core.verifier import VerifierPool, verify_lines
 
@@ -87,9 +90,9 @@ def _judge(file: Path, workers: int, timeout_s: float) -> tuple[int, int]:
     except OSError as error:
         raise InputError(f"{name}: {error.strerror}; give a JSONL file") from error
     lines = broken = 0
-    with source, VerifierPool(workers, timeout_s) as pool:
+    with source, VerifierPool(workers, timeout_s, sandboxed=sandboxed) as pool:
         for verdict in verify_lines(source, pool, name):
-            print(json.dumps(verdict, ensure_ascii=False))
+            print(printable_json(verdict))
             lines += 1
             broken += verdict["error"] is not None
     return lines, broken

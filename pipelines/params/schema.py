@@ -27,6 +27,7 @@ from hpt_core.config import (
 )
 from hpt_core.config.base import error_at
 from hpt_core.config.data import SOURCE, TO_FILL_IN
+from hpt_core.config.names import file_name_fault, same_but_for_case
 from hpt_core.errors import InputError
 from pipelines.params import yaml_errors
 from pipelines.params.sections import (
@@ -249,6 +250,21 @@ class Params(Config):
             # Files and DVC stages have this name, and DVC reads a dot as a path into params.yaml.
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
                 raise error_at(("arms", name), "an arm's name has letters, digits, _ and - only; rename it")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_file_names(self) -> Params:
+        for place, names in (
+            (("arms",), list(self.arms)),
+            (("curate", "benchmarks"), list(self.curate.benchmarks)),
+        ):
+            for name in names:
+                if fault := file_name_fault(name):
+                    raise error_at((*place, name), fault)
+            if pair := same_but_for_case(names):
+                raise error_at(
+                    (*place, pair[1]), f"{pair[0]} is the same file name on some systems; rename it"
+                )
         return self
 
 

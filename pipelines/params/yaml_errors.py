@@ -2,31 +2,79 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from hpt_core.config.base import CUSTOM_ERROR
 from hpt_core.errors import InputError
 
+LARGEST = 1 << 18
+"""Bytes of the file."""
+MOST_VALUES = 50_000
+"""Values in the file, each counted as often as an alias repeats it: a few lines can stand for billions."""
+DEEPEST = 100
+"""Lists and mappings within each other."""
+
 
 def read_yaml(path: Path) -> Any:
-    """The tree of the file, with the line of each key. Raises InputError."""
+    """The tree of the file, with the line of each key. Raises InputError, also where it is too large."""
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except FileNotFoundError:
         raise InputError(
             f"{path}: not found; run from the project's folder, or `hpt recipe embedded`"
         ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a file of parameters") from error
+    if len(content) > LARGEST:
+        raise InputError(f"{path}: {len(content):,} bytes are over {LARGEST:,}; parameters hold no data")
     try:
-        return YAML(typ="rt").load(text)
+        text = content.decode("utf-8")
+        if _is_too_deep(text):  # The parser's time grows with the square of the depth.
+            raise InputError(_too_large(path))
+        tree = YAML(typ="rt").load(text)
+        _check_size(path, tree)
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InputError(f"{path}:{line}: not YAML: {error.problem}") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())[:200]}") from error
+    except RecursionError:
+        raise InputError(_too_large(path)) from None
+    return tree
+
+
+def _is_too_deep(text: str) -> bool:
+    """Whether more brackets are open at once, or more list items begin in a row, than `DEEPEST`."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[][{}]", text):
+        depth = max(0, depth + (1 if bracket in "[{" else -1))
+        deepest = max(deepest, depth)
+    return deepest > DEEPEST or re.search(rf"(?:[-?:]\s+){{{DEEPEST},}}", text) is not None
+
+
+def _check_size(path: Path, tree: Any) -> None:
+    values, pending = 0, [(tree, 0)]
+    while pending:
+        node, depth = pending.pop()
+        children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        values += len(children)
+        if values > MOST_VALUES or depth > DEEPEST:
+            raise InputError(_too_large(path))
+        pending += [(child, depth + 1) for child in children]
+
+
+def _too_large(path: Path) -> str:
+    return (
+        f"{path}: over {MOST_VALUES:,} values or {DEEPEST} levels, counting what aliases (*name) repeat; "
+        "write fewer"
+    )
 
 
 def plain_values(node: Any) -> Any:

@@ -73,7 +73,8 @@ def checked_engine(
 
 
 def build_verifier(params: Params) -> VerifierPool:
-    return VerifierPool(params.verifier.workers, params.verifier.timeout_s)
+    config = params.verifier
+    return VerifierPool(config.workers, config.timeout_s, sandboxed=config.sandbox)
 
 
 def tokenize_within_limit(
