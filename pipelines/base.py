@@ -18,6 +18,7 @@ from hpt_core.data.reading.sources import read_rows
 from hpt_core.errors import InputError
 from hpt_core.files import read_text, write_json
 from hpt_core.policy.chat import lasting_template
+from hpt_core.policy.loading.checked import resolve_commit
 from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy, stop_tokens
 from hpt_core.policy.template_checks import template_findings
 from hpt_core.policy.warm_start import build_policy, train_warm_start
@@ -43,14 +44,18 @@ def run(params: Params, which: str, out: Path, prompts: Path = PROMPTS_FOLDER) -
         served = endpoint.model_dump(include={"model", "revision"}) if endpoint else None
         write_json(out / "teacher.json", {"teacher": served})
         return
+    commit = None
     if config.warm_start:
         policy = warm_start(config.warm_start, derive(params.seed, which), prompts, which)
     else:
-        policy = pretrained(config)
+        commit = commit_of(config)
+        policy = pretrained(config, commit)
     if params.rollout.engine == "hf":  # A model that it cannot sample is refused here, two stages early.
         find_way(policy.model, policy.tokenizer.pad_token_id)
     settle_template(policy, config, which)
     save_policy(policy, out)
+    if config.model and commit:
+        write_json(out / "hub.json", {"model": config.model, "commit": commit})
 
 
 def settle_template(policy: LoadedPolicy, config: Policy, name: str) -> None:
@@ -73,8 +78,18 @@ def settle_template(policy: LoadedPolicy, config: Policy, name: str) -> None:
         generation.eos_token_id = sorted(stops)
 
 
-def pretrained(config: Policy) -> LoadedPolicy:
-    """The policy of a local folder or of the hub. Raises InputError."""
+def commit_of(config: Policy) -> str | None:
+    """The commit of a model of the hub, from which all of its files are then read; None for a folder."""
+    if config.model is None or Path(config.model).is_dir():
+        return None
+    commit = resolve_commit(config.model, config.revision)
+    if commit != config.revision:
+        log.warning("%s is commit %s today; give it as `revision` to train it again", config.model, commit)
+    return commit
+
+
+def pretrained(config: Policy, commit: str | None = None) -> LoadedPolicy:
+    """The policy of a local folder, or of the hub at `commit`. Raises InputError."""
     assert config.model is not None
     raw_files.warn_outside(raw_files.MODELS, (config.model, config.chat_template))
     template = None
@@ -82,7 +97,9 @@ def pretrained(config: Policy) -> LoadedPolicy:
         template = read_text(Path(config.chat_template), "correct chat_template in params.yaml")
     folder = Path(config.model)
     return load_policy(
-        folder if folder.is_dir() else config.model, revision=config.revision, chat_template=template
+        folder if folder.is_dir() else config.model,
+        revision=commit or config.revision,
+        chat_template=template,
     )
 
 

@@ -56,7 +56,8 @@ class Policy(Config):
     """Hub id or local folder of a pretrained model in transformers' format, such as a folder under
     raw/models."""
     revision: str | None = None
-    """Commit, tag or branch of the hub's model; null: the newest."""
+    """Commit, tag or branch of the hub's model; null: the newest. models/base/hub.json has the commit that it
+    was."""
     chat_template: str | None = None
     """Path of a Jinja chat template, for a model that has none; null: the model's own."""
     system_prompt: str | None = None

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.utils.hub import cached_file
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from hpt_core.errors import InputError, one_line
 from hpt_core.policy.loading.attention import choose_attention
@@ -36,6 +36,18 @@ def load_checked(name: str | Path, revision: str | None) -> LoadedModel:
     for examine in MODEL_CHECKS.values():
         examine(loaded)
     return loaded
+
+
+def resolve_commit(name: str, revision: str | None) -> str | None:
+    """The commit that `revision` (a commit, tag or branch; None: the newest) of hub id `name` stands for now.
+
+    Without the hub, as with HF_HUB_OFFLINE, it is that of the local cache. Raises InputError.
+    """
+    try:
+        path = cached_file(name, "config.json", revision=revision)
+    except (OSError, ValueError) as error:
+        raise refusal(name, f"cannot be loaded ({one_line(error)}); {UNREADABLE}") from error
+    return extract_commit_hash(None if path is None else str(path), None)
 
 
 def read_files(name: str | Path, revision: str | None = None) -> ModelFiles:
