@@ -188,6 +188,6 @@ class VerifierConfig(Config):
     timeout_s: PositiveFloat = 5.0
     """Seconds for the verdict on one response. Exceeding them is an error with its cause, never a reward."""
     sandbox: bool = True
-    """Whether these processes have no network, write no file and see no secret of the environment, as far as
-    the system can forbid it. False only for an answer kind of an installed package that needs one of them,
-    since the answers are text of models and strangers."""
+    """Whether these processes are kept from the network, from writing files and from secrets. It holds as far
+    as the system can forbid it (SECURITY.md). false only for an answer kind of an installed package that
+    needs one of them, since the answers are text of models and strangers."""
