@@ -43,6 +43,7 @@ from pipelines.orchestration.submission import run_stages
 from pipelines.params import load_params
 from pipelines.params.sections import ScheduleConfig
 from pipelines.tracking.mlflow_errors import TrackingError, tracking_errors
+from pipelines.tracking.source import record_source
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +110,7 @@ def checkout() -> Iterator[Path]:
     folder = Path.cwd()
     environment.prepare(folder)
     with run_lock.hold(folder, str(flow_run.id), _wait_for):
+        record_source(folder, str(flow_run.id))
         yield folder
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
+import signal
 from typing import Annotated
 
 import typer
 
 from hpt_core.errors import InputError
-from pipelines import environment
 from pipelines.cli.parameters import ROOT, examples, port, version
 
 # Commands import what they need when they run, so that `hpt --help` is instant.
@@ -89,43 +86,50 @@ def rollback(
 @app.command(
     epilog=examples(
         "hpt lineage 3                what version 3 of the model was made from",
+        "hpt lineage champion         what the champion was made from",
         "hpt lineage --trajectory ID  the runs and models that trained on it",
     )
 )
 def lineage(
-    number: Annotated[
-        int | None,
-        typer.Argument(metavar="VERSION", parser=version, help="Version of the registered model."),
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="VERSION", help="Version of the registered model, or an alias of one."),
     ] = None,
     trajectory: Annotated[
         str | None,
         typer.Option(metavar="ID", help="trajectory_id of data/experts/experts.parquet."),
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="With every parameter and the hash of every file.")
+    ] = False,
 ) -> None:
     """Show what a model was made from, or what used a trajectory."""
     from rich.console import Console
 
     from pipelines.tracking.lineage import report
 
-    if (number is None) == (trajectory is None):
+    if (model is None) == (trajectory is None):
         raise InputError("give one of the arguments VERSION and --trajectory")
     if trajectory is not None:
         report.print_trajectory(Console(), ROOT, trajectory)
-    elif number is not None:
-        report.print_version(Console(), ROOT, number)
+    elif model is not None:
+        report.print_version(Console(), ROOT, report.version_number(ROOT, model), full)
 
 
 @app.command()
 def ui(
-    ui_port: Annotated[int, typer.Option("--port", parser=port, help="Port of MLflow's UI.")] = 5000,
+    ui_port: Annotated[int, typer.Option("--port", parser=port, help="Port of MLflow's page.")] = 5000,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the comparison in a browser.")] = False,
 ) -> None:
-    """Start MLflow's UI on the results."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    page = "#/experiments?workflowType=machine_learning"
-    if uri and uri.startswith("http"):
-        print(f"MLflow runs at {uri}/{page}")
-        return
-    print(f"http://127.0.0.1:{ui_port}/{page}", flush=True)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", environment.tracking_uri(ROOT)]
-    finished = subprocess.run([*command, "--host", "127.0.0.1", "--port", str(ui_port)])
-    raise typer.Exit(finished.returncode)
+    """Show the results in MLflow's page, until Ctrl-C."""
+    from pipelines.tracking.ui import show_ui
+
+    def announce(address: str) -> None:
+        print(address, flush=True)
+        if open_browser:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    raise typer.Exit(show_ui(ROOT, ui_port, announce))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow.compute as pc
 
@@ -17,7 +17,7 @@ from pipelines.report.comparison_file import read_comparison
 from pipelines.report.results import BASE, evaluate_stage
 from pipelines.tracking import dvc_lock
 from pipelines.tracking.dvc_lock import Lock
-from pipelines.tracking.run_data import Dataset, matches_lock
+from pipelines.tracking.run_data import Dataset, matches_lock, schema
 
 Scores = dict[str, dict[str, float]]
 """benchmark -> prompt_id -> share of correct responses"""
@@ -44,6 +44,7 @@ def measured_otherwise(a: Measurement, b: Measurement, benchmarks: Iterable[str]
 
 SampleTable = dict[str, list[Any]]
 """Column -> values, a row for each response that is shown."""
+CONSTANTS: tuple[Literal["k"], Literal["n_prompts"]] = ("k", "n_prompts")
 PER_BENCHMARK = 20
 """Number of prompts of a benchmark whose first response is shown."""
 
@@ -56,6 +57,8 @@ class Evaluation:
     """The digest of its evaluate stage: see `dvc_lock.digest`."""
     metrics: dict[str, dict[str, float]]
     """benchmark -> metric -> value"""
+    constants: dict[str, int]
+    """What the parameters and the prompts fix: tag -> value. As metrics they would be charts."""
     datasets: dict[str, Dataset]
     """benchmark -> its prompts"""
     path: Path
@@ -83,11 +86,15 @@ def read_evaluation(root: Path, policy: str, lock: Lock) -> Evaluation | None:
         return None  # The evaluation belongs to an earlier model.
     responses = root / paths.evaluation_responses(policy)
     results: dict[str, BenchmarkResult] = read_json(root / path)
+    columns = schema(root / prompts)
     return Evaluation(
         content=dvc_lock.digest(lock[stage]),
         metrics={benchmark: dict(_numbers(result)) for benchmark, result in results.items()},
+        constants={f"eval.{name}.{c}": result[c] for name, result in results.items() for c in CONSTANTS},
         datasets={
-            name: Dataset(f"benchmark: {name}", prompts, hashes[prompts], "evaluation", result["n_prompts"])
+            name: Dataset(
+                f"benchmark: {name}", prompts, hashes[prompts], "evaluation", result["n_prompts"], columns
+            )
             for name, result in results.items()
         },
         path=root / path,
@@ -103,9 +110,9 @@ def read_evaluations(root: Path, arms: list[str], lock: Lock) -> dict[str, Evalu
 
 
 def _numbers(result: BenchmarkResult) -> Iterator[tuple[str, float]]:
-    """Every number of a result under the name of its MLflow metric."""
+    """Every measured number of a result under the name of its MLflow metric."""
     for name, value in result.items():
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and name not in CONSTANTS:
             yield name, float(value)
     for point in result.get("pass_curve", []):
         yield f"pass_at_{point['k']}", float(point["pass_at_k"])

@@ -67,17 +67,17 @@ class LiveSink:
             self._give_up(error)
 
     def _open(self, arm: str) -> RunWriter | None:
-        """A writer into the arm's run; None where the same arm was trained elsewhere and is published."""
+        """A writer into the arm's run; None where another checkout has published or is training the arm."""
         entry = dvc_lock.live_entry(self._root, f"train@{arm}")
         record = run_data.describe(self._root, arm, entry, dvc_lock.read_lock(self._root))
         store = Store(self._root, load_params(self._root / paths.PARAMS).tracking.experiment)
         with store.exclusive():
             run = store.find_by_content(record.content)
-            if run is not None and COMPLETE_TAG in run.data.tags:
+            if run is not None and (COMPLETE_TAG in run.data.tags or store.busy(run)):
                 return None
             flow_run, name = os.environ[FLOW_RUN], os.environ.get(FLOW_RUN_NAME)
             parent = ParentRun(store, self._root, flow_run, name)
-            return RunWriter(store, open_arm_run(store, self._root, record, run, parent.get()))
+            return RunWriter(store, open_arm_run(store, parent, record, run))
 
     def _give_up(self, error: Exception) -> None:
         self._writer = None

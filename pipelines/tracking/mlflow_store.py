@@ -17,10 +17,13 @@ from typing import TypeVar
 
 from pipelines import environment, paths
 from pipelines.environment import tracking_uri
-from pipelines.tracking.checkout import owner_tags
+from pipelines.tracking.checkout import checkout_id, owner_tags
 from pipelines.tracking.evaluation_data import Measurement
 from pipelines.tracking.lineage.index import Index, ModelLineage
 from pipelines.tracking.run_layout import (
+    CHECKOUT_TAG,
+    COMPARISON_TAG,
+    COMPLETE_TAG,
     CONTENT_TAG,
     ENDED_TAG,
     FLOW_RUN_TAG,
@@ -28,7 +31,9 @@ from pipelines.tracking.run_layout import (
     MODEL_LINEAGE_FILE,
     NOTE_TAG,
     PARENT_TAG,
+    REPEATED_TAG,
     SCORES_FILE,
+    SETTINGS_FILE,
     SETTINGS_TAG,
     TRAINED_ON_FILE,
 )
@@ -40,11 +45,23 @@ for _name, _value in environment.QUIET.items():
 import mlflow  # noqa: E402
 from mlflow.entities import Run as Run  # noqa: E402
 from mlflow.entities import ViewType  # noqa: E402
+from mlflow.entities.model_registry import ModelVersion  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.store.entities.paged_list import PagedList  # noqa: E402
+from sqlalchemy import create_engine, inspect  # noqa: E402
+from sqlalchemy.engine import make_url  # noqa: E402
+from sqlalchemy.pool import NullPool  # noqa: E402
 
 T = TypeVar("T")
 TAG_LENGTH = 8000
 """MLflow accepts no longer value of a tag."""
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""MLflow's page then opens on runs and charts, and not on traces of an application."""
+CONNECT_TIMEOUT = 10
+"""Seconds in which a database accepts a connection."""
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+LIVELY = 3_600_000
+"""Milliseconds without a sign of life after which a run of another checkout counts as abandoned."""
 CLOCK_SKEW = 600_000
 """Milliseconds by which the clocks of publishers may differ."""
 
@@ -56,6 +73,29 @@ def _set_default(uri: str) -> None:
     if chosen is None:
         # The call sets the variable, which would then count as the user's choice.
         os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+def _try_database(uri: str) -> None:
+    """Raise at once what MLflow would raise after two minutes of attempts to reach the database."""
+    kind = make_url(uri).get_backend_name()
+    options = {"connect_timeout": CONNECT_TIMEOUT} if kind in ("postgresql", "mysql") else {}
+    engine = create_engine(uri, poolclass=NullPool, connect_args=options)
+    try:
+        inspect(engine)
+    finally:
+        engine.dispose()
+
+
+def _precedence(run: Run) -> tuple[bool, str]:
+    """Of several runs of one content, the first in this order counts."""
+    return COMPLETE_TAG not in run.data.tags, run.info.run_id
+
+
+def repeated(version: ModelVersion) -> dict[str, str]:
+    """Content -> run, of the arms that were trained to the weights of a registered version after it."""
+    return {
+        k.removeprefix(REPEATED_TAG): run for k, run in version.tags.items() if k.startswith(REPEATED_TAG)
+    }
 
 
 def _conditions(tags: Mapping[str, str]) -> Iterator[str]:
@@ -73,15 +113,24 @@ class Store:
         # Alembic logs every migration of a new database.
         logging.getLogger("alembic").setLevel(logging.WARNING)
         _set_default(self.uri)
+        if self.uri.partition(":")[0].partition("+")[0] in DATABASES:
+            _try_database(self.uri)
         with self.exclusive():  # Two first users of a SQLite file would both create its tables.
             self.client = mlflow.MlflowClient(self.uri, registry_uri=self.uri)
             existing = self.client.get_experiment_by_name(experiment)
             self.experiment: str = existing.experiment_id if existing else self._create_experiment(experiment)
 
     def _create_experiment(self, name: str) -> str:
-        local = self.uri.startswith("sqlite:")
-        folder = (self.root.resolve() / "mlartifacts").as_uri() if local else None
-        return str(self.client.create_experiment(name, artifact_location=folder))
+        # Without a server MLflow would write to the folder in which each process stands.
+        served = self.uri.partition(":")[0].partition("+")[0] not in DATABASES
+        folder = None if served else (self.root.resolve() / "mlartifacts").as_uri()
+        try:
+            return str(self.client.create_experiment(name, artifact_location=folder, tags=EXPERIMENT_TAGS))
+        except MlflowException as error:
+            existing = self.client.get_experiment_by_name(name)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or existing is None:
+                raise
+            return str(existing.experiment_id)  # Another host has just created it.
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -94,7 +143,42 @@ class Store:
 
     def find_by_content(self, content: str) -> Run | None:
         """The run of an arm that was made from this content."""
-        return next(iter(self.tagged({CONTENT_TAG: content})), None)
+        return min(self.tagged({CONTENT_TAG: content}), key=_precedence, default=None)
+
+    def create_once(self, name: str, tags: Mapping[str, str], content: str) -> Run:
+        """Create the run of this content, or find that another host has just done so."""
+        return self.settle(self.create(name, tags), content)
+
+    def settle(self, run: Run, content: str) -> Run:
+        """The one run of this content, which is `run` unless another host creates one at the same time.
+
+        The lock of the checkout does not reach other hosts, and MLflow has no unique key. So each of them
+        looks again after it has created its run and before it declares it complete, all prefer the same run,
+        and each removes its own if that is another.
+        """
+        kept = min(self.tagged({CONTENT_TAG: content}), key=_precedence, default=run)
+        if kept.info.run_id != run.info.run_id:
+            self.client.delete_run(run.info.run_id)
+        return kept
+
+    def busy(self, run: Run) -> bool:
+        """Whether another checkout seems to be writing the run."""
+        if run.info.status != "RUNNING" or run.data.tags.get(CHECKOUT_TAG) in (None, checkout_id(self.root)):
+            return False
+        key = next(iter(run.data.metrics), None)
+        points = self.client.get_metric_history(run.info.run_id, key) if key else []
+        last = max([int(run.info.start_time), *(int(point.timestamp) for point in points)])
+        return self.now() - last < LIVELY
+
+    def find(self, run_id: str) -> Run | None:
+        """The run of this id; None where it does not exist or was deleted."""
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            return None
+        return run if run.info.lifecycle_stage == "active" else None
 
     def find_by_flow_run(self, flow_run: str) -> Run | None:
         """The parent run of a flow run."""
@@ -148,9 +232,25 @@ class Store:
             self.client.set_tag(run.info.run_id, key, value[:TAG_LENGTH])
         self.end(run, "KILLED")
 
+    def newest_comparison(self) -> str | None:
+        """The id of the parent run that compared its policies last."""
+        query = f"tags.`{FLOW_RUN_TAG}` LIKE '%' and tags.`{COMPARISON_TAG}` LIKE '%'"
+        found = self.client.search_runs(
+            [self.experiment],
+            f"{query} and attributes.status = 'FINISHED'",
+            max_results=1,
+            order_by=["attributes.start_time DESC"],
+        )
+        return found[0].info.run_id if found else None
+
     def running(self, tags: Mapping[str, str]) -> list[Run]:
         """Runs with all of these tags that are shown as running."""
         return self._search(" and ".join(["attributes.status = 'RUNNING'", *_conditions(tags)]))
+
+    def aliases(self, model: str) -> dict[str, str]:
+        """Alias -> version of a registered model; empty where nothing is registered."""
+        found = self.client.search_registered_models(f"name = '{model}'")
+        return dict(found[0].aliases) if found else {}
 
     def read_text(self, run_id: str, path: str) -> str:
         """The text of an artifact of a run."""
@@ -160,7 +260,10 @@ class Store:
     def read_measurement(self, run: Run) -> Measurement:
         """The score of every prompt in the evaluation of a run, and how they were measured."""
         scores = json.loads(self.read_text(run.info.run_id, SCORES_FILE))
-        return Measurement(scores, json.loads(run.data.tags.get(SETTINGS_TAG, "{}")))
+        settings = run.data.tags.get(SETTINGS_TAG, "{}")
+        if settings == SETTINGS_FILE:
+            settings = self.read_text(run.info.run_id, SETTINGS_FILE)
+        return Measurement(scores, json.loads(settings))
 
     @staticmethod
     def now() -> int:
@@ -182,11 +285,11 @@ class Store:
         # Deleted runs are included, because their registered models may still exist.
         published = self._search(query, ViewType.ALL)
         index.add(self._lineage(run) for run in published if run.info.run_id not in indexed)
-        runs, order = index.runs(), ["creation_timestamp DESC"]
+        runs, order = index.runs(), ["last_updated_timestamp DESC"]
         newest_first = self.pages(partial(self.client.search_model_versions, max_results=100, order_by=order))
-        for version in takewhile(lambda version: version.creation_timestamp > since, newest_first):
-            if version.run_id in runs:
-                index.register(version.name, {int(version.version): version.run_id})
+        for version in takewhile(lambda version: (version.last_updated_timestamp or 0) > since, newest_first):
+            trained = [version.run_id, *repeated(version).values()]
+            index.register(version.name, [(int(version.version), run) for run in trained if run in runs])
         index.mark_synchronised(now)
 
     def _lineage(self, run: Run) -> tuple[str, ModelLineage, dict[str, int]]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import subprocess
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from hpt_core import tables
 from hpt_core.data.demonstrations.selection import entry_of
 from hpt_core.files import read_steps
 from pipelines import paths
-from pipelines.params import MARK
 from pipelines.tracking import dvc_lock
 from pipelines.tracking.dvc_lock import Lock, LockEntry
 
@@ -35,6 +35,8 @@ class Dataset:
     context: str
     """The purpose for which the run used the input."""
     rows: int
+    schema: str
+    """The columns of the table, as MLflow's page reads them."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class ArmRecord:
     datasets: tuple[Dataset, ...]
     experts: str
     """The DVC hash of the expert trajectories."""
+    base: str
+    """The DVC hash of the starting policy."""
 
 
 def describe(root: Path, arm: str, entry: LockEntry, lock: Lock) -> ArmRecord:
@@ -70,6 +74,7 @@ def describe(root: Path, arm: str, entry: LockEntry, lock: Lock) -> ArmRecord:
         params=flatten(params | {"base": base}) | {"provenance": arm},
         datasets=_training_datasets(root, params["mix"], hashes),
         experts=hashes[str(paths.EXPERTS)],
+        base=str(dvc_lock.output_hash(lock, str(paths.BASE_MODEL))),
     )
 
 
@@ -79,14 +84,22 @@ def _training_datasets(
     """The training prompts, and each source of demonstrations that the mix draws from."""
     prompts, experts = str(paths.TRAIN_PROMPTS), str(paths.EXPERTS)
     n_prompts = tables.count_rows(root / prompts)
-    datasets = [Dataset("prompts", prompts, hashes[prompts], "training", n_prompts)]
+    columns = schema(root / prompts)
+    datasets = [Dataset("prompts", prompts, hashes[prompts], "training", n_prompts, columns)]
     rows = tables.read(root / experts, columns=["kind", "source"])
     counts = Counter((row["kind"], row["source"]) for row in rows)
+    columns = schema(root / experts)
     for (kind, source), count in sorted(counts.items()):
         if entry_of(mix, kind, source) is not None:
             name = f"{kind}: {source}"
-            datasets.append(Dataset(name, experts, hashes[experts], "demonstrations", count))
+            datasets.append(Dataset(name, experts, hashes[experts], "demonstrations", count, columns))
     return tuple(datasets)
+
+
+def schema(table: Path) -> str:
+    """The columns of a Parquet file, in the form in which MLflow's page of a dataset shows them."""
+    columns = [{"name": field.name, "type": str(field.type)} for field in pq.read_schema(table)]
+    return json.dumps({"mlflow_colspec": columns})
 
 
 def trained_arms(root: Path, lock: Lock) -> list[str]:
@@ -117,20 +130,6 @@ def _logged_steps(path: Path) -> dict[int, dict[str, Any]]:
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     rows = [json.loads(line) for line in text.split("\n")[:-1] if line]
     return {row["step"]: row for row in rows}
-
-
-def recipe(root: Path) -> str:
-    """The recipe that params.yaml names in its first line; `custom` where it names none."""
-    with (root / paths.PARAMS).open(encoding="utf-8") as file:
-        first = file.readline()
-    return first.removeprefix(MARK).strip() if first.startswith(MARK) else "custom"
-
-
-def commit(root: Path) -> str:
-    """The checked-out commit, with `-dirty` where tracked files differ from it; `none` outside of git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    result = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    return result.stdout.strip() if result.returncode == 0 else "none"
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

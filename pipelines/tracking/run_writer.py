@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mlflow.entities import Dataset as MlflowDataset
-from mlflow.entities import DatasetInput, InputTag, LoggedModelOutput, Metric, Param
+from mlflow.entities import DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.models.utils import get_external_mlflow_model_spec
 
 from pipelines.tracking import dvc_lock
-from pipelines.tracking.mlflow_store import Run, Store
+from pipelines.tracking.mlflow_store import TAG_LENGTH, Run, Store
 from pipelines.tracking.run_data import Dataset
-from pipelines.tracking.run_layout import ARTIFACTS_TAG
+from pipelines.tracking.run_layout import ARTIFACTS_TAG, SETTINGS_FILE, SETTINGS_TAG
 
 SOURCE_TYPES = {"s3": "s3", "http": "http", "https": "http"}
 """Scheme of a DVC remote -> MLflow's type of a dataset source."""
@@ -37,6 +37,21 @@ class RunWriter:
         """Write an artifact, replacing the one of that name."""
         self._client.log_text(self._id, text, path)
 
+    def settings(self, settings: Mapping[str, Any]) -> None:
+        """Write how the evaluation of the run was made: a tag, or a file where a tag has no room."""
+        text = json.dumps(settings, sort_keys=True)
+        if len(text) > TAG_LENGTH:
+            self.text(SETTINGS_FILE, text)
+            text = SETTINGS_FILE
+        self.tag(SETTINGS_TAG, text)
+
+    def tags(self, tags: Mapping[str, str]) -> None:
+        """Write the tags that the run does not have yet, or has with another value."""
+        known = self.run.data.tags
+        missing = [RunTag(key, value) for key, value in tags.items() if known.get(key) != value]
+        if missing:
+            self._client.log_batch(self._id, tags=missing)
+
     def file(self, path: str, folder: str) -> None:
         """Copy a file into a folder of artifacts."""
         self._client.log_artifact(self._id, path, folder)
@@ -57,6 +72,13 @@ class RunWriter:
         ]
         for start in range(0, len(metrics), BATCH):
             self._client.log_batch(self._id, metrics=metrics[start : start + BATCH])
+
+    def numbers(self, metrics: Mapping[str, float]) -> None:
+        """Write metrics that belong to no step, where the run does not have that value yet."""
+        now, known = self._store.now(), self.run.data.metrics
+        entries = [Metric(key, v, now, 0) for key, v in metrics.items() if known.get(key) != v]
+        if entries:
+            self._client.log_batch(self._id, metrics=entries)
 
     def logged(self) -> set[tuple[str, int]]:
         """The (metric, step) pairs that the run has."""
@@ -100,6 +122,7 @@ class RunWriter:
                     dataset.name,
                     dataset.digest,
                     *self._source(dataset),
+                    schema=dataset.schema,
                     profile=json.dumps({"num_rows": dataset.rows}),
                 ),
                 [InputTag("mlflow.data.context", dataset.context)],

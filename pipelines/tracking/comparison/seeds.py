@@ -7,9 +7,8 @@ are paired by prompt and by seed, with both as random effects (`hpt_core.pooling
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from hpt_core.errors import InputError
 from hpt_core.evaluation import PairedDifference, Reals
 from hpt_core.pooling import pool, pooled_difference
 from pipelines import paths
@@ -31,16 +31,16 @@ from pipelines.tracking.evaluation_data import Measurement, Scores, measured_oth
 from pipelines.tracking.mlflow_errors import TrackingError, tracking_errors
 from pipelines.tracking.mlflow_store import Run, Store
 from pipelines.tracking.run_layout import (
+    BASE_TAG,
     COMPLETE_TAG,
     EVALUATION_TAG,
     HASH_WITHOUT_SEED_TAG,
     PARENT_TAG,
+    SETTINGS_TAG,
 )
+from pipelines.tracking.screens import address, comparison_path, save_views
 
 log = logging.getLogger(__name__)
-
-SHARED_VIEW_TAG = "mlflow.sharedViewState"
-"""Tag of an experiment, before the key of a view that is saved with it."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,15 @@ def print_comparison(console: Console, root: Path, port: int) -> str | None:
     port: the port of `hpt ui`, for a project without a tracking server.
     """
     params = load_params(root / paths.PARAMS)
-    address, comparison = None, None
+    page, comparison = None, None
     try:
         with tracking_errors(root):
             store = Store(root, params.tracking.experiment)
-            address = provenance_view(store, params.curate.benchmarks, port)
+            save_views(store, list(params.curate.benchmarks))
+            page = address(store, comparison_path(store), port)
             comparison = pooled_comparison(root, params, store)
     except TrackingError as error:
-        log.warning("MLflow cannot be reached: one seed only (%s)", error.reason[:200])
+        log.warning("one seed only: %s", error)
     if comparison is None:
         comparison = SeedComparison((params.seed,), read_comparison(root)["benchmarks"])
     mixes = {name: dict(arm.mix) for name, arm in params.arms.items()}
@@ -72,24 +73,7 @@ def print_comparison(console: Console, root: Path, port: int) -> str | None:
         console.print(*comparison_tables(benchmark, entry, comparison.seeds, mixes))
         for result in results(entry):
             console.print(Text(result["verdict"]))
-    return address
-
-
-def provenance_view(store: Store, benchmarks: Iterable[str], port: int) -> str:
-    """Save a view that groups the runs by provenance with the experiment; returns the address of its page."""
-    columns = [f"metrics.`eval/{name}/avg_at_k`" for name in benchmarks]
-    state = {
-        "groupBy": {
-            "aggregateFunction": "average",
-            "groupByKeys": [{"mode": "tag", "groupByData": "provenance"}],
-        },
-        "selectedColumns": ["attributes.`Dataset`", *columns, "params.`seed`"],
-    }
-    # The page's Share button saves views in the same form.
-    store.client.set_experiment_tag(store.experiment, f"{SHARED_VIEW_TAG}.provenance", json.dumps(state))
-    server = store.uri.rstrip("/") if store.uri.startswith("http") else f"http://127.0.0.1:{port}"
-    query = "workflowType=machine_learning&viewStateShareKey=provenance"
-    return f"{server}/#/experiments/{store.experiment}/runs?{query}"
+    return page
 
 
 def pooled_comparison(root: Path, params: Params, store: Store) -> SeedComparison | None:
@@ -128,31 +112,53 @@ def _measurements(
 ) -> dict[str, list[Measurement]]:
     """Policy -> its scores, seed by seed.
 
-    The base policy is left out where a seed has no evaluation of it, or one that was measured otherwise.
+    Raises InputError where a seed has no evaluation of the base policy, or one that was measured otherwise.
     """
     of_arms = {
         arm: [store.read_measurement(by_seed[seed]) for seed in seeds] for arm, by_seed in runs.items()
     }
     of_base = []
     for i, seed in enumerate(seeds):
-        base = _base_measurement(store, [by_seed[seed] for by_seed in runs.values()])
         arms = [measured[i] for measured in of_arms.values()]
-        if base is None or any(measured_otherwise(base, arm, base.scores) for arm in arms):
-            log.warning(
-                "seed %d: no evaluation of the starting policy that was measured as the arms were", seed
-            )
-            return of_arms
-        of_base.append(base)
+        of_base.append(_base_measurement(store, [by_seed[seed] for by_seed in runs.values()], arms, seed))
     return {BASE: of_base} | of_arms
 
 
-def _base_measurement(store: Store, runs: Sequence[Run]) -> Measurement | None:
-    """The scores of the base policy, from the parent run of one of these arms."""
-    for run in runs:
-        parent = store.client.get_run(run.data.tags[PARENT_TAG])
-        if EVALUATION_TAG in parent.data.tags:
-            return store.read_measurement(parent)
-    return None
+def _base_measurement(
+    store: Store, runs: Sequence[Run], arms: Sequence[Measurement], seed: int
+) -> Measurement:
+    """The scores of the base policy of these arms, measured as the arms were, wherever they are."""
+    found: list[Measurement] = []
+    for run in _base_runs(store, runs):
+        measured = store.read_measurement(run)
+        if not any(measured_otherwise(measured, arm, measured.scores) for arm in arms):
+            return measured
+        found.append(measured)
+    remedy = f"set `seed: {seed}` in params.yaml and `hpt run`, or delete its runs in MLflow"
+    if not found:
+        raise InputError(f"seed {seed}: no evaluation of its starting policy is published; {remedy}")
+    names = sorted({name for arm in arms for name in measured_otherwise(found[0], arm, found[0].scores)})
+    difference = f"its starting policy was measured otherwise than its arms ({', '.join(names)})"
+    raise InputError(f"seed {seed}: {difference}; {remedy}")
+
+
+def _base_runs(store: Store, arms: Sequence[Run]) -> Iterator[Run]:
+    """Runs with an evaluation of the policy that these arms started from, the newest first."""
+    for weights in {_base_weights(store, run) for run in arms} - {None}:
+        runs = store.tagged({"provenance": BASE, BASE_TAG: str(weights)})
+        yield from (run for run in reversed(runs) if EVALUATION_TAG in run.data.tags)
+    for run in arms:  # Older releases kept the evaluation with the parent run.
+        parent = store.find(run.data.tags.get(PARENT_TAG, ""))
+        if parent is not None and SETTINGS_TAG in parent.data.tags:
+            yield parent
+
+
+def _base_weights(store: Store, arm: Run) -> str | None:
+    """The DVC hash of the policy that an arm started from."""
+    if tag := arm.data.tags.get(BASE_TAG):
+        return tag
+    lineage = store.index().lineage(arm.info.run_id)
+    return lineage.dvc.get(str(paths.BASE_MODEL)) if lineage else None
 
 
 def _alike(a: Measurement, b: Measurement) -> bool:

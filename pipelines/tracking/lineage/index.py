@@ -20,10 +20,12 @@ from typing import TypedDict
 from pipelines import paths
 from pipelines.environment import tracking_uri
 
+FORMAT = 2
+"""Counts changes of the tables; a file of another format is left alone."""
 TABLES = """
 create table if not exists run (number integer primary key, id text unique, made_from text);
-create table if not exists version (model text, number integer, run text, primary key (model, number));
-create index if not exists version_of on version (run);
+create table if not exists weights (model text, number integer, run text, primary key (model, number, run));
+create index if not exists weights_of on weights (run);
 create table if not exists synchronised (at integer);
 create table if not exists trajectory (number integer primary key, id text unique);
 create table if not exists trained (
@@ -96,7 +98,7 @@ class Index:
     """The index of one tracking server and experiment, in the checkout `root`."""
 
     def __init__(self, root: Path, experiment: str) -> None:
-        key = hashlib.sha256(f"{tracking_uri(root)} {experiment}".encode()).hexdigest()[:12]
+        key = hashlib.sha256(f"{FORMAT} {tracking_uri(root)} {experiment}".encode()).hexdigest()[:12]
         self.path = root / paths.LOGS / f"lineage-{key}.db"
 
     @property
@@ -121,11 +123,11 @@ class Index:
                     ((number, times, name) for name, times in trained.items()),
                 )
 
-    def register(self, model: str, versions: Mapping[int, str]) -> None:
-        """Add versions of a registered model; versions: number -> run."""
+    def register(self, model: str, versions: Iterable[tuple[int, str]]) -> None:
+        """Add versions of a registered model: numbers, and runs that have the weights of that version."""
         with self._open() as db:
-            rows = ((model, number, run) for number, run in versions.items())
-            db.executemany("insert or replace into version values (?, ?, ?)", rows)
+            rows = ((model, number, run) for number, run in versions)
+            db.executemany("insert or ignore into weights values (?, ?, ?)", rows)
 
     def synchronised(self) -> int:
         """When the index was last updated from the server, in milliseconds since 1970; 0 for never."""
@@ -143,9 +145,9 @@ class Index:
             return {run for (run,) in db.execute("select id from run")}
 
     def versions(self, model: str) -> dict[int, str]:
-        """Version of a registered model -> run, in the order of the versions."""
+        """Version of a registered model -> the first run with its weights, in the order of the versions."""
         with self._open() as db:
-            query = "select number, run from version where model = ? order by number"
+            query = "select number, run from weights where model = ? order by number, rowid desc"
             return dict(db.execute(query, (model,)))
 
     def lineage(self, run: str) -> ModelLineage | None:
@@ -164,7 +166,7 @@ class Index:
         with self._open() as db:
             rows = db.execute(query, (trajectory,)).fetchall()
             versions: dict[str, list[str]] = {}
-            for model, number, run in db.execute("select * from version order by model, number"):
+            for model, number, run in db.execute("select * from weights order by model, number"):
                 versions.setdefault(run, []).append(f"{model} v{number}")
         return [
             TrainedRun(run, ModelLineage.from_json(text), times, tuple(versions.get(run, ())))

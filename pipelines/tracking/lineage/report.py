@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hpt_core import tables
 from hpt_core.errors import InputError
 from pipelines import paths
 from pipelines.params import load_params
@@ -20,8 +21,28 @@ from pipelines.tracking.lineage.index import Index, ModelLineage, TrainedRun
 from pipelines.tracking.mlflow_errors import tracking_errors
 
 
-def print_version(console: Console, root: Path, number: int) -> None:
-    """Run, commit, parameters, DVC hashes, sources, licenses and counts of a registered version.
+def version_number(root: Path, model: str) -> int:
+    """The number of a version that is named by it, such as 3 or v3, or by an alias, such as champion.
+
+    Raises InputError where there is no such alias, TrackingError where MLflow is needed and fails.
+    """
+    if (number := model.removeprefix("v")).isdecimal():
+        return int(number)
+    from pipelines.tracking.mlflow_store import Store
+
+    tracking = load_params(root / paths.PARAMS).tracking
+    with tracking_errors(root):
+        aliases = Store(root, tracking.experiment).aliases(tracking.registered_model)
+    if model not in aliases:
+        known = ", ".join(sorted(aliases)) or "none"
+        raise InputError(f"{tracking.registered_model}: no version or alias {model!r}; aliases: {known}")
+    return int(aliases[model])
+
+
+def print_version(console: Console, root: Path, number: int, full: bool = True) -> None:
+    """Run, commit, sources, licenses, counts and DVC hashes of a registered version.
+
+    full: also the hash of each file of the code, and every parameter.
 
     Raises InputError where there is no such version, TrackingError where MLflow is needed and fails.
     """
@@ -44,19 +65,29 @@ def print_version(console: Console, root: Path, number: int) -> None:
     _line(console, "commit", lineage.commit)
     _line(console, "content", lineage.content)
     console.print(_trajectories(lineage), _prompts(lineage))
-    for title, values in (("DVC hashes", lineage.dvc), ("parameters", lineage.params)):
-        console.print(Text(title, style="bold"))
+    code = {path: md5 for path, md5 in lineage.dvc.items() if path.endswith(".py")}
+    data = {path: md5 for path, md5 in lineage.dvc.items() if full or path not in code}
+    for title, values in (("DVC hashes", data), ("parameters", lineage.params if full else {})):
+        if values:
+            console.print(Text(title, style="bold"))
         for key, value in sorted(values.items()):
             _line(console, f"  {key}", value)
+    if not full:
+        counts = f"{len(code)} files of code and {len(lineage.params)} parameters"
+        _line(console, "not shown:", f"{counts}; add --full")
 
 
 def print_trajectory(console: Console, root: Path, trajectory: str) -> None:
     """Every published run that trained on a trajectory, with the versions registered from it.
 
-    Raises TrackingError where MLflow is needed and fails.
+    Raises InputError for an id that nothing has, TrackingError where MLflow is needed and fails.
     """
     _, index = _index(root)
     n_published, runs = len(index.runs()), index.trained_on(trajectory)
+    if not runs and not _is_known(root, trajectory):
+        raise InputError(
+            f"{trajectory}: no published run trained on it, and {paths.EXPERTS} has no such trajectory_id"
+        )
     versions = [version for run in runs for version in run.versions]
     console.print(
         Text(
@@ -78,6 +109,13 @@ def _index(root: Path) -> tuple[TrackingConfig, Index]:
         with tracking_errors(root):
             Store(root, tracking.experiment).synchronise(index)
     return tracking, index
+
+
+def _is_known(root: Path, trajectory: str) -> bool:
+    """Whether the present demonstrations have this trajectory."""
+    path = root / paths.EXPERTS
+    rows = tables.read(path, columns=["trajectory_id"]) if path.exists() else []
+    return any(row["trajectory_id"] == trajectory for row in rows)
 
 
 def _line(console: Console, key: str, value: str) -> None:

@@ -24,7 +24,12 @@ from pipelines.tracking.evaluation_data import Measurement, measured_otherwise, 
 from pipelines.tracking.mlflow_errors import tracking_errors
 from pipelines.tracking.mlflow_store import Store
 from pipelines.tracking.registry.promotion import Clause, data_clauses, decide, outdated
-from pipelines.tracking.registry.registered_model import ROLLBACK_TAG, STARTING_POLICY, RegisteredModel
+from pipelines.tracking.registry.registered_model import (
+    ROLLBACK_TAG,
+    STARTING_POLICY,
+    WEIGHTS_TAG,
+    RegisteredModel,
+)
 from pipelines.tracking.registry.remeasure import remeasure
 
 log = logging.getLogger(__name__)
@@ -56,13 +61,42 @@ def register(root: Path) -> Registration:
     Raises TrackingError where MLflow fails, InputError where a file that the gate reads is missing.
     """
     params, lock = load_params(root / paths.PARAMS), dvc_lock.read_lock(root)
+    again: dict[str, Measurement | InputError] = {}
     with tracking_errors(root):
         store = Store(root, params.tracking.experiment)
-        with store.exclusive():
-            return _register(RegisteredModel(store, params.tracking.registered_model), root, params, lock)
+        while True:
+            try:
+                with store.exclusive():
+                    model = RegisteredModel(store, params.tracking.registered_model)
+                    return _register(model, root, params, lock, again)
+            except NotMeasured as missing:
+                # An evaluation takes minutes, in which others may publish.
+                again[missing.key] = _measure(root, missing.champion)
 
 
-def _register(model: RegisteredModel, root: Path, params: Params, lock: Lock) -> Registration:
+class NotMeasured(Exception):
+    """The gate needs scores of the champion with the candidate's settings."""
+
+    def __init__(self, champion: ModelVersion, key: str) -> None:
+        super().__init__(key)
+        self.champion, self.key = champion, key
+
+
+def _measure(root: Path, champion: ModelVersion) -> Measurement | InputError:
+    try:
+        return remeasure(root, str(champion.version), champion.tags.get(WEIGHTS_TAG, "none recorded"))
+    except InputError as error:
+        return error
+
+
+def _register(
+    model: RegisteredModel,
+    root: Path,
+    params: Params,
+    lock: Lock,
+    again: Mapping[str, Measurement | InputError],
+) -> Registration:
+    """again: measurements of champions that were repeated for this registration."""
     trained = run_data.trained_arms(root, lock)
     versions = {
         arm: version
@@ -78,7 +112,7 @@ def _register(model: RegisteredModel, root: Path, params: Params, lock: Lock) ->
     base = evaluation.measurement if evaluation else None
     stale = outdated(lock, best)
     clauses = [stale] if stale else data_clauses(root, params.gated_benchmarks)
-    promoted, reason = _gate(model, root, versions[best], base, clauses, params)
+    promoted, reason = _gate(model, versions[best], base, clauses, params, again)
     return Registration(numbers, best, promoted, model.changed, reason)
 
 
@@ -95,11 +129,11 @@ def _best_on_dev(root: Path, versions: Mapping[str, ModelVersion]) -> str | None
 
 def _gate(
     model: RegisteredModel,
-    root: Path,
     candidate: ModelVersion,
     base: Measurement | None,
     data: Sequence[Clause],
     params: Params,
+    again: Mapping[str, Measurement | InputError],
 ) -> tuple[bool, str]:
     """Whether the candidate became champion, and why; the version keeps the reason."""
     champion = model.aliased("champion")
@@ -113,7 +147,7 @@ def _gate(
     measured, opponent = model.measurement(candidate), base
     try:
         if champion is not None:
-            opponent = _measured_alike(model, root, champion, measured, params)
+            opponent = _measured_alike(model, champion, measured, params, again)
         elif base is not None and (names := measured_otherwise(measured, base, params.gated_benchmarks)):
             raise InputError(f"{name} was measured otherwise ({', '.join(names)}); run `hpt run` to the end")
     except InputError as error:
@@ -131,33 +165,41 @@ def _gate(
 
 
 def _measured_alike(
-    model: RegisteredModel, root: Path, champion: ModelVersion, candidate: Measurement, params: Params
+    model: RegisteredModel,
+    champion: ModelVersion,
+    candidate: Measurement,
+    params: Params,
+    again: Mapping[str, Measurement | InputError],
 ) -> Measurement:
-    """The champion's scores, measured as the candidate's were; if they were not, it is evaluated again.
+    """The champion's scores, measured as the candidate's were.
 
-    Raises InputError where it cannot be.
+    Raises NotMeasured where it has to be evaluated again, InputError where it cannot be.
     """
     published, benchmarks = model.measurement(champion), params.gated_benchmarks
     names = measured_otherwise(candidate, published, benchmarks)
     if not names:
         return published
     settings = json_hash(candidate.settings)
-    again = model.remeasured(champion, settings)
-    if again is None:
+    if (known := model.remeasured(champion, settings)) is not None:
+        return known
+    key = f"v{champion.version} {settings}"
+    if key not in again:
         log.info("champion v%s is evaluated again: it was measured otherwise (%s)", champion.version, names)
-        difference = f"champion v{champion.version} was measured otherwise ({', '.join(names)})"
-        try:
-            again = remeasure(root, str(champion.version), champion.tags.get("dvc.model", "none recorded"))
-        except InputError as error:
-            remedy = "set the alias `champion` by hand once you have compared them"
-            raise InputError(f"{difference} and cannot be evaluated again: {error}; {remedy}") from error
-        if names := measured_otherwise(candidate, again, benchmarks):
-            changed = (
-                f"params.yaml or the verifier changed since the candidate was evaluated ({', '.join(names)})"
-            )
-            raise InputError(f"{difference}, and {changed}; run `hpt run` to the end")
-        model.keep_remeasured(champion, settings, again)
-    return again
+        raise NotMeasured(champion, key)
+    difference, repeated = (
+        f"champion v{champion.version} was measured otherwise ({', '.join(names)})",
+        again[key],
+    )
+    if isinstance(repeated, InputError):
+        remedy = "set the alias `champion` by hand once you have compared them"
+        raise InputError(f"{difference} and cannot be evaluated again: {repeated}; {remedy}") from repeated
+    if names := measured_otherwise(candidate, repeated, benchmarks):
+        changed = (
+            f"params.yaml or the verifier changed since the candidate was evaluated ({', '.join(names)})"
+        )
+        raise InputError(f"{difference}, and {changed}; run `hpt run` to the end")
+    model.keep_remeasured(champion, settings, repeated)
+    return repeated
 
 
 def rollback(root: Path, to: str | None = None, reason: str = "") -> str:

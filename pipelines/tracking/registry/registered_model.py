@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypedDict
 
 from mlflow import MlflowClient
@@ -14,8 +15,14 @@ from pipelines import paths
 from pipelines.tracking import dvc_lock
 from pipelines.tracking.dvc_lock import Lock
 from pipelines.tracking.evaluation_data import Measurement
-from pipelines.tracking.mlflow_store import Store
-from pipelines.tracking.run_layout import COMPLETE_TAG, CONTENT_TAG
+from pipelines.tracking.mlflow_store import TAG_LENGTH, Run, Store, repeated
+from pipelines.tracking.registry.version_page import (
+    first_description,
+    origin,
+    with_decision,
+    with_line,
+)
+from pipelines.tracking.run_layout import COMPLETE_TAG, CONTENT_TAG, REPEATED_TAG
 
 HISTORY_TAG = "champion.history"
 """Tag of the registered model: the versions that `RegisteredModel.champion_history` gives."""
@@ -25,6 +32,10 @@ ROLLBACK_TAG, RESTORED_TAG = "rollback", "restored"
 """Tags of a version: when and why it was rolled back, and when and why it became champion again."""
 REASON_TAG = "promotion"
 """Tag of a version: the last decision of the promotion gate on it."""
+WEIGHTS_TAG = "dvc.model"
+"""Tag of a version: the DVC hash of its weights."""
+LATEST_TAG = "dvc.model.run"
+"""Tag of a version whose weights were trained again: the run that did so last."""
 ATTEMPTS_TAG = "promotion.attempts"
 """Tag of a version: its attempts to become champion, a JSON list of `Attempt`."""
 REMEASURED_FILE = "eval/remeasured-{}.json"
@@ -57,29 +68,74 @@ class RegisteredModel:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        versions = self._client.search_model_versions(f"name='{name}'")
-        self._by_content = {version.tags.get(CONTENT_TAG): version for version in versions}
+        search = partial(self._client.search_model_versions, f"name='{name}'")
+        versions = list(store.pages(search))
         self._by_number = {str(version.version): version for version in versions}
+        self._by_content: dict[str, ModelVersion] = {}
+        self._by_weights: dict[str, ModelVersion] = {}
+        for version in sorted(versions, key=lambda version: int(version.version), reverse=True):
+            for content in (version.tags.get(CONTENT_TAG, ""), *repeated(version)):
+                self._by_content[content] = version
+            self._by_weights[version.tags.get(WEIGHTS_TAG, "")] = version
 
     def version(self, arm: str, lock: Lock) -> ModelVersion | None:
-        """The version of an arm's present content, registered if it is missing; None if not yet published."""
+        """The version of an arm's present weights, registered if it is missing; None if not yet published."""
         content = dvc_lock.locked_digest(lock, f"train@{arm}")
         assert content is not None
         if content not in self._by_content:
             run = self._store.find_by_content(content)
             if run is None or COMPLETE_TAG not in run.data.tags:
                 return None
-            assert run.outputs is not None, "a published run has its model"
-            self.changed = True
-            model_id = run.outputs.model_outputs[0].model_id
-            weights = dvc_lock.output_hash(lock, str(paths.model(arm)))
-            tags = {"arm": arm, CONTENT_TAG: content, "dvc.model": str(weights)}
-            version = self._client.create_model_version(
-                self.name, f"models:/{model_id}", run.info.run_id, tags=tags, model_id=model_id
-            )
-            self._by_content[content] = self._by_number[str(version.version)] = version
-            self._store.index().register(self.name, {int(version.version): run.info.run_id})
+            weights = str(dvc_lock.output_hash(lock, str(paths.model(arm))))
+            same = self._by_weights.get(weights)
+            version = self._repeat(same, arm, run) if same else self._create(arm, weights, run)
+            self._by_content[content] = self._by_weights[weights] = version
         return self._by_content[content]
+
+    def _create(self, arm: str, weights: str, run: Run) -> ModelVersion:
+        """A new version for the arm of this run, or the one that another host has just created."""
+        assert run.outputs is not None, "a published run has its model"
+        self.changed = True
+        model_id = run.outputs.model_outputs[0].model_id
+        tags = {"arm": arm, CONTENT_TAG: run.data.tags[CONTENT_TAG], WEIGHTS_TAG: weights, **origin(run)}
+        created = self._client.create_model_version(
+            self.name,
+            f"models:/{model_id}",
+            run.info.run_id,
+            tags=tags,
+            description=first_description(arm, run),
+            model_id=model_id,
+        )
+        # Numbers rise with each creation, so the later of two versions with these weights sees the first.
+        found = self._client.search_model_versions(
+            f"name = '{self.name}' and tags.`{WEIGHTS_TAG}` = '{weights}'"
+        )
+        version = min(found, key=lambda version: int(version.version), default=created)
+        if version.version != created.version:
+            self._client.delete_model_version(self.name, str(created.version))
+            return self._repeat(version, arm, run)
+        self._by_number[str(version.version)] = version
+        self._store.index().register(self.name, [(int(version.version), run.info.run_id)])
+        return version
+
+    def _repeat(self, version: ModelVersion, arm: str, run: Run) -> ModelVersion:
+        """The version whose weights another run has trained again, which says so."""
+        content = run.data.tags[CONTENT_TAG]
+        if content != version.tags.get(CONTENT_TAG) and content not in repeated(version):
+            self.changed = True
+            number, run_id = str(version.version), run.info.run_id
+            self._tag(number, f"{REPEATED_TAG}{content}", run_id)
+            self._tag(number, LATEST_TAG, run_id)
+            line = f"Run {run_id} (arm {arm}) has the same weights."
+            self._describe(version, with_line(version.description or "", line))
+            self._store.index().register(self.name, [(int(number), run_id)])
+            version = self._client.get_model_version(self.name, number)
+            self._by_number[number] = version
+        return version
+
+    def _describe(self, version: ModelVersion, text: str) -> None:
+        self._client.update_model_version(self.name, str(version.version), text)
+        version.description = text
 
     def aliased(self, alias: str) -> ModelVersion | None:
         number = self._client.get_registered_model(self.name).aliases.get(alias)
@@ -140,7 +196,8 @@ class RegisteredModel:
         """Keep the gate's decision with the version."""
         if version.tags.get(REASON_TAG) != reason:
             self.changed = True
-            self._tag(str(version.version), REASON_TAG, reason)
+            self._tag(str(version.version), REASON_TAG, reason[:TAG_LENGTH])
+            self._describe(version, with_decision(version.description or "", reason))
 
     def attempt(self, version: ModelVersion, against: str, compared: str) -> int:
         """The number of this attempt against a champion, kept with the version.
@@ -164,9 +221,10 @@ class RegisteredModel:
         return number
 
     def measurement(self, version: ModelVersion) -> Measurement:
-        """The scores that were published with the run of a version."""
-        assert version.run_id is not None
-        return self._store.read_measurement(self._client.get_run(version.run_id))
+        """The scores that were published with the last run that has the weights of a version."""
+        run_id = version.tags.get(LATEST_TAG, version.run_id)
+        assert run_id is not None
+        return self._store.read_measurement(self._client.get_run(run_id))
 
     def remeasured(self, version: ModelVersion, settings: str) -> Measurement | None:
         """The scores of a version that were measured again with these settings; None where there are none."""

@@ -1,0 +1,97 @@
+"""Eight checkouts publish to one MLflow on PostgreSQL at the same time: nothing is lost, nothing doubled."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.stack import postgres
+
+PUBLISHERS, OWN, SHARED = 8, 24, 8
+"""Arms that each publishes alone, and arms that all of them publish at once: 200 in total."""
+
+PUBLISH = """
+import dataclasses, hashlib, sys
+from pathlib import Path
+from pipelines import environment
+root, number, own, shared = Path.cwd(), int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+environment.prepare(root)
+from pipelines.tracking import dvc_lock, publish, run_data
+from pipelines.tracking.evaluation_data import read_evaluation
+from pipelines.tracking.mlflow_store import Store
+from pipelines.tracking.run_hierarchy import ParentRun
+lock = dvc_lock.read_lock(root)
+record = run_data.describe(root, "program", lock["train@program"], lock)
+evaluation = read_evaluation(root, "program", lock)
+store = Store(root, "toy")
+parent = ParentRun(store, root, f"night-{number}")
+for name in [*(f"shared-{i}" for i in range(shared)), *(f"{number}-{i}" for i in range(own))]:
+    content = hashlib.sha256(name.encode()).hexdigest()
+    arm = dataclasses.replace(record, content=content)
+    publish._publish_arm(store, root, parent, arm, evaluation, lock)
+if parent.find():
+    parent.close("FINISHED")
+"""
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[str]:
+    """A PostgreSQL server of its own; the URI of its database."""
+    account = postgres.account()
+    folder = Path(os.path.realpath("/tmp")) / f"hpt-pg-{os.getpid()}"
+    folder.mkdir(mode=0o700)
+    if account.name:
+        shutil.chown(folder, account.name)
+    data, options = folder / "data", {"check": True, "capture_output": True, **account.options}
+    subprocess.run(
+        [postgres.binary("initdb"), "-D", str(data), "-U", "hpt", "-A", "trust", "--no-sync"], **options
+    )
+    control = [postgres.binary("pg_ctl"), "-D", str(data), "-w", "-l", str(folder / "log")]
+    settings = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+    subprocess.run([*control, "-o", settings, "start"], **options)
+    try:
+        yield f"postgresql+psycopg2://hpt@/postgres?host={folder}"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], **options)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+def test_two_hundred_runs_from_eight_checkouts(
+    reproduced: Path, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.tracking.mlflow_store import Store
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    roots = [tmp_path / str(number) / "toy" for number in range(PUBLISHERS)]
+    for root in roots:
+        shutil.copytree(reproduced, root, symlinks=True)
+    # MLflow itself cannot create its tables from two processes at once; `hpt stack` has done so.
+    store = Store(roots[0], "elsewhere")
+    publishers = [
+        subprocess.Popen(
+            [sys.executable, "-c", PUBLISH, str(number), str(OWN), str(SHARED)],
+            cwd=root,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number, root in enumerate(roots)
+    ]
+    for publisher in publishers:
+        _, errors = publisher.communicate(timeout=550)
+        assert publisher.returncode == 0, errors
+    store = Store(roots[0], "toy")
+    runs = store.tagged({"provenance": "program"})
+    assert len(runs) == PUBLISHERS * OWN + SHARED == 200
+    assert set(Counter(run.data.tags["content"] for run in runs).values()) == {1}
+    for run in runs:
+        assert (run.info.status, run.data.tags.get("content.complete")) == ("FINISHED", "true")
+        steps = [point.step for point in store.client.get_metric_history(run.info.run_id, "reward/mean")]
+        assert sorted(steps) == [1, 2, 3], run.data.tags["content"]

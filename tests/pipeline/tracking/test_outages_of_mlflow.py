@@ -1,0 +1,153 @@
+"""What is down of MLflow is said in one line: the server, its database, or its store of artifacts."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli import main
+from pipelines.tracking.mlflow_errors import TrackingError
+
+DOWN = "http://127.0.0.1:9"
+S3 = {
+    "AWS_ENDPOINT_URL": DOWN,
+    "MLFLOW_S3_ENDPOINT_URL": DOWN,
+    "AWS_MAX_ATTEMPTS": "1",
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "planted-secret",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory, services: Path) -> Iterator[Callable[..., str]]:
+    """Starts an MLflow server with these options, whose S3 store is down; returns its address."""
+    started: list[subprocess.Popen[bytes]] = []
+    known: dict[tuple[str, ...], str] = {}
+
+    def start(*options: str) -> str:
+        if options in known:
+            return known[options]
+        folder, port = tmp_path_factory.mktemp("server"), free_port()
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+        command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1", *options]
+        env = os.environ | S3 | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        log = (folder / "log").open("w")
+        started.append(subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True))
+        url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"{url}/health", timeout=2)
+            except OSError:
+                time.sleep(0.2)
+            else:
+                known[options] = url
+                return url
+        raise AssertionError((folder / "log").read_text())
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(autouse=True)
+def few_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+
+
+def reason(root: Path, monkeypatch: pytest.MonkeyPatch, uri: str) -> str:
+    from pipelines.tracking.publish import publish
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(TrackingError) as failure:
+        publish(root)
+    text = str(failure.value)
+    assert "\n" not in text and "planted-secret" not in text
+    return text
+
+
+def test_the_artifact_store_behind_the_server_is_down(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, serve: Callable[..., str]
+) -> None:
+    text = reason(workspace, monkeypatch, serve("--artifacts-destination", "s3://bucket"))
+    assert "answers, but its artifact store behind the server is down" in text
+    assert "AWS_" in text
+
+
+def test_the_artifact_store_that_publishers_write_to_is_down_or_has_no_credentials(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, serve: Callable[..., str]
+) -> None:
+    url = serve("--no-serve-artifacts", "--default-artifact-root", "s3://bucket")
+    for name, value in S3.items():
+        monkeypatch.setenv(name, value)
+    text = reason(workspace, monkeypatch, url)
+    assert "answers, but its artifact store is down" in text and DOWN in text
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    text = reason(workspace, monkeypatch, url)
+    assert "its artifact store is down" in text and "credentials" in text.partition(";")[0]
+
+
+def test_a_server_that_hangs_and_one_that_fails(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        text = reason(workspace, monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert "cannot be reached: no answer in time; start it, or correct MLFLOW_TRACKING_URI" in text
+
+    class Failing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(200 if self.path == "/health" else 503)
+
+        do_POST = do_GET
+
+        def log_message(self, *arguments: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Failing) as failing:
+        threading.Thread(target=failing.serve_forever, daemon=True).start()
+        text = reason(workspace, monkeypatch, f"http://127.0.0.1:{failing.server_port}")
+        failing.shutdown()
+    assert "503" in text
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        (f"{DOWN}", "MLflow at http://127.0.0.1:9 cannot be reached: connection refused; start it"),
+        ("postgresql://hpt:planted-secret@127.0.0.1:9/mlflow", "cannot be reached: connection refused"),
+        ("mysql://hpt:planted-secret@127.0.0.1:9/mlflow", "install it with: pip install mysqlclient"),
+        ("sqlite:////nowhere/at/all/mlflow.db", "cannot be reached"),
+    ],
+)
+def test_every_command_says_so_at_once(
+    uri: str,
+    expected: str,
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    start = time.monotonic()
+    for command in (["publish"], ["lineage", "1"], ["lineage", "champion"], ["ui"], ["rollback"]):
+        assert main.main(command) == 1
+        error = capsys.readouterr().err.strip()
+        assert error.startswith("hpt: MLflow at ") and expected in error, command
+        assert "\n" not in error and "planted-secret" not in error
+    assert time.monotonic() - start < 60
