@@ -28,6 +28,8 @@ RUN = "prefect.flow-run."
 COMPLETED = [f"{RUN}Completed", f"{RUN}Unchanged"]
 """Events are named after a state's name, and a flow that had nothing to do ends as Unchanged."""
 ENDED = [*COMPLETED, f"{RUN}Failed", f"{RUN}Cancelled", f"{RUN}Crashed"]
+ACCEPTED = [f"{RUN}{state}" for state in ("Pending", "Submitting", "InfrastructurePending")]
+"""Between a worker's acceptance and the run's start."""
 ANY = [f"{RUN}*"]
 HEARTBEAT = f"{RUN}heartbeat"
 DEBOUNCE_S = 60
@@ -115,7 +117,7 @@ def _crashes(config: AlertsConfig) -> list[dict[str, Any]]:
         {
             "name": f"{PREFIX}not started",
             "description": "Ends a run that a worker accepted and that never started.",
-            "trigger": _absence(after=[f"{RUN}Pending"], expect=ANY, within=config.start_limit_s),
+            "trigger": _absence(after=ACCEPTED, expect=ANY, within=config.start_limit_s),
             "actions": become("CRASHED", never),
         },
         {
