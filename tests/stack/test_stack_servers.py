@@ -107,7 +107,14 @@ def test_no_secret_is_in_a_command_line_or_a_log_and_files_are_private(stack: St
                 assert path.stat().st_mode & 0o077 == 0, f"{path} can be read by others"
 
 
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "postgres",
+        "worker",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("s3", "prefect", "mlflow")),
+    ],
+)
 def test_a_server_that_is_killed_comes_back(stack: Stack, name: str) -> None:
     before = leaders(stack)
     psutil.Process(before[name]).send_signal(signal.SIGKILL)
