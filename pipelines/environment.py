@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from hpt_core.errors import InputError
 from pipelines import messages
 
 QUIET = {
@@ -47,6 +48,8 @@ STACK = Path(".stack")
 """State, secrets and data of the servers of `hpt stack`."""
 STACK_LOCK = STACK / "running"
 """Each server of the stack holds a shared lock on this file; the kernel frees it when the last one ends."""
+STACK_STATE = STACK / "state.json"
+"""It is there from `hpt stack up` to `hpt stack down`."""
 STACK_CONNECTION = STACK / "env"
 """The variables by which clients reach the servers; only its owner can read it."""
 CHOICES = {
@@ -58,12 +61,18 @@ CHOICES = {
 
 
 def prepare(root: Path) -> None:
-    """Set the defaults for this process, which works in the checkout `root`, and clean what it logs."""
+    """Set the defaults for this process, which works in the checkout `root`, and clean what it logs.
+
+    Raises InputError where the checkout's stack runs for another user.
+    """
     messages.install()
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    if stack_runs(root):
-        connect(parse((root / STACK_CONNECTION).read_text(encoding="utf-8")))
+    try:
+        if stack_runs(root):
+            connect(parse((root / STACK_CONNECTION).read_text(encoding="utf-8")))
+    except PermissionError as error:
+        raise InputError(f"{error.filename}: the stack is another user's; work as that user") from error
     if not any(name in os.environ for name in SERVER):
         # The ephemeral database belongs to the checkout, so a broken ~/.prefect cannot stop a run.
         os.environ["PREFECT_HOME"] = str(root.resolve() / ".prefect")
@@ -92,6 +101,11 @@ def stack_runs(root: Path) -> bool:
         return True
     finally:
         os.close(lock)
+
+
+def stack_stopped(root: Path) -> bool:
+    """Whether the checkout's stack was started, and has ended without `hpt stack down`."""
+    return (root / STACK_STATE).exists() and not stack_runs(root)
 
 
 def connect(variables: dict[str, str]) -> None:

@@ -32,11 +32,11 @@ for commands in (runs.app, deploy.app, results.app, verify.app, inspect.app, doc
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; exit status 0, 1 if it failed, 2 if its input cannot be used, 130 if interrupted."""
-    environment.prepare(ROOT)
     signal.signal(signal.SIGHUP, _hang_up)
     # A shell starts background jobs with Ctrl-C ignored, and `kill -INT` should end them all the same.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        environment.prepare(ROOT)
         # If the reader of the output has ended (`hpt verify ... | head`), the command ends with status 1.
         status: int = app(arguments, prog_name="hpt", standalone_mode=False) or 0
     except InputError as error:

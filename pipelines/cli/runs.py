@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines import paths
+from pipelines import environment, paths
 from pipelines.cli.parameters import ROOT, Overrides, StageWorkers, examples, port
 
 # Commands import what they need when they run, so that `hpt --help` is instant.
@@ -42,6 +42,7 @@ def run(
     """Run the stages that are out of date, publish, register, push."""
     from pipelines.params import load_params
 
+    _warn_of_stopped_stack()
     if recipe or overrides:
         _compose(recipe, overrides)
     load_params(ROOT / paths.PARAMS)
@@ -56,6 +57,16 @@ def run(
     print(state.message)
     summary()
     print("Runs, curves and models: hpt ui")
+
+
+def _warn_of_stopped_stack() -> None:
+    """Say that the run is recorded elsewhere than the runs before it."""
+    if environment.stack_stopped(ROOT):
+        print(
+            "hpt: the stack of this checkout has ended, so this run is recorded in the checkout itself; "
+            "start the servers with `hpt stack up`, or go on without them after `hpt stack down`",
+            file=sys.stderr,
+        )
 
 
 @app.command(

@@ -15,9 +15,10 @@ from pathlib import Path
 import psutil
 
 from hpt_core.files import write_json
+from pipelines.environment import STACK_STATE
 from pipelines.stack.servers import SERVER, STACK, Server
 
-SUPERVISOR, FILE = "supervisor", "state.json"
+SUPERVISOR, FILE = "supervisor", STACK_STATE.name
 
 
 def processes(folder: Path) -> dict[str, list[psutil.Process]]:

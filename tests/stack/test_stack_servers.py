@@ -142,6 +142,7 @@ def test_all_killed_at_once_then_up_goes_on(stack: Stack) -> None:
         process.kill()
     wait_for(lambda: not stack.processes())
     assert stack.hpt("stack", "status", check=False).returncode == 1
+    assert environment.stack_stopped(stack.root)
     stack.hpt("stack", "up")
     assert healthy(stack)
 
@@ -177,6 +178,6 @@ def test_down_leaves_nothing_and_may_be_repeated(stack: Stack) -> None:
     assert stack.ports_in_use()
     stack.hpt("stack", "down")
     assert not stack.processes() and not stack.ports_in_use()
-    assert not environment.stack_runs(stack.root)
+    assert not environment.stack_runs(stack.root) and not environment.stack_stopped(stack.root)
     assert "nothing was running" in stack.hpt("stack", "down").stdout
     assert stack.hpt("stack", "status", check=False).returncode == 1
