@@ -1,0 +1,57 @@
+"""Whoever may start the flow chooses numbers, and neither a folder nor a command."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import environment
+
+REPO = Path(__file__).parents[2]
+HARMLESS = {"integer", "number", "boolean"}
+
+
+def flows() -> list[Any]:
+    environment.prepare(REPO)
+    from prefect import Flow
+
+    from pipelines import flow
+
+    return [value for value in vars(flow).values() if isinstance(value, Flow)]
+
+
+def test_no_parameter_of_a_flow_is_a_text() -> None:
+    found = flows()
+    assert found
+    for each in found:
+        for name, schema in each.parameters.properties.items():
+            kinds = {schema.get("type"), *(option.get("type") for option in schema.get("anyOf", []))} - {None}
+            assert kinds <= HARMLESS | {"null"} or "enum" in schema, f"{each.name}: {name} is {schema}"
+
+
+@pytest.mark.parametrize("value", ["/tmp", "x; touch planted", ["a"], {"a": "b"}], ids=str)
+def test_a_text_in_place_of_a_number_is_refused(value: Any) -> None:
+    for each in flows():
+        for name in each.parameters.properties:
+            with pytest.raises(Exception, match=re.escape(name)):
+                each.validate_parameters({name: value})
+
+
+# What a run may choose: a number, a size, and where in a cluster it runs, within its rights.
+CHOSEN = {"gpus", "mem_limit", "namespace", "claim", "cpu", "memory"}
+
+
+def test_no_base_job_template_takes_a_command_or_an_image_from_a_run() -> None:
+    """A run's job variables fill {{ name }}; what has no such place is the same for all runs."""
+    files = sorted((REPO / "infra" / "job_templates").glob("*.json"))
+    assert {file.stem for file in files} == {"process", "docker", "kubernetes"}
+    for file in files:
+        template = json.loads(file.read_text())
+        places = {place.strip() for place in re.findall(r"\{\{([^}]*)\}\}", json.dumps(template))}
+        secrets = {place for place in places if place.startswith("prefect.blocks.secret.hpt-")}
+        assert places - secrets <= CHOSEN, file
+        assert set(template["variables"].get("properties", {})) <= CHOSEN, file
