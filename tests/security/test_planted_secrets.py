@@ -13,15 +13,15 @@ import pytest
 from toy_project import clean_environment, make_toy
 
 SECRETS = {
-    "AWS_ACCESS_KEY_ID": "AKIAPLANTEDPLANTED",
-    "AWS_SECRET_ACCESS_KEY": "planted/aws+secret",
-    "OPENAI_API_KEY": "sk-planted-openai",
-    "HF_TOKEN": "hf_plantedtoken",
-    "PREFECT_API_AUTH_STRING": "admin:planted-auth",
-    "HPT_WEBHOOK_URL": "https://hooks.example/services/planted-hook",
-    "POSTGRES_PASSWORD": "planted-postgres",
+    "AWS_ACCESS_KEY_ID": "AKIAPL4NTEDPL4NTED",
+    "AWS_SECRET_ACCESS_KEY": "pl4nted/aws+secret",
+    "OPENAI_API_KEY": "sk-pl4nted-openai",
+    "HF_TOKEN": "hf_pl4ntedtoken",
+    "PREFECT_API_AUTH_STRING": "admin:pl4nted-auth",
+    "HPT_WEBHOOK_URL": "https://hooks.example/services/pl4nted-hook",
+    "POSTGRES_PASSWORD": "pl4nted-postgres",
 }
-MARKS = (b"planted", b"PLANTED")
+MARKS = (b"pl4nted", b"PL4NTED")
 
 
 def run(root: Path, *arguments: str, **variables: str) -> tuple[int, bytes, set[bytes]]:
@@ -75,7 +75,7 @@ def test_a_run_leaves_no_secret(root: Path) -> None:
 def test_a_server_that_does_not_answer_is_named_without_its_password(root: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        uri = f"http://ann:planted-password@127.0.0.1:{closed.getsockname()[1]}"
+        uri = f"http://ann:pl4nted-password@127.0.0.1:{closed.getsockname()[1]}"
         status, output, commands = run(root, "publish", MLFLOW_TRACKING_URI=uri)
     assert status != 0 and b"***@127.0.0.1" in output, output.decode()
     assert not [mark for mark in MARKS if mark in output]
