@@ -23,6 +23,8 @@ TEACHER_MODEL = Path("models/teacher_policy")
 """An arm may be called "teacher", and models/teacher is then that arm's."""
 RESERVED_NAMES = (BASE_MODEL.name, TEACHER_MODEL.name)
 """Folders of models/ that the stages base and teacher write, which no arm may be called."""
+INBOX_FOLDERS = ("claims", "quarantine", "receipts")
+"""Folders of an inbox beside those of the sources."""
 COMPARISON = Path("metrics/compare.json")
 REPORT = Path("reports/provenance.html")
 LATEST_REPORT = Path("reports/latest.html")

@@ -11,7 +11,7 @@ import typer
 
 from hpt_core.errors import InputError
 from pipelines import environment, messages
-from pipelines.cli import deploy, doctor, inspect, results, runs, stack, verify
+from pipelines.cli import deploy, doctor, inbox, inspect, results, runs, stack, verify
 from pipelines.cli.parameters import ROOT
 from pipelines.stack.errors import StackError
 from pipelines.tracking.mlflow_errors import TrackingError
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 for commands in (runs.app, deploy.app, results.app, verify.app, inspect.app, doctor.app, stack.app):
     app.add_typer(commands)
+app.add_typer(inbox.app, name="inbox")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

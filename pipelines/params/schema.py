@@ -32,12 +32,13 @@ from hpt_core.errors import InputError
 from pipelines.params import yaml_errors
 from pipelines.params.sections import (
     AlertsConfig,
+    InboxConfig,
     PromotionConfig,
     RetentionConfig,
     ScheduleConfig,
     TrackingConfig,
 )
-from pipelines.paths import PARAMS, RESERVED_NAMES
+from pipelines.paths import INBOX_FOLDERS, PARAMS, RESERVED_NAMES
 
 MARK = "# recipe:"
 """Start of the first line of params.yaml, which names the recipe and the overrides that wrote the file."""
@@ -89,6 +90,8 @@ class Params(Config):
     environment variable HPT_ALERT_WEBHOOK, since the address is a secret."""
     retention: RetentionConfig = RetentionConfig()
     """How long the tables of Prefect and MLflow grow."""
+    inbox: InboxConfig | None = None
+    """Where new files of demonstrations arrive; null: nowhere. `hpt inbox poll` takes them."""
 
     @property
     def promotion_benchmarks(self) -> list[str]:
@@ -229,6 +232,14 @@ class Params(Config):
                     f"nothing gives {missing}: experts.sources and teacher give {mix_entries}; add a "
                     "source, or drop the entry from the mix",
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _inbox_folders_are_not_sources(self) -> Params:
+        for i, source in enumerate(self.experts.sources if self.inbox else []):
+            if source.name in INBOX_FOLDERS:
+                message = f"{source.name!r} is a folder of the inbox; give the source another name"
+                raise error_at(("experts", "sources", i, "name"), message)
         return self
 
     @model_validator(mode="after")

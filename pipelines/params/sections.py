@@ -5,6 +5,7 @@ DVC depends on hpt_core.config for the defaults of keys that params.yaml leaves 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -12,7 +13,7 @@ from croniter import croniter
 from pydantic import Field, field_validator
 
 from hpt_core.config import Config, Fraction
-from hpt_core.config.base import error_at
+from hpt_core.config.base import PositiveFloat, error_at
 
 CRON = ("minute", "hour", "day", "month", "weekday")
 
@@ -109,6 +110,33 @@ class RetentionConfig(Config):
     deleted_mlflow_runs_days: Annotated[int, Field(ge=1)] = 30
     """Days that MLflow keeps a run that somebody has deleted. Nothing else in MLflow is ever removed, since
     lineage needs it."""
+
+
+class InboxConfig(Config):
+    """A place in an S3 bucket where people put new files of demonstrations. Address and credentials of the
+    server are in the AWS_* variables."""
+
+    url: str
+    """s3://BUCKET/PREFIX. A file that is uploaded as PREFIX/SOURCE/NAME is taken for the source of that name,
+    whose `file` is a folder or a pattern below raw/data. docs/data.md describes the folders beside it."""
+    settle_s: Annotated[float, Field(ge=0)] = 60
+    """Seconds, after its upload, for which a file that cannot be read is left alone, since it may be written
+    again; then it goes to quarantine."""
+    claim_s: Annotated[float, Field(ge=1)] = 600
+    """Seconds after which the claim of a poll that was killed has expired, so that another one takes the file
+    over. A poll that works renews its claim."""
+    max_gib: PositiveFloat = 16
+    """Size of the largest file that is taken, in GiB."""
+
+    @field_validator("url")
+    @classmethod
+    def _names_a_bucket(cls, url: str) -> str:
+        match = re.fullmatch(
+            r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?P<prefix>(/[\w.=+@-]+)*)/?", url
+        )
+        if match is None or any(part in (".", "..") for part in match["prefix"].split("/")):
+            raise error_at((), f"{url!r} is no address of a bucket; give s3://BUCKET/PREFIX")
+        return url.rstrip("/")
 
 
 def _is_cron_field(name: str, field: str) -> bool:

@@ -59,6 +59,7 @@ ARGUMENTS = {
     "verify": ["FILE", "--gold-check", "--mutation-check", "--kind", "--workers", "--timeout"],
     "inspect": ["FILE|HUB_ID", "--root", "--subset", "--split", "--revision", "--rows"],
     "doctor": ["MODEL", "--engine", "--dtype", "--revision", "--chat-template", "--system-prompt"],
+    "inbox": ["list", "put", "poll", "release"],
 }
 """Command -> what its help must name."""
 

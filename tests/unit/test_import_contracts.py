@@ -24,6 +24,7 @@ FORBIDDEN = {
     "pipelines-layers": ("pipelines/params/schema.py", "import pipelines.stage.launch"),
     "prefect-in-flow": ("pipelines/train.py", "import prefect"),
     "mlflow-in-tracking": ("pipelines/evaluate.py", "import mlflow"),
+    "boto3-in-inbox-and-stack": ("pipelines/evaluate.py", "import boto3"),
 }
 """Contract -> a file, and an import that only this contract forbids there."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import PurePosixPath
 
@@ -34,7 +34,8 @@ _SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "te
 )
 """Word in the name of a file -> split that it holds."""
 _WORD = re.compile(r"[a-z]+")
-_PATTERN = re.compile(r"[*?\[]")
+PATTERN = re.compile(r"[*?\[]")
+"""Part of a name that makes it a pattern."""
 
 
 def files_of(file: str, setting: str) -> list[Location]:
@@ -50,10 +51,16 @@ def files_of(file: str, setting: str) -> list[Location]:
     found = data_files(file)
     if not found:
         raise InputError(f"{file}: {_nothing(location)}; correct {setting}")
-    names = [_relative(str(data_file), file) for data_file in found]
+    check_names(file, [str(data_file) for data_file in found], setting)
+    return found
+
+
+def check_names(file: str, found: Sequence[str], setting: str) -> None:
+    """Raise InputError where the data files `found` of a folder or pattern are not one set of rows."""
+    _check_twins(found)
+    names = [_relative(name, file) for name in found]
     _check_one_format(file, names, setting)
     _check_one_split(file, names, setting)
-    return found
 
 
 def data_files(file: str) -> list[Location]:
@@ -66,19 +73,18 @@ def data_files(file: str) -> list[Location]:
     file = str(location)
     if location.is_dir():
         found = below(location)
-    elif _PATTERN.search(file):
+    elif PATTERN.search(file):
         found = matches(location)
     else:
         return []
-    data = sorted(name for name in found if not _left_out(PurePosixPath(_relative(name, file))))
+    data = sorted(name for name in found if not is_left_out(PurePosixPath(_relative(name, file))))
     for name in data:
         if format_of(name) is None:
             raise InputError(
                 f"{name}: no data file by its name ({READ}); rename it, remove it, or give a pattern such as "
                 f"{_example(file, data)}"
             )
-    for name, other in _twins(data):
-        raise InputError(f"{name} and {other} are one file twice; remove one of them")
+    _check_twins(data)
     files = [location_of(name) for name in data]
     for data_file in files:
         if not data_file.is_file():
@@ -86,7 +92,8 @@ def data_files(file: str) -> list[Location]:
     return files
 
 
-def _left_out(path: PurePosixPath) -> bool:
+def is_left_out(path: PurePosixPath) -> bool:
+    """Whether the file with this path below a folder is none of its data files, by its name."""
     if any(part.startswith((".", "_")) for part in path.parts):
         return True
     if _OF_DATASETS.fullmatch(path.name) or path.suffix.lower() in NOTES:
@@ -96,13 +103,13 @@ def _left_out(path: PurePosixPath) -> bool:
 
 def _relative(name: str, file: str) -> str:
     """The part of `name` that `file`, a folder or a pattern, does not spell out."""
-    return name.removeprefix(f"{_folder(file)}/")
+    return name.removeprefix(f"{folder_of(file)}/")
 
 
 def _nothing(location: Location) -> str:
     if location.is_dir():
         return f"no data file in this folder ({READ})"
-    if _PATTERN.search(str(location)):
+    if PATTERN.search(str(location)):
         return f"matches no data file ({READ})"
     if os.path.isfile(f"{location}.dvc"):
         return f"not here yet, only its {location}.dvc; run `dvc pull {location}.dvc`"
@@ -126,7 +133,7 @@ def _check_one_split(file: str, names: Sequence[str], setting: str) -> None:
         if splits and other_splits and splits.isdisjoint(other_splits):
             folder, _, last = name.rpartition("/")
             words = _split_words(last)
-            example = f"{_folder(file)}/**/*{min(words)}*" if words else f"{_folder(file)}/{folder}"
+            example = f"{folder_of(file)}/**/*{min(words)}*" if words else f"{folder_of(file)}/{folder}"
             raise InputError(
                 f"{file}: {name} and {other} are of different splits; give each split a source of its own, "
                 f"as in `file: {example}` ({setting})"
@@ -137,19 +144,19 @@ def _split_words(name: str) -> dict[str, str]:
     return {word: _SPLITS[word] for word in _WORD.findall(name.lower()) if word in _SPLITS}
 
 
-def _twins(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _check_twins(names: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
         if (other := seen.setdefault(uncompressed(name), name)) != name:
-            yield other, name
+            raise InputError(f"{other} and {name} are one file twice; remove one of them")
 
 
 def _example(file: str, names: Sequence[str]) -> str:
     """A pattern for the first data file of `names` and those like it."""
     suffix = next((PurePosixPath(name).suffix for name in names if format_of(name)), ".jsonl")
-    return f"{_folder(file)}/**/*{suffix}"
+    return f"{folder_of(file)}/**/*{suffix}"
 
 
-def _folder(file: str) -> str:
+def folder_of(file: str) -> str:
     """The folder that `file` is, or the last one that the pattern `file` spells out."""
-    return (_PATTERN.split(file)[0].rpartition("/")[0] or ".") if _PATTERN.search(file) else file.rstrip("/")
+    return (PATTERN.split(file)[0].rpartition("/")[0] or ".") if PATTERN.search(file) else file.rstrip("/")
