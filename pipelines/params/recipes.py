@@ -20,6 +20,7 @@ from ruamel.yaml.comments import CommentedMap
 from hpt_core.errors import InputError
 from hpt_core.files import replacing
 from pipelines.params import MARK, Params, commented_yaml, load_params, yaml_errors
+from pipelines.params.overrides import unknown_key
 from pipelines.paths import PARAMS, RECIPES, recipe_names
 
 POINTER = "# docs/configuration.md describes every key; an optional key that is missing takes its default."
@@ -52,7 +53,9 @@ def override(root: Path, overrides: list[str]) -> None:
             # DVC's function, so that `dvc exp run -S` understands the same overrides.
             apply_overrides(str(copy), overrides)
         except (DvcException, OmegaConfBaseException, HydraException) as error:
-            reason = " ".join(str(error.__cause__ or error).split())
+            present = yaml_errors.plain_values(yaml_errors.read_yaml(path))
+            advice = [unknown_key(each, Params, present) for each in overrides]
+            reason = next(filter(None, advice), None) or " ".join(str(error.__cause__ or error).split())
             raise InputError(f"{path} with {overrides}: {reason}") from error
         values = yaml_errors.plain_values(yaml_errors.read_yaml(copy))
     changed = commented_yaml.describe(Params, values, {})
@@ -95,6 +98,18 @@ def _replace(path: Path, written_by: list[str], text: str) -> None:
             raise InputError(f"params.yaml is left as it was: {reason}") from None
 
 
+def _advice(folder: str, recipe: str, overrides: list[str]) -> str | None:
+    """What to do about the first override whose key the recipe does not have."""
+    try:
+        with initialize_config_dir(folder, version_base=None):
+            values = OmegaConf.to_container(compose("config", overrides=[f"recipe={recipe}"]))
+    except (HydraException, OmegaConfBaseException):
+        return None  # The recipe itself is at fault.
+    assert isinstance(values, dict)
+    plain = {str(key): value for key, value in values.items()}
+    return next(filter(None, (unknown_key(each, Params, plain) for each in overrides)), None)
+
+
 def _compose(root: Path, recipe: str, overrides: list[str]) -> dict[str, Any]:
     """The values of `recipe`, without its inputs, with sections in the order of the schema."""
     folder = str((root / "conf").resolve())
@@ -107,7 +122,7 @@ def _compose(root: Path, recipe: str, overrides: list[str]) -> dict[str, Any]:
                 raise InputError(f"recipe {recipe} needs {name}=...: {what}")
         container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())
+        reason = _advice(folder, recipe, overrides) or " ".join(str(error).split())
         raise InputError(f"recipe {recipe} with {overrides}: {reason}") from error
     assert isinstance(container, dict)
     # Keys that the schema does not have come last; `load_params` refuses them by their names.
