@@ -7,10 +7,11 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-import numpy as np
-
+if TYPE_CHECKING:
+    # At run time it would import the curation, on which this stage does not depend.
+    from hpt_core.data.curation.report import ReportFile
 from hpt_core.errors import InputError
 from hpt_core.evaluation import (
     PairedDifference,
@@ -19,7 +20,7 @@ from hpt_core.evaluation import (
     differing_settings,
     paired_difference,
 )
-from hpt_core.files import write_json
+from hpt_core.files import read_json, write_json
 from hpt_core.seeds import derive
 from hpt_core.tables import GateRow, SourceStatistics
 from pipelines import paths
@@ -32,10 +33,12 @@ from pipelines.report.comparison_file import (
     Gain,
     PairOfArms,
     SourceAccuracy,
+    SourceGain,
     TrainingSummary,
 )
 from pipelines.report.comparisons import compare_policies
-from pipelines.report.results import BASE, Results, read_results
+from pipelines.report.inputs import describe
+from pipelines.report.results import BASE, ResponseRow, Results, read_results
 from pipelines.stage.launch import launch
 
 log = logging.getLogger(__name__)
@@ -57,8 +60,7 @@ def run(params: Params, root: Path = Path(".")) -> Outputs:
     comparison = compare(results, params.seed, params.evaluate.bootstrap, root)
     path = root / paths.REPORT
     write_json(root / paths.COMPARISON, comparison)
-    mixes = {name: dict(arm.mix) for name, arm in params.arms.items()}
-    page.write(path, results, comparison, mixes, params.seed)
+    page.write(path, results, comparison, describe(params, _prompts_report(root)))
     plot_data.write(root / paths.PLOT_DATA, results)
     for verdict in comparison["verdicts"]:
         log.info("%s", verdict)
@@ -99,6 +101,7 @@ def training(
         "revisited": _revisited(gate),
         "sources": dict(sources),
         "skipped": sum(row.get("skipped") or 0 for row in steps),
+        "coverage": coverage(gate),
     }
 
 
@@ -126,7 +129,7 @@ def _benchmark(results: Results, name: str, seed: int, draws: int, root: Path) -
         "accuracy": accuracy,
         "gain": gain,
         "pairs": pairs,
-        "sources": _by_source(results, name),
+        "sources": _by_source(results, name, seed, draws),
         "headline": words.headline(name, accuracy, _indistinguishable(accuracy, gain, pairs)),
     }
 
@@ -189,20 +192,44 @@ def _indistinguishable(
     return [policy for policy in accuracy if policy != best and not detected[frozenset((policy, best))]]
 
 
-def _by_source(results: Results, benchmark: str) -> dict[str, SourceAccuracy]:
-    """Source -> number of its prompts and each policy's accuracy on them."""
-    sources: dict[str, SourceAccuracy] = {}
+def _by_source(results: Results, benchmark: str, seed: int, draws: int) -> dict[str, SourceAccuracy]:
+    """Source -> its number of prompts, each policy's accuracy, and each arm's gain over the base."""
+    scores: dict[str, dict[str, Reals]] = {}
     for policy in results.policies:
-        correct: dict[str, list[bool]] = {}
-        prompts: dict[str, set[str]] = {}
+        rows: dict[str, list[ResponseRow]] = {}
         for row in results.responses[policy][benchmark]:
-            correct.setdefault(row["source"], []).append(row["correct"])
-            prompts.setdefault(row["source"], set()).add(row["prompt_id"])
-        for source in correct:
-            entry = sources.setdefault(source, {"n_prompts": 0, "accuracy": {}})
-            entry["n_prompts"] = len(prompts[source])
-            entry["accuracy"][policy] = float(np.mean(correct[source]))
-    return sources
+            rows.setdefault(row["source"], []).append(row)
+        for source, of_source in rows.items():
+            scores.setdefault(source, {})[policy] = correct_matrix(of_source)[1].mean(1)
+    return {source: _source(scores[source], source, seed, benchmark, draws) for source in scores}
+
+
+def _source(
+    scores: Mapping[str, Reals], source: str, seed: int, benchmark: str, draws: int
+) -> SourceAccuracy:
+    gain: dict[str, SourceGain] = {}
+    for arm in scores:
+        if arm != BASE:
+            of_arm = derive(seed, "compare", benchmark, arm, BASE, source)
+            result = paired_difference(scores[arm], scores[BASE], of_arm, draws)
+            gain[arm] = {"difference": result.difference, "ci95": list(result.interval)}
+    return {
+        "n_prompts": len(scores[BASE]),
+        "accuracy": {policy: float(score.mean()) for policy, score in scores.items()},
+        "gain": gain,
+    }
+
+
+def _prompts_report(root: Path) -> ReportFile | None:
+    path = root / paths.PROMPTS_REPORT
+    return cast("ReportFile", read_json(path)) if path.is_file() else None
+
+
+def coverage(gate: Sequence[GateRow]) -> float | None:
+    """Share of the prompts of an arm's training that have a demonstration; None without a prompt."""
+    prompts = {row["prompt_id"] for row in gate}
+    covered = {row["prompt_id"] for row in gate if row["trajectory_id"] is not None}
+    return len(covered) / len(prompts) if prompts else None
 
 
 def _sentences(entry: BenchmarkComparison) -> list[str]:

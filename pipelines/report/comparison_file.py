@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from hpt_core.evaluation import BenchmarkResult
 from hpt_core.files import read_json
@@ -51,11 +51,20 @@ class Differences(TypedDict):
     pairs: list[PairOfArms]
 
 
+class SourceGain(TypedDict):
+    """An arm minus the base policy on the prompts of one source; not corrected for the number of sources."""
+
+    difference: float
+    ci95: list[float]
+
+
 class SourceAccuracy(TypedDict):
     """The prompts of one source, and each policy's accuracy on them."""
 
     n_prompts: int
     accuracy: dict[str, float]
+    gain: NotRequired[dict[str, SourceGain]]
+    """By arm; absent from files of older versions."""
 
 
 class BenchmarkComparison(Differences):
@@ -80,6 +89,9 @@ class TrainingSummary(TypedDict):
     """First route -> last route -> prompts that occurred in more than one step."""
     sources: dict[str, SourceStatistics]
     skipped: float
+    coverage: NotRequired[float | None]
+    """Share of its prompts that have a demonstration of its mix; None without a prompt, absent from files of
+    older versions."""
 
 
 class Comparison(TypedDict):

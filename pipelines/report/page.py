@@ -12,26 +12,25 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from hpt_core.files import write_text
 from hpt_core.tables import SourceStatistics
 from pipelines.report import figures, gate_colours, words
-from pipelines.report.comparison_file import Comparison
+from pipelines.report.comparison_file import Comparison, TrainingSummary
 from pipelines.report.examples import choose
 from pipelines.report.figures import natural
 from pipelines.report.gate_colours import Palette
 from pipelines.report.gate_history import SINGLE_ROWS, GateHistory, demonstration_share, gate_history
+from pipelines.report.inputs import Inputs
 from pipelines.report.markers import swatch
 from pipelines.report.results import Results
 from pipelines.report.svg import Figure
 
 TEMPLATES = Path(__file__).parent / "templates"
-Mixes = Mapping[str, Mapping[str, float]]
-"""arm -> kind of demonstration -> its weight"""
 
 
-def write(path: Path, results: Results, comparison: Comparison, mixes: Mixes, seed: int) -> None:
+def write(path: Path, results: Results, comparison: Comparison, inputs: Inputs) -> None:
     """Write the report to `path`, complete or not at all. The same results give the same bytes."""
-    write_text(path, render(results, comparison, mixes, seed))
+    write_text(path, render(results, comparison, inputs))
 
 
-def render(results: Results, comparison: Comparison, mixes: Mixes, seed: int) -> str:
+def render(results: Results, comparison: Comparison, inputs: Inputs) -> str:
     """The page. Everything that a model or a user wrote is escaped."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -43,6 +42,8 @@ def render(results: Results, comparison: Comparison, mixes: Mixes, seed: int) ->
     )
     environment.filters |= {
         "percent": words.percent,
+        "covered": words.covered,
+        "cut_short": words.cut_short,
         "unjudged": words.unjudged,
         "signed": words.signed,
         "interval": words.interval,
@@ -57,13 +58,21 @@ def render(results: Results, comparison: Comparison, mixes: Mixes, seed: int) ->
         metrics=results.metrics,
         policies=results.policies,
         arms=results.arms,
-        mixes=mixes,
+        inputs=inputs,
+        few_demonstrations=[arm for arm in results.arms if few(comparison["training"][arm])],
+        many=words.MANY,
         experts=results.experts,
         swatches={policy: swatch(style) for style, policy in enumerate(results.policies)},
-        examples={name: choose(results, name, seed) for name in results.benchmarks},
+        examples={name: choose(results, name, inputs.seed) for name in results.benchmarks},
         **_accuracy(results, comparison),
         **_training(results, comparison),
     )
+
+
+def few(summary: TrainingSummary) -> bool:
+    """Whether so few prompts of an arm have a demonstration that a reader must know."""
+    share = summary.get("coverage")
+    return share is not None and share < words.FEW
 
 
 def _accuracy(results: Results, comparison: Comparison) -> dict[str, Any]:
@@ -76,6 +85,7 @@ def _accuracy(results: Results, comparison: Comparison) -> dict[str, Any]:
             name: figures.by_source(name, entries, results.policies) for name, entries in sources.items()
         },
         "accuracy_charts": {name: figures.accuracy(name, results.metrics) for name in results.benchmarks},
+        "losses": {name: words.losses(name, natural(entries)) for name, entries in sources.items()},
         "pass_charts": {name: curve for name, curve in curves.items() if curve is not None},
     }
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hpt_core.errors import InputError
 from hpt_core.files import read_json
 from pipelines import paths
 from pipelines.report import words
@@ -18,7 +19,11 @@ from pipelines.report.comparison_file import BenchmarkComparison, Comparison, re
 from pipelines.report.comparisons import results
 from pipelines.report.results import BASE
 
-CAPTION = Text("* difference from base detected (corrected p < 0.05)\ntokens: generated + trained on")
+CAPTION = Text(
+    "* difference from base detected (corrected p < 0.05)\n"
+    "tokens: generated + trained on\n"
+    "one training seed: another one moves the arms too (hpt compare)"
+)
 
 
 def empty_table(title: str | Text | None) -> Table:
@@ -50,15 +55,46 @@ def table(root: Path = Path(".")) -> Table:
 
 
 def print_summary(console: Console, root: Path = Path(".")) -> None:
-    """The table, then the verdicts on the arms."""
+    """The table, then the verdicts on the arms and what a reader must know of them.
+
+    Raises InputError where nothing was compared yet.
+    """
+    if not (root / paths.COMPARISON).is_file():
+        raise InputError(f"{paths.COMPARISON} is not there: nothing was compared yet; run `hpt run`")
     comparison = read_comparison(root)
     console.print(table(root))
+    for sentence in [*_notes(comparison), *_verdicts(comparison), *_verifier(root)]:
+        console.print(Text(sentence))
+
+
+def _verdicts(comparison: Comparison) -> list[str]:
+    sentences = [
+        result["verdict"] for entry in comparison["benchmarks"].values() for result in results(entry)
+    ]
+    return [*sentences, words.SIGNS] if any(words.MINUS in sentence for sentence in sentences) else sentences
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    """Responses that were not judged or cut off, and arms with few demonstrations."""
+    notes = []
     for name, entry in comparison["benchmarks"].items():
         for policy, accuracy in entry["accuracy"].items():
             if share := accuracy.get("unjudged"):
-                console.print(Text(words.unjudged(share, name, policy)))
-        for result in results(entry):
-            console.print(Text(result["verdict"]))
+                notes.append(words.unjudged(share, name, policy))
+            if accuracy["truncated"] > words.MANY:
+                notes.append(words.cut_short(accuracy["truncated"], name, policy))
+    for arm, training in comparison["training"].items():
+        share = training.get("coverage")
+        if share is not None and share < words.FEW:
+            notes.append(words.covered(share, arm))
+    return notes
+
+
+def _verifier(root: Path) -> list[str]:
+    """The error rates of the verifier on changed reference answers, all training sources together."""
+    report = root / paths.PROMPTS_REPORT
+    rates = read_json(report).get("verifier", {}) if report.is_file() else {}
+    return [sentence] if (sentence := words.verifier_errors(rates.values())) else []
 
 
 def _title(benchmarks: Mapping[str, BenchmarkComparison]) -> Text:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
-from pipelines.report.comparison_file import Accuracy, CorrectedDifference
+from pipelines.report.comparison_file import Accuracy, CorrectedDifference, SourceAccuracy
+
+if TYPE_CHECKING:
+    # At run time it would import the verifier, on which no page depends.
+    from hpt_core.mutation.report import RatesEntry
 
 NONE = "\u2013"
 """A table's cell without a value."""
+MINUS = "\u2212"
+SIGNS = f"An interval that goes below 0 ({MINUS}) contains the opposite of its sentence."
+"""How the intervals of the verdicts are read."""
+FEW, MANY = 0.5, 0.1
+"""Share of an arm's prompts with a demonstration below which, and of responses that were cut off above which,
+the table and the report say so."""
 
 
 def percent(share: float) -> str:
@@ -16,14 +27,14 @@ def percent(share: float) -> str:
 
 
 def points(difference: float) -> str:
-    """0.0312 -> 3.1; never -0.0"""
-    return f"{round(100 * difference, 1) + 0.0:.1f}"
+    """0.0312 -> 3.1; never -0.0, and with the minus sign of typography"""
+    return f"{round(100 * difference, 1) + 0.0:.1f}".replace("-", MINUS)
 
 
 def signed(difference: float) -> str:
-    """0.0312 -> +3.1, with the minus sign of typography, for tables"""
+    """0.0312 -> +3.1, for tables"""
     text = points(difference)
-    return text.replace("-", "\u2212") if text.startswith("-") else f"+{text}" if text != "0.0" else text
+    return text if text.startswith(MINUS) or text == "0.0" else f"+{text}"
 
 
 def interval(ci95: Sequence[float]) -> str:
@@ -85,6 +96,59 @@ def unjudged(share: float, benchmark: str, policy: str) -> str:
     return (
         f"On {benchmark}, the verifier exceeded its limits on {percent(share)} of the responses of {policy}; "
         "they count as not solved."
+    )
+
+
+def losses(benchmark: str, sources: Mapping[str, SourceAccuracy]) -> list[str]:
+    """A sentence for each source of prompts on which an arm is below the policy it started from."""
+    sentences = []
+    for source, entry in sources.items():
+        gains = entry.get("gain", {})
+        below = {arm: gain for arm, gain in gains.items() if gain["difference"] < 0}
+        if not below:
+            continue
+        by = [f"{arm} by {points(-gain['difference'])}" for arm, gain in below.items()]
+        who = "every arm is" if len(below) == len(gains) > 1 else "an arm is" if len(by) == 1 else "arms are"
+        certain = [arm for arm, gain in below.items() if gain["ci95"][1] < 0]
+        chance = (
+            f"for {listed(certain)} chance over the prompts does not explain it (95%)"
+            if certain
+            else "with so few prompts, chance may explain it (95%)"
+        )
+        sentences.append(
+            f"On {source} ({entry['n_prompts']} prompts of {benchmark}), {who} below the base policy: "
+            f"{listed(by)} points; {chance}."
+        )
+    return sentences
+
+
+def covered(share: float, arm: str) -> str:
+    """One sentence on an arm of which few prompts have a demonstration."""
+    return f"Only {percent(share)} of the prompts of {arm} have a demonstration of its mix."
+
+
+def cut_short(share: float, benchmark: str, policy: str) -> str:
+    """One sentence on responses that reached the token limit."""
+    return (
+        f"On {benchmark}, {percent(share)} of the responses of {policy} were cut off at the token limit; a "
+        "higher rollout.max_new_tokens may raise its accuracy."
+    )
+
+
+def verifier_errors(rates: Iterable[RatesEntry]) -> str | None:
+    """One sentence on the verifier's errors on changed reference answers; None where none can be changed."""
+    entries = list(rates)
+
+    def errors(change: Literal["mutants", "rewrites"]) -> str:
+        wrong = sum(sum(each[change]["wrong"].values()) for each in entries)
+        made = sum(sum(each[change]["made"].values()) for each in entries)
+        return f"{wrong} of {made}"
+
+    if not any(each["mutants"]["made"] or each["rewrites"]["made"] for each in entries):
+        return None
+    return (
+        f"Verifier on changed reference answers: accepts {errors('mutants')} wrong ones, rejects "
+        f"{errors('rewrites')} harmless ones."
     )
 
 

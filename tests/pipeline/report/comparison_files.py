@@ -17,8 +17,9 @@ from hpt_core import tables
 from hpt_core.config import ArmConfig, EvaluateConfig
 from hpt_core.evaluation import summarise
 from hpt_core.trainer import source_stats
-from pipelines.params import Params
+from pipelines.params import Params, load_params
 
+REPO = Path(__file__).parents[3]
 ABILITY = {"base": 0.0, "program": 0.16, "teacher": 0.36, "mixed": 0.37}
 """Policy -> what it adds to the share of right answers of the base policy."""
 ARMS = ("program", "teacher", "mixed")
@@ -33,12 +34,17 @@ def params(arms: tuple[str, ...] = ARMS) -> Params:
         "teacher": {"teacher": 1.0},
         "mixed": {"program": 0.5, "teacher": 0.5},
     }
-    # Only the fields that this stage reads.
-    return Params.model_construct(
-        seed=7,
-        arms={arm: ArmConfig(mix=kinds[arm]) for arm in arms},
-        evaluate=EvaluateConfig(samples=4, bootstrap=1000),
-    )
+    embedded = load_params(REPO / "params.yaml")
+    [source] = embedded.experts.sources
+    changed = {
+        "seed": 7,
+        "arms": {arm: ArmConfig(mix=kinds[arm]) for arm in arms},
+        "evaluate": EvaluateConfig(samples=4, bootstrap=1000),
+        "experts": embedded.experts.model_copy(
+            update={"sources": [source.model_copy(update={"name": "worked solutions"})]}
+        ),
+    }
+    return embedded.model_copy(update=changed)
 
 
 def write_table(path: Path, rows: list[dict[str, Any]], **columns: pa.DataType) -> None:

@@ -262,3 +262,87 @@ def test_what_was_cut_short_and_how_long_responses_are(page: Page, comparison: d
         at = 0
         for cell in row:
             at = cells.index(cell, at)
+
+
+def test_the_page_names_what_it_was_made_from(root: Path, page: Page) -> None:
+    head = " ".join(page.text[: page.text.index("Verdict")].split())
+    for fact in (
+        "Seed 7",
+        "Base model Llama built here, 3 layers of 96, 240 steps",
+        "Teacher Llama built here, 3 layers of 96, 550 steps; 4 responses per prompt",
+        "Method hpt, gate switch at gamma 0.25",
+        "Training 50 steps, 32 prompts x 8 rollouts",
+        "Licenses prompts Apache-2.0; demonstrations Apache-2.0",
+    ):
+        assert fact in head
+    first = (root / "reports/provenance.html").read_bytes()
+    compare.run(params(), root)
+    assert (root / "reports/provenance.html").read_bytes() == first
+
+
+def test_the_seed_caveat_stands_before_the_verdicts(page: Page, comparison: dict[str, Any]) -> None:
+    verdict = comparison["benchmarks"]["held_out"]["pairs"][0]["verdict"]
+    assert page.text.index("One training seed.") < page.text.index(verdict)
+
+
+def test_where_an_arm_got_worse_is_said_and_marked(tmp_path: Path) -> None:
+    write_run(tmp_path, prompts=160, steps=2)
+    path = tmp_path / "data/eval/teacher.parquet"
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    for row in rows:
+        if row["source"] == "sums level 4" and row["sample"] == 0:
+            row["correct"] = False
+    pq.write_table(table.from_pylist(rows, schema=table.schema), path)
+    metrics = json.loads((tmp_path / "metrics/eval/teacher.json").read_text())
+    metrics["held_out"]["avg_at_k"] = float(np.mean([row["correct"] for row in rows]))
+    write_json(tmp_path / "metrics/eval/teacher.json", metrics)
+    result = compare.run(params(), tmp_path)
+    source = result["comparison"]["benchmarks"]["held_out"]["sources"]["sums level 4"]
+    lost = source["accuracy"]["teacher"] - source["accuracy"]["base"]
+    gain = source["gain"]["teacher"]
+    assert gain["difference"] == pytest.approx(lost) and lost < 0 and gain["ci95"][1] < 0
+    text = Page(result["page"].read_text(encoding="utf-8")).text
+    sentence = "On sums level 4 (20 prompts of held_out), an arm is below the base policy: teacher by"
+    assert f"{sentence} {-100 * lost:.1f} points; for teacher chance over the prompts does not" in text
+    assert f"\u25bc {words.signed(lost)}" in text
+    assert "On sums level 5" not in text  # every arm gained there
+
+
+def test_every_minus_is_the_same_sign(page: Page) -> None:
+    assert words.points(-0.0312) == "\u22123.1" and words.signed(-0.0312) == "\u22123.1"
+    assert words.points(-0.0001) == "0.0" and words.signed(-0.0001) == "0.0"
+    assert not re.search(r"[ (]-\d", page.text[: page.text.index("Responses side by side")])
+
+
+def test_few_demonstrations_and_cut_responses_are_said(tmp_path: Path) -> None:
+    write_run(tmp_path, prompts=16, steps=2)
+    path = tmp_path / "data/rollouts/program/gate.parquet"
+    table = pq.read_table(path)
+    bare = [row | {"trajectory_id": None} if row["prompt_id"] > "t010" else row for row in table.to_pylist()]
+    pq.write_table(table.from_pylist(bare, schema=table.schema), path)
+    metrics = json.loads((tmp_path / "metrics/eval/mixed.json").read_text())
+    metrics["held_out"]["truncated"] = 0.4
+    write_json(tmp_path / "metrics/eval/mixed.json", metrics)
+    result = compare.run(params(), tmp_path)
+    coverage = result["comparison"]["training"]["program"]["coverage"]
+    assert coverage == pytest.approx(len({r["prompt_id"] for r in bare if r["trajectory_id"]}) / 64)
+    text = Page(result["page"].read_text(encoding="utf-8")).text
+    assert f"Only {words.percent(coverage)} of the prompts of program have a demonstration" in text
+    assert "of teacher have a demonstration" not in text
+    assert "40.0% of the responses of mixed were cut off" in text
+
+
+def test_sources_show_who_wrote_them_and_the_errors_of_the_verifier(tmp_path: Path) -> None:
+    write_run(tmp_path, prompts=16, steps=2)
+    rates = {
+        "answers": 9,
+        "mutants": {"made": {"digit": 90}, "wrong": {"digit": 2}},
+        "rewrites": {"made": {"spaces": 40}, "wrong": {}},
+    }
+    sizes = {"train": 150, "dev": 12, "quarantine": 0, "benchmarks": {}}
+    write_json(tmp_path / "data/prompts/report.json", {"verifier": {"sums": rates}, "sizes": sizes})
+    text = Page(compare.run(params(), tmp_path)["page"].read_text(encoding="utf-8")).text
+    cells = " ".join(text.split())
+    assert "worked solutions program Apache-2.0 300 280" in cells
+    assert "sums 2 of 90 0 of 40" in cells and "Prompts 150 to train on, 12 dev" in cells
