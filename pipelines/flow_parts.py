@@ -1,4 +1,4 @@
-"""Flows that run a part of the night alone: evaluation, promotion, and the retention of old runs.
+"""Flows that run a part of the night alone: evaluation, promotion, the inbox, the retention of old runs.
 
 They work in the checkout in which their process stands, under the same lock as the whole flow.
 """
@@ -14,9 +14,15 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from hpt_core.errors import InputError
 from pipelines import environment, paths
 from pipelines import flow as whole
 from pipelines.deployment import retention as keeping
+from pipelines.deployment.inbox_event import emit_received
+from pipelines.inbox.poll import poll
+from pipelines.inbox.s3_errors import InboxError
+from pipelines.messages import clean
+from pipelines.orchestration import run_lock
 from pipelines.orchestration.dag import Stage
 from pipelines.params import load_params
 
@@ -45,6 +51,27 @@ def promotion() -> State[Any]:
     """Publish what MLflow lacks, and set candidate and champion from results that are there."""
     with whole.checkout() as root:
         return whole.finish(root, whole.this_run(), {}, {})
+
+
+@flow(name="hpt-inbox", persist_result=False)
+def inbox() -> State[Any]:
+    """Take the new files of the inbox; the event of each source that got some starts a training.
+
+    While a run is going on in the checkout, the files wait for the next poll.
+    """
+    root = Path.cwd()
+    environment.prepare(root)
+    try:
+        with run_lock.hold(root, str(flow_run.id)):
+            received = poll(root)
+    except run_lock.BusyError as busy:
+        return Completed(name="Waiting", message=str(busy))
+    except (InputError, InboxError) as error:
+        return Failed(message=clean(str(error)))
+    emit_received(received.taken)
+    for key, reason in received.waiting.items():
+        get_run_logger().warning("%s: waiting: %s", key, reason)
+    return Completed(name=None if received.receipts else "Unchanged", message=str(received))
 
 
 @flow(name="hpt-retention", persist_result=False)

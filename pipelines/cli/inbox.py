@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,6 +83,10 @@ def poll() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with _errors(), run_lock.hold(ROOT):
         received = poll(ROOT)
+    if received.taken and os.environ.get("PREFECT_API_URL"):
+        from pipelines.deployment.inbox_event import emit_received
+
+        emit_received(received.taken)
     for receipt in received.receipts:
         detail = f": {receipt.detail}" if receipt.detail else f": {receipt.path}, {receipt.rows} rows"
         print(printable(f"{receipt.key}: {receipt.outcome}{detail}"))

@@ -42,7 +42,7 @@ class Deployment:
     """Whether it takes the slot, so that it never runs beside a training."""
 
 
-FLOWS = ("hpt", "hpt-evaluation", "hpt-promotion", "hpt-retention")
+FLOWS = ("hpt", "hpt-evaluation", "hpt-promotion", "hpt-inbox", "hpt-retention")
 """Names of the flows on the Prefect server; automations match the runs of these."""
 
 
@@ -52,7 +52,20 @@ def pool_name(pool_type: PoolType) -> str:
 
 
 def deployments(params: Params) -> list[Deployment]:
-    """All deployments of the project."""
+    """All deployments of the project; that of the inbox only where params.yaml has one."""
+    of_inbox = Deployment(
+        "inbox",
+        "hpt-inbox",
+        "pipelines.flow_parts.inbox",
+        "Takes the new files of the inbox every five minutes, between runs; retrain then runs.",
+        cron="*/5 * * * *",
+        timezone=params.schedule.timezone,
+        exclusive=False,
+    )
+    return [*_always(params), *([of_inbox] if params.inbox else [])]
+
+
+def _always(params: Params) -> list[Deployment]:
     schedule = params.schedule
     repeats = {"workers": schedule.workers, "retries": schedule.retries}
     parts = "pipelines.flow_parts"
