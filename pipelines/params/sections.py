@@ -120,11 +120,11 @@ class InboxConfig(Config):
     """s3://BUCKET/PREFIX. A file that is uploaded as PREFIX/SOURCE/NAME is taken for the source of that name,
     whose `file` is a folder or a pattern below raw/data. docs/data.md describes the folders beside it."""
     settle_s: Annotated[float, Field(ge=0)] = 60
-    """Seconds, after its upload, for which a file that cannot be read is left alone, since it may be written
-    again; then it goes to quarantine."""
+    """Seconds after its upload for which a file that cannot be read is left alone. It may be written again in
+    that time; afterwards it goes to quarantine."""
     claim_s: Annotated[float, Field(ge=1)] = 600
-    """Seconds after which the claim of a poll that was killed has expired, so that another one takes the file
-    over. A poll that works renews its claim."""
+    """Seconds after which the claim of a poll that was killed expires. Another poll then takes the file over; a
+    poll that works renews its claim."""
     max_gib: PositiveFloat = 16
     """Size of the largest file that is taken, in GiB."""
 
