@@ -94,12 +94,17 @@ class Claims:
         self.release(what)
 
     def clean(self, finished: Container[str]) -> None:
-        """Delete the claims on what is `finished`, and those of contents that have expired."""
+        """Delete the claims on what is `finished`, and those of contents that a killed poll left.
+
+        The caller is the only poll of this owner.
+        """
         for stored in self.bucket.objects(f"{FOLDER}/"):
             what = stored.key.removeprefix(f"{FOLDER}/").removesuffix(".json")
-            expired = what.startswith(CONTENT) and self._expired(stored.modified)
-            if what in finished or expired:
+            of_content = what.startswith(CONTENT)
+            if what in finished or (of_content and self._expired(stored.modified)):
                 self.bucket.delete(stored.key, stored.etag)
+            elif of_content:
+                self.release(what)
 
     def release(self, what: str) -> None:
         """Delete the claim on `what` where this owner has it."""

@@ -123,8 +123,8 @@ class InboxConfig(Config):
     """Seconds after its upload for which a file that cannot be read is left alone. It may be written again in
     that time; afterwards it goes to quarantine."""
     claim_s: Annotated[float, Field(ge=1)] = 600
-    """Seconds after which the claim of a poll that was killed expires. Another poll then takes the file over; a
-    poll that works renews its claim."""
+    """Seconds after which the claim of a poll that was killed expires. Another poll then takes the file over;
+    a poll that works renews its claim."""
     max_gib: PositiveFloat = 16
     """Size of the largest file that is taken, in GiB."""
 
