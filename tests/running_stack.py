@@ -29,13 +29,13 @@ class Stack:
     """Environment variables of the commands, above those of the user that concern no service."""
 
     def hpt(
-        self, *arguments: str, check: bool = True, timeout: float = 240
+        self, *arguments: str, check: bool = True, timeout: float = 550
     ) -> subprocess.CompletedProcess[str]:
         """Run `hpt` in the checkout; its output must be looked at, so a failure shows it."""
         return self.command(sys.executable, "-m", "pipelines.cli", *arguments, check=check, timeout=timeout)
 
     def command(
-        self, *command: str, cwd: Path | None = None, check: bool = True, timeout: float = 240
+        self, *command: str, cwd: Path | None = None, check: bool = True, timeout: float = 550
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             command,

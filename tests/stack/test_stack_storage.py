@@ -18,7 +18,7 @@ DVC = (sys.executable, "-m", "dvc")
 @pytest.fixture(scope="module")
 def ran(stack: Stack) -> Stack:
     """The stack after one run of the toy project."""
-    stack.hpt("run", timeout=400)
+    stack.hpt("run")
     return stack
 
 
@@ -139,14 +139,14 @@ def test_a_backup_restores_what_was_lost_and_rotation_changes_every_secret(
     published, objects = runs(ran), keys(ran, "HPT_MLFLOW_BUCKET")
     ran.hpt("stack", "backup", str(tmp_path / "backup"))
     old = ran.secrets
-    ran.hpt("stack", "rotate", timeout=400)
+    ran.hpt("stack", "rotate")
     assert all(secret != old[name] for name, secret in ran.secrets.items())
     rows(ran, "MLFLOW", "DELETE FROM tags RETURNING 1")
     for key in objects:
         client(ran).delete_object(Bucket=ran.definition["HPT_MLFLOW_BUCKET"], Key=key)
     refused = ran.hpt("stack", "restore", "--yes", str(tmp_path), check=False)
     assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
-    ran.hpt("stack", "restore", "--yes", str(tmp_path / "backup"), timeout=400)
+    ran.hpt("stack", "restore", "--yes", str(tmp_path / "backup"))
     assert runs(ran) == published
     assert keys(ran, "HPT_MLFLOW_BUCKET") == objects
     # The servers are healthy with the new passwords, and the pipeline finds all published.
