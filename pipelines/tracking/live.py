@@ -77,7 +77,8 @@ class LiveSink:
                 return None
             flow_run, name = os.environ[FLOW_RUN], os.environ.get(FLOW_RUN_NAME)
             parent = ParentRun(store, self._root, flow_run, name)
-            return RunWriter(store, open_arm_run(store, parent, record, run))
+            opened = open_arm_run(store, parent, record, run)
+            return None if store.busy(opened) else RunWriter(store, opened)
 
     def _give_up(self, error: Exception) -> None:
         self._writer = None

@@ -82,7 +82,7 @@ def _diagnosis(uri: str, error: Exception, reason: str) -> str:
         return f"{name} needs a driver that is not installed; install it with: pip install {package}"
     if served and not answers(uri):
         remedy = "start it, or correct MLFLOW_TRACKING_URI"
-        return f"{name} cannot be reached: {_brief(reason)}; {remedy}"
+        return f"{name} cannot be reached: {_brief(error, reason)}; {remedy}"
     if _is_of_storage(error) or ARTIFACTS.search(str(error)):
         remedy = "start that store, or correct its address and credentials (MLFLOW_S3_ENDPOINT_URL, AWS_*)"
         where = " behind the server" if "mlflow-artifacts" in str(error) else ""
@@ -91,7 +91,7 @@ def _diagnosis(uri: str, error: Exception, reason: str) -> str:
         return f"{name} cannot be written: {error.strerror} ({error.filename}); make room, or allow it"
     if not served and _is_of_database(error):
         remedy = "start the database, or correct MLFLOW_TRACKING_URI"
-        return f"{name} cannot be reached: {_brief(reason)}; {remedy}"
+        return f"{name} cannot be reached: {_brief(error, reason)}; {remedy}"
     if "Invalid Host header" in str(error):
         return f"{name} refuses this host name; start it with --allowed-hosts, which lists it"
     if re.search(r"\b40[13]\b", reason):
@@ -136,7 +136,7 @@ def _one_line(error: Exception) -> str:
     return (useful or lines or [repr(error)])[0][:REASON_LENGTH]
 
 
-def _brief(reason: str) -> str:
+def _brief(error: Exception, reason: str) -> str:
     """The usual reasons in a few words."""
     for pattern, text in {
         "refused": "connection refused",
@@ -144,6 +144,6 @@ def _brief(reason: str) -> str:
         "resolve|Name or service": "its host name is unknown",
         "password authentication": "the database refuses the user or the password",
     }.items():
-        if re.search(pattern, reason, re.IGNORECASE):
+        if re.search(pattern, str(error), re.IGNORECASE):
             return text
     return reason

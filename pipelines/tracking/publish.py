@@ -168,6 +168,8 @@ def _publish_arm(
         return "unchanged", run
     outcome = "evaluated" if complete else "completed" if run else "created"
     writer = RunWriter(store, open_arm_run(store, parent, record, run))
+    if store.busy(writer.run):
+        return "elsewhere", writer.run  # Another host has just created it.
     steps = run_data.training_steps(root, record.arm)
     if not complete:
         writer.params(record.params)

@@ -40,6 +40,7 @@ class ParentRun:
             self._run = run = self._store.create(self._name, {FLOW_RUN_TAG: self._flow_run, **self.tags()})
         elif run.info.status != "RUNNING":
             self._store.resume(run)
+            self._run = run = self._store.client.get_run(run.info.run_id)
         return run
 
     def tags(self) -> dict[str, str]:

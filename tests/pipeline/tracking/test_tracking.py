@@ -104,7 +104,7 @@ def test_publishing_twice_changes_nothing(toy: Path) -> None:
     before = len(runs(toy))
     again = publish(toy)
     assert (again.unchanged, again.changed) == (["program", "human"], False)
-    assert len(runs(toy)) == before == 3
+    assert len(runs(toy)) == before == 4
     assert not register(toy).changed
     assert register(toy).versions == first.versions == {"program": "1", "human": "2"}
 
