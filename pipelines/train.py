@@ -21,8 +21,8 @@ from hpt_core.protocols import MetricSink
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.loop import train
+from hpt_core.trainer.measures.source_stats import summarise
 from hpt_core.trainer.ranks import ALONE, Ranks, launched
-from hpt_core.trainer.source_stats import summarise
 from hpt_core.verifier import installed_versions
 from pipelines.params import Params
 from pipelines.paths import model, rollouts, training_metrics

@@ -6,6 +6,7 @@ from hpt_core.config.columns import Column, Response
 from hpt_core.config.curation import CurateConfig, DecontaminationConfig, Script
 from hpt_core.config.data import Choice, ExpertSource, Keep, PromptSource
 from hpt_core.config.endpoint import EndpointConfig
+from hpt_core.config.estimator import GateConfig, HintConfig, KLConfig, MixSchedule, ValueConfig
 from hpt_core.config.experts import ArmConfig, ExpertsConfig, TeacherConfig
 from hpt_core.config.methods import (
     AlgorithmName,
@@ -13,6 +14,7 @@ from hpt_core.config.methods import (
     OverlongConfig,
     SequenceMaskConfig,
 )
+from hpt_core.config.phases import BudgetConfig, MethodConfig, PhaseConfig, PlateauConfig, UntilConfig
 from hpt_core.config.policy import (
     EvaluateConfig,
     OptimizerConfig,
@@ -23,15 +25,7 @@ from hpt_core.config.policy import (
     VLLMConfig,
     WarmStart,
 )
-from hpt_core.config.training import (
-    GateConfig,
-    HintConfig,
-    KLConfig,
-    LoraConfig,
-    MixSchedule,
-    TrainConfig,
-    ValueConfig,
-)
+from hpt_core.config.training import LoraConfig, TrainConfig
 from hpt_core.config.turns import Turns
 
 __all__ = [
@@ -39,6 +33,7 @@ __all__ = [
     "AlgorithmName",
     "ArmConfig",
     "Benchmark",
+    "BudgetConfig",
     "Choice",
     "Column",
     "Config",
@@ -55,9 +50,12 @@ __all__ = [
     "KLConfig",
     "Keep",
     "LoraConfig",
+    "MethodConfig",
     "MixSchedule",
     "OptimizerConfig",
     "OverlongConfig",
+    "PhaseConfig",
+    "PlateauConfig",
     "Policy",
     "Positive",
     "PositiveFloat",
@@ -70,6 +68,7 @@ __all__ = [
     "TeacherConfig",
     "TrainConfig",
     "Turns",
+    "UntilConfig",
     "VLLMConfig",
     "ValueConfig",
     "VerifierConfig",

@@ -51,12 +51,17 @@ class Checkpoints:
         self.ranks = ranks
         self._counts: dict[str, dict[str, int]] = {}
 
+    @property
+    def newest(self) -> int:
+        """The step of the newest checkpoint; 0 without one."""
+        return max(_steps(self.folder / "weights"), default=0)
+
     def resume(self, module: nn.Module, optimizers: Sequence[Optimizer]) -> int:
         """Load the newest checkpoint and return its step; 0, without any change, when there is none.
 
         Raises CheckpointError for a damaged one, since only the user may decide to start from scratch.
         """
-        newest = max(_steps(self.folder / "weights"), default=0)
+        newest = self.newest
         if len(set(self.ranks.gather([(self.folder.name, newest)]))) > 1:
             raise CheckpointError(
                 f"{self.folder}: not all processes of this run find its step {newest}; every node needs "

@@ -26,3 +26,5 @@ class TrainContext:
     rollout: RolloutConfig
     seed: int
     ranks: Ranks = ALONE
+    begun: int = 0
+    """Steps before the phase that `config` is of."""

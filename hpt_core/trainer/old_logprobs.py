@@ -37,7 +37,7 @@ def with_old_logprobs(
         # Rows without logp_old belong to a step with a single update, in which the policy is still the old
         # one.
         rows = [replace(row, logp_old=()) for row in rows]
-    selected = torch.tensor([needed.experts if row.kind is not None else needed.rollouts for row in rows])
+    selected = torch.tensor([needed.row(row) for row in rows])
     if not selected.any():
         return list(rows)
     policy_module.eval()
@@ -77,6 +77,10 @@ class Needed(NamedTuple):
     @property
     def rollouts(self) -> bool:
         return self.values or self.old
+
+    def row(self, row: TrainingRow) -> bool:
+        """Whether the row costs a forward pass."""
+        return self.experts if row.kind is not None else self.rollouts
 
     @classmethod
     def of(cls, config: TrainConfig) -> Needed:

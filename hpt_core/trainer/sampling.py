@@ -19,8 +19,8 @@ from hpt_core.rollout.group import Group, Task, reward, sample, score
 from hpt_core.rollout.hint import hinted
 from hpt_core.seeds import derive
 from hpt_core.trainer.context import TrainContext
-from hpt_core.trainer.sampler_mismatch import WeightVersions
-from hpt_core.trainer.throughput import Clock
+from hpt_core.trainer.measures.sampler_mismatch import WeightVersions
+from hpt_core.trainer.measures.throughput import Clock
 from hpt_core.upge import algorithm
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def prompts_of(run: TrainContext, step: int) -> list[Task]:
     tasks = tasks_of_step(run.tasks, step, run.config.prompts_per_step, run.seed)
     if "hint" not in algorithm(run.config.algorithm).needs:
         return tasks
-    return hinted(tasks, run.config.hint, step, run.seed, Chat(run.policy.tokenizer).text)
+    return hinted(tasks, run.config.hint, step - run.begun, run.seed, Chat(run.policy.tokenizer).text)
 
 
 def tasks_of_step(tasks: Sequence[Task], step: int, count: int, seed: int) -> list[Task]:

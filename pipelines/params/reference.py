@@ -14,7 +14,18 @@ from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
-from hpt_core.config import ArmConfig, Column, Config, ExpertSource, Policy, PromptSource, Response, Turns
+from hpt_core.config import (
+    ArmConfig,
+    Column,
+    Config,
+    ExpertSource,
+    MethodConfig,
+    PhaseConfig,
+    Policy,
+    PromptSource,
+    Response,
+    Turns,
+)
 from pipelines.params import Params
 from pipelines.params.commented_yaml import comments_of
 from pipelines.params.descriptions import description, subsection
@@ -24,6 +35,7 @@ from pipelines.params.reference_text import (
     DOCUMENT,
     EXPERT_SOURCES,
     INTRODUCTION,
+    PHASES,
     PROMPT_SOURCES,
     TURNS,
 )
@@ -36,6 +48,7 @@ LINKS = {
     Column: "[entry](#entries-of-columns)",
     Response: "[entry](#entries-of-columns)",
     Turns: "[turns](#turns)",
+    PhaseConfig: "[phase](#phases)",
 }
 """Models that several keys share -> the link to the section that describes them."""
 
@@ -90,9 +103,12 @@ def _sources() -> Iterator[str]:
         ("Expert sources", ExpertSource, EXPERT_SOURCES),
         ("Entries of columns", Response, COLUMNS),
         ("Turns", Turns, TURNS),
+        ("Phases", PhaseConfig, PHASES),
     ):
         yield from (f"## {title}", "", " ".join(str(model.__doc__).split()), "", example)
-        yield from _table(_rows(model, ""))
+        # The keys of a method are listed once, in the section train.
+        inherited = MethodConfig.model_fields if model is PhaseConfig else {}
+        yield from _table(row for row in _rows(model, "") if row[0].strip("`").split(".")[0] not in inherited)
 
 
 def _table(rows: Iterator[Row]) -> Iterator[str]:

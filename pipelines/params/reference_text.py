@@ -75,6 +75,12 @@ COLUMNS: Final = """\
     columns: {problem: question, response: {read: steps, join: "\\n\\n"}}
     columns: {problem: question, response: [{read: people, kind: human}, {read: gpt4, author: gpt-4}]}
 """
+PHASES: Final = """\
+    phases:
+      - {algorithm: sft, until: plateau}
+      - {algorithm: dr_grpo, until: {steps: 200, flops: 1.0e+15}, optimizer: {lr: 1.0e-4}, warmup_steps: 10}
+      - {algorithm: hpt}
+"""
 TURNS: Final = """\
     turns: {role: speaker, text: utterance, user: [student], assistant: [tutor], thinking: keep}
 """

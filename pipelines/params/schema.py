@@ -165,23 +165,25 @@ class Params(Config):
 
     @model_validator(mode="after")
     def _gate_has_weights_at_every_pass_rate(self) -> Params:
-        try:
-            self.train.gate.check(self.rollout.group_size)
-        except ValueError as error:
-            raise error_at(
-                ("train", "gate"),
-                f"{error} of rollout.group_size {self.rollout.group_size}; correct the formula",
-            ) from None
+        for at, method in self.train.located:
+            try:
+                method.gate.check(self.rollout.group_size)
+            except ValueError as error:
+                raise error_at(
+                    ("train", *at, "gate"),
+                    f"{error} of rollout.group_size {self.rollout.group_size}; correct the formula",
+                ) from None
         return self
 
     @model_validator(mode="after")
     def _overlong_buffer_is_within_the_response(self) -> Params:
-        overlong, longest = self.train.overlong, self.rollout.max_new_tokens
-        if overlong is not None and overlong.buffer > longest:
-            raise error_at(
-                ("train", "overlong", "buffer"),
-                f"{overlong.buffer} tokens are more than rollout.max_new_tokens, {longest}; lower it",
-            )
+        longest = self.rollout.max_new_tokens
+        for at, method in self.train.located:
+            if (overlong := method.overlong) is not None and overlong.buffer > longest:
+                raise error_at(
+                    ("train", *at, "overlong", "buffer"),
+                    f"{overlong.buffer} tokens are more than rollout.max_new_tokens, {longest}; lower it",
+                )
         return self
 
     @model_validator(mode="after")

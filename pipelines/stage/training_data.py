@@ -119,7 +119,7 @@ def in_window(
 
 def check_room(tasks: Sequence[Task], params: Params, policy: LoadedPolicy) -> None:
     """Raise InputError where a demonstration, or a rollout after a hint, exceeds the model's positions."""
-    hinted = "hint" in algorithm(params.train.algorithm).needs
+    hinted = any("hint" in algorithm(phase.algorithm).needs for phase in params.train.per_phase)
     after = params.rollout.max_new_tokens if hinted else 0
     longest = max(len(task.tokens) + len(task.demonstration) + after for task in tasks)
     check_positions(

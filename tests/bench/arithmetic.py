@@ -12,7 +12,7 @@ import torch
 from hpt_core.policy.batching import TrainingRow, pad
 from hpt_core.policy.logprobs import autocast
 from hpt_core.policy.module import PolicyModule
-from hpt_core.trainer.throughput import flops
+from hpt_core.trainer.measures.throughput import flops
 from tests.bench.inputs import GPU, load_model
 from tests.bench.table import REPETITIONS, seconds, show
 

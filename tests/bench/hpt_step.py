@@ -10,6 +10,7 @@ from hpt_core.config import OptimizerConfig, TrainConfig
 from hpt_core.policy.batching import TrainingRow
 from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.optimizers import build_optimizers
+from hpt_core.trainer.mini_batch import Learner
 from hpt_core.trainer.step import Totals, update
 
 LEARNING_RATE, BETAS = 1e-6, (0.9, 0.95)
@@ -26,4 +27,4 @@ def stepper(model: PreTrainedModel, rows: Sequence[TrainingRow], micro_tokens: i
         microbatch_tokens=micro_tokens,
     )
     policy_module, optimizers = PolicyModule(model), build_optimizers(model, config.optimizer)
-    return lambda: update(policy_module, optimizers, rows, config, {}, temperature=1.0)
+    return lambda: update(Learner(policy_module, optimizers, config, {}, temperature=1.0), rows)

@@ -7,7 +7,7 @@ import pytest
 from hpt_core.errors import InputError
 from hpt_core.policy.logprobs import checkpoint_layers
 from hpt_core.policy.module import PolicyModule
-from hpt_core.trainer.throughput import flops
+from hpt_core.trainer.measures.throughput import flops
 
 from .zoo import WIDTH, build
 

@@ -21,7 +21,8 @@ from hpt_core.policy.model import full_tensor, merged_weights
 from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.optimizers import build_optimizers
 from hpt_core.trainer import batch
-from hpt_core.trainer.metrics import Totals
+from hpt_core.trainer.measures.metrics import Totals
+from hpt_core.trainer.mini_batch import Learner
 from hpt_core.trainer.old_logprobs import with_old_logprobs
 from hpt_core.trainer.ranks import Ranks, join, leave
 from hpt_core.trainer.reference_policy import Reference
@@ -114,9 +115,7 @@ def gradient(
     ranks.shard(policy_module)
     recorder = Recorder(dict(policy_module.named_parameters()))
     rows = with_old_logprobs(policy_module, rows, asked, 0.9, ranks)
-    totals = update(
-        policy_module, [recorder], rows, asked, OPTIONS, temperature=0.9, ranks=ranks, reference=reference
-    )
+    totals = update(Learner(policy_module, [recorder], asked, OPTIONS, 0.9, ranks, reference), rows)
     return recorder.seen, totals
 
 
@@ -137,7 +136,7 @@ def message_of_a_nan(ranks: Ranks) -> str:
     before = dict(merged_weights(policy_module.model))
     optimizers = build_optimizers(policy_module.model, OptimizerConfig(lr=1e-3))
     try:
-        update(policy_module, optimizers, ragged(poisoned=0), config(), OPTIONS, temperature=0.9, ranks=ranks)
+        update(Learner(policy_module, optimizers, config(), OPTIONS, 0.9, ranks), ragged(poisoned=0))
     except TrainingError as error:
         after = dict(merged_weights(policy_module.model))
         assert all(torch.equal(after[name], before[name]) for name in before)
@@ -152,10 +151,9 @@ def trained(ranks: Ranks) -> dict[str, Tensor]:
     optimizers = build_optimizers(
         policy_module.model, OptimizerConfig(name="muon", lr=1e-3, weight_decay=0.1)
     )
+    learner = Learner(policy_module, optimizers, config(clip_norm=0.5), OPTIONS, 0.9, ranks)
     for _ in range(3):
-        update(
-            policy_module, optimizers, ragged(), config(clip_norm=0.5), OPTIONS, temperature=0.9, ranks=ranks
-        )
+        update(learner, ragged())
     return dict(merged_weights(policy_module.model))
 
 

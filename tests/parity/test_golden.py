@@ -26,6 +26,7 @@ from hpt_core.config import OptimizerConfig, TrainConfig
 from hpt_core.policy.batching import TrainingRow
 from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.optimizers import build_optimizers
+from hpt_core.trainer.mini_batch import Learner
 from hpt_core.trainer.step import update
 from hpt_core.types import Tokens
 
@@ -152,10 +153,8 @@ def trained(
         clip_norm=CLIP_NORM,
         microbatch_tokens=budget,
     )
-    totals = update(
-        PolicyModule(model), optimizers, rows, config, {"length": LENGTH}, temperature=TEMPERATURE
-    )
-    return totals["grad_norm"]
+    learner = Learner(PolicyModule(model), optimizers, config, {"length": LENGTH}, TEMPERATURE)
+    return update(learner, rows)["grad_norm"]
 
 
 def published(

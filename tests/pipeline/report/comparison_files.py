@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from hpt_core import tables
 from hpt_core.config import ArmConfig, EvaluateConfig
 from hpt_core.evaluation import summarise
-from hpt_core.trainer import source_stats
+from hpt_core.trainer.measures import source_stats
 from pipelines.params import Params, load_params
 
 REPO = Path(__file__).parents[3]

@@ -11,8 +11,8 @@ from hpt_core.config import HintConfig, MixSchedule, OptimizerConfig, RolloutCon
 from hpt_core.rollout.group import Group
 from hpt_core.rollout.hint import chance_at, hinted
 from hpt_core.trainer.algorithm_options import mu, options_at, regularisers_of
+from hpt_core.trainer.measures.throughput import flops
 from hpt_core.trainer.sft_buffer import SFTBuffer
-from hpt_core.trainer.throughput import flops
 from hpt_core.upge import ALGORITHMS
 
 ROLLOUT = RolloutConfig(group_size=4, max_prompt_tokens=40, max_new_tokens=12)

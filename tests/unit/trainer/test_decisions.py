@@ -20,7 +20,7 @@ from hpt_core.trainer.batch import row_info, rows_of
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.loop import train
-from hpt_core.trainer.source_stats import summarise
+from hpt_core.trainer.measures.source_stats import summarise
 from hpt_core.trainer.step_records import Decisions
 from hpt_core.types import Verdict
 from hpt_core.upge import plan

@@ -25,9 +25,10 @@ from hpt_core.trainer.batch import rows_of
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.loop import train
+from hpt_core.trainer.measures.sampler_mismatch import SAMPLE, WeightVersions, sampler_mismatch
+from hpt_core.trainer.mini_batch import Learner
 from hpt_core.trainer.old_logprobs import with_old_logprobs
 from hpt_core.trainer.ranks import ALONE
-from hpt_core.trainer.sampler_mismatch import SAMPLE, WeightVersions, sampler_mismatch
 from hpt_core.trainer.step import update
 from hpt_core.types import Verdict
 
@@ -200,8 +201,8 @@ def test_a_cap_weighs_each_token_by_the_trainer_over_the_sampler(
         options = {**options_at(settings, ROLLOUT, 1), "length": 8}
         recalled = with_old_logprobs(policy_module, given, settings, 0.8, ALONE)
         optimizers = build_optimizers(policy_module.model, settings.optimizer)
-        totals = update(policy_module, optimizers, recalled, settings, options, temperature=0.8)
-        norms.append(totals["grad_norm"])
+        learner = Learner(policy_module, optimizers, settings, options, temperature=0.8)
+        norms.append(update(learner, recalled)["grad_norm"])
     plain, shifted, same = norms
     assert shifted / plain == pytest.approx(min(torch.e**0.1, cap), rel=1e-4)
     assert same / plain == pytest.approx(1, rel=1e-4)

@@ -17,7 +17,7 @@ from hpt_core.policy.model import LoadedPolicy, weights_hash
 from hpt_core.rollout.group import Group, Task
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.loop import train
-from hpt_core.trainer.metrics import overlong_metrics
+from hpt_core.trainer.measures.metrics import overlong_metrics
 from hpt_core.trainer.sampling import replacements
 from hpt_core.types import Verdict
 from hpt_core.upge import ALGORITHMS

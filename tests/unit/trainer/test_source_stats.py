@@ -18,7 +18,7 @@ from hpt_core.rollout.group import Group, Task
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.loop import train
-from hpt_core.trainer.source_stats import SAMPLE, nll_by_source, summarise
+from hpt_core.trainer.measures.source_stats import SAMPLE, nll_by_source, summarise
 from hpt_core.types import Verdict
 
 CONFIG = TrainConfig(

@@ -41,12 +41,12 @@ import os, signal
 from hpt_core.trainer import loop
 from pipelines import train
 
-def rate_factor(step, *rest, factor=loop.rate_factor):
+def sample_groups(run, step, clock, sample=loop.sample_groups):
     if step == 3 and os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGKILL)
-    return factor(step, *rest)
+    return sample(run, step, clock)
 
-loop.rate_factor = rate_factor
+loop.sample_groups = sample_groups
 train.main()
 """
 

@@ -18,7 +18,8 @@ from hpt_core.policy.model import LoadedPolicy, weights_hash
 from hpt_core.policy.module import PolicyModule
 from hpt_core.rollout.group import Group
 from hpt_core.trainer.batch import rows_of
-from hpt_core.trainer.metrics import Totals
+from hpt_core.trainer.measures.metrics import Totals
+from hpt_core.trainer.mini_batch import Learner
 from hpt_core.trainer.ranks import ALONE
 from hpt_core.trainer.reference_policy import Reference
 from hpt_core.trainer.step import update
@@ -58,16 +59,15 @@ def step(
 ) -> tuple[Totals, list[dict[str, Tensor]]]:
     recorder = Recorder(policy.model)
     policy_module, settings = PolicyModule(policy.model), config(**changes)
-    totals = update(
+    learner = Learner(
         policy_module,
         [recorder],
-        rows_of(groups),
         settings,
         OPTIONS,
         temperature=0.9,
         reference=reference or Reference(policy_module, ALONE),
     )
-    return totals, recorder.seen
+    return update(learner, rows_of(groups)), recorder.seen
 
 
 @pytest.fixture

@@ -70,6 +70,15 @@ def nll_by_source(
 
     Every rank of a sharded policy calls this with all tasks.
     """
+    nll: dict[str, float] = {}
+    for source, source_tasks in sorted(_by_source(tasks).items()):
+        drawn = sorted(source_tasks, key=lambda task: derive(seed, "nll", task.prompt.prompt_id))[:SAMPLE]
+        nll[source] = nll_per_token(policy_module, drawn, config)
+    return nll
+
+
+def nll_per_token(policy_module: PolicyModule, tasks: Sequence[Task], config: TrainConfig) -> float:
+    """NLL in nats per token of the demonstrations of all `tasks`. All ranks of a sharded policy call this."""
     policy_module.eval()
 
     def logp(batch: Padded) -> Tensor:
@@ -77,13 +86,9 @@ def nll_by_source(
             outputs: TokenLogprobs = policy_module(batch, 1.0)
         return outputs.logp
 
-    nll: dict[str, float] = {}
-    for source, source_tasks in sorted(_by_source(tasks).items()):
-        drawn = sorted(source_tasks, key=lambda task: derive(seed, "nll", task.prompt.prompt_id))[:SAMPLE]
-        rows = [demonstration(task, number) for number, task in enumerate(drawn)]
-        row_logps = row_logp(rows, config.microbatch_tokens, policy_module.device, logp)
-        nll[source] = -sum(row_logps) / sum(len(row.response) for row in rows)
-    return nll
+    rows = [demonstration(task, number) for number, task in enumerate(tasks)]
+    row_logps = row_logp(rows, config.microbatch_tokens, policy_module.device, logp)
+    return -sum(row_logps) / sum(len(row.response) for row in rows)
 
 
 def _by_source(tasks: Sequence[Task]) -> dict[str, list[Task]]:

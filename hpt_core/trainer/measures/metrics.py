@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import get_args
 
@@ -38,6 +37,16 @@ def overlong_metrics(
     return {
         "overlong/penalty": config.penalty * fmean(shares),
         "overlong/share": fmean(share > 0 for share in shares),
+    }
+
+
+def verifier_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """Numbers of rollouts without a verdict and, where there are any, of those over the verifier's limits."""
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    over_limit = sum(rollout.over_limit for rollout in rollouts)
+    return {
+        "verifier/unjudged": float(sum(rollout.reward is None for rollout in rollouts)),
+        **({"verifier/timeouts": float(over_limit)} if over_limit else {}),
     }
 
 
@@ -98,27 +107,6 @@ def _of_demonstrations(totals: Totals, gate_rows: Sequence[GateRow]) -> dict[str
         else:
             metrics[f"nll/{name}"] = nll
     return metrics
-
-
-@dataclass(frozen=True)
-class Spent:
-    """Numbers of tokens since the start of the run."""
-
-    generated: float = 0.0
-    trained: float = 0.0
-
-    @classmethod
-    def until(cls, metrics: Sequence[Mapping[str, float]]) -> Spent:
-        """The numbers at the last of these steps."""
-        if not metrics:
-            return cls()
-        return cls(metrics[-1]["tokens/generated"], metrics[-1]["tokens/trained"])
-
-    def and_then(self, generated: float, totals: Totals) -> Spent:
-        return Spent(self.generated + generated, self.trained + totals["tokens_trained"])
-
-    def metrics(self) -> dict[str, float]:
-        return {"tokens/generated": self.generated, "tokens/trained": self.trained}
 
 
 class Totals:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,8 +12,10 @@ import torch
 from transformers import PreTrainedModel
 
 from hpt_core.policy.sizes import head_width
+from hpt_core.rollout.group import Group
 from hpt_core.trainer.context import TrainContext
-from hpt_core.trainer.metrics import Totals
+from hpt_core.trainer.measures.metrics import Totals
+from hpt_core.trainer.phases.spending import Spent
 
 SIDE = {"cpu": 1024, "cuda": 8192}
 """Side of the square matrices for the machine's rate, large enough to keep every core busy. A GPU's kernel
@@ -24,10 +26,33 @@ def flops(model: PreTrainedModel, lengths: Iterable[int]) -> float:
     """Floating-point operations of a forward and a backward pass over rows of these lengths.
 
     6 per matrix weight and token (Kaplan et al. 2020, arXiv 2001.08361, section 2.1), and causal attention
-    of 6 x layers x hidden x length^2. Recomputation does not count, since MFU measures useful work.
+    of 6 x layers x hidden x length^2. Recomputation does not count, since MFU measures useful work; adapters
+    count as all weights do.
     """
     weights, layers, hidden = _shape(model)
     return sum(6.0 * weights * length + 6.0 * layers * hidden * length**2 for length in lengths)
+
+
+def forward_flops(model: PreTrainedModel, lengths: Iterable[int]) -> float:
+    """Floating-point operations of a forward pass: a third of those of both passes (Kaplan et al. 2020).
+
+    Sampling a row costs as much, since the cache of keys and values leaves each token one pass; the prompt
+    counts for each of its rollouts.
+    """
+    return flops(model, lengths) / 3
+
+
+def spent_on(model: PreTrainedModel, sampled: Sequence[Group], totals: Totals) -> Spent:
+    """What a step spent: on its rollouts, those without a verdict too, and on its updates.
+
+    The passes of a KL's reference and those for the old policy's log-probabilities count. What is measured
+    for the record alone does not: the dev prompts, NLLs, the mismatch with the sampler.
+    """
+    rollouts = [(group.task, len(r.completion.token_ids)) for group in sampled for r in group.rollouts]
+    sampling = forward_flops(model, [len(task.tokens) + length for task, length in rollouts])
+    updates = totals["flops"] + totals["flops_reference"] + totals["flops_old"]
+    generated = float(sum(length for _, length in rollouts))
+    return Spent(1.0, generated, totals["tokens_trained"], sampling + updates)
 
 
 def gemm_rate(device: torch.device, dtype: torch.dtype) -> float:
