@@ -14,7 +14,14 @@ from hpt_core.config.methods import (
     OverlongConfig,
     SequenceMaskConfig,
 )
-from hpt_core.config.phases import BudgetConfig, MethodConfig, PhaseConfig, PlateauConfig, UntilConfig
+from hpt_core.config.phases import (
+    BudgetConfig,
+    HealthConfig,
+    MethodConfig,
+    PhaseConfig,
+    PlateauConfig,
+    UntilConfig,
+)
 from hpt_core.config.policy import (
     EvaluateConfig,
     OptimizerConfig,
@@ -46,6 +53,7 @@ __all__ = [
     "ExpertsConfig",
     "Fraction",
     "GateConfig",
+    "HealthConfig",
     "HintConfig",
     "KLConfig",
     "Keep",

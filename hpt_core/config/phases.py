@@ -25,6 +25,15 @@ class BudgetConfig(Config):
     """Floating-point operations of sampling and updates; null: any number."""
 
 
+class HealthConfig(Config):
+    """Warnings of a run that collapses, by rules that compare it with its own past (docs/algorithms.md)."""
+
+    window: Annotated[int, Field(ge=2)] = 8
+    """Steps whose mean is compared with that of as many earlier ones."""
+    stop: bool = False
+    """End the run with an error at the first warning."""
+
+
 class PlateauConfig(Config):
     """A measure that no longer improves: `patience` measurements, one after another, were no better by more
     than `min_change` than the last improvement. The first measurement of the phase counts as one."""
@@ -94,8 +103,8 @@ class MethodConfig(Config):
 
 
 class PhaseConfig(MethodConfig):
-    """A method with its own rates and length. Beside the keys below it has those of `train` from `algorithm` to
-    `entropy_coefficient`. A key that is left out, in subsections too, has its value in `train`."""
+    """A method with its own rates and length. Beside the keys below it has those of `train` from `algorithm`
+    to `entropy_coefficient`. A key that is left out, in subsections too, has its value in `train`."""
 
     until: UntilConfig | None = None
     """What ends the phase: plateau, a number of steps, or a mapping. null, for the last phase: the end of the

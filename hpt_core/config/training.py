@@ -10,7 +10,7 @@ from hpt_core.config.base import Config, Fraction, Positive, PositiveFloat, erro
 from hpt_core.config.methods import (
     READ_BY,
 )
-from hpt_core.config.phases import ENDS, BudgetConfig, MethodConfig, PhaseConfig, merged
+from hpt_core.config.phases import ENDS, BudgetConfig, HealthConfig, MethodConfig, PhaseConfig, merged
 from hpt_core.config.policy import OptimizerConfig
 
 
@@ -37,6 +37,8 @@ class TrainConfig(MethodConfig):
     cool-down and schedules count its own steps."""
     budget: BudgetConfig = BudgetConfig()
     """What the run may spend besides its steps."""
+    health: HealthConfig = HealthConfig()
+    """When a run counts as one that collapses."""
     lora: LoraConfig | None = None
     """Low-rank adapters that are trained in place of the weights; null: all weights are trained."""
     difficulty: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = None

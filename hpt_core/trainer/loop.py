@@ -15,6 +15,7 @@ from hpt_core.rollout.group import Group, Task
 from hpt_core.seeds import derive
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.context import TrainContext
+from hpt_core.trainer.measures.health import Watch
 from hpt_core.trainer.measures.metrics import overlong_metrics, step_metrics, verifier_metrics
 from hpt_core.trainer.measures.source_stats import nll_per_token
 from hpt_core.trainer.measures.throughput import Clock, Speed, spent_on
@@ -31,14 +32,17 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
     """Train `run.policy` in place from its newest checkpoint; returns seconds by phase of a step.
 
     Afterwards `checkpoints` holds the records of every step. Raises TrainingError for a step that must not
-    be taken, VerifierError for a dev prompt without a verdict, and InputError before the first step where a
-    method imitates demonstrations alone and no prompt has one.
+    be taken and, with train.health.stop, for a run that collapses; VerifierError for a dev prompt without a
+    verdict; InputError before the first step where a method imitates demonstrations alone and no prompt has
+    one.
     """
     clock, records = Clock(), Records()
     tasks, held_out = hold_out(run.tasks, run.config, run.seed)
     run = replace(run, tasks=tasks)
     _check_demonstrations(run)
-    schedule = Schedule.of(run.config, checkpoints.metrics(checkpoints.newest))
+    recorded = checkpoints.metrics(checkpoints.newest)
+    schedule = Schedule.of(run.config, recorded)
+    watch = Watch(run.config.health, recorded[int(schedule.before.steps) :])
     state = TrainState.of(run, schedule)
     state.resume(checkpoints)
     speed, weights = Speed.of(run), EngineWeights(run, state.policy_module)
@@ -75,12 +79,14 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
         }
         if evaluated := step % config.dev_every == 0:
             metrics |= _dev_accuracy(state, weights, clock)
+        metrics |= watch.check(step, metrics)
         phase_ended = schedule.observe({"step": step, **metrics})
         if schedule.over:
             metrics |= {} if evaluated else _dev_accuracy(state, weights, clock)
             metrics |= _nll(state, "nll_after", clock)
         elif phase_ended:
             state.enter(schedule)
+            watch = Watch(run.config.health)
         if _samples(state) and not evaluated and not schedule.over:
             with clock.phase("push"):
                 weights.push()
