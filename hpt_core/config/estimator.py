@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 from hpt_core import formula
 from hpt_core.config.base import Config, Fraction, Positive, PositiveFloat
 
-
 _CHECKED_GROUP = 128
 """Rollouts up to which every pass rate is checked; their number grows with the square."""
 

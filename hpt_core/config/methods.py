@@ -12,6 +12,7 @@ AlgorithmName = Literal[
     "sft",
     "dft",
     "psft",
+    "trsft",
     "reinforce",
     "rloo",
     "rloo_verl",
@@ -38,11 +39,12 @@ AlgorithmName = Literal[
     "relift",
     "relift_first",
     "uft",
+    "trapo",
     "hpt",
 ]
 """The entries of `hpt_core.upge.ALGORITHMS`, repeated because reading parameters must not import torch."""
 
-IMITATING: frozenset[AlgorithmName] = frozenset({"sft", "dft", "psft"})
+IMITATING: frozenset[AlgorithmName] = frozenset({"sft", "dft", "psft", "trsft"})
 """Methods that sample no rollouts."""
 CLIPPING: frozenset[AlgorithmName] = frozenset(
     {

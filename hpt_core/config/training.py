@@ -44,7 +44,7 @@ class TrainConfig(MethodConfig):
     difficulty: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = None
     """[low, high] of the pass rate under the starting policy of prompts that are trained on; null: all."""
     steps: Positive
-    """Training steps; the most, where a budget or the last phase ends the run before."""
+    """Training steps. A budget or the last phase may end the run before."""
     prompts_per_step: Positive
     """Prompts per step."""
     optimizer: OptimizerConfig

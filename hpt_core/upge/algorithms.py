@@ -21,7 +21,7 @@ from hpt_core.upge.estimator import Algorithm, Term
 from hpt_core.upge.likelihood import chord_phi_slope, shaped
 from hpt_core.upge.mix import by_pass_rate, by_schedule, imitating
 from hpt_core.upge.options import Options
-from hpt_core.upge.reference import geometric, mixture, pi_old, pi_theta, product, sequence
+from hpt_core.upge.reference import geometric, mixture, pi_old, pi_theta, product, sequence, trust_region
 from hpt_core.upge.reference import one as pi_ref_one
 from hpt_core.upge.stable import (
     always,
@@ -47,6 +47,9 @@ PSFT = Algorithm(
     options=Options(clip=(0.2, 0.28)),
     needs=frozenset({"old_demonstrations"}),
 )
+
+# TrSFT, the imitation of TRAPO, arXiv 2512.17636: a token weighs pi / max(pi, 0.1).
+TRSFT = Algorithm(demonstrations=Term(trust_region, one, aggregate=token_mean))
 
 # Williams 1992 without a baseline: R * grad log pi(tau), averaged over trajectories.
 REINFORCE = Algorithm(rollouts=Term(pi_theta, reward, aggregate=sequence_sum))
@@ -168,6 +171,13 @@ UFT = Algorithm(
     needs=frozenset({"hint"}),
 )
 
+# TRAPO, arXiv 2512.17636, as its released script trains: RL without the std and the clip and TrSFT, one sum
+# over tokens by L. Its prefixes of a demonstration, as long as a prompt needs, are whole demonstrations here.
+TRAPO = Algorithm(
+    rollouts=Term(pi_old, group_mean_baseline, aggregate=jointly(constant)),
+    demonstrations=Term(trust_region, one, aggregate=jointly(constant)),
+)
+
 # HPT, arXiv 2509.04419, section 3.3: alpha * (Dr.GRPO without clip) + beta * SFT, prompt by prompt.
 # RL on the demonstration has a weight in the soft gate alone: LUFFY's shaping, and its own reward as A.
 HPT = Algorithm(
@@ -181,6 +191,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "sft": SFT,
     "dft": DFT,
     "psft": PSFT,
+    "trsft": TRSFT,
     "reinforce": REINFORCE,
     "rloo": RLOO,
     "rloo_verl": RLOO_VERL,
@@ -207,6 +218,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "relift": RELIFT,
     "relift_first": RELIFT_FIRST,
     "uft": UFT,
+    "trapo": TRAPO,
     "hpt": HPT,
 }
 

@@ -7,6 +7,7 @@ not read.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import log
 
 import torch
 from torch import Tensor
@@ -30,6 +31,14 @@ def pi_old(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
 def one(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
     """pi_ref = 1, for tokens of an unknown policy (LUFFY, arXiv 2504.14945)."""
     return torch.zeros_like(tokens.logp)
+
+
+def trust_region(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:
+    """max(pi_theta, 0.1): the ratio is 1 for a token that the policy trusts, and falls with pi_theta below.
+
+    TrSFT of TRAPO, arXiv 2512.17636, with the released bound.
+    """
+    return tokens.logp.detach().clamp(min=log(0.1))
 
 
 def sequence(tokens: Tokens, advantage: Tensor, options: Options) -> Tensor:

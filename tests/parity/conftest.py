@@ -19,7 +19,7 @@ FRACTIONAL = 4
 """The group whose rewards are any number in [0, 1)."""
 POOR_DEMONSTRATION = 5
 """The group whose demonstration earned 0.75, where the others earned 1."""
-NO_BASELINE = {"sft", "dft", "psft", "reinforce", "ppo"}
+NO_BASELINE = {"sft", "dft", "psft", "trsft", "reinforce", "ppo"}
 
 
 def ragged_batch(

@@ -12,14 +12,14 @@ from hpt_core.gate import FormulaGate, Switch, Table
 from hpt_core.types import RowInfo
 
 NAN = float("nan")
-DEMONSTRATIONS_ALONE = ["sft", "dft", "psft"]
+DEMONSTRATIONS_ALONE = ["sft", "dft", "psft", "trsft"]
 ROLLOUTS_ALONE = ["reinforce", "rloo", "ppo", "grpo", "dr_grpo", "dapo", "cispo", "cispo_mask", "gspo"]
 ROLLOUTS_ALONE += ["gmpo", "sapo", "maxrl", "rloo_verl", "rloo_trl", "cispo_trl", "gspo_paper"]
 OVER_BOTH = ["luffy", "luffy_script", "rl_plus", "srft", "srft_script"]
 """Their baseline is over rollouts and demonstration together."""
-IMITATING = ["chord", "chord_phi", "relift", "relift_first", "uft"]
+IMITATING = ["chord", "chord_phi", "relift", "relift_first", "uft", "trapo"]
 BOTH = [*OVER_BOTH, *IMITATING, "hpt"]
-CONSTANT = ["dr_grpo", "luffy_script", "rl_plus", "srft", "srft_script", "relift_first", "hpt"]
+CONSTANT = ["dr_grpo", "luffy_script", "rl_plus", "srft", "srft_script", "relift_first", "trapo", "hpt"]
 BASELINE = sorted({*ROLLOUTS_ALONE, *BOTH} - {"reinforce", "ppo", *OVER_BOTH})
 
 
@@ -117,7 +117,7 @@ def test_a_reward_that_is_no_number_raises(name):
         upge.plan(name, batch, length=8)
 
 
-@pytest.mark.parametrize("name", ["sft", "dft", "psft"])
+@pytest.mark.parametrize("name", ["sft", "dft", "psft", "trsft"])
 def test_the_reward_of_a_rollout_is_not_read_where_rollouts_are_not_trained_on(name):
     planned = upge.plan(name, rows([NAN, 0.0, 1.0], [3, 3, 3], [False, False, True]))
     assert planned.active.tolist() == [False, False, True]

@@ -111,7 +111,7 @@ def two_groups(first: list[float], second: list[float], expert: list[int] = ()) 
     return RowInfo(reward, group, is_expert, torch.full(group.shape, 5), value)
 
 
-BASELINE = [name for name in TRIED if name not in {"sft", "dft", "psft", "reinforce", "ppo", *SRFT}]
+BASELINE = [name for name in TRIED if name not in {"sft", "dft", "psft", "trsft", "reinforce", "ppo", *SRFT}]
 
 
 @pytest.mark.parametrize("name", BASELINE)
@@ -138,7 +138,9 @@ def test_methods_without_a_group_baseline_have_their_own_idea_of_nothing_to_lear
     assert plan("srft", rows).active.all(), "what failed is pushed down"
 
 
-@pytest.mark.parametrize("name", ["chord", "chord_phi", "uft", "relift", "sft", "dft", "psft", "srft"])
+@pytest.mark.parametrize(
+    "name", ["chord", "chord_phi", "uft", "relift", "sft", "dft", "psft", "srft", "trsft", "trapo"]
+)
 def test_demonstrations_of_solved_prompts_are_imitated_all_the_same(name):
     rows = two_groups([1.0, 1.0, 1.0], [0.0, 1.0], expert=[2])
     assert plan(name, rows).active[2]

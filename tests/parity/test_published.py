@@ -17,7 +17,7 @@ from hpt_core.gate import OF_SEVEN, Switch, Table
 from hpt_core.types import Tokens
 from hpt_core.upge import estimator
 
-NEEDS_DEMONSTRATIONS = {"sft", "dft", "psft", "srft", "srft_script", "chord", "chord_phi", "uft"} | {
+NEEDS_DEMONSTRATIONS = {"sft", "dft", "psft", "trsft", "srft", "srft_script", "chord", "chord_phi", "uft"} | {
     "relift",
     "relift_first",
 }
@@ -73,7 +73,7 @@ def test_rollouts_alone_are_enough(name, ragged):
     agree(upge.loss(name, batch, length=LENGTH), PUBLISHED[name](batch), batch)
 
 
-@pytest.mark.parametrize("name", ["chord", "chord_phi", "relift", "relift_first", "uft"])
+@pytest.mark.parametrize("name", ["chord", "chord_phi", "relift", "relift_first", "uft", "trapo"])
 def test_demonstrations_may_be_of_prompts_of_their_own(name, ragged):
     batch = ragged(8)
     apart = replace(batch, group=torch.where(batch.expert, 1000 + batch.group, batch.group))

@@ -13,6 +13,7 @@ PUBLISHED: dict[str, Surrogate] = {
     "sft": demonstrations.sft,
     "dft": demonstrations.dft,
     "psft": demonstrations.psft,
+    "trsft": demonstrations.trsft,
     "reinforce": rollouts.reinforce,
     "rloo": rollouts.rloo,
     "rloo_verl": rollouts.rloo_verl,
@@ -39,5 +40,6 @@ PUBLISHED: dict[str, Surrogate] = {
     "relift": mixed.relift,
     "relift_first": mixed.relift_first,
     "uft": mixed.uft,
+    "trapo": mixed.trapo,
     "hpt": mixed.hpt,
 }

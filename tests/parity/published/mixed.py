@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hpt_core.types import Tokens
-from published.demonstrations import sft
+from published.demonstrations import sft, trusted
 from published.rollouts import token_mean_grpo
 from published.rows import (
     LENGTH,
@@ -135,6 +135,19 @@ def relift_first(batch: Tokens) -> Tensor:
 def uft(batch: Tokens, beta: float = 0.001) -> Tensor:
     """arXiv 2505.16984 as released, without its KL: GRPO over all tokens + beta SFT."""
     return token_mean_grpo(batch) + beta * sft(batch)
+
+
+def trapo(batch: Tokens) -> Tensor:
+    """arXiv 2512.17636 as released (`train_trapo.sh`): grpo_use_std False, loss_remove_clip,
+    loss_remove_token_mean, and TrSFT on the demonstration, here the whole of it.
+
+    A sum over tokens by L, and here, where the release leaves it to the size of the batch, by the rows.
+    """
+    terms = [trusted(batch, i).sum() / LENGTH for i in demonstrations(batch)]
+    for rollouts in rollouts_by_prompt(batch):
+        for i, a in zip(rollouts, centred(batch, rollouts), strict=True):
+            terms.append((ratio(batch, i) * a).sum() / LENGTH)
+    return -sum(terms) / len(terms)
 
 
 def hpt(batch: Tokens, gamma: float = 0.0, coefficient: float = 1.0) -> Tensor:

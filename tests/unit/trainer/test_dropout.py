@@ -102,7 +102,7 @@ def test_adapters_drop_nothing_beside_an_old_policy(
     assert norms[0] == norms[1]
 
 
-@pytest.mark.parametrize("algorithm", ["sft", "dft"])
+@pytest.mark.parametrize("algorithm", ["sft", "dft", "trsft"])
 def test_plain_imitation_has_dropout(
     policy: LoadedPolicy, tasks: list[Task], tmp_path: Path, algorithm: str
 ) -> None:
@@ -115,7 +115,7 @@ def test_plain_imitation_has_dropout(
 
 
 def test_these_methods_have_dropout() -> None:
-    assert {name for name, method in ALGORITHMS.items() if method.dropout} == {"sft", "dft"}
+    assert {name for name, method in ALGORITHMS.items() if method.dropout} == {"sft", "dft", "trsft"}
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "sft"])

@@ -34,7 +34,7 @@ def test_trains_and_resumes(policy: LoadedPolicy, tasks: list[Task], tmp_path: P
     assert weights_hash(again.policy.model) == weights_hash(whole.policy.model)
 
 
-@pytest.mark.parametrize("name", ["sft", "dft", "psft"])
+@pytest.mark.parametrize("name", ["sft", "dft", "psft", "trsft"])
 def test_imitation_alone_samples_nothing(
     policy: LoadedPolicy, tasks: list[Task], tmp_path: Path, name: str
 ) -> None:
@@ -45,7 +45,7 @@ def test_imitation_alone_samples_nothing(
     assert len(run.verifier.heard) == 1, "the dev prompt"  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", ["sft", "dft", "psft"])
+@pytest.mark.parametrize("name", ["sft", "dft", "psft", "trsft"])
 def test_a_step_without_a_demonstration_is_counted_and_passed(
     policy: LoadedPolicy, tasks: list[Task], tmp_path: Path, name: str
 ) -> None:
@@ -60,7 +60,7 @@ def test_a_step_without_a_demonstration_is_counted_and_passed(
     ]
 
 
-@pytest.mark.parametrize("name", ["sft", "dft", "psft"])
+@pytest.mark.parametrize("name", ["sft", "dft", "psft", "trsft"])
 def test_no_demonstration_at_all_stops_before_the_first_step(
     policy: LoadedPolicy, tasks: list[Task], tmp_path: Path, name: str
 ) -> None:

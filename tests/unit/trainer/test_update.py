@@ -238,7 +238,7 @@ def test_a_gradient_without_a_norm_stops_before_the_step(
     assert weights_hash(policy.model) == before
 
 
-@pytest.mark.parametrize("algorithm", ["sft", "dft", "psft"])
+@pytest.mark.parametrize("algorithm", ["sft", "dft", "psft", "trsft"])
 def test_a_mini_batch_without_a_demonstration_is_an_empty_update(
     policy: LoadedPolicy, make_group: Callable[..., Group], rows_seen: list[int], algorithm: str
 ) -> None:
