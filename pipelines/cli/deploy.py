@@ -27,16 +27,16 @@ class Pool(StrEnum):
 
 @app.command(
     epilog=examples(
-        "hpt deploy                run in processes of `prefect worker start --pool hpt`",
+        "hpt deploy                run in processes of `hpt worker`",
         "hpt deploy --pool docker  run in containers of the pool hpt-docker",
-        "hpt deploy --write        write infra/prefect.yaml for `prefect deploy`, and nothing else",
+        "hpt deploy --write        only write infra/prefect.yaml for `prefect deploy`",
     )
 )
 def deploy(
     pool: Annotated[Pool, typer.Option(help="Infrastructure of the runs.")] = Pool.process,
     write: Annotated[bool, typer.Option("--write", help="Write infra/prefect.yaml instead.")] = False,
 ) -> None:
-    """Create or update the deployments, the work pool and the alerts on the Prefect server."""
+    """Set up deployments, work pool and alerts in Prefect."""
     from pipelines.params import load_params
 
     params = load_params(ROOT / paths.PARAMS)
@@ -58,12 +58,12 @@ def deploy(
         print("No alerts are sent. Set HPT_ALERT_WEBHOOK to the address of a webhook and deploy again.")
 
 
-@app.command()
+@app.command(epilog=examples("hpt worker --name night"))
 def worker(
     name: Annotated[str | None, typer.Option(help="Name of the worker on the server.")] = None,
     pool: Annotated[str, typer.Option(help="The process work pool.")] = "hpt",
 ) -> None:
-    """Run what the deployments on the Prefect server have due, in this checkout."""
+    """Run what the deployments have due, in this checkout."""
     from pipelines.deployment.worker import work
 
     work(name, pool)

@@ -11,7 +11,10 @@ from pipelines.cli.parameters import ROOT, examples
 
 # Commands import what they need when they run, so that `hpt --help` is instant.
 app = typer.Typer()
-stack = typer.Typer(help="The real servers on this machine: PostgreSQL, S3, MLflow, Prefect and a worker.")
+stack = typer.Typer(
+    help="Run PostgreSQL, S3, MLflow, Prefect and a worker here.",
+    epilog=examples("hpt stack up", "hpt stack status"),
+)
 app.add_typer(stack, name="stack")
 
 
@@ -30,9 +33,8 @@ def up() -> None:
 
 @app.command(
     epilog=examples(
-        "hpt remote s3://our-bucket/hpt                          Amazon's S3",
-        "AWS_ENDPOINT_URL=https://s3.our.org hpt remote s3://hpt  another server of S3",
-        "hpt remote /mnt/shared/hpt                              a folder that all machines have",
+        "hpt remote s3://our-bucket/hpt  S3, at AWS_ENDPOINT_URL if it is set",
+        "hpt remote /mnt/shared/hpt      a folder that all machines have",
     )
 )
 def remote(
