@@ -17,11 +17,12 @@ from urllib.parse import quote, unquote, urlsplit
 MASK: Final = "***"
 
 _NAMES = re.compile(
-    r"(?:^|_)(?:API)?(?:KEY|KEYS|SECRETS?|PASSWORD|PASSWD|PASS|PWD|PASSPHRASE|TOKEN|TOKENS|CREDENTIALS?|AUTH|"
-    r"AUTHORIZATION|COOKIE|WEBHOOK)(?:$|_)|AUTH_STRING|ACCESSKEY|SECRETKEY",
+    r"(?:^|_)(?:API)?(?:KEY|KEYS|SECRETS?|PASSWORD|PASSWD|PASS|PASSPHRASE|TOKEN|TOKENS|CREDENTIALS?|AUTH|"
+    r"AUTHORIZATION|COOKIE|WEBHOOK)(?:$|_)|_PWD$|AUTH_STRING|ACCESSKEY|SECRETKEY",
     re.IGNORECASE,
 )
-"""Names of environment variables that hold secrets. TOKENIZERS_PARALLELISM is none: parts count as wholes."""
+"""Names of environment variables that hold secrets. TOKENIZERS_PARALLELISM is none: parts count as wholes.
+PWD alone is the working folder."""
 _PLACES = re.compile(
     r"_(?:FILE|PATH|DIR|FOLDER|SOCK|ENABLED|TYPE|EXPIRATION|TIMEOUT|SECONDS)$", re.IGNORECASE
 )

@@ -33,7 +33,7 @@ from hpt_core.errors import InputError
 from pipelines import environment, paths
 from pipelines.deployment import alerts, artifacts
 from pipelines.environment import FLOW_RUN, FLOW_RUN_NAME
-from pipelines.messages import clean
+from pipelines.messages import clean, without_secrets
 from pipelines.orchestration import run_lock
 from pipelines.orchestration.dag import Stage, load_stages
 from pipelines.orchestration.dvc_stage import failure_message, reproduce
@@ -109,7 +109,7 @@ def checkout() -> Iterator[Path]:
     """The checkout in which this process stands, prepared and locked for this flow run."""
     folder = Path.cwd()
     environment.prepare(folder)
-    with run_lock.hold(folder, str(flow_run.id), _wait_for):
+    with without_secrets(), run_lock.hold(folder, str(flow_run.id), _wait_for):
         record_source(folder, str(flow_run.id))
         yield folder
 

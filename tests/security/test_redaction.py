@@ -33,6 +33,8 @@ HARMLESS = {
     "SSH_AUTH_SOCK": "/tmp/agent.sock",
     "PREFECT_SERVER_CSRF_TOKEN_EXPIRATION": "3600",
     "AUTH_TYPE": "basic",
+    "PWD": "/home/ann/checkout",
+    "OLDPWD": "/home/ann/other",
     "SHORT_KEY": "abc",
 }
 
@@ -83,6 +85,7 @@ def test_what_authorises_is_replaced_without_knowing_it(text: str) -> None:
         "http://127.0.0.1:4200/api for ann@example.org",
         "the basic administrator reads /home/ann/.aws/credentials, false, 3600, /tmp/agent.sock, abcdef, abc",
         "s3://bucket/key?versionId=3",
+        'File "/home/ann/checkout/pipelines/flow.py", line 3; /home/ann/other',
         "12 = 3 * 4; x@y",
     ],
 )
