@@ -143,8 +143,7 @@ def _s3(definition: Definition, secrets: Secrets) -> Server:
         "S3 (SeaweedFS)",
         definition.url("HPT_S3_PORT"),
         command,
-        # The parts of SeaweedFS refuse what is not signed, so that nobody reads objects past the keys of S3.
-        {f"WEED_JWT_{part}": secrets["HPT_S3_SIGNING_KEY"] for part in SIGNED},
+        signatures(secrets),
         partial(health.s3, definition),
         ports=(definition.port("HPT_S3_PORT"), *inner),
         provision="buckets",
@@ -158,7 +157,17 @@ INNER_PORTS = (
     *("master.port", "master.port.grpc", "volume.port", "volume.port.grpc"),
     *("filer.port", "filer.port.grpc", "s3.port.grpc"),
 )
-SIGNED = ("SIGNING_KEY", "SIGNING_READ_KEY", "FILER_SIGNING_KEY", "FILER_SIGNING_READ_KEY")
+SIGNED = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
+
+
+def signatures(secrets: Secrets) -> dict[str, str]:
+    """Variables by which the parts of SeaweedFS refuse what is not signed: nobody gets past the keys of S3.
+
+    A signature is valid for ten minutes. On a busy machine a part of an upload waits for longer than the ten
+    seconds of the default, and then fails.
+    """
+    keys = {f"WEED_JWT_{part}_KEY": secrets["HPT_S3_SIGNING_KEY"] for part in SIGNED}
+    return keys | {f"WEED_JWT_{part}_EXPIRES_AFTER_SECONDS": "600" for part in SIGNED}
 
 
 def identities(definition: Definition, secrets: Secrets) -> dict[str, Any]:

@@ -53,11 +53,11 @@ def test_the_services_are_those_of_the_native_stack(compose: dict[str, Any]) -> 
         assert service["healthcheck"]["test"] and service["restart"] == "unless-stopped"
 
 
-def test_mlflow_and_prefect_have_the_same_settings(compose: dict[str, Any]) -> None:
+def test_servers_have_the_same_settings(compose: dict[str, Any]) -> None:
     stack = definition.load(REPO)
     native = servers.servers(stack, credentials.Secrets(dict.fromkeys(credentials.NAMES, "secret")))
     here = ("PREFECT_HOME", "MLFLOW_AUTH_CONFIG_PATH")
-    for name, host in (("mlflow", "s3"), ("prefect", "postgres")):
+    for name, host in (("mlflow", "s3"), ("prefect", "postgres"), ("s3", "s3")):
         inside = {
             key: value.replace("@127.0.0.1:", "@postgres:") if "@" in value else value
             for key, value in native[name].env.items()
