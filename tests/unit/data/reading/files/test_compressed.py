@@ -86,7 +86,7 @@ def test_a_damaged_file_is_named_with_the_remedy(
         ("a.jsonl", '{"problem": "?", "answer": "1"}'.encode("utf-16"), r"a\.jsonl:1: .*UTF-16.*iconv"),
         ("a.csv", "problem,answer\n?,1".encode("utf-16-le"), r"a\.csv:1: .*UTF-16.*iconv"),
         ("a.tsv", "problem\tanswer\n?\t1".encode("utf-16-be"), r"a\.tsv:1: .*UTF-16.*iconv"),
-        ("a.json.gz", gzip.compress("[]".encode("utf-16")), r"a\.json\.gz:1: .*UTF-16.*iconv"),
+        ("a.json.gz", gzip.compress("[]".encode("utf-16"), mtime=0), r"a\.json\.gz:1: .*UTF-16.*iconv"),
         ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         ("a.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         ("a.json", b"\n<!DOCTYPE HTML>\n<html>", "a web page"),
