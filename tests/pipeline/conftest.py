@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import toy_project
+from toy_project import REPO, SERVICES
 
 from pipelines import environment
-
-REPO = Path(__file__).parents[2]
-TOY = Path(__file__).parent / "toy"
-SERVICES = ("PREFECT_", "MLFLOW_", "HPT_", "DVC_")
 
 
 @pytest.fixture(scope="session")
@@ -39,16 +37,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def make_toy(services: Path) -> Callable[[Path], Path]:
-    def make(folder: Path) -> Path:
-        shutil.copytree(TOY, folder, dirs_exist_ok=True)
-        (folder / ".dvc").mkdir()
-        shutil.copy(REPO / ".dvc" / "config", folder / ".dvc" / "config")
-        shutil.copy(REPO / ".gitignore", folder / ".gitignore")
-        for command in (["init", "-q"], ["add", "-A"], [*IDENTITY, "commit", "-qm", "toy"]):
-            subprocess.run(["git", *command], cwd=folder, check=True)
-        return folder
-
-    return make
+    return toy_project.make_toy
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +59,3 @@ def workspace(reproduced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     shutil.copytree(reproduced, root, symlinks=True)
     monkeypatch.chdir(root)
     return root
-
-
-IDENTITY = ["-c", "user.name=toy", "-c", "user.email=toy@example.org"]

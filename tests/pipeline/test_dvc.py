@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import IDENTITY, REPO, TOY
 from dvc.repo import Repo
+from toy_project import IDENTITY, REPO, TOY
 
 CURVES = (
     "Mean reward of the rollouts",
