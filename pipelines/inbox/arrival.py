@@ -67,13 +67,19 @@ def identify(stored: Stored) -> str:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-def receive(inbox: Inbox, stored: Stored) -> Receipt:
-    """Take an object that has no receipt, or put it into quarantine. Raises Waits where it stays for now."""
+def receive(inbox: Inbox, stored: Stored) -> Receipt | None:
+    """Take an object, or put it into quarantine; None where another poll did so since this one began.
+
+    Raises Waits where it stays for now.
+    """
     id = identify(stored)
     with inbox.claims.hold(id) as other:
         if other is not None:
             raise Waits(f"{other} has claimed it")
         inbox.step("claim", stored.key)
+        # Another poll may have finished with it, and given its claim back, since the receipts were read.
+        if id in inbox.receipts.read().by_id:
+            return None
         details = inbox.bucket.head(stored.key)
         if details is None or (details.etag, details.size) != (stored.etag, stored.size):
             raise Waits("it was removed or replaced an instant ago")
@@ -121,7 +127,7 @@ def _take(inbox: Inbox, key: str, id: str, details: Details) -> Receipt:
     with inbox.claims.hold(f"{CONTENT}{content.sha256}") as other:
         if other is not None:
             raise Waits(f"{other} is taking a file with the same content")
-        if (same := inbox.receipts.same_content(content.sha256, id)) is not None:
+        if (same := inbox.receipts.read().same_content(content.sha256, id)) is not None:
             return _commit(inbox, replace(taken, outcome="duplicate", detail=same.key))
         counted = check(folder.source, staged)
         check_neighbours(folder, path, inbox.root)

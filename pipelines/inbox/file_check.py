@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpt_core.config import ExpertSource
+from hpt_core.data.reading.files.names import format_of
 from hpt_core.data.reading.files.shards import check_names, data_files
 from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import FIRST, read_rows, why_unusable
@@ -14,8 +15,8 @@ from hpt_core.errors import InputError, one_line
 from pipelines.inbox.destination import Folder
 from pipelines.inbox.refused import Refused
 
-CUT_OFF = ("malformed_json", "malformed_csv", "missing_column", "not_utf8")
-"""Reasons for which the last line of a file is rejected where its end is missing."""
+CUT_OFF = ("malformed_json", "malformed_csv", "not_utf8")
+"""Reasons of a last line whose end is missing; in a table, a missing column is another one."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,13 @@ def check(source: ExpertSource, file: Path) -> Counted:
     # Files of strangers make parsers fail in every way; one of them must not stop the others.
     except Exception as error:
         raise Refused("unreadable", _by_name(one_line(error), file), may_pass=True) from error
-    if isinstance(last, Reject) and last.reason in CUT_OFF:
-        detail = f"the last line, {last.line}, is {last.reason}: {last.detail}; upload the whole file"
-        raise Refused("cut_off", _by_name(detail, file), may_pass=True)
     if not usable:
         why = why_unusable(source, first, {}) or "no row is usable"
-        raise Refused("no_usable_row", _by_name(why, file), may_pass=rows == 0)
+        raise Refused("no_usable_row", _by_name(why, file), may_pass=True)
+    of_table = ("missing_column",) if format_of(file.name) in ("csv", "tsv") else ()
+    if isinstance(last, Reject) and last.reason in (*CUT_OFF, *of_table):
+        detail = f"the last line, {last.line}, is {last.reason}: {last.detail}; upload the whole file"
+        raise Refused("cut_off", _by_name(detail, file), may_pass=True)
     return Counted(rows, dict(sorted(reasons.items())))
 
 

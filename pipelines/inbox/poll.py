@@ -107,5 +107,6 @@ def _receive_all(inbox: Inbox, received: Received) -> None:
             received.waiting[stored.key] = str(waits)
             log.info("%s: waiting: %s", stored.key, waits)
         else:
-            received.receipts.append(receipt)
-            log.info("%s: %s %s", stored.key, receipt.outcome, receipt.detail)
+            if receipt is not None:
+                received.receipts.append(receipt)
+                log.info("%s: %s %s", stored.key, receipt.outcome, receipt.detail)

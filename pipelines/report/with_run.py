@@ -49,7 +49,7 @@ def with_run(html: str, facts: RunFacts) -> str:
     if not end:
         raise InputError("no report in HTML; run `dvc repro compare`")
     items = Markup("").join(
-        Markup("<div><dt>{}</dt><dd>{}</dd></div>\n").format(name, value) for name, value in _items(facts)
+        Markup("<div><dt>{}</dt> <dd>{}</dd></div>\n").format(name, value) for name, value in _items(facts)
     )
     return f'{head}<dl class="run" aria-label="This run">\n{items}</dl>\n{end}{rest}'
 

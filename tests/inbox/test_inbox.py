@@ -126,7 +126,7 @@ BROKEN = {
     "crowd/a.jsonl": (rows(9).encode()[:-20], "cut_off"),
     "crowd/a.jsonl.gz": (gzip.compress(rows(500).encode())[:-30], "unreadable"),
     "crowd/a.parquet": (parquet()[:-10], "unreadable"),
-    "crowd/a.json": (json.dumps([{"question": "1 + 1?", "solution": "2"}] * 9).encode()[:-30], "cut_off"),
+    "crowd/a.json": (json.dumps([{"question": "1 + 1?", "solution": "2"}] * 9).encode()[:-30], "unreadable"),
     "crowd/b.jsonl": (b"", "empty"),
     "crowd/c.jsonl": (b'{"a": 1}\n{"a": 2}\n', "no_usable_row"),
     "crowd/d.jsonl": (b"<!doctype html><p>Log in</p>", "unreadable"),
