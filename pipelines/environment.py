@@ -38,6 +38,8 @@ QUIET = {
 }
 """Defaults of every process."""
 
+SERVER_OF_RUN = "HPT_PREFECT_SERVER_OF_RUN"
+"""`hpt run` sets this where it has started a Prefect server that ends with it."""
 FLOW_RUN, FLOW_RUN_NAME = "HPT_FLOW_RUN", "HPT_FLOW_RUN_NAME"
 """The flow sets these for its stages: id and name of the flow run, which has a parent run in MLflow."""
 

@@ -25,19 +25,20 @@ from pipelines.messages import clean
 from pipelines.orchestration import run_lock
 from pipelines.orchestration.dag import Stage
 from pipelines.params import load_params
+from pipelines.work import Work
 
+DELIVERED: list[Any] = [whole.delivered]
 EVALUATION = ("evaluate_base", "evaluate", "compare")
 """Stages of the flow `evaluation`, without their arms."""
 
 
-@flow(name="hpt-evaluation", persist_result=False)
+@flow(name="hpt-evaluation", persist_result=False, on_completion=DELIVERED, on_failure=DELIVERED)
 def evaluation(workers: int = 2, retries: int = 0) -> State[Any]:
     """Evaluate the policies of the checkout, compare them and publish the result. Nothing is trained.
 
     workers: number of stages that run side by side. retries: how often a failed stage is run again.
     """
-    with whole.checkout() as root:
-        return whole.run_stages_of(root, workers, retries, _evaluation_alone)
+    return whole.report(Work(Path.cwd(), workers, choose=_evaluation_alone), retries)
 
 
 def _evaluation_alone(stages: list[Stage]) -> list[Stage]:
@@ -46,11 +47,10 @@ def _evaluation_alone(stages: list[Stage]) -> list[Stage]:
     return [replace(stage, upstream=tuple(names.intersection(stage.upstream))) for stage in chosen]
 
 
-@flow(name="hpt-promotion", persist_result=False)
+@flow(name="hpt-promotion", persist_result=False, on_completion=DELIVERED, on_failure=DELIVERED)
 def promotion() -> State[Any]:
     """Publish what MLflow lacks, and set candidate and champion from results that are there."""
-    with whole.checkout() as root:
-        return whole.finish(root, whole.this_run(), {}, {})
+    return whole.report(Work(Path.cwd(), choose=lambda stages: []))
 
 
 @flow(name="hpt-inbox", persist_result=False)

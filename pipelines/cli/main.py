@@ -34,6 +34,7 @@ app.add_typer(inbox.app, name="inbox")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; exit status 0, 1 if it failed, 2 if its input cannot be used, 130 if interrupted."""
     signal.signal(signal.SIGHUP, _hang_up)
+    signal.signal(signal.SIGTERM, _terminate)
     # A shell starts background jobs with Ctrl-C ignored, and `kill -INT` should end them all the same.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -64,6 +65,11 @@ def _usage_error(error: typer.TyperException) -> str:
 def _hang_up(number: int, frame: FrameType | None) -> None:
     """End a run whose terminal was closed as Ctrl-C does, with the process groups of its stages."""
     raise KeyboardInterrupt
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """End in order what the command has started, with the exit status that shells give."""
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,20 @@ from typing import Annotated
 
 import typer
 
+from hpt_core.errors import InputError
 from hpt_core.printable import printable
 
 ROOT = Path(".")
 """Commands run in the project's folder, as those of git and DVC do."""
+
+
+def checkout() -> Path:
+    """The project's folder. Raises InputError in any other."""
+    if not (ROOT / "dvc.yaml").exists():
+        raise InputError(
+            f"{ROOT.resolve()} is no checkout of the project (no dvc.yaml); change to its folder"
+        )
+    return ROOT
 
 
 def positive(value: str | int) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines import environment, paths
-from pipelines.cli.parameters import ROOT, Overrides, StageWorkers, examples, port
+from pipelines.cli.parameters import ROOT, Overrides, StageWorkers, checkout, examples, port
 
 # Commands import what they need when they run, so that `hpt --help` is instant.
 app = typer.Typer()
@@ -38,25 +38,36 @@ def run(
     ] = None,
     retries: Annotated[int, typer.Option(help="Retries of a stage that failed.")] = 0,
     workers: StageWorkers = 2,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait for another run of this checkout, or end.")
+    ] = True,
+    prefect: Annotated[
+        bool, typer.Option("--with-prefect/--without-prefect", help="Whether Prefect shows the run.")
+    ] = True,
 ) -> None:
     """Run the stages that are out of date, publish, register, push."""
     from pipelines.params import load_params
 
+    root = checkout()
     _warn_of_stopped_stack()
     if recipe or overrides:
         _compose(recipe, overrides)
-    load_params(ROOT / paths.PARAMS)
+    load_params(root / paths.PARAMS)
 
-    from pipelines import flow
+    from pipelines import run as running
     from pipelines.cli.results import summary
 
-    state = flow.run(workers, retries)
-    if not state.is_completed():
-        print(f"hpt: {state.message}", file=sys.stderr)
-        raise typer.Exit(1)
-    print(state.message)
-    summary()
-    print("Runs, curves and models: hpt ui")
+    result = running.run(workers, retries, wait, prefect)
+    if result.completed:
+        print(result.lines)
+        summary()
+        print("Runs, curves and models: hpt ui")
+    else:
+        print(f"hpt: {result.lines}", file=sys.stderr)
+    if result.prefect_away:
+        print(running.PREFECT_AWAY)
+        running.leave(result.status)
+    raise typer.Exit(result.status)
 
 
 def _warn_of_stopped_stack() -> None:
@@ -90,9 +101,9 @@ def _compose(recipe: str | None, overrides: list[str] | None) -> None:
     from pipelines.params import recipes
 
     if recipe is None:
-        recipes.override(ROOT, overrides or [])
+        recipes.override(checkout(), overrides or [])
     else:
-        recipes.write(ROOT, recipe, overrides or [])
+        recipes.write(checkout(), recipe, overrides or [])
 
 
 @app.command(epilog=examples("hpt arm crowd kind=human license=MIT file=raw/data/crowd.jsonl"))
@@ -106,7 +117,7 @@ def arm(
     """Add an arm from a new source of trajectories to params.yaml."""
     from pipelines.params import add_arm
 
-    add_arm.add(ROOT, name, add_arm.parse(source))
+    add_arm.add(checkout(), name, add_arm.parse(source))
     print("params.yaml written; next: hpt run")
 
 
@@ -114,11 +125,34 @@ def arm(
 def status() -> None:
     """List the stages and whether they are up to date."""
     from pipelines.orchestration.dag import load_stages
+    from pipelines.orchestration.dvc_stage import running
+    from pipelines.orchestration.run_lock import holder
     from pipelines.params import load_params
 
-    load_params(ROOT / paths.PARAMS)
-    for stage in load_stages(ROOT):
-        print(f"{'out of date' if stage.changed else 'up to date':<12} {stage.name:<22} {stage.desc}")
+    root = checkout()
+    load_params(root / paths.PARAMS)
+    if run := holder(root):
+        print(f"a run is going on: {run}")
+    now = running(root)
+    for stage in load_stages(root):
+        verdict = "running" if stage.name in now else "out of date" if stage.changed else "up to date"
+        print(f"{verdict:<12} {stage.name:<22} {stage.desc}")
+
+
+@app.command()
+def push() -> None:
+    """Copy new data and models to the DVC remote."""
+    from pipelines.orchestration import push, raw_files
+
+    root = checkout()
+    try:
+        count = push.push(root)
+    except push.PushError as error:
+        print(f"hpt: {error}; {push.AGAIN}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    if sentence := raw_files.advice(root):
+        print(sentence)
+    print(f"{count} files pushed")
 
 
 @app.command(epilog=examples("hpt serve --port 4300"))
@@ -131,10 +165,11 @@ def serve(
     """Run on the schedule of params.yaml, one run at a time."""
     from pipelines.params import load_params
 
-    schedule = load_params(ROOT / paths.PARAMS).schedule
+    root = checkout()
+    schedule = load_params(root / paths.PARAMS).schedule
     from pipelines.orchestration.prefect_server import prefect_server
 
-    with prefect_server(ROOT, server_port):
+    with prefect_server(root, server_port):
         from pipelines import flow
 
         flow.serve(schedule, workers)

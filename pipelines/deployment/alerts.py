@@ -19,6 +19,7 @@ from prefect.settings import PREFECT_API_URL
 from hpt_core.errors import InputError
 from pipelines.deployment import blocks
 from pipelines.deployment.changes import Changes
+from pipelines.environment import SERVER_OF_RUN
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def _joined(*lines: str) -> str:
 def send_without_server(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
     """Hook of a flow that failed or crashed where no server stays to tell of it: `hpt run` from cron."""
     address = os.environ.get(VARIABLE)
-    if not address or PREFECT_API_URL.value():
+    if not address or (PREFECT_API_URL.value() and SERVER_OF_RUN not in os.environ):
         return
     reason = (state.message or "no reason is known")[:LONGEST]
     what = f"HPT: {flow.name} run {flow_run.name} {(state.name or '').upper()}"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import networkx as nx
-from dvc.exceptions import DvcException
+from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo, lock_repo
+from dvc.scm import SCMError
 from dvc.stage import PipelineStage
 
 from hpt_core.errors import InputError
@@ -33,6 +35,15 @@ def load_stages(root: Path) -> list[Stage]:
     try:
         with Repo(str(root), _wait_for_lock=True) as repo, lock_repo(repo):
             return _stages(repo)
+    except NotDvcRepoError as error:
+        raise InputError(
+            f"{root.resolve()} has no .dvc folder; run `dvc init`, or clone the project"
+        ) from error
+    except SCMError as error:
+        raise InputError(
+            f"{root.resolve()} is not a git repository, which DVC needs; clone the project, or run "
+            "`git init` and commit its files"
+        ) from error
     except DvcException as error:
         cause = f": {error.__cause__}" if error.__cause__ else ""
         raise InputError(f"{root / 'dvc.yaml'}: {error}{cause}") from error
@@ -45,11 +56,13 @@ def _stages(repo: Repo) -> list[Stage]:
     for node in filter(partial(_has_command, repo), nx.dfs_postorder_nodes(graph)):
         upstream = sorted(stage.name for stage in graph.successors(node) if _has_command(repo, stage))
         changed = any(stages[name].changed for name in upstream)
+        # DVC would refuse to look at what a running stage writes, and its status is then that it is not up to
+        # date.
         stages[node.name] = Stage(
             name=node.name,
             desc=node.desc or "",
             upstream=tuple(upstream),
-            changed=changed or bool(node.status()),
+            changed=changed or bool(inspect.unwrap(type(node).status)(node)),
         )
     # With few workers the longest chain decides how long a run takes. sorted() is stable, and a stage has a
     # larger depth than every stage downstream of it.

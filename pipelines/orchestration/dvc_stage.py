@@ -1,12 +1,20 @@
-"""One stage of dvc.yaml run through DVC: its output without DVC's advice, its failure as a message."""
+"""One stage of dvc.yaml run through DVC: its output without DVC's advice, what was done, its failure as a
+message."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
+from pipelines.orchestration import dvc_locks
 from pipelines.orchestration.process_group import CommandError, ProcessGroups
+
+Done = Literal["done", "unchanged", "restored"]
+"""A stage ran; was up to date; or its outputs came from DVC's cache, since it had run with these inputs
+before."""
 
 ADVICE = (
     "Running stage",
@@ -17,28 +25,61 @@ ADVICE = (
     "To enable auto staging",
     "dvc config core",
     "Use `dvc push",
+    "ERROR: failed to reproduce",
 )
 """What DVC prints around every stage: the flow reports the same, or it is advice for interactive use."""
+
+DONE: dict[str, Done] = {
+    "didn't change, skipping": "unchanged",
+    "is cached - skipping run": "restored",
+}
+"""What DVC prints of a stage that it did not run -> what was done instead."""
+EXITED = re.compile(r"ERROR: failed to reproduce .* exited with (-?\d+)$")
+LOCKED = re.compile(r"Unable to acquire lock|is busy, it is being blocked by|RWLock-file")
 
 
 def reproduce(
     stage: str, root: Path, groups: ProcessGroups, log: Callable[[str], None], env: Mapping[str, str]
-) -> None:
-    """Run `stage`, each line of its own output to `log`. Raises CommandError."""
+) -> Done:
+    """Run `stage`, each line of its own output to `log`. Raises CommandError with its command's status."""
+    done: Done = "done"
+    status: int | None = None
+    locked = False
 
     def log_output(line: str) -> None:
-        if not line.strip().startswith(ADVICE):
+        nonlocal done, status, locked
+        if line.startswith(f"Stage '{stage}'"):
+            done = next((word for text, word in DONE.items() if text in line), done)
+        if exited := EXITED.match(line):
+            status = int(exited[1])
+        locked = locked or LOCKED.search(line) is not None
+        if not line.strip().startswith(ADVICE) and not locked:
             log(line)
 
     # The flag stands before the subcommand; without it parallel calls fail on DVC's lock.
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
-    groups.run(command, root, log_output, env)
+    try:
+        groups.run(command, root, log_output, env)
+    except CommandError as error:
+        if locked:
+            raise CommandError(error.status, [dvc_locks.explain(root)]) from error
+        tail = [line for line in error.tail if not line.strip().startswith(ADVICE)]
+        raise CommandError(error.status if status is None else status, tail) from error
+    return done
 
 
 def failure_message(stage: str, error: CommandError) -> str:
     """What failed, the last lines of its output, and the command that repeats it."""
     tail = "\n".join(f"  {line}" for line in error.tail)
-    return (
-        f"stage {stage} failed with {error}; the last lines of its output:\n{tail}\n"
-        f"Run it again with: dvc repro --single-item {stage}"
-    )
+    return f"{failure_line(stage, error)}; the last lines of its output:\n{tail}"
+
+
+def failure_line(stage: str, error: CommandError) -> str:
+    """What failed and the command that repeats it, for a reader who has its output above."""
+    return f"stage {stage} failed with {error}; run it again with: dvc repro --single-item {stage}"
+
+
+def running(root: Path) -> set[str]:
+    """The stages of the checkout `root` that DVC runs now, on this machine."""
+    commands = dvc_locks.processes(root).values()
+    return {command.split()[-1] for command in commands if " repro " in command}

@@ -1,4 +1,4 @@
-"""A Prefect server on loopback for schedules, since the ephemeral server of `hpt run` has no scheduler."""
+"""Prefect servers on loopback that end with this process: one for a run, one for schedules."""
 
 from __future__ import annotations
 
@@ -6,67 +6,120 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpt_core.errors import InputError
 from pipelines import paths
+from pipelines.orchestration.prefect_api import URL, answers
+from pipelines.orchestration.process_group import end, kept
 from pipelines.server_settings import prefect_variables
 
-START_LIMIT, STOP_LIMIT = 120, 10
-"""Seconds that the server may take to start, and to stop."""
+START_LIMIT, STOP_LIMIT = 120, 5
+"""Seconds that a server may take to start, and to stop."""
+PATIENCE = 3.0
+"""Seconds after which a person is told what is being waited for."""
+WATCH_INTERVAL = 1.0
+"""Seconds between two looks at whether a server is still running."""
 REMEDY = "give another --port, or set PREFECT_API_URL to a Prefect server that runs"
+
+EPHEMERAL = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+"""What Prefect itself sets for a server of one run: no UI, and no services but those that store events."""
+
+
+@dataclass
+class Server:
+    """A server process; `end` ends it, and so does the end of this process, however it ends."""
+
+    port: int
+    command: list[str]
+    log: Path
+    env: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.log.parent.mkdir(exist_ok=True)
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/api"
+
+    def start(self) -> None:
+        with self.log.open("w") as output:
+            env = {**os.environ, **self.env}
+            self.process = kept([sys.executable, *self.command], output.fileno(), STOP_LIMIT, env)
+
+    def wait_until_healthy(self) -> bool:
+        """Whether the server answers; False where it has ended, or has not started within START_LIMIT."""
+        begun, told = time.monotonic(), False
+        while (waited := time.monotonic() - begun) < START_LIMIT and self.process.poll() is None:
+            if answers(self.url):
+                return True
+            if waited > PATIENCE and not told:
+                print("waiting for Prefect's server to start, up to a minute on a busy machine", flush=True)
+                told = True
+            time.sleep(0.1)
+        return False
+
+    def end(self) -> None:
+        end([self.process], STOP_LIMIT)
+
+
+def server_of_a_run(root: Path) -> Server:
+    """A server without UI on a free port, with the database of the checkout; it has just begun to start."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    factory = ["-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
+    address = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
+    env = {**prefect_variables("127.0.0.1", port), **EPHEMERAL}
+    return Server(port, [*factory, *address], root / paths.LOGS / "prefect-server-of-run.log", env)
 
 
 @contextmanager
 def prefect_server(root: Path, port: int = 4200) -> Iterator[str]:
     """URL of the API: PREFECT_API_URL if the user has set it, else of a server that runs during the block.
 
-    Raises InputError if the port is taken, or the server does not start.
+    A server that ends before the block does is started again. Raises InputError if the port is taken, or the
+    server does not start.
     """
-    if url := os.environ.get("PREFECT_API_URL"):
+    if url := os.environ.get(URL):
+        if not answers(url):
+            raise InputError(f"Prefect's server at {url} does not answer; start it, or correct {URL}")
         yield url
         return
     # Whatever listens on the port would be mistaken for the new server.
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise InputError(f"port {port} is in use: {REMEDY}")
-    url = f"http://127.0.0.1:{port}/api"
     log = root / paths.LOGS / "prefect-server.log"
-    log.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            command,
-            env={**os.environ, **prefect_variables("127.0.0.1", port)},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    command = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}/api"
+    server = Server(port, command, log, prefect_variables("127.0.0.1", port))
+    closing = threading.Event()
+    watcher = threading.Thread(target=_keep_running, args=(server, closing), daemon=True)
     try:
-        _wait_until_healthy(server, f"{url}/health", port, log)
-        os.environ["PREFECT_API_URL"] = url
+        if not server.wait_until_healthy():
+            raise InputError(f"the Prefect server did not start on port {port}, see {log}: {REMEDY}")
+        watcher.start()
+        os.environ[URL] = url
         yield url
     finally:
-        server.terminate()
-        try:
-            server.wait(STOP_LIMIT)
-        except subprocess.TimeoutExpired:
-            # The server waits for the connections of this process, which close only when this process ends.
-            server.kill()
-            server.wait()
+        os.environ.pop(URL, None)
+        closing.set()
+        if watcher.is_alive():
+            watcher.join()
+        server.end()
 
 
-def _wait_until_healthy(server: subprocess.Popen[bytes], health: str, port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_LIMIT
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urllib.request.urlopen(health, timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise InputError(f"the Prefect server did not start on port {port}, see {log}: {REMEDY}")
+def _keep_running(server: Server, closing: threading.Event) -> None:
+    """Start the server again whenever it ends: a nightly run must not depend on somebody who looks."""
+    while not closing.wait(WATCH_INTERVAL):
+        if server.process.poll() is not None:
+            print(f"the Prefect server ended with status {server.process.returncode}; it is started again")
+            server.start()

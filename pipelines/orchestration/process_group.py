@@ -1,6 +1,7 @@
-"""Commands in process groups of their own, so that a command ends together with all of its children.
+"""Commands that end together with all of their children, and with this process, however it ends.
 
-Killing `dvc` alone would leave the command of its stage running, and a retry would then run it twice.
+Killing `dvc` alone would leave the command of its stage running, and a retry would then run it twice. Each
+command therefore runs below a keeper (`pipelines.orchestration.keeper`).
 """
 
 from __future__ import annotations
@@ -8,16 +9,21 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from pipelines.messages import clean
+from pipelines.orchestration import keeper
 
 TAIL_LENGTH = 30
 """Number of the last lines of output that a failure repeats."""
+MARGIN = 5.0
+"""Seconds that a keeper may take longer than its grace before it is killed itself."""
 
 
 class CommandError(RuntimeError):
@@ -29,8 +35,43 @@ class CommandError(RuntimeError):
         self.tail = list(tail)
 
 
+def kept(
+    command: Sequence[str],
+    output: IO[str] | int,
+    grace: float,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+) -> subprocess.Popen[str]:
+    """Start `command` below a keeper. Closing the stdin of the returned process ends everything below it."""
+    return subprocess.Popen(
+        [sys.executable, "-IS", str(keeper.__file__), str(grace), *command],
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+
+
+def end(processes: Sequence[subprocess.Popen[str]], grace: float) -> None:
+    """End what `kept` has started: SIGTERM to every process below, SIGKILL after the grace."""
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
+    deadline = time.monotonic() + grace + MARGIN
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
 class ProcessGroups:
-    """Runs commands, each in its own process group; `close` ends all of them and prevents new ones."""
+    """Runs commands; `close` ends all of them, with everything below them, and prevents new ones."""
 
     def __init__(self, grace: float = 10.0) -> None:
         """grace: seconds between SIGTERM and SIGKILL."""
@@ -57,60 +98,27 @@ class ProcessGroups:
                     log(text)
             status = process.wait()
         finally:
-            self._end([process])
+            end([process], self._grace)
             with self._lock:
                 self._running.discard(process)
         if status != 0:
             raise CommandError(status, tail)
 
     def close(self) -> None:
-        """End every running group: SIGTERM, then SIGKILL after the grace."""
+        """End everything that runs: SIGTERM, then SIGKILL after the grace."""
         with self._lock:
             self._closed = True
             running = list(self._running)
-        self._end(running)
+        end(running, self._grace)
 
     def _start(
         self, command: Sequence[str], cwd: Path, env: Mapping[str, str] | None
     ) -> subprocess.Popen[str]:
         with self._lock:
             if self._closed:
-                raise CommandError(-signal.SIGTERM, ["not started, because the run is being stopped"])
-            process = subprocess.Popen(
-                command,
-                cwd=cwd,
-                env={**os.environ, **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-            )
+                raise CommandError(
+                    keeper.KILLED + signal.SIGTERM, ["not started, because the run is being stopped"]
+                )
+            process = kept(command, subprocess.PIPE, self._grace, {**os.environ, **(env or {})}, cwd)
             self._running.add(process)
             return process
-
-    def _end(self, processes: Sequence[subprocess.Popen[str]]) -> None:
-        for process in processes:
-            _signal(process, signal.SIGTERM)
-        deadline = time.monotonic() + self._grace
-        while any(_running(process) for process in processes) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        for process in processes:
-            if _running(process):
-                _signal(process, signal.SIGKILL)
-
-
-def _running(process: subprocess.Popen[str]) -> bool:
-    """Whether any process of the group is running; the leader may have ended before its children."""
-    process.poll()
-    return _signal(process, 0)
-
-
-def _signal(process: subprocess.Popen[str], number: int) -> bool:
-    """Send signal `number` to the group, 0 for none; returns whether the group still exists."""
-    try:
-        os.killpg(process.pid, number)
-    except ProcessLookupError:
-        return False
-    return True

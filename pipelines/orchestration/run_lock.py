@@ -53,7 +53,8 @@ _held: dict[Path, tuple[int, Holder]] = {}
 def hold(root: Path, flow_run: str = "", waiting: Callable[[Holder], None] | None = None) -> Iterator[None]:
     """Hold the lock of the checkout `root` during the block; inside of another such block only name the run.
 
-    waiting: called with each holder that has to be waited for. Without it, a taken lock raises BusyError.
+    waiting: called again and again with the holder that is waited for. Without it, a taken lock raises
+    BusyError.
     """
     path = (root / LOCK).resolve()
     if path in _held:
@@ -91,16 +92,14 @@ def _take(path: Path, waiting: Callable[[Holder], None] | None) -> int:
     """A descriptor that has the lock."""
     path.parent.mkdir(exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    announced, deadline = None, time.monotonic() + PATIENCE
+    deadline = time.monotonic() + PATIENCE
     try:
         while not _try(descriptor):
-            if waiting is not None and (other := _read(descriptor)) != announced:
+            other = _read(descriptor)
+            if waiting is not None:
                 waiting(other)
-                announced = other
-            if waiting is None and time.monotonic() > deadline:
-                raise BusyError(
-                    f"a run is going on in this checkout: {_read(descriptor)}; wait for it or end it first"
-                )
+            elif time.monotonic() > deadline:
+                raise BusyError(f"a run is going on in this checkout: {other}; wait for it or end it first")
             time.sleep(POLL)
     except BaseException:
         os.close(descriptor)

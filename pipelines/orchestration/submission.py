@@ -1,43 +1,50 @@
-"""The order in which stages are submitted: each after those upstream of it, with a limit on how many run."""
+"""The order in which steps are submitted: each after those upstream of it, with a limit on how many run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, Protocol, TypeVar
 
-from pipelines.orchestration.dag import Stage
+from pipelines.orchestration.steps import Executor, Log, Outcome, Pending, Step
 
-
-class Future(Protocol):
-    """A submitted stage; Prefect's futures are of this type."""
-
-    def add_done_callback(self, fn: Callable[[Any], None], /) -> None: ...
+logger = logging.getLogger(__name__)
 
 
-F = TypeVar("F", bound=Future)
+def run_steps(steps: Sequence[Step], executor: Executor, workers: int, outcomes: dict[str, Outcome]) -> None:
+    """Submit each step once every step upstream of it has ended, at most `workers` at a time.
 
-
-def run_stages(stages: Sequence[Stage], submit: Callable[[Stage, list[F]], F], workers: int) -> dict[str, F]:
-    """Submit each stage once every stage upstream of it has ended, at most `workers` at a time.
-
-    A stage below a failed one is submitted too: Prefect then shows it as not ready, and never runs it.
+    What each came to goes into `outcomes`, by name. A step below a failed one is submitted too, so that
+    Prefect shows it as not ready, and is never run. A step that the executor has ended without running it is
+    run here: what is done must not depend on who reports it.
     """
-    futures: dict[str, F] = {}
+    pending: dict[str, Pending] = {}
     ended: set[str] = set()
-    events: SimpleQueue[str] = SimpleQueue()
-    waiting = list(stages)
-    while len(ended) < len(stages):
-        for stage in [stage for stage in waiting if ended.issuperset(stage.upstream)]:
-            if len(futures) - len(ended) >= workers:
+    events: SimpleQueue[Step] = SimpleQueue()
+    waiting = list(steps)
+    while len(ended) < len(steps):
+        for step in [step for step in waiting if ended.issuperset(step.upstream)]:
+            if len(pending) - len(ended) >= workers:
                 break
-            waiting.remove(stage)
-            futures[stage.name] = submit(stage, [futures[name] for name in stage.upstream])
-            futures[stage.name].add_done_callback(partial(_announce, events, stage.name))
-        ended.add(events.get())
-    return futures
+            waiting.remove(step)
+            upstream = [pending[name] for name in step.upstream]
+            pending[step.name] = executor.submit(step, partial(_body, step, outcomes), upstream)
+            pending[step.name].add_done_callback(partial(_announce, events, step))
+        step = events.get()
+        if step.name not in outcomes:
+            _body(step, outcomes, logger.info)
+        ended.add(step.name)
 
 
-def _announce(events: SimpleQueue[str], name: str, future: Future) -> None:
-    events.put(name)
+def _body(step: Step, outcomes: dict[str, Outcome], log: Log) -> Outcome:
+    """Run a step, unless one upstream of it has not done its part."""
+    lacking = [name for name in step.upstream if name not in outcomes or not outcomes[name].good]
+    outcomes[step.name] = (
+        Outcome("not run", f"{step.name} needs {', '.join(lacking)}") if lacking else step.run(log)
+    )
+    return outcomes[step.name]
+
+
+def _announce(events: SimpleQueue[Step], step: Step, pending: object) -> None:
+    events.put(step)

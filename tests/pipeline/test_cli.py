@@ -45,10 +45,11 @@ def hpt(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 ARGUMENTS = {
-    "run": ["key=value", "--recipe NAME", "--retries", "--workers", "HPT_WORKERS"],
+    "run": ["key=value", "--recipe NAME", "--retries", "--workers", "--no-wait", "--without-prefect"],
     "recipe": ["NAME", "key=value"],
     "arm": ["NAME", "key=value", "kind=human"],
     "status": [],
+    "push": [],
     "serve": ["--port", "--workers", "HPT_WORKERS"],
     "deploy": ["--pool", "--write"],
     "worker": ["--name", "--pool"],

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from pipelines import run
 from pipelines.orchestration.dag import load_stages
 from pipelines.orchestration.process_group import CommandError, ProcessGroups
+from pipelines.result import Result
 from pipelines.tracking.dvc_lock import read_lock
 
 REPO = Path(__file__).parents[2]
@@ -23,22 +25,20 @@ REPO = Path(__file__).parents[2]
 
 @dataclass
 class Finished:
-    """A toy project after a complete run, and the state in which the flow ended."""
+    """A toy project after a complete run, and what the run came to."""
 
     root: Path
-    state: Any
+    result: Result
 
 
 @pytest.fixture(scope="module")
 def finished(
     tmp_path_factory: pytest.TempPathFactory, make_toy: Callable[[Path], Path]
 ) -> Iterator[Finished]:
-    from pipelines import flow
-
     root = make_toy(tmp_path_factory.mktemp("flow"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        yield Finished(root, flow.run())
+        yield Finished(root, run.run())
 
 
 @pytest.fixture
@@ -95,9 +95,9 @@ def test_dag_of_dvc_yaml(finished: Finished) -> None:
 
 
 def test_every_stage_is_a_task_and_runs_after_its_upstream_stages(finished: Finished) -> None:
-    assert finished.state.is_completed(), finished.state.message
+    assert finished.result.verdict == "completed", finished.result.message
     stages = load_stages(finished.root)
-    tasks = states(finished.state.state_details.flow_run_id)
+    tasks = states(finished.result.flow_run)
     assert tasks == dict.fromkeys([*(s.name for s in stages), "publish", "register", "push"], "Completed")
     begin, end = began(finished.root), ended(finished.root)
     for stage in stages:
@@ -111,18 +111,16 @@ def test_independent_arms_run_side_by_side(finished: Finished) -> None:
 
 
 def test_second_run_does_nothing(finished: Finished, runs: Callable[[], list[Any]]) -> None:
-    from pipelines import flow
-
     before, published = began(finished.root), len(runs())
-    state = flow.run()
-    assert (state.is_completed(), state.name) == (True, "Unchanged")
+    result = run.run()
+    assert result.verdict == "unchanged"
     assert began(finished.root) == before
     assert len(runs()) == published
-    assert set(states(state.state_details.flow_run_id).values()) == {"Unchanged"}
+    assert set(states(result.flow_run).values()) == {"Unchanged"}
 
 
 def test_one_parent_and_a_child_for_each_arm(finished: Finished, runs: Callable[[], list[Any]]) -> None:
-    key = str(finished.state.state_details.flow_run_id)
+    key = str(finished.result.flow_run)
     [parent] = [run for run in runs() if run.data.tags.get("hpt.flow_run") == key]
     children = [run for run in runs() if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     assert sorted(run.data.tags["provenance"] for run in children) == ["human", "program"]
@@ -139,21 +137,22 @@ def test_data_and_models_are_pushed(finished: Finished) -> None:
 def test_failing_stage_stops_downstream_stages_and_names_the_command_to_repeat(
     finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines import flow
-
     params = finished.root / "params.yaml"
     text = params.read_text()
     params.write_text(text.replace("seed: 7", "seed: 8"))
     monkeypatch.setenv("TOY_FAIL", "train@human")
     os.utime(finished.root / "stages.py")
     try:
-        state = flow.run()
+        result = run.run()
     finally:
         params.write_text(text)
-    assert state.is_failed()
-    assert "train@human: the reason why it fails" in state.message
-    assert "dvc repro --single-item train@human" in state.message
-    tasks = states(state.state_details.flow_run_id)
+    assert (result.verdict, result.status) == ("failed", 1)
+    assert "train@human: the reason why it fails" in result.message
+    # On the terminal the stage has said so itself, just above.
+    assert "the reason why it fails" not in result.lines
+    assert "dvc repro --single-item train@human" in result.lines
+    assert "not run: evaluate@human, compare" in result.lines
+    tasks = states(result.flow_run)
     assert tasks["train@human"] == "Failed"
     assert (tasks["evaluate@human"], tasks["compare"]) == ("NotReady", "NotReady")
     # The other arm does not depend on the failed stage.

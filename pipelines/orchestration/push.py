@@ -1,0 +1,111 @@
+"""Data and models to the default DVC remote: retried while the store is away, with the store's reason in one
+line.
+
+    python -m pipelines.orchestration.push
+
+A process of its own, because a push cannot be interrupted inside of another one. DVC logs a traceback for
+each file; here each distinct reason is said once.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import sys
+import time
+from pathlib import Path
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from hpt_core.errors import one_line
+from pipelines.orchestration import raw_files
+
+DELAYS = (2.0, 5.0, 15.0)
+"""Seconds between attempts, each up to a half longer, so that machines that lost a store do not come back
+together."""
+PERMANENT = re.compile(
+    "credentials|access ?denied|InvalidAccessKeyId|SignatureDoesNotMatch|NoSuchBucket|bucket does not exist"
+    "|no remote|Forbidden|403|404|NotDvcRepoError|not a git repository",
+    re.IGNORECASE,
+)
+"""Words of reasons that time does not mend."""
+AGAIN = "push again with: hpt push"
+
+
+class PushError(RuntimeError):
+    """The remote did not take the files; the message has its reason and the remedy."""
+
+
+def push(root: Path) -> int:
+    """Number of files that were copied. Raises PushError once the attempts are used up."""
+    for delay in (*DELAYS, None):
+        try:
+            return _push_once(root)
+        except PushError as error:
+            if delay is None or PERMANENT.search(str(error)):
+                raise
+            seconds = delay * random.uniform(1, 1.5)
+            print(f"{error}; trying again in {seconds:.0f} s", flush=True)
+            time.sleep(seconds)
+    raise AssertionError("the last attempt returns or raises")
+
+
+class _Reasons(logging.Handler):
+    """Collects the reasons for which files were not copied, instead of a traceback for each."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.reasons: dict[str, int] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1]:
+            reason = _reason(record.exc_info[1])
+            self.reasons[reason] = self.reasons.get(reason, 0) + 1
+
+
+def _push_once(root: Path) -> int:
+    reasons = _Reasons()
+    loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
+    for logger in loggers:
+        logger.handlers, logger.propagate = [reasons], False
+    remote = "the remote"
+    try:
+        with Repo(str(root), _wait_for_lock=True) as repo:
+            remote = str(repo.config["remote"].get(repo.config["core"].get("remote"), {}).get("url", remote))
+            return int(repo.push())
+    # The clients of the stores raise errors of their own, which DVC wraps for some operations only.
+    except Exception as error:
+        if isinstance(error, DvcException) and reasons.reasons:
+            [(reason, count), *_] = sorted(reasons.reasons.items(), key=lambda item: -item[1])
+            raise PushError(f"{count} files could not be pushed to {remote}: {reason}") from error
+        raise PushError(f"nothing could be pushed to {remote}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the store said: the innermost cause with a message, in one line."""
+    while (cause := error.__cause__) is not None and str(cause):
+        error = cause
+    return one_line(error)
+
+
+def push_command() -> list[str]:
+    """The command that runs this module."""
+    return [sys.executable, "-m", "pipelines.orchestration.push"]
+
+
+def main() -> None:
+    """Push from the current folder; exit status 1 with one line where it fails."""
+    try:
+        count = push(Path("."))
+    except PushError as error:
+        print(f"{error}; {AGAIN}")
+        sys.exit(1)
+    if sentence := raw_files.advice(Path(".")):
+        print(sentence)
+    print(f"{count} files pushed")
+
+
+if __name__ == "__main__":
+    main()

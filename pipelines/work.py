@@ -1,0 +1,196 @@
+"""What a run does, whoever watches it: the stages that are out of date, then publish, register and push.
+
+Nothing here needs Prefect or waits for it. `pipelines.flow` reports what happens here to Prefect; without
+Prefect the same steps run in threads (`pipelines.orchestration.steps.Threads`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from hpt_core.errors import InputError
+from pipelines import paths
+from pipelines.environment import FLOW_RUN, FLOW_RUN_NAME
+from pipelines.messages import clean
+from pipelines.orchestration import dvc_locks, run_lock
+from pipelines.orchestration.dag import Stage, load_stages
+from pipelines.orchestration.dvc_stage import failure_line, failure_message, reproduce
+from pipelines.orchestration.process_group import CommandError, ProcessGroups
+from pipelines.orchestration.push import push_command
+from pipelines.orchestration.stale_outputs import remove_stale_outputs
+from pipelines.orchestration.steps import Executor, Log, Outcome, Step, failed
+from pipelines.orchestration.submission import run_steps
+from pipelines.params import load_params
+from pipelines.result import Result
+from pipelines.tracking.mlflow_errors import TrackingError
+from pipelines.tracking.source import record_source
+
+logger = logging.getLogger(__name__)
+
+ENDING = ("publish", "register", "push")
+"""The steps that follow the stages."""
+PUBLISH_LATER = "Models, data and metrics are complete on disk. Publish them with: hpt publish"
+
+
+class Published(Protocol):
+    """What publishing or registering did; its text is the message of the step."""
+
+    @property
+    def changed(self) -> bool: ...
+
+
+@dataclass
+class Work:
+    """One run of the checkout `root`; `stop` ends it from another thread."""
+
+    root: Path
+    workers: int = 2
+    """Stages that run side by side."""
+    choose: Callable[[list[Stage]], list[Stage]] = list
+    """Which of the stages it runs, all by default."""
+    wait: bool = True
+    """Whether to wait for another run of the checkout; else it raises BusyError."""
+    begun: Callable[[], None] = lambda: None
+    """Called once no other run of the checkout is going on."""
+    groups: ProcessGroups = field(default_factory=ProcessGroups)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    stopped: str = ""
+    """Why the run was told to end before it was done."""
+    finished: threading.Event = field(default_factory=threading.Event)
+    result: Result | None = None
+    error: BaseException | None = None
+    """Why there is no result: the run could not be begun, or has a fault."""
+    refusal: str = ""
+    """What Prefect said where it did not take the run, or its result."""
+
+    def run(self, executor: Executor, flow_run: str, name: str, log: Log) -> Result:
+        """Do everything that is out of date; the result holds what failed.
+
+        flow_run, name: identify the run in MLflow. Raises InputError where nothing can be begun.
+        """
+        waiting = self._waiting(log, "waiting for the run of this checkout that is going on: %s")
+        try:
+            with run_lock.hold(self.root, flow_run, waiting if self.wait else None):
+                self.begun()
+                record_source(self.root, flow_run)
+                self.result = self._run(executor, {FLOW_RUN: flow_run, FLOW_RUN_NAME: name}, log)
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            self.groups.close()
+            self.finished.set()
+        return self.result
+
+    def stop(self, reason: str) -> None:
+        """End every process of the run, and the run with it; its runs in MLflow end as KILLED."""
+        self.stopped = self.stopped or reason
+        self.groups.close()
+
+    def _run(self, executor: Executor, env: dict[str, str], log: Log) -> Result:
+        dvc_locks.free(self.root, self._waiting(log, "waiting for DVC, which is in use in this checkout: %s"))
+        # Importing mlflow takes seconds, in which the first stage can run.
+        dead = (env[FLOW_RUN], "the process that wrote this run was killed")
+        closing = threading.Thread(target=self._close_runs, args=dead)
+        closing.start()
+        self._remove_stale_outputs(log)
+        stages = [self._stage(stage, env) for stage in self.choose(load_stages(self.root))]
+        run_steps(stages, executor, self.workers, self.outcomes)
+        closing.join()
+        if not self.stopped:
+            complete = all(outcome.good for outcome in self.outcomes.values())
+            run_steps(self._ending(env, complete), executor, self.workers + 1, self.outcomes)
+        if self.stopped:
+            self._close_runs(None, self.stopped)
+        order = [*(step.name for step in stages), *(name for name in ENDING if name in self.outcomes)]
+        return Result({name: self.outcomes[name] for name in order}, self.stopped, env[FLOW_RUN])
+
+    def _stage(self, stage: Stage, env: dict[str, str]) -> Step:
+        def act(log: Log) -> Outcome:
+            if not stage.changed:
+                return Outcome("unchanged", f"{stage.name} is up to date")
+            log(stage.desc)
+            try:
+                done = reproduce(stage.name, self.root, self.groups, partial(log, "%s"), env)
+            except CommandError as error:
+                message, line = failure_message(stage.name, error), failure_line(stage.name, error)
+                return failed(message, line, error.status)
+            return Outcome(done, f"{stage.name} is {done}")
+
+        return Step(stage.name, stage.desc, stage.upstream, act)
+
+    def _ending(self, env: dict[str, str], complete: bool) -> list[Step]:
+        """Publish in any case; register and push what is complete."""
+
+        def publish() -> Published:
+            from pipelines.tracking.publish import publish
+
+            status = "FINISHED" if complete else "FAILED"
+            return publish(self.root, env[FLOW_RUN], env[FLOW_RUN_NAME], status)
+
+        def register() -> Published:
+            from pipelines.tracking.registry import register
+
+            return register(self.root)
+
+        steps = [Step("publish", "Send to MLflow what it lacks", (), partial(_tracking, publish))]
+        if complete:
+            steps.append(Step("register", "Versions and aliases", ("publish",), partial(_tracking, register)))
+            steps.append(Step("push", "New data and models to the DVC remote", (), self._push))
+        return steps
+
+    def _push(self, log: Log) -> Outcome:
+        lines: list[str] = []
+        try:
+            self.groups.run(push_command(), self.root, lines.append)
+        except CommandError as error:
+            return failed(error.tail[-1] if error.tail else f"the push failed: {error}")
+        for line in lines:
+            log("%s", line)
+        return Outcome("unchanged" if lines[-1].startswith("0 ") else "done", lines[-1])
+
+    def _remove_stale_outputs(self, log: Log) -> None:
+        stale = remove_stale_outputs(self.root, load_params(self.root / paths.PARAMS).arms)
+        for path in stale.removed:
+            log("%s removed: params.yaml has no such arm; DVC keeps it", path)
+        for path, reason in stale.kept.items():
+            log("%s is of no arm and was left alone: %s", path, reason)
+
+    def _waiting(self, log: Log, text: str) -> Callable[[object], None]:
+        """Says once for whom the run waits. Raises InputError when the run is told to end meanwhile."""
+        told: list[object] = []
+
+        def wait(whom: object) -> None:
+            if self.stopped:
+                raise InputError(f"{text % whom}; {self.stopped}")
+            if whom not in told:
+                log(text, whom)
+                told.append(whom)
+
+        return wait
+
+    def _close_runs(self, alive: str | None, reason: str) -> None:
+        """End the runs in MLflow that no process writes any more. If MLflow is away, publishing says so."""
+        from pipelines.tracking.closing import close_dead_runs
+
+        with suppress(TrackingError, InputError):
+            close_dead_runs(self.root, alive, reason)
+
+
+def _tracking(action: Callable[[], Published], log: Log) -> Outcome:
+    """The outcome of a step that writes to MLflow."""
+    try:
+        published = action()
+    except InputError as error:
+        return failed(clean(str(error)), status=2)
+    except TrackingError as error:
+        return failed(f"{error}\n{PUBLISH_LATER}")
+    log("%s", published)
+    return Outcome("done" if published.changed else "unchanged", str(published))

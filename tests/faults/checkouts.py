@@ -1,0 +1,113 @@
+"""A toy checkout whose runs are disturbed, and what is left: processes, states in Prefect and MLflow."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from toy_project import clean_environment, make_toy
+
+LIMIT = 400
+"""Seconds that a run may take on a busy machine."""
+MARK = "HPT_TEST_MARK"
+"""Variable by which the processes of a checkout are found, whatever became of their parents."""
+
+
+def wait_until(condition: Callable[[], object], seconds: float) -> bool:
+    """Whether the condition comes true within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+class Checkout:
+    """A toy project, and the `hpt` commands that are run in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = make_toy(root)
+        self.env = clean_environment(**{MARK: str(root), "OMP_NUM_THREADS": "1"})
+        self.output = root.with_name(f"{root.name}.log")
+
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
+        with self.output.open("w") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "pipelines.cli", *arguments],
+                cwd=self.root,
+                env={**self.env, **variables},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def hpt(self, *arguments: str, **variables: str) -> tuple[int, str]:
+        """Exit status and output of a command that runs to its end."""
+        process = self.start(*arguments, **variables)
+        try:
+            return process.wait(LIMIT), self.output.read_text()
+        finally:
+            process.kill()
+
+    def start_until(self, stage: str, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
+        """A run that has come to `stage` and hangs there, with a child that ignores SIGTERM."""
+        child = self.root / "logs" / "child" / stage
+        child.unlink(missing_ok=True)
+        run = self.start(*(arguments or ("run",)), TOY_HANG=stage, **variables)
+        there = wait_until(lambda: run.poll() is not None or (child.exists() and child.read_text()), LIMIT)
+        assert there and run.poll() is None, self.output.read_text()
+        return run
+
+    def release(self, stage: str) -> None:
+        """Let a stage that hangs go on."""
+        os.kill(int((self.root / "logs" / "child" / stage).read_text()), signal.SIGKILL)
+
+    def processes(self, *words: str) -> list[int]:
+        """The living processes of this checkout whose command line has all `words`."""
+        return [pid for pid, command in self._commands() if all(word in command for word in words)]
+
+    def _commands(self) -> Iterator[tuple[int, str]]:
+        mark = f"{MARK}={self.root}".encode() + b"\0"
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark in (folder / "environ").read_bytes():
+                    yield int(folder.name), (folder / "cmdline").read_text().replace("\0", " ")
+            except OSError:
+                continue  # It has ended.
+
+    def nothing_is_left(self, seconds: float = 20) -> bool:
+        """Whether every process of the checkout has ended within `seconds`."""
+        return wait_until(lambda: not self.processes(), seconds)
+
+    def end_all(self) -> None:
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+
+    def results(self) -> str:
+        """The hash of every output, as DVC has it."""
+        return (self.root / "dvc.lock").read_text()
+
+    def flow_runs(self) -> Counter[str]:
+        """State -> flow runs in Prefect's database."""
+        return self._count(".prefect/prefect.db", "SELECT state_name, count(*) FROM flow_run GROUP BY 1")
+
+    def task_runs(self) -> Counter[str]:
+        return self._count(".prefect/prefect.db", "SELECT state_name, count(*) FROM task_run GROUP BY 1")
+
+    def mlflow_runs(self) -> Counter[str]:
+        """Status -> runs in MLflow."""
+        return self._count("mlflow.db", "SELECT status, count(*) FROM runs GROUP BY 1")
+
+    def _count(self, database: str, query: str) -> Counter[str]:
+        connection = sqlite3.connect(self.root / database, timeout=30)
+        try:
+            return Counter(dict(connection.execute(query).fetchall()))
+        finally:
+            connection.close()
