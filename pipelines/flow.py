@@ -12,6 +12,7 @@ import asyncio
 import contextvars
 import logging
 import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -52,6 +53,7 @@ GRACE = 120
 """Seconds that Prefect gives a run to reserve its slot before it counts as lost."""
 SERVER_PATIENCE = 600.0
 """Seconds for which a run of a worker waits at its end for a server that is away, to tell it the result."""
+POLL = 0.2
 CANCEL_INTERVAL = 3.0
 """Seconds between two looks at whether somebody has cancelled a run that no worker watches."""
 
@@ -151,13 +153,14 @@ def _drive(work: Work, retries: int, identifier: str) -> None:
         watcher.daemon = True
         watcher.start()
     try:
-        _join(thread)
+        _wait(work.finished)
     # A worker that cancels, and SIGTERM in its process, raise here, in the main thread.
     except BaseException as error:
         signalled = isinstance(error, TerminationSignal)
         work.stop("cancelled in Prefect, or ended by SIGTERM" if signalled else f"ended by {one_line(error)}")
         thread.join()
         raise
+    thread.join()
     if work.error is not None:
         raise work.error
 
@@ -172,16 +175,17 @@ def _watch(work: Work, identifier: str) -> None:
                 work.stop("cancelled in Prefect")
 
 
-def _join(thread: threading.Thread) -> None:
-    """Wait for the thread, whatever becomes of the slot that the server lent to this run.
+def _wait(finished: threading.Event) -> None:
+    """Wait for the work, whatever becomes of the slot that the server lent to this run.
 
     Prefect raises a CancelledError here where the lease of the slot could not be renewed, because the server
     was away (prefect#19068). No other run can use the checkout meanwhile: see
-    `pipelines.orchestration.run_lock`.
+    `pipelines.orchestration.run_lock`. An exception inside of `join` or `wait` would leave their locks in a
+    wrong state, so this only looks again and again.
     """
-    while thread.is_alive():
+    while not finished.is_set():
         try:
-            thread.join(1.0)
+            time.sleep(POLL)
         except asyncio.CancelledError:
             logger.warning("Prefect's server lost the slot of this run; the run goes on")
 

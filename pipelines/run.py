@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -111,8 +112,8 @@ def _interruptible(work: Work, thread: threading.Thread) -> Result:
     """Wait for the work, not for Prefect. A signal ends the work, with every process that it has started."""
     thread.start()
     try:
-        while thread.is_alive() and not work.finished.wait(0.5):
-            pass
+        while thread.is_alive() and not work.finished.is_set():
+            time.sleep(0.2)
     except (KeyboardInterrupt, SystemExit) as error:
         work.stop("ended by Ctrl-C" if isinstance(error, KeyboardInterrupt) else "ended by SIGTERM")
         thread.join(STOP_LIMIT)

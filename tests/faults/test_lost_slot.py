@@ -12,17 +12,15 @@ from pipelines import flow
 
 
 def test_the_work_goes_on() -> None:
-    work, ended = threading.Event(), threading.Event()
-    worker = threading.Thread(target=work.wait)
+    finished, ended = threading.Event(), threading.Event()
     scopes: list[WatcherThreadCancelScope] = []
 
     def engine() -> None:
         with WatcherThreadCancelScope() as scope:
             scopes.append(scope)
-            flow._join(worker)
+            flow._wait(finished)
         ended.set()
 
-    worker.start()
     thread = threading.Thread(target=engine)
     thread.start()
     while not scopes:
@@ -31,6 +29,6 @@ def test_the_work_goes_on() -> None:
     # What Prefect calls where a lease cannot be renewed.
     _handle_lease_renewal_failure(ConnectionError("away"), "lease", True, False, scopes[0])  # type: ignore[arg-type]
     assert not ended.wait(3), "the flow ended before its work"
-    work.set()
+    finished.set()
     assert ended.wait(5)
     thread.join()
