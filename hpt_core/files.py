@@ -14,7 +14,7 @@ from typing import Any
 
 from hpt_core.errors import InputError
 
-STAGES = {"prompts": "curate", "experts": "experts"}
+STAGES = {"prompts": "curate", "experts": "experts", "teacher": "teacher_responses"}
 """Folder below data/ -> the stage of dvc.yaml that writes it."""
 
 
@@ -145,6 +145,8 @@ def _stage(path: Path) -> str | None:
     folder, parent = path.parent.name, path.parent.parent.name
     if parent == "rollouts":
         return "rollouts" if folder == "base" else f"train@{folder}"
+    if folder == "demonstrations":
+        return f"select@{path.stem}"
     if folder == "eval":
         return "evaluate_base" if path.stem == "base" else f"evaluate@{path.stem}"
     if folder == "train":

@@ -52,6 +52,9 @@ EXPERTS = _schema(
     weight=REAL,
     base_logp=REAL,
 )
+DEMONSTRATIONS = pa.schema([column for column in EXPERTS if column.name not in ("weight", "base_logp")])
+"""The demonstrations of an arm, without the columns by which it chose them: another weight of a source trains
+only the arms that choose other rows by it."""
 ROLLOUTS = _schema(
     nullable=("reward",),
     prompt_id=TEXT,
@@ -78,7 +81,7 @@ TEACHER_RESPONSES = _schema(
     no_response=TEXT,
     no_verdict=TEXT,
 )
-"""Teacher responses while the stage runs; no_response and no_verdict: why there is no response or verdict."""
+"""Teacher responses; no_response and no_verdict: why there is no response or verdict."""
 PASS_RATES = _schema(prompt_id=TEXT, samples=INT, solved=INT, pass_rate=REAL)
 GATE = _schema(
     nullable=("pass_rate", "trajectory_id", "kind", "source"),
@@ -282,6 +285,11 @@ def read_pass_rates(path: Path) -> dict[str, float]:
 
 def read_experts(path: Path) -> list[Trajectory]:
     return [Trajectory(**row) for row in read(path, EXPERTS)]
+
+
+def read_demonstrations(path: Path) -> dict[str, Trajectory]:
+    """Prompt_id -> the demonstration that an arm has for the prompt."""
+    return {row["prompt_id"]: Trajectory(**row) for row in read(path, DEMONSTRATIONS)}
 
 
 def as_row(value: Prompt | Trajectory) -> dict[str, Any]:

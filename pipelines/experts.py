@@ -4,40 +4,57 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpt_core import tables
+from hpt_core.config import TeacherConfig
 from hpt_core.data.demonstrations.eligibility import Eligibility
 from hpt_core.data.demonstrations.ingest import check, ingest
-from hpt_core.data.demonstrations.teacher import from_samples
+from hpt_core.data.demonstrations.teacher import Teacher, from_samples
 from hpt_core.files import write_json
 from hpt_core.formula import at_least
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import load_policy
 from hpt_core.verifier import check_kind
 from pipelines.params import Params
-from pipelines.paths import EXPERTS, EXPERTS_FOLDER, EXPERTS_REPORT, checkpoints
+from pipelines.paths import (
+    BASE_MODEL,
+    EXPERTS,
+    EXPERTS_FOLDER,
+    EXPERTS_REPORT,
+    PASS_RATES,
+    TEACHER_FOLDER,
+    TRAIN_PROMPTS,
+)
 from pipelines.stage import raw_files
 from pipelines.stage.base_logp import with_base_logp
 from pipelines.stage.generation import build_verifier
 from pipelines.stage.launch import launch
 from pipelines.stage.regrade import RetryingVerifier
-from pipelines.stage.teacher_sampling import ExpertInputs, TeacherSamples, sample_teacher
+from pipelines.stage.teacher_files import Authorship, TeacherSamples, read_samples
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExpertInputs:
+    """The files and folders that the stage reads, apart from the sources of experts."""
+
+    train: Path = TRAIN_PROMPTS
+    pass_rates: Path = PASS_RATES
+    base: Path = BASE_MODEL
+    teacher: Path = TEACHER_FOLDER
+
+
 INPUTS = ExpertInputs()
-TEACHER_SHARDS = checkpoints("experts@teacher")
 
 
 def run(
     params: Params, inputs: ExpertInputs = INPUTS, out: Path = EXPERTS_FOLDER
 ) -> dict[str, dict[str, Any]]:
-    """Write experts, quarantine and report to `out`; returns the report by source.
-
-    The teacher's responses are kept in TEACHER_SHARDS until the outputs are complete; the log of a server's
-    responses, beside that folder, stays. If `out` is another folder than the project's, both are in `out`.
-    """
+    """Write experts, quarantine and report to `out`; returns the report by source."""
     config = params.experts
     check(config.sources)
     prompts = tables.read_prompts(inputs.train)
@@ -55,9 +72,9 @@ def run(
         retrying = RetryingVerifier(params, verifier)
         ingested = {source.name: ingest(source, prompts, retrying, eligibility) for source in config.sources}
         if params.teacher:
-            shards = TEACHER_SHARDS if out == EXPERTS_FOLDER else out / ".teacher"
-            samples = sample_teacher(params, params.teacher, inputs, chat, shards, verifier)
-            ingested["teacher"] = from_samples(samples.responses, len(prompts), samples.teacher, eligibility)
+            samples = read_samples(inputs.teacher, prompts)
+            teacher = _teacher(params.teacher, samples.authorship, params.seed)
+            ingested["teacher"] = from_samples(samples.responses, len(prompts), teacher, eligibility)
     accepted = [trajectory for part in ingested.values() for trajectory in part.trajectories]
     if config.base_logp:
         accepted = with_base_logp(load_policy(inputs.base), accepted, prompts)
@@ -80,10 +97,23 @@ def run(
             "generated_tokens": samples.tokens,
         }
     write_json(out / EXPERTS_REPORT.name, report)
-    if samples:
-        samples.shards.discard()
     _log(report)
     return report
+
+
+def _teacher(config: TeacherConfig, authorship: Authorship, seed: int) -> Teacher:
+    return Teacher(
+        name="teacher",
+        author=authorship["author"],
+        license=config.license,
+        sampling=config.sampling,
+        seed=seed,
+        chat_template=authorship["chat_template"],
+        system_prompt=authorship["system_prompt"],
+        keep=config.keep,
+        not_sent=frozenset(authorship["not_sent"]),
+        more_parameters=authorship["more_parameters"],
+    )
 
 
 def _log(report: Mapping[str, Mapping[str, Any]]) -> None:

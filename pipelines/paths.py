@@ -17,6 +17,7 @@ PROMPTS_REPORT = Path("data/prompts/report.json")
 EXPERTS_FOLDER = Path("data/experts")
 EXPERTS = Path("data/experts/experts.parquet")
 EXPERTS_REPORT = Path("data/experts/report.json")
+TEACHER_FOLDER = Path("data/teacher")
 PASS_RATES = Path("data/rollouts/base/pass_rates.parquet")
 BASE_MODEL = Path("models/base")
 TEACHER_MODEL = Path("models/teacher_policy")
@@ -50,6 +51,16 @@ def rollouts(policy: str) -> Path:
 def gate_decisions(arm: str) -> Path:
     """The table `hpt_core.tables.GATE` of an arm."""
     return rollouts(arm) / "gate.parquet"
+
+
+def demonstrations(arm: str) -> Path:
+    """The demonstrations of an arm: at most one for each training prompt."""
+    return Path(f"data/demonstrations/{arm}.parquet")
+
+
+def coverage(arm: str) -> Path:
+    """The number of training prompts, and of those for which an arm has a demonstration."""
+    return Path(f"metrics/demonstrations/{arm}.json")
 
 
 def source_statistics(arm: str) -> Path:

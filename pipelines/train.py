@@ -114,14 +114,19 @@ class Tee:
 
 def run_inputs(params: Params, arm: str, policy: LoadedPolicy, paths: TrainingFiles) -> dict[str, Any]:
     """All that decides the result, by name, code included; the number of ranks does not."""
-    data = paths.inputs if params.train.difficulty is None else (*paths.inputs, paths.pass_rates)
+    data = {
+        "train": paths.train,
+        "dev": paths.dev,
+        "demonstrations": paths.demonstrations(arm),
+        **({} if params.train.difficulty is None else {"pass_rates": paths.pass_rates}),
+    }
     parameters = params.model_dump(mode="json", include={"seed", "threads", "rollout", "train", "verifier"})
     del parameters["train"]["ranks"]
     return {
         **parameters,
         "arm": params.arms[arm].model_dump(mode="json"),
         "models/base": {"weights": weights_hash(policy.model), **model_file_hashes(paths.base)},
-        "data": {path.stem: file_hash(path) for path in data},
+        "data": {name: file_hash(path) for name, path in data.items()},
         "code": code_hash(__file__, generation.__file__, training_data.__file__),
         "verifiers": installed_versions(_answer_kinds(paths)),
         **library_versions(params.rollout.engine),
@@ -130,8 +135,8 @@ def run_inputs(params: Params, arm: str, policy: LoadedPolicy, paths: TrainingFi
 
 def _answer_kinds(paths: TrainingFiles) -> set[str]:
     """The kinds of the training prompts and the dev prompts."""
-    train, dev, _ = paths.inputs
-    return {row["answer_kind"] for path in (train, dev) for row in tables.read(path, columns=["answer_kind"])}
+    files = (paths.train, paths.dev)
+    return {row["answer_kind"] for file in files for row in tables.read(file, columns=["answer_kind"])}
 
 
 def main() -> None:

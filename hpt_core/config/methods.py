@@ -85,6 +85,8 @@ UNEQUAL: frozenset[AlgorithmName] = frozenset(
     }
 )
 """Methods of rollouts alone in which a group of equal rewards has no gradient."""
+ROLLOUTS_ALONE: frozenset[AlgorithmName] = UNEQUAL | {"reinforce", "ppo"}
+"""Methods that learn nothing from demonstrations."""
 _EVERY: frozenset[AlgorithmName] = frozenset(get_args(AlgorithmName))
 
 READ_BY: dict[str, frozenset[AlgorithmName]] = {

@@ -26,6 +26,8 @@ from pipelines import paths
 
 OUTPUTS_PER_ARM = (
     paths.model("*"),
+    paths.demonstrations("*"),
+    paths.coverage("*"),
     paths.rollouts("*"),
     paths.evaluation_responses("*"),
     paths.evaluation_metrics("*"),

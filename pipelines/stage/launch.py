@@ -51,10 +51,13 @@ def launch(name: str, run: Callable[[Params], StageReport | None]) -> None:
 
 
 def argument() -> str:
-    """The one argument of a stage's command line."""
+    """The one argument of a stage's command line: NAME, or STAGE@NAME.
+
+    dvc.yaml passes DVC_STAGE, which DVC sets to STAGE@NAME: a shell would interpret a name from params.yaml.
+    """
     if len(sys.argv) != 2:
         sys.exit(f"usage: python -m {Path(sys.argv[0]).parent.name}.{Path(sys.argv[0]).stem} NAME")
-    return sys.argv[1]
+    return sys.argv[1].partition("@")[2] or sys.argv[1]
 
 
 def check_name(name: str, choices: Collection[str]) -> None:

@@ -19,13 +19,13 @@ from typing import Any, TypeVar
 
 from hpt_core import tables
 from hpt_core.config import TeacherConfig
-from hpt_core.data.demonstrations.teacher import Teacher, as_rows, from_rows
+from hpt_core.data.demonstrations.teacher_rows import as_rows, from_rows
 from hpt_core.errors import EngineError
 from hpt_core.fingerprint import file_hash
 from hpt_core.policy.chat import Chat
 from hpt_core.protocols import Verifier
 from hpt_core.tables import QuarantineRow
-from hpt_core.types import Prompt, Responses
+from hpt_core.types import Prompt
 from pipelines.params import Params
 from pipelines.paths import BASE_MODEL, PASS_RATES, TEACHER_MODEL, TRAIN_PROMPTS
 from pipelines.stage import teacher_backends
@@ -37,6 +37,7 @@ from pipelines.stage.generation import (
 from pipelines.stage.regrade import regrade, retry_timeout
 from pipelines.stage.shards import Part, ShardRow, Shards, run_inputs
 from pipelines.stage.teacher_backends import TeacherBackend
+from pipelines.stage.teacher_files import Authorship, TeacherSamples
 
 log = logging.getLogger(__name__)
 P = TypeVar("P")
@@ -55,8 +56,8 @@ TRANSPORT_KEYS = {
 
 
 @dataclass(frozen=True)
-class ExpertInputs:
-    """The files and folders that the stage `experts` reads, apart from the sources of experts."""
+class TeacherInputs:
+    """The files and folders that the stage `teacher_responses` reads."""
 
     train: Path = TRAIN_PROMPTS
     pass_rates: Path = PASS_RATES
@@ -64,26 +65,12 @@ class ExpertInputs:
     teacher: Path = TEACHER_MODEL
 
 
-@dataclass(frozen=True)
-class TeacherSamples:
-    """Verified responses of the teacher, hardest prompt first."""
-
-    responses: list[Responses]
-    teacher: Teacher
-    too_long: list[QuarantineRow]
-    """Quarantine rows of the prompts that were too long to sample, in the order of the prompts."""
-    unasked: int
-    """Prompts for which the budget did not suffice."""
-    tokens: int
-    """Generated tokens, as charged to the budget."""
-    shards: Shards
-    """The shards of the responses, to be discarded once the outputs are complete."""
-
-
 def sample_teacher(
-    params: Params, config: TeacherConfig, inputs: ExpertInputs, chat: Chat, shards: Path, verifier: Verifier
-) -> TeacherSamples:
-    """Sample and verify responses; a server's responses are logged in a file beside the folder `shards`.
+    params: Params, config: TeacherConfig, inputs: TeacherInputs, chat: Chat, shards: Path, verifier: Verifier
+) -> tuple[TeacherSamples, Shards]:
+    """Sample and verify responses, which stay in the returned shards until the caller discards them.
+
+    A server's responses are logged in a file beside the folder `shards`.
 
     `chat` is that of the starting policy. A prompt that is too long for it is in no arm, and is not sampled.
 
@@ -124,10 +111,10 @@ def _sample(
     backend: TeacherBackend[P],
     params: Params,
     config: TeacherConfig,
-    inputs: ExpertInputs,
+    inputs: TeacherInputs,
     folder: Path,
     verifier: Verifier,
-) -> TeacherSamples:
+) -> tuple[TeacherSamples, Shards]:
     order = hardest_first(list(backend.prompts), inputs.pass_rates)
     shards = Shards(folder, _run_inputs(params, backend, inputs, order), tables.TEACHER_RESPONSES)
     parts = _parts(backend, config, params.seed, order, shards, verifier)
@@ -142,25 +129,19 @@ def _sample(
         )
     _report_refusals(backend.author, rows)
     by_prompt = [list(group) for _, group in groupby(rows, lambda row: str(row["prompt_id"]))]
-    return TeacherSamples(
+    samples = TeacherSamples(
         [from_rows(prompt, group) for prompt, group in zip(order, by_prompt, strict=False)],
-        Teacher(
-            name="teacher",
+        Authorship(
             author=backend.author,
-            license=config.license,
-            sampling=config.sampling,
-            seed=params.seed,
             chat_template=backend.chat_template,
             system_prompt=backend.system_prompt,
-            keep=config.keep,
-            not_sent=backend.not_sent,
-            more_parameters=backend.more_parameters,
+            not_sent=sorted(backend.not_sent),
+            more_parameters=dict(backend.more_parameters),
         ),
         backend.too_long,
         unasked=len(order) - len(by_prompt),
-        tokens=sum(row["n_tokens"] for row in rows),
-        shards=shards,
     )
+    return samples, shards
 
 
 def _report_refusals(author: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -225,7 +206,7 @@ def _regrade(params: Params, shards: Shards, numbers: range, prompts: Sequence[P
 
 
 def _run_inputs(
-    params: Params, backend: TeacherBackend[P], inputs: ExpertInputs, order: Sequence[Prompt]
+    params: Params, backend: TeacherBackend[P], inputs: TeacherInputs, order: Sequence[Prompt]
 ) -> dict[str, Any]:
     """All that decides the rows of the shards, by name.
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpt_core import tables
-from hpt_core.data.demonstrations.selection import choose
+from hpt_core.config.methods import ROLLOUTS_ALONE
 from hpt_core.errors import InputError
 from hpt_core.formula import at_least
 from hpt_core.policy.chat import Chat
@@ -17,10 +16,10 @@ from hpt_core.policy.model import LoadedPolicy
 from hpt_core.policy.sizes import check_positions
 from hpt_core.rollout.group import Task
 from hpt_core.tables import QuarantineRow
-from hpt_core.types import Prompt, Trajectory
+from hpt_core.types import Prompt
 from hpt_core.upge import algorithm
+from pipelines import paths
 from pipelines.params import Params
-from pipelines.paths import BASE_MODEL, DEV_PROMPTS, EXPERTS, PASS_RATES, TRAIN_PROMPTS, checkpoints
 from pipelines.stage.generation import tokenize_within_limit
 
 log = logging.getLogger(__name__)
@@ -33,20 +32,26 @@ class TrainingFiles:
     root: Path = Path()
 
     @property
-    def inputs(self) -> tuple[Path, Path, Path]:
-        """Training prompts, dev prompts, expert trajectories."""
-        return self.root / TRAIN_PROMPTS, self.root / DEV_PROMPTS, self.root / EXPERTS
+    def train(self) -> Path:
+        return self.root / paths.TRAIN_PROMPTS
+
+    @property
+    def dev(self) -> Path:
+        return self.root / paths.DEV_PROMPTS
+
+    def demonstrations(self, arm: str) -> Path:
+        return self.root / paths.demonstrations(arm)
 
     @property
     def pass_rates(self) -> Path:
-        return self.root / PASS_RATES
+        return self.root / paths.PASS_RATES
 
     @property
     def base(self) -> Path:
-        return self.root / BASE_MODEL
+        return self.root / paths.BASE_MODEL
 
     def checkpoints(self, arm: str) -> Path:
-        return self.root / checkpoints(arm)
+        return self.root / paths.checkpoints(arm)
 
 
 PROJECT = TrainingFiles()
@@ -54,25 +59,24 @@ PROJECT = TrainingFiles()
 
 
 def load_tasks(
-    params: Params, arm: str, policy: LoadedPolicy, paths: TrainingFiles
+    params: Params, arm: str, policy: LoadedPolicy, files: TrainingFiles
 ) -> tuple[list[Task], list[Task], list[QuarantineRow]]:
-    """Training prompts with the experts of `arm`, dev prompts, and quarantine rows of the other prompts."""
-    train_path, dev_path, experts_path = paths.inputs
+    """Training prompts with the experts of `arm`, dev prompts, and quarantine rows of the other prompts.
+
+    Raises InputError where there is nothing to train on: no prompt, or no prompt with an expert to imitate.
+    """
     chat, prompts, dev = (
         Chat(policy.tokenizer),
-        tables.read_prompts(train_path),
-        tables.read_prompts(dev_path),
+        tables.read_prompts(files.train),
+        tables.read_prompts(files.dev),
     )
-    by_prompt: defaultdict[str, list[Trajectory]] = defaultdict(list)
-    for trajectory in tables.read_experts(experts_path):
-        by_prompt[trajectory.prompt_id].append(trajectory)
-    tokens, too_long = tokenize_within_limit(chat, prompts, params, "train", train_path)
-    dev_tokens, dev_too_long = tokenize_within_limit(chat, dev, params, "train", dev_path)
-    selected, out_of_window = in_window(prompts, params.train.difficulty, paths.pass_rates)
+    experts = tables.read_demonstrations(files.demonstrations(arm))
+    tokens, too_long = tokenize_within_limit(chat, prompts, params, "train", files.train)
+    dev_tokens, dev_too_long = tokenize_within_limit(chat, dev, params, "train", files.dev)
+    selected, out_of_window = in_window(prompts, params.train.difficulty, files.pass_rates)
 
     def task(prompt: Prompt) -> Task:
-        trajectories = by_prompt.get(prompt.prompt_id, [])
-        expert = choose(trajectories, params.arms[arm].mix, params.seed, params.arms[arm].choose)
+        expert = experts.get(prompt.prompt_id)
         demonstration = chat.response(expert.response) if expert else []
         return Task(prompt, tokens[prompt.prompt_id], expert, demonstration)
 
@@ -80,9 +84,15 @@ def load_tasks(
     if not tasks:
         raise InputError(
             f"train: none of {len(prompts)} prompts is within train.difficulty {params.train.difficulty}; "
-            f"widen it in params.yaml ({paths.pass_rates} has the pass rates)"
+            f"widen it in params.yaml ({files.pass_rates} has the pass rates)"
         )
     with_expert = sum(t.expert is not None for t in tasks)
+    if not with_expert and params.train.algorithm not in ROLLOUTS_ALONE:
+        raise InputError(
+            f"train: none of the {len(tasks)} prompts that arm {arm} trains on has an expert: its "
+            f"{len(experts)} demonstrations are of prompts outside of train.difficulty or over "
+            "rollout.max_prompt_tokens; change one of them in params.yaml"
+        )
     log.info(
         "%s: %d prompts, %d with an expert, %d left to RL alone",
         arm,

@@ -66,7 +66,7 @@ def hash_without_seed(lock: Lock, stage: str, entry: LockEntry) -> str:
     It covers the parameters, code and raw data of the stage and of those upstream. It leaves out the files
     that these stages pass to each other, because they follow from the seed.
     """
-    entries: dict[str, LockEntry] = {name: lock[name] for name in upstream_of_arms(lock)} | {stage: entry}
+    entries: dict[str, LockEntry] = {name: lock[name] for name in upstream(lock, stage)} | {stage: entry}
     outputs = [out["path"] for stage_entry in entries.values() for out in stage_entry.get("outs", [])]
     reduced: dict[str, LockEntry] = {}
     for name, stage_entry in entries.items():
@@ -77,9 +77,21 @@ def hash_without_seed(lock: Lock, stage: str, entry: LockEntry) -> str:
     return hashlib.sha256(digests.encode()).hexdigest()
 
 
-def upstream_of_arms(lock: Lock) -> list[str]:
-    """The stages that every arm is made from."""
-    return [name for name in lock if "@" not in name and name not in DOWNSTREAM]
+def upstream(lock: Lock, stage: str) -> list[str]:
+    """The stages that the train stage of an arm is made from: those of all arms, and the arm's selection."""
+    selection = f"select@{stage.partition('@')[2]}"
+    return [name for name in lock if name == selection or ("@" not in name and name not in DOWNSTREAM)]
+
+
+def experts_hash(lock: Lock, stage: str, entry: LockEntry) -> str:
+    """The DVC hash of the expert trajectories that the demonstrations of a train stage were selected from.
+
+    Raises InputError where dvc.lock has no selection for it.
+    """
+    for made_from in (*(lock[name] for name in upstream(lock, stage) if "@" in name), entry):
+        if digest_of_experts := dependency_hashes(made_from).get(str(paths.EXPERTS)):
+            return digest_of_experts
+    raise InputError(f"{LOCK}: nothing was selected for {stage}; run `dvc repro {stage}`")
 
 
 def dependency_hashes(entry: LockEntry) -> dict[str, str]:

@@ -65,7 +65,8 @@ def describe(root: Path, arm: str, entry: LockEntry, lock: Lock) -> ArmRecord:
     params = dvc_lock.parameters(entry)
     params |= params.pop(f"arms.{arm}")
     base = dvc_lock.parameters(lock["base"])["base"]
-    hashes = dvc_lock.dependency_hashes(entry)
+    experts = dvc_lock.experts_hash(lock, f"train@{arm}", entry)
+    hashes = dvc_lock.dependency_hashes(entry) | {str(paths.EXPERTS): experts}
     return ArmRecord(
         arm=arm,
         content=dvc_lock.digest(entry),
@@ -73,7 +74,7 @@ def describe(root: Path, arm: str, entry: LockEntry, lock: Lock) -> ArmRecord:
         mix=params["mix"],
         params=flatten(params | {"base": base}) | {"provenance": arm},
         datasets=_training_datasets(root, params["mix"], hashes),
-        experts=hashes[str(paths.EXPERTS)],
+        experts=experts,
         base=str(dvc_lock.output_hash(lock, str(paths.BASE_MODEL))),
     )
 

@@ -6,8 +6,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from pipelines import base, curate, experts, rollouts, train
+from pipelines import base, curate, experts, rollouts, select, train
 from pipelines.params import load_params, recipes
+from pipelines.paths import EXPERTS
 from tests.bench.table import show
 
 STEPS, EVERY = 30, 5
@@ -38,11 +39,12 @@ def overhead(_: Path | None) -> None:
 def _train(root: Path) -> dict[str, float]:
     """Run the stages up to `train` in `root` and return the seconds of its phases."""
     params, paths = load_params(root / "params.yaml"), train.TrainingFiles(root)
-    prompts, _, trajectories = paths.inputs
+    prompts, trajectories = paths.train, root / EXPERTS
     curate.run(params, prompts.parent)
     base.run(params, "base", paths.base, prompts.parent)
     sampled = root / "data/rollouts/base"
     rollouts.run(params, prompts, paths.base, sampled)
     inputs = experts.ExpertInputs(prompts, sampled / "pass_rates.parquet", paths.base)
     experts.run(params, inputs, trajectories.parent)
+    select.run(params, "program", root)
     return dict(train.run(params, "program", paths)["seconds"])

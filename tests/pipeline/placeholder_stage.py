@@ -1,7 +1,7 @@
 """A stage without its work: it writes the outputs that dvc.yaml lists for its command.
 
 The outputs depend on the stage's data and parameters and not on its code, as with an edit of code that leaves
-the results as they are. A file `new_results` that names the stage makes its outputs differ.
+the results as they are. A file `new_results` that names stages makes their outputs differ.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ Yaml = dict[str, Any]
 
 def outputs_and_dependencies(command: str, arms: list[str]) -> tuple[list[str], list[str]]:
     """Paths of the stage of dvc.yaml that has `command`."""
-    for entry in yaml.safe_load(Path("dvc.yaml").read_text())["stages"].values():
+    for name, entry in yaml.safe_load(Path("dvc.yaml").read_text())["stages"].items():
         stage = entry.get("do", entry)
         for arm in arms:
-            if stage["cmd"].replace("${key}", arm) == command:
+            # What the shell puts in place of the variable, which DVC sets.
+            if stage["cmd"].replace('"$DVC_STAGE"', f"{name}@{arm}") == command:
                 outs, deps = [*stage["outs"], *stage.get("metrics", [])], stage["deps"]
                 return [out.replace("${key}", arm) for out in outs], [
                     dep.replace("${key}", arm) for dep in deps
@@ -68,6 +69,8 @@ def write(path: Path, content: str, params: Yaml) -> None:
         return
     file = path if path.suffix else path / "pass_rates.parquet"
     file.parent.mkdir(parents=True, exist_ok=True)
+    if path.match("metrics/demonstrations/*.json"):
+        content = json.dumps({"coverage": 0.5})
     if path.match("metrics/eval/*.json"):
         content = json.dumps({"held_out": {"avg_at_k": accuracies(params)[path.stem], "k": 4}})
     file.write_text(content)
@@ -80,7 +83,9 @@ def main() -> None:
     content = sha256(b"".join(file.read_bytes() for file in data_files(deps))).hexdigest()
     if sys.argv[1] == "train":
         content += json.dumps(params["train"])
-    if sys.argv[1] == Path("new_results").read_text():
+    if sys.argv[1] == "select":
+        content = "the demonstrations, whatever else the other sources have"
+    if sys.argv[1] in Path("new_results").read_text().split():
         content += " with new results"
     for out in outs:
         write(Path(out), content, params)

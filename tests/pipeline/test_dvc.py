@@ -88,7 +88,9 @@ def edit(name: str) -> None:
     [
         ("hpt_core/data/curation/dedup.py", "curate"),
         ("hpt_core/data/demonstrations/teacher.py", "experts"),
-        ("hpt_core/data/demonstrations/selection.py", "train@program"),
+        ("hpt_core/data/demonstrations/teacher_rows.py", "teacher_responses experts"),
+        ("hpt_core/data/demonstrations/selection.py", "select@program"),
+        ("hpt_core/rollout/endpoint/client.py", "teacher_responses"),
         ("hpt_core/policy/warm_start.py", "base teacher"),
         ("hpt_core/policy/lora.py", "train@program"),
         ("hpt_core/upge/estimator.py", "train@program"),
@@ -104,8 +106,35 @@ def test_an_edit_makes_the_stages_that_use_the_code_stale(project: None, file: s
 
 def test_new_demonstrations_are_trained_on_without_new_rollouts(project: None) -> None:
     edit("hpt_core/data/demonstrations/teacher.py")
+    Path("new_results").write_text("experts select")
+    assert stages_run(command("dvc", "repro")) == {
+        "experts",
+        "select@program",
+        "train@program",
+        "evaluate@program",
+        "compare",
+    }
+
+
+def test_a_further_source_samples_no_teacher_and_trains_no_arm_that_does_not_use_it(project: None) -> None:
+    """The stage `select` writes the same demonstrations as before, although its inputs changed."""
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["experts"]["sources"].append({"name": "further", "kind": "human", "file": "raw/data/new.jsonl"})
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    Path("raw/data/new.jsonl").write_text("{}\n")
     Path("new_results").write_text("experts")
-    assert stages_run(command("dvc", "repro")) == {"experts", "train@program", "evaluate@program", "compare"}
+    assert stages_run(command("dvc", "repro")) == {"curate", "experts", "select@program", "compare"}
+
+
+@pytest.mark.parametrize("name", ["x; touch planted", "$(touch planted)", "'; touch planted; '"])
+def test_no_shell_interprets_the_name_of_an_arm(project: None, name: str) -> None:
+    """`hpt` refuses such names; `dvc repro` alone reads params.yaml without `hpt`."""
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["arms"] = {name: params["arms"]["program"]}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    subprocess.run(["dvc", "repro", "--keep-going"], capture_output=True, text=True)
+    assert not Path("planted").exists()
+    assert Path("data/demonstrations", f"{name}.parquet").exists(), "a stage of the arm has run"
 
 
 def test_curation_with_the_same_results_re_runs_nothing_else(project: None) -> None:
@@ -130,7 +159,9 @@ def test_an_experiment_changes_one_parameter_of_the_present_recipe(project: None
     for state, lr in ((baseline, 0.001), (revision, 0.0005), (workspace, 0.0005)):
         assert state["data"]["params"]["params.yaml"]["data"]["train"]["optimizer"]["lr"] == lr
         scores = {
-            path: entry["data"]["held_out"]["avg_at_k"] for path, entry in state["data"]["metrics"].items()
+            path: entry["data"]["held_out"]["avg_at_k"]
+            for path, entry in state["data"]["metrics"].items()
+            if path.startswith("metrics/eval")
         }
         assert scores == {
             "metrics/eval/base.json": 0.25,

@@ -563,7 +563,7 @@ def prompt_ids(rows: list[dict[str, Any]]) -> set[str]:
 
 
 def test_the_experts_report_says_which_demonstrations_are_missing(project: Path) -> None:
-    for stage in ("rollouts", "teacher", "experts"):
+    for stage in ("rollouts", "teacher", "teacher_responses", "experts"):
         run_stage(load_params(), stage)
     report = json.loads(Path("data/experts/report.json").read_text())
     trajectories = tables.read_experts(Path("data/experts/experts.parquet"))

@@ -102,7 +102,7 @@ def test_every_stage_judges_by_the_function_of_a_package(
     report = json.loads(Path("data/prompts/report.json").read_text())
     assert report["sizes"]["train"] == 6
     assert report["verifier"]["own"]["unchecked"] == {"of kind letters": 6}
-    for stage in ("base", "rollouts", "experts", "train@human", "evaluate_base"):
+    for stage in ("base", "rollouts", "experts", "select@human", "train@human", "evaluate_base"):
         run_stage(params, stage)
 
     rewards = [row["reward"] for row in tables.read(Path("data/rollouts/base/rollouts.parquet"))]

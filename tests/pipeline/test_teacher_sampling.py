@@ -29,7 +29,7 @@ from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.seeds import derive
 from hpt_core.types import Prompt
 from hpt_core.verifier import VerifierPool
-from pipelines import experts
+from pipelines import teacher_responses
 from pipelines.params import Params, load_params
 from pipelines.stage import regrade
 
@@ -82,7 +82,7 @@ def generate(*arguments, real=HFEngine.generate):
     return parts[-1]
 
 HFEngine.generate = generate
-runpy.run_module("pipelines.experts", run_name="__main__")
+runpy.run_module("pipelines.teacher_responses", run_name="__main__")
 """
 SAMPLES, N = 3, 12
 PROMPTS = [
@@ -97,7 +97,10 @@ HARDEST = [
     )
 ]
 SHARDS, RESPONSE_LOG = Path("checkpoints/experts@teacher"), Path("checkpoints/experts@teacher.jsonl")
-OUTPUTS = [f"data/experts/{name}" for name in ("experts.parquet", "quarantine.parquet", "report.json")]
+OUTPUTS = [
+    *(f"data/teacher/{name}" for name in ("responses.parquet", "quarantine.parquet", "teacher.json")),
+    *(f"data/experts/{name}" for name in ("experts.parquet", "quarantine.parquet", "report.json")),
+]
 
 
 def answer(body: Any) -> tuple[str, str]:
@@ -160,8 +163,10 @@ def endpoint_with(params: Params, **changes: Any) -> Params:
 
 
 def run(params: Params) -> dict[str, str]:
-    """Run the stage and hash its outputs."""
-    shutil.rmtree("data/experts", ignore_errors=True)  # as DVC does
+    """Run the stage and the one that ingests its responses, and hash the outputs of both."""
+    for folder in ("data/teacher", "data/experts"):
+        shutil.rmtree(folder, ignore_errors=True)  # as DVC does
+    run_stage(params, "teacher_responses")
     run_stage(params, "experts")
     assert not SHARDS.exists(), "the shards are removed once the outputs are complete"
     return {out: sha256(Path(out).read_bytes()).hexdigest() for out in OUTPUTS}
@@ -294,7 +299,7 @@ def build_slow_verifiers(patch: pytest.MonkeyPatch) -> list[float]:
         built.append(params.verifier.timeout_s)
         return VerifierPool(2, params.verifier.timeout_s, grade_slowly)
 
-    for module in (experts, regrade):
+    for module in (teacher_responses, regrade):
         patch.setattr(module, "build_verifier", build)
     return built
 
@@ -429,7 +434,7 @@ def at_request(when: int, server: Any, end: Callable[[], None]) -> None:
 def kill_stage(when: int, server: Any) -> None:
     """Run the stage as its command does, and kill it at a request."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.experts"],
+        [sys.executable, "-m", "pipelines.teacher_responses"],
         env={**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
@@ -460,7 +465,7 @@ def test_an_interrupted_stage_requests_nothing_twice(
     end(25, server)
     kept, before = len(RESPONSE_LOG.read_bytes().splitlines()), len(server.requests)
     assert len(list(SHARDS.glob("*/0*.parquet"))) == 1 and 15 < kept <= 25 <= before < 28
-    assert not Path("data/experts").exists()
+    assert not Path("data/teacher").exists()
     other = start_server()
     other.answer = answer
     assert run(endpoint_with(params, url=other.url)) == expected
@@ -486,7 +491,7 @@ def test_a_server_that_stops_in_the_middle(
     project("stopped")
     at_request(20, server, server.stop)
     with pytest.raises(SystemExit) as exit_status:
-        experts.main()
+        teacher_responses.main()
     kept = len(RESPONSE_LOG.read_bytes().splitlines())
     last = caplog.records[-1]
     assert exit_status.value.code == 2 and last.exc_info is None
@@ -520,7 +525,7 @@ def test_a_local_teacher_resumes_as_well(
     monkeypatch.setattr(HFEngine, "generate", generate)
     expected = run(params)
     assert calls == [4, 4] + [6] * 6 and report()["in"] == SAMPLES * N, "a check, and parts of two prompts"
-    shutil.rmtree("data/experts")
+    shutil.rmtree("data/teacher")
 
     env = {**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True)

@@ -89,7 +89,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         torch.set_num_threads(1)
-        for stage in ("curate", "base", "rollouts", "experts"):
+        for stage in ("curate", "base", "rollouts", "experts", "select@program"):
             run_stage(load_params(), stage)
     return root
 

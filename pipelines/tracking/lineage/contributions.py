@@ -26,7 +26,8 @@ def read_lineage(
 
     Raises InputError where one of the tables behind it is missing.
     """
-    entries = [lock[name] for name in (*dvc_lock.upstream_of_arms(lock), f"train@{record.arm}")]
+    stage = f"train@{record.arm}"
+    entries = [lock[name] for name in (*dvc_lock.upstream(lock, stage), stage)]
     files = [file for entry in entries for file in (*entry.get("deps", []), *entry.get("outs", []))]
     times = trained_on(read_gate(record.arm, root))
     columns = ["trajectory_id", "kind", "source", "author", "license"]

@@ -13,6 +13,7 @@ from hpt_core.data.problems import prompt_id
 from hpt_core.errors import InputError
 from hpt_core.policy.model import LoadedPolicy, save_policy
 from hpt_core.types import Prompt, Trajectory
+from pipelines import select
 from pipelines.params import Params, add_arm, load_params, recipes
 from pipelines.stage.training_data import TrainingFiles, load_tasks
 from pipelines.train import run_inputs
@@ -136,7 +137,10 @@ def trained(policy: LoadedPolicy, tmp_path: Path) -> tuple[Params, LoadedPolicy,
     tables.write(data / "experts/experts.parquet", map(tables.as_row, experts), tables.EXPERTS)
     save_policy(policy, tmp_path / "models/base")
     (tmp_path / "params.yaml").write_text(PARAMS)
-    return load_params(tmp_path / "params.yaml"), policy, TrainingFiles(tmp_path)
+    params = load_params(tmp_path / "params.yaml")
+    for arm in params.arms:
+        select.run(params, arm, tmp_path)
+    return params, policy, TrainingFiles(tmp_path)
 
 
 def test_arms_have_the_same_prompts_budget_and_seeds(
@@ -150,7 +154,7 @@ def test_arms_have_the_same_prompts_budget_and_seeds(
         assert [task.prompt for task in tasks] == [task.prompt for task in loaded["people"][0]]
         assert [task.tokens for task in tasks] == [task.tokens for task in loaded["people"][0]]
         assert (dev, left_out) == loaded["people"][1:]
-        del inputs[arm]["arm"]
+        del inputs[arm]["arm"], inputs[arm]["data"]["demonstrations"]
         assert inputs[arm] == inputs["people"], "arms differ only in their mix and choice"
 
 

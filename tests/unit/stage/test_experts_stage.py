@@ -13,10 +13,9 @@ from hpt_core.data.problems import prompt_id
 from hpt_core.errors import InputError
 from hpt_core.policy.model import LoadedPolicy, save_policy
 from hpt_core.types import Prompt, Verdict
-from pipelines import experts
+from pipelines import experts, select
 from pipelines.params import load_params
 from pipelines.stage import regrade
-from pipelines.stage.teacher_sampling import ExpertInputs
 from pipelines.stage.training_data import PROJECT, load_tasks
 
 PARAMS = """\
@@ -85,7 +84,7 @@ def project(policy: LoadedPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_every_row_is_accounted_for(project: Path, caplog: pytest.LogCaptureFixture) -> None:
-    report = experts.run(load_params(), ExpertInputs(), Path("data/experts"))
+    report = experts.run(load_params())
     rows = tables.read(Path("data/experts/experts.parquet"), tables.EXPERTS)
     quarantine = tables.read(Path("data/experts/quarantine.parquet"), tables.QUARANTINE)
     assert Counter(row["source"] for row in rows) == {"worked": 4, "crowd": 4, "staff": 12}
@@ -111,6 +110,8 @@ def test_an_arm_can_choose_the_trajectory_that_is_likeliest_under_the_starting_p
 ) -> None:
     params = load_params()
     experts.run(params)
+    for arm in params.arms:
+        select.run(params, arm)
     rows = {row["trajectory_id"]: row for row in tables.read(Path("data/experts/experts.parquet"))}
     assert all(row["base_logp"] < 0 for row in rows.values())
     likely, short = (
@@ -122,7 +123,9 @@ def test_an_arm_can_choose_the_trajectory_that_is_likeliest_under_the_starting_p
     for expert in likely:
         offered = [row for row in rows.values() if row["prompt_id"] == expert.prompt_id]
         humans = [row["base_logp"] for row in offered if row["kind"] == "human"]
-        assert expert.base_logp == max(humans) and len(humans) == 4 and len(offered) == 5
+        assert (
+            rows[expert.trajectory_id]["base_logp"] == max(humans) and len(humans) == 4 and len(offered) == 5
+        )
 
 
 def test_without_base_logp_the_column_is_null_and_a_second_run_gives_the_same_bytes(project: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hpt_core import tables
 from hpt_core.policy.model import LoadedPolicy, save_policy
 from hpt_core.rollout.group import Group, Task
+from pipelines import paths
 
 PARAMS = """
 seed: 3
@@ -47,7 +48,8 @@ def project(policy: LoadedPolicy, make_group: Callable[..., Group], tmp_path: Pa
     experts = [tables.as_row(group.task.expert) for group in groups if group.task.expert]
     tables.write(tmp_path / "data/prompts/train.parquet", prompts[:-1], tables.PROMPTS)
     tables.write(tmp_path / "data/prompts/dev.parquet", prompts[-1:], tables.PROMPTS)
-    tables.write(tmp_path / "data/experts/experts.parquet", experts, tables.EXPERTS)
+    demonstrations = ({name: row[name] for name in tables.DEMONSTRATIONS.names} for row in experts)
+    tables.write(tmp_path / paths.demonstrations("program"), demonstrations, tables.DEMONSTRATIONS)
     # Dropout makes training draw random numbers, which a resumed run must draw again.
     policy.model.config.attention_dropout = 0.1
     save_policy(policy, tmp_path / "models/base")

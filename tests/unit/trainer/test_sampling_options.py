@@ -12,7 +12,7 @@ import pytest
 from small_run import ROLLOUT, Sink, last, run_of
 
 from hpt_core.config import DynamicSamplingConfig, OverlongConfig, SequenceMaskConfig, TrainConfig
-from hpt_core.config.methods import CLIPPING, IMITATING, READ_BY, UNEQUAL
+from hpt_core.config.methods import CLIPPING, IMITATING, READ_BY, ROLLOUTS_ALONE, UNEQUAL
 from hpt_core.policy.model import LoadedPolicy, weights_hash
 from hpt_core.rollout.group import Group, Task
 from hpt_core.trainer.checkpoint import Checkpoints
@@ -158,7 +158,7 @@ def test_options_are_read_by_the_methods_that_say_so() -> None:
     assert set(ALGORITHMS) - set(rollouts) == IMITATING
     assert {name for name, term in rollouts.items() if term.stable is clip} == CLIPPING
     alone = {n for n, m in ALGORITHMS.items() if m.rollouts and not (m.demonstrations or m.offline)}
-    assert alone - {"reinforce", "ppo"} == UNEQUAL
+    assert alone == ROLLOUTS_ALONE and alone - {"reinforce", "ppo"} == UNEQUAL
 
 
 @pytest.mark.parametrize(

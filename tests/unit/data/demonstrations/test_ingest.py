@@ -17,7 +17,8 @@ from hpt_core.config import ExpertSource, Sampling
 from hpt_core.data.demonstrations.eligibility import Eligibility
 from hpt_core.data.demonstrations.ingest import check, gsm8k_rewrite, ingest, think_rewrite
 from hpt_core.data.demonstrations.report import Ingested
-from hpt_core.data.demonstrations.teacher import Teacher, as_rows, from_rows, from_samples
+from hpt_core.data.demonstrations.teacher import Teacher, from_samples
+from hpt_core.data.demonstrations.teacher_rows import as_rows, from_rows
 from hpt_core.data.problems import prompt_id
 from hpt_core.errors import InputError
 from hpt_core.types import Completion, Prompt, Responses, Verdict
