@@ -5,12 +5,12 @@
     ROOT/FINGERPRINT/weights/000020/   policy and optimizer; its appearance makes the checkpoint valid
 
 All randomness of training is a function of seed and step, so no random state is saved. Tensors are full, so
-that a run can be resumed with another number of ranks.
+that a run can be resumed with another number of ranks. contents.json beside the weights has a checksum of every
+file, and a checkpoint with a changed byte is refused.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -27,11 +27,12 @@ from hpt_core.errors import CheckpointError
 from hpt_core.files import write_json
 from hpt_core.fingerprint import FILE, RunInputs, differences
 from hpt_core.tables import GateRow
-from hpt_core.trainer import full_state, step_records
+from hpt_core.trainer import checksums, full_state, step_records
 from hpt_core.trainer.ranks import ALONE, Ranks
 from hpt_core.trainer.step_records import Records
 
 log = logging.getLogger(__name__)
+CONTENTS = "contents.json"
 
 
 class Checkpoints:
@@ -49,7 +50,8 @@ class Checkpoints:
         self.folder = root / fingerprint
         self.inputs = inputs or {}
         self.ranks = ranks
-        self._counts: dict[str, dict[str, int]] = {}
+        self._records_written: dict[str, dict[str, Any]] = {}
+        """Folder of records -> its number of rows, by table, and the checksums of its files."""
 
     @property
     def newest(self) -> int:
@@ -57,11 +59,11 @@ class Checkpoints:
         return max(_steps(self.folder / "weights"), default=0)
 
     def resume(self, module: nn.Module, optimizers: Sequence[Optimizer]) -> int:
-        """Load the newest checkpoint and return its step; 0, without any change, when there is none.
+        """Load the newest intact checkpoint and return its step; 0, without any change, when there is none.
 
-        Raises CheckpointError for a damaged one, since only the user may decide to start from scratch.
+        Raises CheckpointError where all are damaged, since only the user may decide to start from scratch.
         """
-        newest = self.newest
+        steps, newest = _steps(self.folder / "weights"), self.newest
         if len(set(self.ranks.gather([(self.folder.name, newest)]))) > 1:
             raise CheckpointError(
                 f"{self.folder}: not all processes of this run find its step {newest}; every node needs "
@@ -70,18 +72,27 @@ class Checkpoints:
         if not newest:
             self._start()
             return 0
-        weights = self._at("weights", newest)
-        try:
-            contents = json.loads((weights / "contents.json").read_text())
-            self._check(contents, optimizers)
-            full_state.load_weights(module, load_file(weights / "model.safetensors"))
-            full_state.load_moments(optimizers, load_file(weights / "optimizers.safetensors"))
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
-            raise CheckpointError(
-                f"{weights}: cannot be read ({error}); remove {self.folder} to train from the start"
-            ) from error
-        self._counts = contents["records"]
-        return newest
+        faults: list[str] = []
+        for step in reversed(steps):
+            try:
+                self._load(step, module, optimizers)
+            except (SafetensorError, OSError, ValueError, KeyError) as error:
+                faults.append(f"{self._at('weights', step)}: cannot be read ({error})")
+                continue
+            for fault in faults:
+                log.warning("%s; training goes on from step %d, which is intact", fault, step)
+            return step
+        raise CheckpointError(f"{faults[0]}; remove {self.folder} to train from the start")
+
+    def _load(self, step: int, module: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        """Raises SafetensorError, OSError, ValueError or KeyError for a damaged checkpoint."""
+        weights = self._at("weights", step)
+        contents = checksums.read_sealed(weights / CONTENTS)
+        self._check(contents, optimizers)
+        checksums.check(weights, contents["files"])
+        full_state.load_weights(module, load_file(weights / "model.safetensors"))
+        full_state.load_moments(optimizers, load_file(weights / "optimizers.safetensors"))
+        self._records_written = contents["records"]
 
     def save(self, step: int, module: nn.Module, optimizers: Sequence[Optimizer], since: Records) -> None:
         """Write the checkpoint of `step`, clear the records `since` the last one, remove older weights.
@@ -94,12 +105,17 @@ class Checkpoints:
             write_json(self.folder / FILE, self.inputs)
             with _placed(self._at("records", step)) as folder:
                 since.write(folder)
-                self._counts[self._at("records", step).name] = step_records.counts(folder)
+                written = {"rows": step_records.counts(folder), "files": checksums.hashes(folder)}
+                self._records_written[self._at("records", step).name] = written
             with _placed(self._at("weights", step)) as folder:
                 save_file(policy, folder / "model.safetensors")
                 save_file(moments, folder / "optimizers.safetensors")
-                contents = {"optimizers": _names(optimizers), "records": self._counts}
-                write_json(folder / "contents.json", contents)
+                contents = {
+                    "optimizers": _names(optimizers),
+                    "records": self._records_written,
+                    "files": checksums.hashes(folder),
+                }
+                checksums.write_sealed(folder / CONTENTS, contents)
             for old in _steps(self.folder / "weights"):
                 if old < step:
                     shutil.rmtree(self._at("weights", old))
@@ -150,10 +166,11 @@ class Checkpoints:
         """Raises ValueError or OSError for incomplete records and for other optimizers."""
         if contents["optimizers"] != _names(optimizers):
             raise ValueError(f"its optimizers are {contents['optimizers']}, not {_names(optimizers)}")
-        for name, expected in contents["records"].items():
+        for name, written in contents["records"].items():
             folder = self.folder / "records" / name
-            if (counts := step_records.counts(folder)) != expected:
-                raise ValueError(f"{folder} has {counts} rows of {expected}")
+            if (counts := step_records.counts(folder)) != written["rows"]:
+                raise ValueError(f"{folder} has {counts} rows of {written['rows']}")
+            checksums.check(folder, written["files"])
 
     def _collected(self, tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
         """The tensors in memory on the main rank; every other rank only contributes its shards."""

@@ -2,6 +2,7 @@
 
     ROOT/FINGERPRINT/run.json         the inputs behind the fingerprint
     ROOT/FINGERPRINT/000032.parquet   the rows of part 32, either complete or not there
+    ROOT/FINGERPRINT/000032.sha256    checksums of what that file may hold: it is written before the file
 
 ROOT is outside of the stage's outputs, which DVC removes before it runs the stage again. The stage writes its
 outputs from the shards alone, so the outputs are the same whether the run was interrupted or not.
@@ -20,7 +21,7 @@ import pyarrow as pa
 
 from hpt_core import tables
 from hpt_core.errors import CheckpointError, InputError
-from hpt_core.files import write_json
+from hpt_core.files import replacing, write_json
 from hpt_core.fingerprint import (
     FILE,
     RunInputs,
@@ -41,6 +42,7 @@ ShardRow = dict[str, Any]
 """A response with its verdict, in the columns of the stage's schema."""
 KEY = ["prompt_id", "sample"]
 REMEDY = "remove the file to make its part anew"
+CHECKSUMS = ".sha256"
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Shards:
                 if bar.done == bar.before > 0:
                     log.info("%s: resuming after %d of %d prompts", purpose, bar.before, total)
                 rows = part.make()
-                tables.write(self._path(number), rows, self.schema)
+                self.replace(number, rows)
                 bar.advance(len(part.prompts), sum(map(length, rows)))
         return range(number + 1)
 
@@ -101,8 +103,12 @@ class Shards:
             yield from self._read(number)
 
     def replace(self, number: int, rows: Sequence[ShardRow]) -> None:
-        """Overwrite the rows of part `number` with rows of the same prompts and samples."""
-        tables.write(self._path(number), rows, self.schema)
+        """Write the rows of part `number`, or overwrite them with rows of the same prompts and samples."""
+        path = self._path(number)
+        with replacing(path) as temporary:
+            tables.write(temporary, rows, self.schema)
+            with path.with_suffix(CHECKSUMS).open("a") as file:
+                file.write(f"{file_hash(temporary)}\n")
 
     def discard(self) -> None:
         """Remove the shards of this run and of all others, once the outputs are complete."""
@@ -118,10 +124,18 @@ class Shards:
         return True
 
     def _read(self, number: int, columns: list[str] | None = None) -> list[ShardRow]:
+        self._verify(self._path(number))
         try:
             return tables.read(self._path(number), self.schema, columns=columns, remedy=REMEDY)
         except InputError as error:
             raise CheckpointError(str(error)) from error
+
+    def _verify(self, path: Path) -> None:
+        """Raises CheckpointError where the file is not as it was written."""
+        checksums = path.with_suffix(CHECKSUMS)
+        written = checksums.read_text().split() if checksums.exists() else []
+        if path.exists() and file_hash(path) not in written:
+            raise CheckpointError(f"{path}: has other bytes than were written; {REMEDY}")
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.parquet"

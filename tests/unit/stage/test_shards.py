@@ -12,6 +12,7 @@ import pytest
 
 from hpt_core import tables
 from hpt_core.errors import CheckpointError
+from hpt_core.fingerprint import file_hash
 from hpt_core.types import Prompt
 from pipelines.stage import progress
 from pipelines.stage.progress import ProgressBar
@@ -99,6 +100,13 @@ def truncated(path: Path, _: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
 
+def with_four_other_bytes(path: Path, _: Path) -> None:
+    """In the middle of the data, where parquet itself notices nothing."""
+    text = bytearray(path.read_bytes())
+    text[8:12] = bytes(byte ^ 1 for byte in text[8:12])
+    path.write_bytes(text)
+
+
 def of_other_prompts(path: Path, beside: Path) -> None:
     copy(beside, path)
 
@@ -114,7 +122,8 @@ def of_other_columns(path: Path, _: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        (truncated, "not a readable parquet file"),
+        (truncated, "has other bytes than were written"),
+        (with_four_other_bytes, "has other bytes than were written"),
         (of_other_prompts, "it has 4 rows of other prompts or samples"),
         (with_a_row_missing, "it has 3 rows of other prompts or samples"),
         (of_other_columns, "has columns "),
@@ -124,6 +133,8 @@ def test_a_shard_that_does_not_fit(half: Shards, tmp_path: Path, harm: object, w
     path, beside = half.folder / "000001.parquet", half.folder / "000000.parquet"
     assert callable(harm)
     harm(path, beside)
+    if harm not in (truncated, with_four_other_bytes):
+        path.with_suffix(".sha256").write_text(file_hash(path))
     work = Work()
     with pytest.raises(CheckpointError, match=f"{path}: .*{words}.*; remove the file to make its part anew"):
         finish(shards(tmp_path), work)

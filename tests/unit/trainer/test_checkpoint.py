@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from shutil import rmtree
+from shutil import copytree, rmtree
 
 import pytest
 import torch
@@ -232,6 +232,45 @@ def test_a_checkpoint_that_is_not_whole(saved: tuple[LoadedPolicy, Checkpoints],
     ):
         Checkpoints(checkpoints.root, "one").resume(policy.model, optimizers)
     assert weights_hash(policy.model) == before
+
+
+CHECKED = (
+    "weights/000008/model.safetensors",
+    "weights/000008/optimizers.safetensors",
+    "weights/000008/contents.json",
+    "records/000004/rollouts.parquet",
+    "records/000004/gate.parquet",
+    "records/000008/metrics.jsonl",
+)
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_four_changed_bytes_are_refused(saved: tuple[LoadedPolicy, Checkpoints], name: str) -> None:
+    policy, checkpoints = saved
+    optimizers = build_optimizers(policy.model, OPTIMIZER)
+    checkpoints.save(8, policy.model, optimizers, Records(metrics=[{"step": 8}]))
+    path = checkpoints.folder / name
+    text = bytearray(path.read_bytes())
+    text[-8:-4] = b"1234"
+    path.write_bytes(text)
+    before = weights_hash(policy.model)
+    with pytest.raises(CheckpointError, match=f"{checkpoints.folder}/weights/000008: cannot be read"):
+        Checkpoints(checkpoints.root, "one").resume(policy.model, optimizers)
+    assert weights_hash(policy.model) == before
+
+
+def test_an_intact_checkpoint_before_a_damaged_one_is_resumed(
+    saved: tuple[LoadedPolicy, Checkpoints], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that was killed between writing a checkpoint and removing the one before it has both."""
+    policy, checkpoints = saved
+    copytree(checkpoints.folder / "weights/000004", checkpoints.root / "kept")
+    optimizers = build_optimizers(policy.model, OPTIMIZER)
+    checkpoints.save(8, policy.model, optimizers, Records(metrics=[{"step": 8}]))
+    (checkpoints.root / "kept").rename(checkpoints.folder / "weights/000004")
+    _cut(checkpoints.folder / "weights/000008/model.safetensors")
+    assert Checkpoints(checkpoints.root, "one").resume(policy.model, optimizers) == 4
+    assert "weights/000008: cannot be read" in caplog.text and "goes on from step 4" in caplog.text
 
 
 def test_records_whose_weights_are_gone(saved: tuple[LoadedPolicy, Checkpoints]) -> None:
