@@ -1,4 +1,7 @@
-"""The inputs that decide the result of a run, their hash, and which of them differ between two runs."""
+"""The inputs that decide the result of a run, their hash, and which of them differ between two runs.
+
+Checksums of what a run keeps are here as well: a changed byte would give another result without a word.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import hpt_core
-from hpt_core.files import read_json
+from hpt_core.files import read_json, write_json
 
 RunInputs = Mapping[str, Any]
 """What decides the result of a run, by name: parameters, hashes of files, code and library versions."""
 FILE = "run.json"
 """Name of the file that records a run's inputs."""
+SEAL = "seal"
+"""Key of the hash of all other keys."""
 SHOWN = 6
 """Number of differing inputs that a message lists."""
 
@@ -75,3 +80,28 @@ def library_versions(engine: str) -> dict[str, str]:
 def file_hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """File of `folder` -> sha256."""
+    return {path.name: file_hash(path) for path in sorted(folder.iterdir())}
+
+
+def check_files(folder: Path, expected: Mapping[str, str]) -> None:
+    """Raises ValueError for a file whose bytes are not those that were written, OSError for a missing one."""
+    for name, written in expected.items():
+        if file_hash(folder / name) != written:
+            raise ValueError(f"{folder / name} has other bytes than were written")
+
+
+def write_sealed(path: Path, contents: Mapping[str, Any]) -> None:
+    """Write `contents` as JSON, with their own hash."""
+    write_json(path, {**contents, SEAL: json_hash(contents)})
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """The contents that `write_sealed` wrote. Raises ValueError or KeyError for any others, OSError."""
+    contents: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if contents.pop(SEAL) != json_hash(contents):
+        raise ValueError(f"{path} has other bytes than were written")
+    return contents

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from hpt_core import tables
-from hpt_core.config.methods import ROLLOUTS_ALONE
 from hpt_core.data.demonstrations.selection import choose, entry_of
 from hpt_core.errors import InputError
 from hpt_core.files import read_json, write_json
@@ -37,7 +36,7 @@ def run(params: Params, arm: str, root: Path = Path()) -> None:
         by_prompt[trajectory.prompt_id].append(trajectory)
     choices = (choose(by_prompt[p.prompt_id], config.mix, params.seed, config.choose) for p in prompts)
     chosen = [tables.as_row(trajectory) for trajectory in choices if trajectory is not None]
-    if not chosen and params.train.algorithm not in ROLLOUTS_ALONE:
+    if not chosen and params.train.uses_demonstrations:
         report = read_json(root / paths.EXPERTS_REPORT)
         raise InputError(_why_none(params, arm, len(prompts), report))
     rows = ({name: row[name] for name in tables.DEMONSTRATIONS.names} for row in chosen)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from hpt_core.config.base import Config, Fraction, Positive, PositiveFloat, error_at
 from hpt_core.config.methods import (
     READ_BY,
+    ROLLOUTS_ALONE,
 )
 from hpt_core.config.phases import ENDS, BudgetConfig, HealthConfig, MethodConfig, PhaseConfig, merged
 from hpt_core.config.policy import OptimizerConfig
@@ -79,6 +80,11 @@ class TrainConfig(MethodConfig):
             return [self]
         alone = self.model_copy(update={"phases": None})
         return [merged(alone, phase) for phase in self.phases]
+
+    @property
+    def uses_demonstrations(self) -> bool:
+        """Whether the method of any phase learns from demonstrations."""
+        return any(phase.algorithm not in ROLLOUTS_ALONE for phase in self.per_phase)
 
     @property
     def located(self) -> list[tuple[tuple[str | int, ...], TrainConfig]]:

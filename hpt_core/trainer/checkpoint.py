@@ -5,8 +5,8 @@
     ROOT/FINGERPRINT/weights/000020/   policy and optimizer; its appearance makes the checkpoint valid
 
 All randomness of training is a function of seed and step, so no random state is saved. Tensors are full, so
-that a run can be resumed with another number of ranks. contents.json beside the weights has a checksum of every
-file, and a checkpoint with a changed byte is refused.
+that a run can be resumed with another number of ranks. contents.json beside the weights has a checksum of
+every file, and a checkpoint with a changed byte is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,9 +25,17 @@ from torch.optim import Optimizer
 
 from hpt_core.errors import CheckpointError
 from hpt_core.files import write_json
-from hpt_core.fingerprint import FILE, RunInputs, differences
+from hpt_core.fingerprint import (
+    FILE,
+    RunInputs,
+    check_files,
+    differences,
+    file_hashes,
+    read_sealed,
+    write_sealed,
+)
 from hpt_core.tables import GateRow
-from hpt_core.trainer import checksums, full_state, step_records
+from hpt_core.trainer import full_state, step_records
 from hpt_core.trainer.ranks import ALONE, Ranks
 from hpt_core.trainer.step_records import Records
 
@@ -52,18 +60,22 @@ class Checkpoints:
         self.ranks = ranks
         self._records_written: dict[str, dict[str, Any]] = {}
         """Folder of records -> its number of rows, by table, and the checksums of its files."""
+        self._faults: dict[int, Exception | None] = {}
+        """Step -> what is wrong with its checkpoint, where that was looked at."""
 
     @property
     def newest(self) -> int:
-        """The step of the newest checkpoint; 0 without one."""
-        return max(_steps(self.folder / "weights"), default=0)
+        """The step of the newest intact checkpoint, of the newest one where none is intact; 0 without one."""
+        steps = _steps(self.folder / "weights")
+        intact = (step for step in reversed(steps) if self._fault(step) is None)
+        return next(intact, max(steps, default=0))
 
     def resume(self, module: nn.Module, optimizers: Sequence[Optimizer]) -> int:
         """Load the newest intact checkpoint and return its step; 0, without any change, when there is none.
 
         Raises CheckpointError where all are damaged, since only the user may decide to start from scratch.
         """
-        steps, newest = _steps(self.folder / "weights"), self.newest
+        newest = self.newest
         if len(set(self.ranks.gather([(self.folder.name, newest)]))) > 1:
             raise CheckpointError(
                 f"{self.folder}: not all processes of this run find its step {newest}; every node needs "
@@ -72,27 +84,36 @@ class Checkpoints:
         if not newest:
             self._start()
             return 0
-        faults: list[str] = []
-        for step in reversed(steps):
-            try:
-                self._load(step, module, optimizers)
-            except (SafetensorError, OSError, ValueError, KeyError) as error:
-                faults.append(f"{self._at('weights', step)}: cannot be read ({error})")
-                continue
-            for fault in faults:
-                log.warning("%s; training goes on from step %d, which is intact", fault, step)
-            return step
-        raise CheckpointError(f"{faults[0]}; remove {self.folder} to train from the start")
-
-    def _load(self, step: int, module: nn.Module, optimizers: Sequence[Optimizer]) -> None:
-        """Raises SafetensorError, OSError, ValueError or KeyError for a damaged checkpoint."""
-        weights = self._at("weights", step)
-        contents = checksums.read_sealed(weights / CONTENTS)
-        self._check(contents, optimizers)
-        checksums.check(weights, contents["files"])
-        full_state.load_weights(module, load_file(weights / "model.safetensors"))
-        full_state.load_moments(optimizers, load_file(weights / "optimizers.safetensors"))
+        weights = self._at("weights", newest)
+        if fault := self._fault(newest):
+            raise CheckpointError(self._refusal(weights, fault)) from fault
+        for step in _steps(self.folder / "weights"):
+            if step > newest:
+                message = "%s: cannot be read (%s); training goes on from step %d, which is intact"
+                log.warning(message, self._at("weights", step), self._fault(step), newest)
+        try:
+            contents = read_sealed(weights / CONTENTS)
+            if contents["optimizers"] != _names(optimizers):
+                raise ValueError(f"its optimizers are {contents['optimizers']}, not {_names(optimizers)}")
+            full_state.load_weights(module, load_file(weights / "model.safetensors"))
+            full_state.load_moments(optimizers, load_file(weights / "optimizers.safetensors"))
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            raise CheckpointError(self._refusal(weights, error)) from error
         self._records_written = contents["records"]
+        return newest
+
+    def _refusal(self, weights: Path, error: Exception) -> str:
+        return f"{weights}: cannot be read ({error}); remove {self.folder} to train from the start"
+
+    def _fault(self, step: int) -> Exception | None:
+        """What shows that the checkpoint of `step` or a record up to it is not as it was written."""
+        if step not in self._faults:
+            try:
+                self._check(self._at("weights", step))
+                self._faults[step] = None
+            except (OSError, ValueError, KeyError) as error:
+                self._faults[step] = error
+        return self._faults[step]
 
     def save(self, step: int, module: nn.Module, optimizers: Sequence[Optimizer], since: Records) -> None:
         """Write the checkpoint of `step`, clear the records `since` the last one, remove older weights.
@@ -105,7 +126,7 @@ class Checkpoints:
             write_json(self.folder / FILE, self.inputs)
             with _placed(self._at("records", step)) as folder:
                 since.write(folder)
-                written = {"rows": step_records.counts(folder), "files": checksums.hashes(folder)}
+                written = {"rows": step_records.counts(folder), "files": file_hashes(folder)}
                 self._records_written[self._at("records", step).name] = written
             with _placed(self._at("weights", step)) as folder:
                 save_file(policy, folder / "model.safetensors")
@@ -113,9 +134,10 @@ class Checkpoints:
                 contents = {
                     "optimizers": _names(optimizers),
                     "records": self._records_written,
-                    "files": checksums.hashes(folder),
+                    "files": file_hashes(folder),
                 }
-                checksums.write_sealed(folder / CONTENTS, contents)
+                write_sealed(folder / CONTENTS, contents)
+            self._faults.pop(step, None)
             for old in _steps(self.folder / "weights"):
                 if old < step:
                     shutil.rmtree(self._at("weights", old))
@@ -162,15 +184,15 @@ class Checkpoints:
                     differences(folder.parent / FILE, self.inputs),
                 )
 
-    def _check(self, contents: Mapping[str, Any], optimizers: Sequence[Optimizer]) -> None:
-        """Raises ValueError or OSError for incomplete records and for other optimizers."""
-        if contents["optimizers"] != _names(optimizers):
-            raise ValueError(f"its optimizers are {contents['optimizers']}, not {_names(optimizers)}")
+    def _check(self, weights: Path) -> None:
+        """Raises ValueError, KeyError or OSError for files that are not as they were written."""
+        contents = read_sealed(weights / CONTENTS)
+        check_files(weights, contents["files"])
         for name, written in contents["records"].items():
             folder = self.folder / "records" / name
             if (counts := step_records.counts(folder)) != written["rows"]:
                 raise ValueError(f"{folder} has {counts} rows of {written['rows']}")
-            checksums.check(folder, written["files"])
+            check_files(folder, written["files"])
 
     def _collected(self, tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
         """The tensors in memory on the main rank; every other rank only contributes its shards."""

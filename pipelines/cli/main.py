@@ -11,7 +11,7 @@ import typer
 
 from hpt_core.errors import InputError
 from pipelines import environment, messages
-from pipelines.cli import deploy, doctor, inbox, inspect, results, runs, stack, verify
+from pipelines.cli import check, deploy, doctor, inbox, inspect, results, runs, stack, verify
 from pipelines.cli.parameters import ROOT
 from pipelines.stack.errors import StackError
 from pipelines.tracking.mlflow_errors import TrackingError
@@ -26,7 +26,16 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for commands in (runs.app, deploy.app, results.app, verify.app, inspect.app, doctor.app, stack.app):
+for commands in (
+    check.app,
+    runs.app,
+    deploy.app,
+    results.app,
+    verify.app,
+    inspect.app,
+    doctor.app,
+    stack.app,
+):
     app.add_typer(commands)
 app.add_typer(inbox.app, name="inbox")
 

@@ -52,8 +52,10 @@ def run(
     _warn_of_stopped_stack()
     if recipe or overrides:
         _compose(recipe, overrides)
-    load_params(root / paths.PARAMS)
+    params = load_params(root / paths.PARAMS)
+    from pipelines.stage.source_checks import check_before_run
 
+    check_before_run(params, root)
     from pipelines import run as running
     from pipelines.cli.results import summary
 
@@ -116,8 +118,9 @@ def arm(
 ) -> None:
     """Add an arm from a new source of trajectories to params.yaml."""
     from pipelines.params import add_arm
+    from pipelines.stage.source_checks import check_new_source
 
-    add_arm.add(checkout(), name, add_arm.parse(source))
+    add_arm.add(checkout(), name, add_arm.parse(source), lambda params: check_new_source(params, name))
     print("params.yaml written; next: hpt run")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,7 +12,7 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from hpt_core.config.data import SOURCE
 from hpt_core.errors import InputError
-from pipelines.params import load_params, recipes
+from pipelines.params import Params, load_params, recipes
 from pipelines.params.commented_yaml import one_line
 from pipelines.paths import PARAMS
 
@@ -40,8 +40,12 @@ def parse(pairs: list[str]) -> SourceKeys:
     return source
 
 
-def add(root: Path, name: str, source: SourceKeys) -> None:
+def add(
+    root: Path, name: str, source: SourceKeys, check: Callable[[Params], None] = lambda params: None
+) -> None:
     """Add `source` and an arm to params.yaml, both under `name`; all else stays as it is.
+
+    check: raises InputError where the new source cannot be used.
 
     Raises InputError if there is an arm or source of this name, or if `pipelines.params` refuses the result.
     """
@@ -53,4 +57,4 @@ def add(root: Path, name: str, source: SourceKeys) -> None:
         tree["experts"]["sources"].append(one_line({"name": name} | dict(source)))
         tree["arms"][name] = one_line({"mix": {f"{SOURCE}{name}": 1.0}})
 
-    recipes.amend(root, change, f"+arms.{name}")
+    recipes.amend(root, change, f"+arms.{name}", check)

@@ -62,10 +62,15 @@ def override(root: Path, overrides: list[str]) -> None:
     amend(root, lambda tree: commented_yaml.update(tree, changed), " ".join(overrides))
 
 
-def amend(root: Path, change: Callable[[CommentedMap], None], note: str) -> None:
+def amend(
+    root: Path,
+    change: Callable[[CommentedMap], None],
+    note: str,
+    check: Callable[[Params], None] = lambda params: None,
+) -> None:
     """Apply `change` to the tree of params.yaml, with all else unchanged, and add `note` to its first line.
 
-    Raises InputError as `write` does.
+    check: raises InputError for parameters that must not be written. Raises InputError as `write` does.
     """
     path = root / PARAMS
     load_params(path)
@@ -76,7 +81,7 @@ def amend(root: Path, change: Callable[[CommentedMap], None], note: str) -> None
     if "\n\n" in text and changed.count("\n") != text.count("\n"):
         # ruamel keeps an empty line behind the entry before it, which may no longer be the section's last.
         changed = commented_yaml.separate_sections(changed)
-    _replace(path, [*written_by, note], changed)
+    _replace(path, [*written_by, note], changed, check)
 
 
 def _split(path: Path) -> tuple[list[str], str]:
@@ -86,12 +91,14 @@ def _split(path: Path) -> tuple[list[str], str]:
     return (first.removeprefix(MARK).split(), rest) if first.startswith(MARK) else (["custom"], text)
 
 
-def _replace(path: Path, written_by: list[str], text: str) -> None:
-    """Write `text` below its first line, if `pipelines.params` accepts it."""
+def _replace(
+    path: Path, written_by: list[str], text: str, check: Callable[[Params], None] = lambda params: None
+) -> None:
+    """Write `text` below its first line, if `pipelines.params` and `check` accept it."""
     with replacing(path) as new:
         new.write_text(f"{MARK} {' '.join(written_by)}\n{text}", encoding="utf-8")
         try:
-            load_params(new)
+            check(load_params(new))
         except InputError as error:
             # The line numbers belong to a file that is not kept.
             reason = re.sub(rf"{re.escape(str(new))}:\d+", " ".join(written_by), str(error))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpt_core import tables
-from hpt_core.config.methods import ROLLOUTS_ALONE
 from hpt_core.errors import InputError
 from hpt_core.formula import at_least
 from hpt_core.policy.chat import Chat
@@ -87,7 +86,7 @@ def load_tasks(
             f"widen it in params.yaml ({files.pass_rates} has the pass rates)"
         )
     with_expert = sum(t.expert is not None for t in tasks)
-    if not with_expert and params.train.algorithm not in ROLLOUTS_ALONE:
+    if not with_expert and params.train.uses_demonstrations:
         raise InputError(
             f"train: none of the {len(tasks)} prompts that arm {arm} trains on has an expert: its "
             f"{len(experts)} demonstrations are of prompts outside of train.difficulty or over "

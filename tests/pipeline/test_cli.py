@@ -345,6 +345,17 @@ def test_reader_that_closes_the_pipe(toy: Path) -> None:
 
 
 def test_an_arm_from_a_new_source(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (toy / "params.yaml").read_bytes()
+    source = ["kind=human", "file=raw/data/crowd.jsonl"]
+    assert main.main(["arm", "crowd", *source, "license=MIT"]) == 2
+    assert "raw/data/crowd.jsonl" in capsys.readouterr().err
+    (toy / "raw/data").mkdir(parents=True)
+    (toy / "raw/data/crowd.jsonl").write_text('{"problem": "1 + 1 =", "response": "2"}\n')
+    assert main.main(["arm", "crowd", *source, "license=WTFPL"]) == 2
+    assert "license 'WTFPL' is not in experts.licenses" in capsys.readouterr().err
+    assert main.main(["arm", "crowd", *source, "license=MIT", "columns={problem: question}"]) == 2
+    assert "crowd.jsonl:1: missing_column" in capsys.readouterr().err
+    assert (toy / "params.yaml").read_bytes() == before, "nothing is written for what cannot be used"
     assert main.main(["arm", "crowd", "kind=human", "license=MIT", "file=raw/data/crowd.jsonl"]) == 0
     assert "next: hpt run" in capsys.readouterr().out
     written = yaml.safe_load((toy / "params.yaml").read_text())

@@ -336,7 +336,7 @@ def test_dvc_knows_of_every_file_that_a_stage_reads(project: Project, tmp_path: 
     (tmp_path / "params.yaml").write_text(PARAMS)
     with Repo(str(tmp_path)) as repo:
         stages = {stage.name: stage for stage in repo.index.stages}
-    assert len(stages) == 11
+    assert len(stages) == 14
     for name, stage in stages.items():
         box = tmp_path / "boxes" / name
         # The folder has the dependencies of the stage and nothing else of the project.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.stage.raw_files import DATA, warn_unseen
+from pipelines.stage.raw_files import DATA, unversioned, warn_unseen
 
 REPO = Path(__file__).parents[3]
 
@@ -63,3 +63,24 @@ def test_no_folder_below_raw_data_is_left_out_of_its_digest() -> None:
     command = [sys.executable, "-m", "dvc", "check-ignore", *shards, "tests/dvc.yaml"]
     ignored = subprocess.run(command, cwd=REPO, capture_output=True, text=True).stdout.split()
     assert ignored == ["tests/dvc.yaml"]
+
+
+def test_files_that_nobody_versions_are_named(tmp_path: Path) -> None:
+    def make(*names: str) -> None:
+        for name in names:
+            path = tmp_path / "raw" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    assert unversioned(tmp_path) == [], "no git"
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    make("data/.gitkeep", "data/mine.jsonl", "data/whole/a.jsonl", "data/part/a.jsonl", "data/part/b.jsonl")
+    make("data/added.jsonl", "data/added.jsonl.dvc", "data/folder.dvc", "data/folder/a.jsonl", "models/own/x")
+    make("data/part/a.jsonl.dvc", "data/in git.jsonl")
+    subprocess.run(["git", "add", "raw/data/in git.jsonl"], cwd=tmp_path, check=True)
+    assert unversioned(tmp_path) == [
+        "raw/data/mine.jsonl",
+        "raw/data/part/b.jsonl",
+        "raw/data/whole",
+        "raw/models/own",
+    ]

@@ -1,0 +1,248 @@
+"""What is wrong with the sources, models and teacher of params.yaml, before a stage spends anything.
+
+The rows are read by the readers of the stages, from the top of each file. Tasks generate rows that fulfil
+the contract, and data sets on the hub are read by `curate` and `experts` alone: a check needs no network.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from hpt_core.config import ExpertSource, Policy, PromptSource
+from hpt_core.data.curation.contract import groups
+from hpt_core.data.curation.filters import NOT_EMPTY, training_filters
+from hpt_core.data.curation.read_prompts import read_prompts
+from hpt_core.data.curation.report import CurationReport
+from hpt_core.data.demonstrations.selection import entry_of
+from hpt_core.data.problems import prompt_id
+from hpt_core.data.reading.records import Reject
+from hpt_core.data.reading.sources import read_rows
+from hpt_core.errors import InputError
+from hpt_core.files import read_text
+from hpt_core.verifier import check_kind
+from pipelines.params import Params
+
+log = logging.getLogger(__name__)
+ROWS = 2000
+"""Rows of a source that are read."""
+SHOWN = 3
+"""Kinds of faults of a source that are named, each by its first row."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A source, a model or the teacher, and what was found."""
+
+    what: str
+    """Its place in params.yaml."""
+    found: str
+    """What there is of it: counts of rows, or the kind of a model."""
+    warnings: list[str] = field(default_factory=list)
+    """Rows that would be left out."""
+    errors: list[str] = field(default_factory=list)
+    """Why a stage would stop."""
+    usable: int | None = None
+    """Rows that can be used, among those that were read; None where none were read."""
+
+
+def check_inputs(params: Params) -> list[Check]:
+    """All checks, in the order of params.yaml; paths are relative to the current folder."""
+    prompts = [
+        _prompts(params, group, key, source)
+        for group, key, sources in groups(params.curate)
+        if group != "against"
+        for source in sources
+    ]
+    known = _known_prompts(params)
+    experts = {source.name: _experts(params, source, known) for source in params.experts.sources}
+    models = [_model("base", params.base)]
+    if params.teacher:
+        models.append(_teacher(params))
+    return [*prompts, *models, *experts.values(), *_arms(params, experts)]
+
+
+def check_before_run(params: Params, root: Path) -> None:
+    """Raises InputError, a line for each error, for inputs on which a stage would stop after others are done.
+
+    A project whose dvc.yaml has no stage `experts` of this package reads its sources by rules of its own.
+    """
+    if "pipelines.experts" not in read_text(root / "dvc.yaml", "run `hpt` in the project's folder"):
+        return
+    if lines := errors(check_inputs(params)):
+        raise InputError("nothing was run:\n" + "\n".join(lines) + "\n`hpt check` shows every source")
+
+
+def check_new_source(params: Params, name: str) -> None:
+    """Raises InputError where the expert source `name` cannot be read, or its license is not listed."""
+    [source] = [source for source in params.experts.sources if source.name == name]
+    check = _experts(params, source, _known_prompts(params))
+    unlisted = [] if source.license in params.experts.licenses else [_unlisted(params, source)]
+    if reasons := [*check.errors, *unlisted]:
+        raise InputError("; ".join(reasons))
+    for warning in check.warnings:
+        log.warning("%s: %s", check.what, warning)
+
+
+def errors(checks: Sequence[Check]) -> list[str]:
+    """What would stop a stage, one line each."""
+    return [f"{check.what}: {error}" for check in checks for error in check.errors]
+
+
+def _is_read(source: PromptSource | ExpertSource) -> bool:
+    return source.file is not None and "://" not in source.file
+
+
+def _elsewhere(source: PromptSource | ExpertSource) -> str:
+    if isinstance(source, ExpertSource) and source.kind == "program":
+        return "written by a program"
+    return "generated" if source.hub is None and source.file is None else "read when its stage runs"
+
+
+def _prompts(params: Params, group: str, key: str, source: PromptSource) -> Check:
+    what = f"{key}: {source.name}"
+    try:
+        check_kind(source.verifier_kind)
+        if not _is_read(source):
+            return Check(what, _elsewhere(source))
+        kept, rejects = _curated(params, group, source, ROWS)
+    except InputError as error:
+        return Check(what, "unreadable", errors=[str(error)])
+    faults = _first_of_each(rejects)
+    if not kept:
+        return Check(
+            what, _counts(0, len(rejects)), errors=faults or [f"{source.file} has no rows"], usable=0
+        )
+    return Check(what, _counts(len(kept), len(kept) + len(rejects)), warnings=faults, usable=len(kept))
+
+
+def _curated(
+    params: Params, group: str, source: PromptSource, limit: int | None
+) -> tuple[list[str], list[Reject]]:
+    """Ids of the prompts of a source that pass the rules of one row, and the rejects."""
+    rejects: list[Reject] = []
+    filters = training_filters(params.curate) if group == "train" else NOT_EMPTY
+    rows = read_prompts(group, [source], filters, CurationReport(rejects.append), lambda row: None)
+    kept: list[str] = []
+    for _, prompt in rows:
+        kept.append(prompt.prompt_id)
+        if limit and len(kept) + len(rejects) >= limit:
+            break
+    return kept, rejects
+
+
+def _known_prompts(params: Params) -> set[str] | None:
+    """Ids of the problems of curate.train; None where they are not needed, or not all can be read here."""
+    if not any(_is_read(source) for source in params.experts.sources):
+        return None
+    if any(source.hub or (source.file and not _is_read(source)) for source in params.curate.train):
+        return None
+    try:
+        return {name for s in params.curate.train for name in _curated(params, "train", s, None)[0]}
+    except InputError:
+        return None  # The source of prompts has the error.
+
+
+def _experts(params: Params, source: ExpertSource, known: set[str] | None) -> Check:
+    what = f"experts.sources: {source.name}"
+    licensed = source.license in params.experts.licenses
+    warnings = [] if licensed else [_unlisted(params, source)]
+    if not _is_read(source):
+        return Check(what, _elsewhere(source), warnings=warnings, usable=None if licensed else 0)
+    try:
+        rows = list(islice(read_rows(source), ROWS))
+    except InputError as error:
+        return Check(what, "unreadable", errors=[str(error)], usable=0)
+    rejects = [row for row in rows if isinstance(row, Reject)]
+    readable = [row for row in rows if not isinstance(row, Reject)]
+    if not readable:
+        faults = _first_of_each(rejects) or [f"{source.file} has no rows"]
+        return Check(what, _counts(0, len(rows)), errors=faults, usable=0)
+    unknown = [
+        row.reject("unknown_prompt", "no source of curate.train has this problem")
+        for row in readable
+        if known is not None and prompt_id(row.values["problem"]) not in known
+    ]
+    usable = len(readable) - len(unknown) if licensed else 0
+    return Check(
+        what,
+        _counts(usable, len(rows)),
+        warnings=[*warnings, *_first_of_each(rejects + unknown)],
+        usable=usable,
+    )
+
+
+def _unlisted(params: Params, source: ExpertSource) -> str:
+    return (
+        f"license {source.license!r} is not in experts.licenses {params.experts.licenses}, so none of its "
+        "rows is used; add it there, or correct it"
+    )
+
+
+def _arms(params: Params, experts: dict[str, Check]) -> Iterator[Check]:
+    """The arms that would have no demonstration at all."""
+    for name, arm in params.arms.items():
+        admitted = [
+            experts[source.name]
+            for source in params.experts.sources
+            if any(entry_of(arm.mix, kind, source.name) for kind in source.kinds)
+        ]
+        if params.teacher and entry_of(arm.mix, "teacher", "teacher"):
+            continue
+        if admitted and all(check.usable == 0 for check in admitted):
+            reasons = "; ".join(f"{check.what}: {(check.errors + check.warnings)[0]}" for check in admitted)
+            yield Check(
+                f"arms.{name}", "no demonstration", errors=[f"no row of its sources can be used: {reasons}"]
+            )
+
+
+def _model(what: str, policy: Policy) -> Check:
+    """A local folder is looked into; a hub id is not."""
+    if policy.model is None:
+        return Check(what, "built here")
+    faults = []
+    folder = Path(policy.model)
+    if folder.is_dir():
+        faults += [f"{folder} has no {name}" for name in ("config.json",) if not (folder / name).is_file()]
+        if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+            faults.append(f"{folder} has no weights (*.safetensors)")
+    elif policy.model.startswith((".", "/", "raw/", "models/")):
+        faults.append(f"there is no folder {folder}; correct `model` in params.yaml")
+    if policy.chat_template and not Path(policy.chat_template).is_file():
+        faults.append(f"there is no file {policy.chat_template}; correct `chat_template` in params.yaml")
+    return Check(what, "a folder" if folder.is_dir() else f"{policy.model} of the hub", errors=faults)
+
+
+def _teacher(params: Params) -> Check:
+    assert params.teacher
+    if params.teacher.policy:
+        return _model("teacher.policy", params.teacher.policy)
+    endpoint = params.teacher.endpoint
+    assert endpoint
+    names = [name for name in (endpoint.api_key_env, *endpoint.headers_env.values()) if name]
+    missing = [name for name in names if not os.environ.get(name)]
+    return Check(
+        "teacher.endpoint",
+        endpoint.model,
+        errors=[f"the environment variable {name} is not set, which params.yaml names" for name in missing],
+    )
+
+
+def _counts(usable: int, read: int) -> str:
+    return f"{usable} of the first {read} rows" if read >= ROWS else f"{usable} of {read} rows"
+
+
+def _first_of_each(rejects: Sequence[Reject]) -> list[str]:
+    """For each reason, the number of rows and the first one."""
+    counts = Counter(reject.reason for reject in rejects)
+    first = {reject.reason: reject for reject in reversed(rejects)}
+    return [
+        f"{first[reason].file}:{first[reason].line}: {reason}: {first[reason].detail}"
+        + (f" (and {count - 1} more rows)" if count > 1 else "")
+        for reason, count in counts.most_common(SHOWN)
+    ]
