@@ -47,6 +47,10 @@ def share(root: Path, url: str) -> list[str]:
             f"only this machine reaches {endpoint}; set AWS_ENDPOINT_URL to the address that all use"
         )
     with config.edit("local") as local:
+        stack = local["remote"].get(STACK)
+        if stack and stack.get("endpointurl") == section.get("endpointurl"):
+            # The team's store is the stack of this checkout, whose keys lie here.
+            local["remote"][SHARED] = {"credentialpath": stack["credentialpath"]}
         if local["core"].get("remote") == STACK:
             del local["core"]["remote"]
         elif local["core"].get("remote"):
