@@ -119,14 +119,15 @@ def test_second_run_does_nothing(finished: Finished, runs: Callable[[], list[Any
     assert set(states(result.flow_run).values()) == {"Unchanged"}
 
 
-def test_one_parent_and_a_child_for_each_arm(finished: Finished, runs: Callable[[], list[Any]]) -> None:
+def test_one_parent_and_a_child_for_each_policy(finished: Finished, runs: Callable[[], list[Any]]) -> None:
     key = str(finished.result.flow_run)
     [parent] = [run for run in runs() if run.data.tags.get("hpt.flow_run") == key]
     children = [run for run in runs() if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert sorted(run.data.tags["provenance"] for run in children) == ["human", "program"]
+    policies = {run.data.tags["provenance"]: run for run in children}
+    assert sorted(policies) == ["base", "human", "program"]
     assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
     assert "provenance" not in parent.data.tags
-    assert parent.data.metrics["base/easy/avg_at_k"] == 1 / 8
+    assert policies["base"].data.metrics["eval/easy/avg_at_k"] == 1 / 8
 
 
 def test_data_and_models_are_pushed(finished: Finished) -> None:
