@@ -112,6 +112,8 @@ class Store:
         """The database is this checkout's own."""
         # Alembic logs every migration of a new database.
         logging.getLogger("alembic").setLevel(logging.WARNING)
+        # What a request fails of is said once, by `tracking_errors`.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         _set_default(self.uri)
         if self.uri.partition(":")[0].partition("+")[0] in DATABASES:
             _try_database(self.uri)

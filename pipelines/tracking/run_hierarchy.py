@@ -86,7 +86,8 @@ def open_arm_run(store: Store, parent: ParentRun, record: ArmRecord, unfinished:
         HASH_WITHOUT_SEED_TAG: record.hash_without_seed,
     }
     run = store.create_once(record.arm, tags, record.content)
-    RunWriter(store, run).params(record.params)
+    if not store.busy(run):
+        RunWriter(store, run).params(record.params)
     return run
 
 

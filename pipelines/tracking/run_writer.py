@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +21,9 @@ from pipelines.tracking.run_layout import ARTIFACTS_TAG, SETTINGS_FILE, SETTINGS
 
 SOURCE_TYPES = {"s3": "s3", "http": "http", "https": "http"}
 """Scheme of a DVC remote -> MLflow's type of a dataset source."""
+ATTEMPTS = 8
+RACES = ("UniqueViolation", "UNIQUE constraint", "Duplicate entry", "duplicate key")
+"""What databases say of a row that another process has just written."""
 BATCH = 1000
 """MLflow accepts no more metrics in one call."""
 
@@ -129,7 +134,15 @@ class RunWriter:
             )
             for dataset in datasets
         ]
-        self._client.log_inputs(self._id, inputs)
+        for attempt in range(ATTEMPTS):
+            try:
+                self._client.log_inputs(self._id, inputs)
+                return
+            except Exception as error:
+                # Where two runs bring the same new dataset at once, MLflow lets the second fail.
+                if attempt + 1 == ATTEMPTS or not any(words in str(error) for words in RACES):
+                    raise
+                time.sleep(random.uniform(0.1, 1.0))
 
     def _source(self, dataset: Dataset) -> tuple[str, str]:
         """Type and JSON of a source. MLflow's page shows a link for the types that it knows."""
