@@ -73,7 +73,8 @@ def start(output: Callable[[str], object]) -> subprocess.Popen[str]:
 def test_what_a_killed_process_has_started_ends(number: int, left: Callable[[], list[int]]) -> None:
     lines: list[str] = []
     process = start(lines.append)
-    assert lines == ["started\n"] and len(left()) == 4  # starter, keeper, command, orphan
+    # A process that has just begun shows its environment an instant later.
+    assert lines == ["started\n"] and wait_until(lambda: len(left()) == 4)  # starter, keeper, command, orphan
     process.send_signal(number)
     process.wait()
     assert wait_until(lambda: not left())
@@ -93,10 +94,13 @@ def test_status_of_a_command_that_a_signal_ended(tmp_path: Path) -> None:
 
 def test_a_killed_keeper_takes_its_command_with_it(left: Callable[[], list[int]]) -> None:
     process = start(lambda line: None)
+    assert wait_until(lambda: len(left()) == 4)
     [keeper] = [pid for pid in left() if b"keeper.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(keeper, signal.SIGKILL)
-    process.wait(30)
-    # The orphan, which has left the group too, is out of reach only here, where two processes were killed.
-    for pid in left():
-        assert Path(f"/proc/{pid}/stat").read_text().split()[5] == str(pid), "no process of the group is left"
-        os.kill(pid, signal.SIGKILL)
+    # The orphan, which has left the group too, is out of reach only here, where two processes were killed. It
+    # has the output of the command, so the starter waits for it.
+    assert wait_until(lambda: len(left()) == 2)
+    [orphan] = [pid for pid in left() if pid != process.pid]
+    assert Path(f"/proc/{orphan}/stat").read_text().split()[5] != str(keeper), "a process of the group is left"
+    os.kill(orphan, signal.SIGKILL)
+    assert process.wait(30) != 0
