@@ -15,7 +15,10 @@ app = typer.Typer()
 
 @app.command(epilog=examples("hpt check", "hpt check && hpt run"))
 def check() -> None:
-    """Check params.yaml, the first rows of every source, models and the teacher. Exit status 2 on errors."""
+    """Check the sources, the models and the teacher before a run.
+
+    Exit status 2 on errors.
+    """
     from rich.console import Console
     from rich.text import Text
 

@@ -27,8 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for commands in (
-    check.app,
     runs.app,
+    check.app,
     deploy.app,
     results.app,
     verify.app,

@@ -101,6 +101,8 @@ def test_a_killed_keeper_takes_its_command_with_it(left: Callable[[], list[int]]
     # has the output of the command, so the starter waits for it.
     assert wait_until(lambda: len(left()) == 2)
     [orphan] = [pid for pid in left() if pid != process.pid]
-    assert Path(f"/proc/{orphan}/stat").read_text().split()[5] != str(keeper), "a process of the group is left"
+    assert Path(f"/proc/{orphan}/stat").read_text().split()[5] != str(keeper), (
+        "a process of the group is left"
+    )
     os.kill(orphan, signal.SIGKILL)
     assert process.wait(30) != 0

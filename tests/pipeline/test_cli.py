@@ -51,6 +51,7 @@ ARGUMENTS = {
     "status": [],
     "push": [],
     "serve": ["--port", "--workers", "HPT_WORKERS"],
+    "check": [],
     "deploy": ["--pool", "--write"],
     "worker": ["--name", "--pool"],
     "publish": [],
@@ -135,7 +136,7 @@ def test_completion(toy: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "completions"),
-    [("hpt st", ["status"]), ("hpt recipe l", ["long"]), ("hpt run --recipe ", ["long", "toy"])],
+    [("hpt st", ["status", "stack"]), ("hpt recipe l", ["long"]), ("hpt run --recipe ", ["long", "toy"])],
 )
 def test_completions(words: str, completions: list[str], toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_HPT_COMPLETE", "complete_bash")
@@ -155,7 +156,7 @@ def test_completions(words: str, completions: list[str], toy: Path, monkeypatch:
         (["serve", "--port", "70000"], "'70000' is not a port; give one from 1 to 65535"),
         (["ui", "--port=-1"], "'-1' is not a port; give one from 1 to 65535"),
         (["compare", "--port", "x"], "'x' is not a port; give one from 1 to 65535"),
-        (["lineage", "v0"], "'0' is not a whole number above 0"),
+        (["lineage", "v0"], "no version 0; nothing is registered"),
         (["rollback", "--to", "latest"], "'latest' is not a whole number above 0"),
         (["lineage"], "one of the arguments VERSION and --trajectory"),
         (["lineage", "1", "--trajectory", "t"], "one of the arguments VERSION and --trajectory"),
@@ -290,15 +291,15 @@ def test_workers_that_are_no_number(
 
 
 def test_workers_by_default(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines import flow
+    from pipelines import run as running
 
     workers: list[int] = []
 
-    def run(root: Path, count: int, retries: int) -> SimpleNamespace:
+    def run(count: int, *options: object) -> SimpleNamespace:
         workers.append(count)
-        return SimpleNamespace(is_completed=lambda: False, message="not run in this test")
+        return SimpleNamespace(completed=False, lines="not run in this test", prefect_away=False, status=1)
 
-    monkeypatch.setattr(flow, "run", run)
+    monkeypatch.setattr(running, "run", run)
     for value in ("5", ""):
         monkeypatch.setenv("HPT_WORKERS", value)
         assert main.main(["run"]) == 1
