@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from checkouts import LIMIT, Checkout, wait_until
 
+pytestmark = pytest.mark.slow
+
 VICTIMS = {
     "stage": ("python stages.py",),
     "dvc": ("dvc --wait-for-lock repro",),

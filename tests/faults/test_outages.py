@@ -9,6 +9,8 @@ import socket
 import pytest
 from checkouts import Checkout
 
+pytestmark = pytest.mark.slow
+
 
 def test_killed_run_then_lost_server_then_the_truth(checkout: Checkout, undisturbed: str) -> None:
     # All that a killed run has started ends: its Prefect server, and a child that ignores SIGTERM.

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from toy_project import clean_environment, make_toy
 
+pytestmark = pytest.mark.slow
+
 SECRETS = {
     "AWS_ACCESS_KEY_ID": "AKIAPL4NTEDPL4NTED",
     "AWS_SECRET_ACCESS_KEY": "pl4nted/aws+secret",

@@ -19,6 +19,8 @@ from hpt_core.errors import InputError
 from pipelines.orchestration.prefect_server import prefect_server
 from pipelines.server_settings import is_loopback, mlflow_variables, prefect_variables
 
+pytestmark = pytest.mark.slow
+
 FOREIGN = "http://evil.example"
 CLIENT = """
 from prefect import flow

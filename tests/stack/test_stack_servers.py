@@ -20,6 +20,8 @@ from running_stack import Stack, new_stack
 
 from pipelines import environment
 
+pytestmark = pytest.mark.slow
+
 SERVERS = ("postgres", "s3", "prefect", "mlflow", "worker")
 
 

@@ -12,6 +12,8 @@ import pytest
 from running_stack import Stack
 from toy_project import IDENTITY
 
+pytestmark = pytest.mark.slow
+
 DVC = (sys.executable, "-m", "dvc")
 
 

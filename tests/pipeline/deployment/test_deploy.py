@@ -18,6 +18,8 @@ from ruamel.yaml import YAML
 
 from tests.pipeline.deployment.conftest import REPO, Site, wait_for
 
+pytestmark = pytest.mark.slow
+
 NAMES = {
     "hpt/nightly",
     "hpt/retrain",

@@ -134,7 +134,7 @@ def test_a_shard_that_does_not_fit(half: Shards, tmp_path: Path, harm: object, w
     assert callable(harm)
     harm(path, beside)
     if harm not in (truncated, with_four_other_bytes):
-        path.with_suffix(".sha256").write_text(file_hash(path))
+        path.with_suffix(".sha256").write_text(f"{file_hash(path)}\n")
     work = Work()
     with pytest.raises(CheckpointError, match=f"{path}: .*{words}.*; remove the file to make its part anew"):
         finish(shards(tmp_path), work)
