@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 import typer
 
 from pipelines import paths
@@ -22,9 +20,9 @@ def check() -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from pipelines.orchestration.raw_files import advice
     from pipelines.params import load_params
     from pipelines.report.summary import empty_table
-    from pipelines.stage.raw_files import unversioned
     from pipelines.stage.source_checks import check_inputs, errors
 
     checks = check_inputs(load_params(ROOT / paths.PARAMS))
@@ -41,8 +39,8 @@ def check() -> None:
     for row in checks:
         for line in row.errors + row.warnings:
             console.print(Text(f"{row.what}: {line}"), soft_wrap=True)
-    if files := unversioned(ROOT):
-        print(f"in no version, so that no teammate gets it; add it with: dvc add {shlex.join(files)}")
+    if sentence := advice(ROOT):
+        print(sentence)
     if count := len(errors(checks)):
         print(f"{count} error{'s' * (count != 1)}: correct params.yaml or the files, and check again")
         raise typer.Exit(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -12,27 +13,37 @@ NAMED = 5
 
 def advice(root: Path) -> str | None:
     """Names the files that nobody has added, with the command that does; None where there are none."""
-    missing = not_added(root)
+    missing = unversioned(root)
     if not missing:
         return None
-    names = " ".join(missing[:NAMED])
+    names = shlex.join(missing[:NAMED])
     more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
     return f"neither in git nor in the DVC remote, so that no other clone gets them: dvc add {names}{more}"
 
 
-def not_added(root: Path) -> list[str]:
-    """The files, or whole folders, below raw/ that neither git nor DVC has."""
-    listed = subprocess.run(["git", "ls-files", "raw"], cwd=root, capture_output=True, text=True)
-    in_git = set(listed.stdout.splitlines())
-    missing = []
-    for folder in FOLDERS:
-        for path in sorted((root / folder).glob("*")):
-            name = path.relative_to(root).as_posix()
-            # DVC writes NAME.dvc beside what it holds; a file in git counts for the folder that it is in.
-            kept = path.with_name(f"{path.name}.dvc").exists() or (root / f"{folder}.dvc").exists()
-            tracked = any(file == name or file.startswith(f"{name}/") for file in in_git)
-            nested = path.is_dir() and next(path.rglob("*.dvc"), None) is not None
-            own = path.suffix == ".dvc" or path.name in (".gitkeep", ".gitignore")
-            if not (own or kept or tracked or nested):
-                missing.append(name)
-    return missing
+def unversioned(root: Path) -> list[str]:
+    """Files and folders directly below raw/data and raw/models that neither git nor DVC versions.
+
+    A folder counts as versioned where `dvc add` tracks it, or everything in it is.
+    """
+    tracked = {str(path.relative_to(root).with_suffix("")) for path in root.glob("raw/**/*.dvc")}
+    command = ["git", "ls-files", "-z", "--", *FOLDERS]
+    try:
+        listed = subprocess.run(command, cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        return []
+    if listed.returncode != 0:
+        return []  # Outside of git nothing is versioned, as `hpt run` says elsewhere.
+    tracked |= set(listed.stdout.split("\0"))
+
+    def missing(folder: Path) -> list[str]:
+        found: list[str] = []
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            name = str(path.relative_to(root))
+            if name in tracked or path.suffix == ".dvc" or path.name.startswith("."):
+                continue
+            inside = any(other.startswith(f"{name}/") for other in tracked)
+            found += missing(path) if path.is_dir() and inside else [name]
+        return found
+
+    return [name for folder in FOLDERS if folder not in tracked for name in missing(root / folder)]

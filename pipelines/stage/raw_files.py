@@ -7,7 +7,6 @@ well, and warns that DVC does not see it change.
 from __future__ import annotations
 
 import logging
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,34 +37,6 @@ def warn_outside(folder: Path, paths: Iterable[str | None]) -> None:
                 path,
                 folder,
             )
-
-
-def unversioned(root: Path) -> list[str]:
-    """Files and folders directly below raw/data and raw/models that neither git nor DVC versions.
-
-    A folder counts as versioned where `dvc add` tracks it, or everything in it is.
-    """
-    tracked = {str(path.relative_to(root).with_suffix("")) for path in root.glob("raw/**/*.dvc")}
-    command = ["git", "ls-files", "-z", "--", str(DATA), str(MODELS)]
-    try:
-        listed = subprocess.run(command, cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    except FileNotFoundError:
-        return []
-    if listed.returncode != 0:
-        return []  # Outside of git nothing is versioned, as `hpt run` says elsewhere.
-    tracked |= set(listed.stdout.split("\0"))
-
-    def missing(folder: Path) -> list[str]:
-        found: list[str] = []
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            name = str(path.relative_to(root))
-            if name in tracked or path.suffix == ".dvc" or path.name.startswith("."):
-                continue
-            inside = any(other.startswith(f"{name}/") for other in tracked)
-            found += missing(path) if path.is_dir() and inside else [name]
-        return found
-
-    return missing(root / DATA) + missing(root / MODELS)
 
 
 def _is_outside(path: str, folder: Path) -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.stage.raw_files import DATA, unversioned, warn_unseen
+from pipelines.orchestration.raw_files import unversioned
+from pipelines.stage.raw_files import DATA, warn_unseen
 
 REPO = Path(__file__).parents[3]
 
