@@ -84,7 +84,12 @@ def hpt(workers: int = 2, retries: int = 0) -> State[Any]:
 
     workers: number of stages that run side by side. retries: how often a failed stage is run again.
     """
-    return report(work_of_command.get() or Work(Path.cwd(), workers), retries)
+    return report(_work(workers), retries)
+
+
+def _work(workers: int) -> Work:
+    # A function of its own: `hpt serve` pickles the flow, and what its body names must be importable.
+    return work_of_command.get() or Work(Path.cwd(), workers)
 
 
 def report(work: Work, retries: int = 0) -> State[Any]:

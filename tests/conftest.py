@@ -1,7 +1,8 @@
-"""Fixtures of all tests: checks of tensor shapes, and a server of chat completions."""
+"""Fixtures of all tests: checks of tensor shapes, the environment, and a server of chat completions."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,6 +15,15 @@ def tensor_shapes_are_checked() -> Iterator[None]:
     """Tensor fields have the dtypes and shapes that they declare; jaxtyping is part of the test extra."""
     with checked_shapes():
         yield
+
+
+@pytest.fixture
+def own_environment() -> Iterator[None]:
+    """Environment variables that the test sets, also by code that it calls, are gone after it."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture

@@ -46,6 +46,7 @@ def test_a_quarantine_killed_after_a_step(project: Project, run_poll: RunPoll, s
     assert taken_once(project)
 
 
+@pytest.mark.usefixtures("own_environment")
 def test_what_was_taken_before_a_kill_gets_to_dvc(
     project: Project, run_poll: RunPoll, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

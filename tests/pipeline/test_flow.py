@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pipelines import run
+from pipelines.environment import SERVER_OF_RUN
 from pipelines.orchestration.dag import load_stages
 from pipelines.orchestration.process_group import CommandError, ProcessGroups
 from pipelines.result import Result
@@ -38,6 +39,8 @@ def finished(
     root = make_toy(tmp_path_factory.mktemp("flow"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
+        for name in ("PREFECT_API_URL", SERVER_OF_RUN):
+            patch.setenv(name, "")  # The run sets it to its own server, and the end of the block removes it.
         yield Finished(root, run.run())
 
 

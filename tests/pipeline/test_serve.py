@@ -20,8 +20,6 @@ from hpt_core.errors import InputError
 from pipelines.cli import main
 from pipelines.orchestration import prefect_server
 
-pytestmark = pytest.mark.slow
-
 TIMEOUT = 240
 """Seconds to wait for a state. On a busy machine the server takes half a minute to start."""
 

@@ -12,6 +12,7 @@ import pytest
 from pipelines import environment
 
 REPO = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("own_environment")
 HARMLESS = {"integer", "number", "boolean"}
 
 
@@ -19,9 +20,9 @@ def flows() -> list[Any]:
     environment.prepare(REPO)
     from prefect import Flow
 
-    from pipelines import flow
+    from pipelines import flow, flow_parts
 
-    return [value for value in vars(flow).values() if isinstance(value, Flow)]
+    return [value for value in {**vars(flow), **vars(flow_parts)}.values() if isinstance(value, Flow)]
 
 
 def test_no_parameter_of_a_flow_is_a_text() -> None:

@@ -149,6 +149,7 @@ def test_all_killed_at_once_then_up_goes_on(stack: Stack) -> None:
     assert healthy(stack)
 
 
+@pytest.mark.usefixtures("own_environment")
 def test_the_running_stack_is_found_and_a_choice_of_the_user_wins(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
