@@ -36,54 +36,62 @@ ProcessGroups(grace=0.5).run(command, Path("."), lambda line: print(line, flush=
 """
 
 
-@pytest.fixture
-def left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[int]]:
-    """The processes that a test has started, itself excepted, found by a mark in their environment."""
-    mark = f"HPT_TEST_MARK={tmp_path}".encode()
-    monkeypatch.setenv("HPT_TEST_MARK", str(tmp_path))
+class Marked:
+    """Processes that have a mark of this test in their environment, the test's own process excepted."""
 
-    def find() -> list[int]:
-        found = []
+    def __init__(self, mark: str) -> None:
+        self.environment = os.environ | {"HPT_TEST_MARK": mark}
+
+    def commands(self) -> dict[int, str]:
+        """Process -> its command line."""
+        mark = f"HPT_TEST_MARK={self.environment['HPT_TEST_MARK']}".encode()
+        found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                if mark in (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
-                    found.append(int(folder.name))
+                if mark in (folder / "environ").read_bytes().split(b"\0") and int(folder.name) != os.getpid():
+                    found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
             except OSError:
                 continue
         return found
 
-    return find
+    def start(self) -> subprocess.Popen[str]:
+        """A process that runs ESCAPES under a keeper, once its command has started."""
+        command = [sys.executable, "-c", STARTER, ESCAPES]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self.environment)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        # A process that has just begun shows its environment an instant later.
+        assert wait_until(lambda: len(self.commands()) == 4), self.commands()  # and keeper, command, orphan
+        return process
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> bool:
+@pytest.fixture
+def marked(tmp_path: Path) -> Marked:
+    return Marked(str(tmp_path))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
     return condition()
 
 
-def start(output: Callable[[str], object]) -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-c", STARTER, ESCAPES], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    output(process.stdout.readline())
-    return process
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_what_a_killed_process_has_started_ends(number: int, left: Callable[[], list[int]]) -> None:
-    lines: list[str] = []
-    process = start(lines.append)
-    # A process that has just begun shows its environment an instant later.
-    assert lines == ["started\n"] and wait_until(lambda: len(left()) == 4)  # starter, keeper, command, orphan
+def test_what_a_killed_process_has_started_ends(number: int, marked: Marked) -> None:
+    process = marked.start()
     process.send_signal(number)
     process.wait()
-    assert wait_until(lambda: not left())
+    assert wait_until(lambda: not marked.commands()), marked.commands()
 
 
-def test_what_a_command_leaves_behind_ends_with_it(left: Callable[[], list[int]], tmp_path: Path) -> None:
+def test_what_a_command_leaves_behind_ends_with_it(
+    marked: Marked, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HPT_TEST_MARK", str(tmp_path))
     lines: list[str] = []
     ProcessGroups(grace=0.5).run(["sh", "-c", "setsid sleep 600 & echo done"], tmp_path, lines.append)
-    assert lines == ["done"] and left() == []
+    assert lines == ["done"] and marked.commands() == {}
 
 
 def test_status_of_a_command_that_a_signal_ended(tmp_path: Path) -> None:
@@ -92,17 +100,15 @@ def test_status_of_a_command_that_a_signal_ended(tmp_path: Path) -> None:
     assert caught.value.status == 128 + signal.SIGKILL
 
 
-def test_a_killed_keeper_takes_its_command_with_it(left: Callable[[], list[int]]) -> None:
-    process = start(lambda line: None)
-    assert wait_until(lambda: len(left()) == 4)
-    [keeper] = [pid for pid in left() if b"keeper.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+def test_a_killed_keeper_takes_its_command_with_it(marked: Marked) -> None:
+    process = marked.start()
+    [keeper] = [pid for pid, command in marked.commands().items() if "keeper.py" in command]
     os.kill(keeper, signal.SIGKILL)
     # The orphan, which has left the group too, is out of reach only here, where two processes were killed. It
     # has the output of the command, so the starter waits for it.
-    assert wait_until(lambda: len(left()) == 2)
-    [orphan] = [pid for pid in left() if pid != process.pid]
-    assert Path(f"/proc/{orphan}/stat").read_text().split()[5] != str(keeper), (
-        "a process of the group is left"
-    )
+    assert wait_until(lambda: len(marked.commands()) == 2), marked.commands()
+    [orphan] = marked.commands().keys() - {process.pid}
+    group = Path(f"/proc/{orphan}/stat").read_text().split()[5]
+    assert group != str(keeper), "a process of the group is left"
     os.kill(orphan, signal.SIGKILL)
     assert process.wait(30) != 0

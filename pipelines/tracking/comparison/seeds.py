@@ -127,19 +127,26 @@ def _measurements(
 def _base_measurement(
     store: Store, runs: Sequence[Run], arms: Sequence[Measurement], seed: int
 ) -> Measurement:
-    """The scores of the base policy of these arms, measured as the arms were, wherever they are."""
-    found: list[Measurement] = []
-    for run in _base_runs(store, runs):
-        measured = store.read_measurement(run)
-        if not any(measured_otherwise(measured, arm, measured.scores) for arm in arms):
-            return measured
-        found.append(measured)
+    """The scores of the base policy of these arms, wherever they are, measured as most of the arms were.
+
+    An arm that was measured otherwise than the others leaves its seed out, so it decides nothing here.
+    """
+    measurements = map(store.read_measurement, _base_runs(store, runs))
+    # Of several that agree with as many arms, the first, which is the newest.
+    found = max(measurements, key=lambda base: len(arms) - len(_unlike(base, arms)), default=None)
     remedy = f"set `seed: {seed}` in params.yaml and `hpt run`, or delete its runs in MLflow"
-    if not found:
+    if found is None:
         raise InputError(f"seed {seed}: no evaluation of its starting policy is published; {remedy}")
-    names = sorted({name for arm in arms for name in measured_otherwise(found[0], arm, found[0].scores)})
-    difference = f"its starting policy was measured otherwise than its arms ({', '.join(names)})"
-    raise InputError(f"seed {seed}: {difference}; {remedy}")
+    unlike = _unlike(found, arms)
+    if len(unlike) == len(arms):
+        difference = f"its starting policy was measured otherwise than its arms ({', '.join(unlike[0])})"
+        raise InputError(f"seed {seed}: {difference}; {remedy}")
+    return found
+
+
+def _unlike(base: Measurement, arms: Sequence[Measurement]) -> list[list[str]]:
+    """For each arm that was measured otherwise than the base policy: what differs."""
+    return [names for arm in arms if (names := measured_otherwise(base, arm, base.scores))]
 
 
 def _base_runs(store: Store, arms: Sequence[Run]) -> Iterator[Run]:

@@ -51,7 +51,7 @@ def test_seeds_are_pooled_with_their_own_uncertainty(three_seeds: Path) -> None:
     differences = np.array([3, 2, 1]) / 8
     reach = stats.t.ppf(0.975, 2) * differences.std(ddof=1) / math.sqrt(3)
     p = stats.ttest_1samp(differences, 0).pvalue
-    interval = f"{100 * (0.25 - reach):.1f} to {100 * (0.25 + reach):.1f}"
+    interval = f"{100 * (0.25 - reach):.1f} to {100 * (0.25 + reach):.1f}".replace("-", "\u2212")
     assert f"program \u2212 human +25.0 {interval} {p:.3f}" in text
     comparison = f"program scores 25.0 points more (95% {interval}"
     assert f"no difference was detected between program and human: {comparison}" in text

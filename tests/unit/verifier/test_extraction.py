@@ -62,4 +62,4 @@ def test_time_is_linear_for_hostile_responses(unit: str, kind: str) -> None:
     response = unit * (200_000 // len(unit))
     start = time.process_time()
     extract_answer(response, kind)
-    assert time.process_time() - start < 1.0  # quadratic work on 200,000 characters takes minutes
+    assert time.process_time() - start < 20  # linear work takes 0.2 s, quadratic work takes minutes

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hpt_core import tables
-from hpt_core.config import CurateConfig, DecontaminationConfig, PromptSource
+from hpt_core.config import CurateConfig, DecontaminationConfig, PromptSource, VerifierConfig
 from hpt_core.data.problems import overlap_key
 from pipelines import curate
 
@@ -35,7 +35,7 @@ def params(jsonl: Callable[..., Path]) -> Any:
     # The seed is that of training, so the 20 problems of the benchmark are also training problems.
     benchmarks = {"sums": [PromptSource(name="held", size=20, seed=1, **sums)]}
     config = CurateConfig(train=train, benchmarks=benchmarks, dev_size=16, max_problem_chars=500)
-    return SimpleNamespace(seed=0, curate=config)
+    return SimpleNamespace(seed=0, curate=config, verifier=VerifierConfig())
 
 
 def test_files_counts_and_disjoint_splits(params: Any, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_rows_that_a_benchmark_lacks_are_logged_as_a_warning(
             "decontamination": DecontaminationConfig.model_validate({"against": [str(against)]}),
         }
     )
-    curate.run(SimpleNamespace(seed=0, curate=config), tmp_path / "prompts")
+    curate.run(SimpleNamespace(seed=0, curate=config, verifier=VerifierConfig()), tmp_path / "prompts")
     assert 'benchmark halves lacks 1 of its 5 rows: {"unreadable_answer": 1}' in caplog.text
     assert f'no training prompt was compared with 1 rows of {against}: {{"malformed_json": 1}}' in caplog.text
     report = json.loads((tmp_path / "prompts" / "report.json").read_text())
