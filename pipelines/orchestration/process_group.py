@@ -13,8 +13,10 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import IO
 
 from pipelines.messages import clean
@@ -24,6 +26,8 @@ TAIL_LENGTH = 30
 """Number of the last lines of output that a failure repeats."""
 MARGIN = 5.0
 """Seconds that a keeper may take longer than its grace before it is killed itself."""
+POLL = 0.2
+"""Seconds between two looks at whether a command that prints nothing has ended."""
 
 
 class CommandError(RuntimeError):
@@ -66,8 +70,12 @@ def end(processes: Sequence[subprocess.Popen[str]], grace: float) -> None:
         try:
             process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             process.wait()
+        if process.returncode < 0:
+            # A keeper that was killed itself has ended only its command, not what that had started.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 class ProcessGroups:
@@ -91,8 +99,7 @@ class ProcessGroups:
         process = self._start(command, cwd, env)
         tail: deque[str] = deque(maxlen=TAIL_LENGTH)
         try:
-            assert process.stdout is not None
-            for line in process.stdout:
+            for line in _lines(process):
                 if text := clean(line.rstrip()):
                     tail.append(text)
                     log(text)
@@ -122,3 +129,31 @@ class ProcessGroups:
             process = kept(command, subprocess.PIPE, self._grace, {**os.environ, **(env or {})}, cwd)
             self._running.add(process)
             return process
+
+
+def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
+    """The output of a process until it ends.
+
+    The output may never end: what a command has started outlives a keeper that was killed if it had left the
+    process group, and still has the pipe.
+    """
+    lines: SimpleQueue[str | None] = SimpleQueue()
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        ended = process.poll() is not None
+        try:
+            line = lines.get(timeout=POLL)
+        except Empty:
+            if ended:
+                return
+            continue
+        if line is None:
+            return
+        yield line
