@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
+DVC_LOCK = Path("dvc.lock")
 RECIPES = Path("conf/recipe")
 LOGS = Path("logs")
 """What no result depends on; not under DVC."""

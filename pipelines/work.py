@@ -20,7 +20,7 @@ from pipelines import paths
 from pipelines.environment import FLOW_RUN, FLOW_RUN_NAME
 from pipelines.messages import clean
 from pipelines.orchestration import dvc_locks, run_lock
-from pipelines.orchestration.dag import Stage, load_stages
+from pipelines.orchestration.dag import Stage, load_stages, order_lock
 from pipelines.orchestration.dvc_stage import failure_line, failure_message, reproduce
 from pipelines.orchestration.process_group import CommandError, ProcessGroups
 from pipelines.orchestration.push import push_command
@@ -101,8 +101,10 @@ class Work:
         closing = threading.Thread(target=self._close_runs, args=dead)
         closing.start()
         self._remove_stale_outputs(log)
-        stages = [self._stage(stage, env) for stage in self.choose(load_stages(self.root))]
+        loaded = load_stages(self.root)
+        stages = [self._stage(stage, env) for stage in self.choose(loaded)]
         run_steps(stages, executor, self.workers, self.outcomes)
+        order_lock(self.root, loaded)
         closing.join()
         if not self.stopped:
             complete = all(outcome.good for outcome in self.outcomes.values())

@@ -15,27 +15,21 @@ from uuid import UUID
 
 from pipelines import environment
 
-ENTRYPOINTS = {
-    "hpt": "pipelines.flow.hpt",
-    "hpt-evaluation": "pipelines.flow_parts.evaluation",
-    "hpt-promotion": "pipelines.flow_parts.promotion",
-    "hpt-retention": "pipelines.flow_parts.retention",
-}
-
 
 def main() -> int:
     """Run the flow run PREFECT__FLOW_RUN_ID; exit status 2 if its flow is none of this project."""
     environment.prepare(Path.cwd())
     run = os.environ["PREFECT__FLOW_RUN_ID"]
     from pipelines.deployment.server import flow_name
+    from pipelines.deployment.specification import FLOWS
 
     name = flow_name(UUID(run))
-    if name not in ENTRYPOINTS:
-        known = ", ".join(ENTRYPOINTS)
+    if name not in FLOWS:
+        known = ", ".join(FLOWS)
         print(f"flow run {run} is of the flow {name!r}; this project has {known}", file=sys.stderr)
         return 2
     # Prefect's engine imports this object then, and reads neither entrypoint nor pull steps.
-    os.environ["PREFECT__FLOW_ENTRYPOINT"] = ENTRYPOINTS[name]
+    os.environ["PREFECT__FLOW_ENTRYPOINT"] = FLOWS[name]
     sys.argv[1:] = [run]
     runpy.run_module("prefect.engine", run_name="__main__")
     return 0

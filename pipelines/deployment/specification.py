@@ -21,6 +21,16 @@ INBOX_EVENT, INBOX_RESOURCE = "hpt.inbox.received", "hpt.inbox."
 """The event that says that an inbox has new files, and the start of the name of its resource, which ends with
 the source of the trajectories."""
 
+FLOWS = {
+    "hpt": "pipelines.flow.hpt",
+    "hpt-evaluation": "pipelines.flow_parts.evaluation",
+    "hpt-promotion": "pipelines.flow_parts.promotion",
+    "hpt-inbox": "pipelines.flow_parts.inbox",
+    "hpt-retention": "pipelines.flow_parts.retention",
+}
+"""Name of a flow on the Prefect server -> where it is. Automations match the runs of these flows, and workers
+run no other."""
+
 COLLISION = {"cancel": ConcurrencyLimitStrategy.CANCEL_NEW, "queue": ConcurrencyLimitStrategy.ENQUEUE}
 
 
@@ -31,7 +41,6 @@ class Deployment:
     name: str
     flow: str
     """The flow's name on the Prefect server."""
-    entrypoint: str
     description: str
     parameters: dict[str, Any] = field(default_factory=dict)
     cron: str | None = None
@@ -41,9 +50,9 @@ class Deployment:
     exclusive: bool = True
     """Whether it takes the slot, so that it never runs beside a training."""
 
-
-FLOWS = ("hpt", "hpt-evaluation", "hpt-promotion", "hpt-inbox", "hpt-retention")
-"""Names of the flows on the Prefect server; automations match the runs of these."""
+    @property
+    def entrypoint(self) -> str:
+        return FLOWS[self.flow]
 
 
 def pool_name(pool_type: PoolType) -> str:
@@ -56,7 +65,6 @@ def deployments(params: Params) -> list[Deployment]:
     of_inbox = Deployment(
         "inbox",
         "hpt-inbox",
-        "pipelines.flow_parts.inbox",
         "Takes the new files of the inbox every five minutes, between runs; retrain then runs.",
         cron="*/5 * * * *",
         timezone=params.schedule.timezone,
@@ -68,12 +76,10 @@ def deployments(params: Params) -> list[Deployment]:
 def _always(params: Params) -> list[Deployment]:
     schedule = params.schedule
     repeats = {"workers": schedule.workers, "retries": schedule.retries}
-    parts = "pipelines.flow_parts"
     return [
         Deployment(
             "nightly",
             "hpt",
-            "pipelines.flow.hpt",
             "Curates, samples, trains and evaluates what is out of date, on the schedule of params.yaml. "
             "Publishes, registers and pushes the results.",
             repeats,
@@ -83,7 +89,6 @@ def _always(params: Params) -> list[Deployment]:
         Deployment(
             "retrain",
             "hpt",
-            "pipelines.flow.hpt",
             "The same as nightly, as soon as an inbox has received files with new trajectories.",
             repeats,
             on_inbox=True,
@@ -91,21 +96,18 @@ def _always(params: Params) -> list[Deployment]:
         Deployment(
             "evaluation",
             "hpt-evaluation",
-            f"{parts}.evaluation",
             "Evaluates the policies that are there and compares them. It trains nothing.",
             repeats,
         ),
         Deployment(
             "promotion",
             "hpt-promotion",
-            f"{parts}.promotion",
             "Publishes what MLflow lacks, sets the candidate, and makes it champion if it passes the "
             "promotion gate. It computes nothing.",
         ),
         Deployment(
             "retention",
             "hpt-retention",
-            f"{parts}.retention",
             "Removes old runs of this project from Prefect and deleted runs from MLflow, once a week.",
             cron="30 5 * * 0",
             timezone=schedule.timezone,

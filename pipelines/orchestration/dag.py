@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,11 @@ from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo, lock_repo
 from dvc.scm import SCMError
 from dvc.stage import PipelineStage
+from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
 from hpt_core.errors import InputError
+from hpt_core.files import write_text
+from pipelines import paths
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Stage:
     upstream: tuple[str, ...]
     changed: bool
     """Whether the stage, or one upstream of it, is out of date; only then can running it have an effect."""
+    place: int = 0
+    """Where a bare `dvc repro` would have it: dvc.lock lists the stages in this order."""
 
 
 def load_stages(root: Path) -> list[Stage]:
@@ -49,6 +55,23 @@ def load_stages(root: Path) -> list[Stage]:
         raise InputError(f"{root / 'dvc.yaml'}: {error}{cause}") from error
 
 
+def order_lock(root: Path, stages: Sequence[Stage]) -> None:
+    """List the stages in dvc.lock in the order of a bare `dvc repro`, whichever was done first.
+
+    DVC appends a stage when it has run, and of stages that run side by side it is chance which ends first.
+    """
+    path = root / paths.DVC_LOCK
+    if not path.exists():
+        return
+    lock = parse_yaml_for_update(path.read_text(encoding="utf-8"), path)
+    places = {stage.name: stage.place for stage in stages}
+    entries = lock.get("stages", {})
+    ordered = sorted(entries, key=lambda name: places.get(name, len(places)))
+    if ordered != list(entries):
+        lock["stages"] = {name: entries[name] for name in ordered}
+        write_text(path, dumps_yaml(lock))
+
+
 def _stages(repo: Repo) -> list[Stage]:
     graph = repo.index.graph
     stages: dict[str, Stage] = {}
@@ -63,6 +86,7 @@ def _stages(repo: Repo) -> list[Stage]:
             desc=node.desc or "",
             upstream=tuple(upstream),
             changed=changed or bool(inspect.unwrap(type(node).status)(node)),
+            place=len(stages),
         )
     # With few workers the longest chain decides how long a run takes. sorted() is stable, and a stage has a
     # larger depth than every stage downstream of it.

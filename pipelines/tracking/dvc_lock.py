@@ -17,7 +17,6 @@ from ruamel.yaml import YAML
 from hpt_core.errors import InputError
 from pipelines import paths
 
-LOCK = "dvc.lock"
 DOWNSTREAM = ("evaluate_base", "compare")
 """The stages without an arm in their name that no arm is made from."""
 
@@ -44,7 +43,7 @@ Lock = Mapping[str, LockEntry]
 
 def read_lock(root: Path) -> dict[str, LockEntry]:
     """The entries of dvc.lock; empty where no stage has run yet. Raises InputError for a damaged file."""
-    path = root / LOCK
+    path = root / paths.DVC_LOCK
     if not path.exists():
         return {}
     tree = YAML(typ="safe").load(path.read_text(encoding="utf-8")) or {}
@@ -91,7 +90,7 @@ def experts_hash(lock: Lock, stage: str, entry: LockEntry) -> str:
     for made_from in (*(lock[name] for name in upstream(lock, stage) if "@" in name), entry):
         if digest_of_experts := dependency_hashes(made_from).get(str(paths.EXPERTS)):
             return digest_of_experts
-    raise InputError(f"{LOCK}: nothing was selected for {stage}; run `dvc repro {stage}`")
+    raise InputError(f"{paths.DVC_LOCK}: nothing was selected for {stage}; run `dvc repro {stage}`")
 
 
 def dependency_hashes(entry: LockEntry) -> dict[str, str]:

@@ -12,13 +12,12 @@ from pathlib import Path
 from hpt_core.redaction import without_user
 from pipelines import paths
 from pipelines.params import MARK
-from pipelines.tracking.dvc_lock import LOCK
 from pipelines.tracking.run_layout import COMMIT_TAG, DIFF_TAG, RECIPE_TAG
 
 FILE = paths.LOGS / "source.json"
 NO_GIT = "none"
 """The commit of a folder that is not in git, or whose repository has no commit."""
-EXCLUDED = ("--", ".", f":(exclude){LOCK}", ":(exclude).dvc/.gitignore")
+EXCLUDED = ("--", ".", f":(exclude){paths.DVC_LOCK}", ":(exclude).dvc/.gitignore")
 """The folder without the files that DVC writes in a run: with them, no run would be of a commit."""
 
 
