@@ -22,7 +22,7 @@ from math import sqrt
 import numpy as np
 from scipy import special  # type: ignore[import-untyped]
 
-from hpt_core.evaluation import (
+from hpt_core.significance import (
     DRAWS,
     TAIL,
     Interval,

@@ -13,15 +13,10 @@ if TYPE_CHECKING:
     # At run time it would import the curation, on which this stage does not depend.
     from hpt_core.data.curation.report import ReportFile
 from hpt_core.errors import InputError
-from hpt_core.evaluation import (
-    PairedDifference,
-    Reals,
-    correct_matrix,
-    differing_settings,
-    paired_difference,
-)
+from hpt_core.evaluation import correct_matrix, differing_settings
 from hpt_core.files import read_json, write_json
 from hpt_core.seeds import derive
+from hpt_core.significance import PairedDifference, Reals, paired_difference
 from hpt_core.tables import GateRow, SourceStatistics
 from pipelines import paths
 from pipelines.params import Params

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from itertools import combinations
 
-from hpt_core.evaluation import PairedDifference, holm
+from hpt_core.significance import PairedDifference, holm
 from pipelines.report import words
 from pipelines.report.comparison_file import CorrectedDifference, Differences, Gain, PairOfArms
 from pipelines.report.results import BASE

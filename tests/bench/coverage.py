@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
-from hpt_core import evaluation
-from hpt_core.evaluation import TAIL, Interval, Reals, bootstrap_interval, paired_difference
+from hpt_core import significance
+from hpt_core.significance import TAIL, Interval, Reals, bootstrap_interval, paired_difference
 from tests.bench.table import show
 
 TRIALS, DRAWS = 1000, 1000
@@ -21,7 +21,7 @@ Drawn = tuple[Interval, Interval]
 
 
 def main() -> None:
-    evaluation.DRAWS = DRAWS
+    significance.DRAWS = DRAWS
     accuracies = {f"{accuracy:g}": _accuracy(accuracy) for accuracy in ACCURACIES}
     _table("Accuracy", {name: (draw, float(name)) for name, draw in accuracies.items()})
     differences: dict[str, tuple[Callable[[Generator, int, int], Drawn], float]] = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hpt_core.evaluation import PairedDifference
 from hpt_core.pooling import pool, pooled_difference
+from hpt_core.significance import PairedDifference
 
 WHOLE = (-1e9, 1e9)
 SETTINGS = [(2, 0.0, 0.3), (2, 0.05, 0.3), (2, 0.2, 0.3), (3, 0.05, 0.3), (5, 0.1, 0.1)]

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.text import Text
 
 from hpt_core.errors import InputError
-from hpt_core.evaluation import PairedDifference, Reals
 from hpt_core.pooling import pool, pooled_difference
+from hpt_core.significance import PairedDifference, Reals
 from pipelines import paths
 from pipelines.params import Params, load_params
 from pipelines.report.comparison_file import Accuracy, read_comparison

@@ -14,9 +14,9 @@ import numpy as np
 
 from hpt_core import tables
 from hpt_core.data.curation.report import ReportFile
-from hpt_core.evaluation import paired_difference
 from hpt_core.files import read_json
 from hpt_core.seeds import derive
+from hpt_core.significance import paired_difference
 from pipelines import paths
 from pipelines.params import Params
 from pipelines.report import words

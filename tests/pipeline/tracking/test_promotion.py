@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from hpt_core import evaluation
+from hpt_core import significance
 from hpt_core.config import CurateConfig, EvaluateConfig
 from hpt_core.errors import InputError
-from hpt_core.evaluation import paired_difference
+from hpt_core.significance import paired_difference
 from pipelines.cli import main
 from pipelines.params import Params, load_params
 from pipelines.params.sections import PromotionConfig
@@ -161,7 +161,7 @@ def promotions(seed: int, gain: float = 0.0, since: int = 0) -> tuple[int | None
 def test_thirty_nights_of_equal_policies_promote_in_at_most_5_percent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(evaluation, "DRAWS", 1000)
+    monkeypatch.setattr(significance, "DRAWS", 1000)
     nights = [promotions(seed) for seed in range(100)]
     assert np.mean([bounded is not None for _, bounded in nights]) <= 0.05
     # Where every night has the level of a single comparison, the errors add up.
@@ -169,7 +169,7 @@ def test_thirty_nights_of_equal_policies_promote_in_at_most_5_percent(
 
 
 def test_a_clearly_better_policy_is_promoted_within_a_few_nights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "DRAWS", 1000)
+    monkeypatch.setattr(significance, "DRAWS", 1000)
     nights = [promotions(seed, gain=0.25, since=10)[1] for seed in range(20)]
     assert all(night is not None and 10 <= night <= 12 for night in nights)
 
