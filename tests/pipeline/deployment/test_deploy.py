@@ -77,7 +77,8 @@ def test_a_worker_elsewhere_runs_the_checkout_of_the_deployment(site: Site, tmp_
     site.start_worker(tmp_path / "elsewhere", "prefect", "worker", "start", "--pool", "hpt")
     run = site.api.start("hpt/nightly")
     state = site.api.wait(run, "Completed", "Failed", "Crashed")
-    assert (state["name"], state["message"].split(",")[0]) == ("Completed", "done: evaluate@human"), state
+    # DVC has run the stage with these inputs before.
+    assert (state["name"], "evaluate@human" in state["message"]) == ("Completed", True), state
     assert result.exists()
 
     [shown] = site.api.post("artifacts/latest/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
