@@ -21,7 +21,9 @@ from hpt_core.verifier import check_kind
 from pipelines.params import Params
 from pipelines.paths import (
     BASE_MODEL,
+    BASE_ROLLOUTS,
     EXPERTS,
+    EXPERTS_DISTANCE,
     EXPERTS_FOLDER,
     EXPERTS_REPORT,
     PASS_RATES,
@@ -30,6 +32,7 @@ from pipelines.paths import (
 )
 from pipelines.stage import raw_files
 from pipelines.stage.base_logp import with_base_logp
+from pipelines.stage.distance import distance_by_source
 from pipelines.stage.generation import build_verifier
 from pipelines.stage.launch import launch
 from pipelines.stage.regrade import RetryingVerifier
@@ -44,6 +47,7 @@ class ExpertInputs:
 
     train: Path = TRAIN_PROMPTS
     pass_rates: Path = PASS_RATES
+    rollouts: Path = BASE_ROLLOUTS
     base: Path = BASE_MODEL
     teacher: Path = TEACHER_FOLDER
 
@@ -54,7 +58,7 @@ INPUTS = ExpertInputs()
 def run(
     params: Params, inputs: ExpertInputs = INPUTS, out: Path = EXPERTS_FOLDER
 ) -> dict[str, dict[str, Any]]:
-    """Write experts, quarantine and report to `out`; returns the report by source."""
+    """Write experts, quarantine, report and distances to `out`; returns the report by source."""
     config = params.experts
     check(config.sources)
     prompts = tables.read_prompts(inputs.train)
@@ -97,6 +101,13 @@ def run(
             "generated_tokens": samples.tokens,
         }
     write_json(out / EXPERTS_REPORT.name, report)
+    distance = {}
+    if config.distance:
+        policy = load_policy(inputs.base)
+        distance = distance_by_source(
+            policy, accepted, prompts, inputs.rollouts, config.distance, params.seed
+        )
+    write_json(out / EXPERTS_DISTANCE.name, distance)
     _log(report)
     return report
 

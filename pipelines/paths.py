@@ -18,8 +18,11 @@ PROMPTS_REPORT = Path("data/prompts/report.json")
 EXPERTS_FOLDER = Path("data/experts")
 EXPERTS = Path("data/experts/experts.parquet")
 EXPERTS_REPORT = Path("data/experts/report.json")
+EXPERTS_DISTANCE = Path("data/experts/distance.json")
+"""Source of demonstrations -> its distance from the starting policy."""
 TEACHER_FOLDER = Path("data/teacher")
 PASS_RATES = Path("data/rollouts/base/pass_rates.parquet")
+BASE_ROLLOUTS = Path("data/rollouts/base/rollouts.parquet")
 BASE_MODEL = Path("models/base")
 TEACHER_MODEL = Path("models/teacher_policy")
 """An arm may be called "teacher", and models/teacher is then that arm's."""

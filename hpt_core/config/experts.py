@@ -77,6 +77,9 @@ class ExpertsConfig(Config):
     base_logp: bool = False
     """Compute the log-probability of each trajectory under the starting policy. Arms with `choose: likeliest`
     need it."""
+    distance: Positive | None = 64
+    """Trajectories of each source whose distance from the starting policy is measured; null: none. Each
+    costs a forward pass, and sixteen of a source a backward pass (docs/data.md)."""
 
     @model_validator(mode="after")
     def _source_names_are_unique(self) -> ExpertsConfig:

@@ -25,13 +25,7 @@ def with_base_logp(
 
     Raises InputError where a prompt with its trajectory is longer than the model's positions.
     """
-    chat = Chat(policy.tokenizer)
-    problems = {prompt.prompt_id: prompt.problem for prompt in prompts}
-    tokens = {name: chat.prompt(problems[name]) for name in sorted({t.prompt_id for t in trajectories})}
-    rows = [
-        TrainingRow(t.prompt_id, tokens[t.prompt_id], chat.response(t.response), (), 1.0, number, t.kind)
-        for number, t in enumerate(trajectories)
-    ]
+    rows = expert_rows(policy, trajectories, prompts)
     longest = max((row.length for row in rows), default=0)
     check_positions(
         policy.model,
@@ -47,4 +41,17 @@ def with_base_logp(
     return [
         replace(trajectory, base_logp=total / len(row.response))
         for trajectory, row, total in zip(trajectories, rows, totals, strict=True)
+    ]
+
+
+def expert_rows(
+    policy: LoadedPolicy, trajectories: Sequence[Trajectory], prompts: Sequence[Prompt]
+) -> list[TrainingRow]:
+    """Each trajectory as a response to its prompt, in tokens."""
+    chat = Chat(policy.tokenizer)
+    problems = {prompt.prompt_id: prompt.problem for prompt in prompts}
+    tokens = {name: chat.prompt(problems[name]) for name in sorted({t.prompt_id for t in trajectories})}
+    return [
+        TrainingRow(t.prompt_id, tokens[t.prompt_id], chat.response(t.response), (), 1.0, number, t.kind)
+        for number, t in enumerate(trajectories)
     ]

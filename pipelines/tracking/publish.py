@@ -165,6 +165,7 @@ def _publish_arm(
     complete = COMPLETE_TAG in tags
     evaluated = evaluation is None or tags.get(EVALUATION_TAG) == evaluation.content
     if run and complete and evaluated:
+        RunWriter(store, run).numbers(record.distance)
         return "unchanged", run
     outcome = "evaluated" if complete else "completed" if run else "created"
     writer = RunWriter(store, open_arm_run(store, parent, record, run))
@@ -175,6 +176,7 @@ def _publish_arm(
         writer.params(record.params)
         writer.steps(steps, logged=set() if outcome == "created" else writer.logged())
         writer.datasets(record.datasets)
+        writer.numbers(record.distance)
         _publish_lineage(store, writer, root, record, lock)
         writer.figures(arm_figures(root, record.arm))
     if evaluation is not None and not evaluated:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from hpt_core import tables
 from hpt_core.data.demonstrations.selection import entry_of
-from hpt_core.files import read_steps
+from hpt_core.files import read_json, read_steps
 from pipelines import paths
 from pipelines.tracking import dvc_lock
 from pipelines.tracking.dvc_lock import Lock, LockEntry
@@ -55,6 +55,9 @@ class ArmRecord:
     """The DVC hash of the expert trajectories."""
     base: str
     """The DVC hash of the starting policy."""
+    distance: dict[str, float]
+    """distance/SOURCE/NAME -> value, of the sources that the mix draws from: their distance from the starting
+    policy."""
 
 
 def describe(root: Path, arm: str, entry: LockEntry, lock: Lock) -> ArmRecord:
@@ -74,6 +77,7 @@ def describe(root: Path, arm: str, entry: LockEntry, lock: Lock) -> ArmRecord:
         mix=params["mix"],
         params=flatten(params | {"base": base}) | {"provenance": arm},
         datasets=_training_datasets(root, params["mix"], hashes),
+        distance=_distance(root, params["mix"], lock),
         experts=experts,
         base=str(dvc_lock.output_hash(lock, str(paths.BASE_MODEL))),
     )
@@ -95,6 +99,20 @@ def _training_datasets(
             name = f"{kind}: {source}"
             datasets.append(Dataset(name, experts, hashes[experts], "demonstrations", count, columns))
     return tuple(datasets)
+
+
+def _distance(root: Path, mix: Mapping[str, float], lock: Lock) -> dict[str, float]:
+    if not matches_lock(root, lock, paths.EXPERTS_DISTANCE):
+        return {}
+    rows = tables.read(root / paths.EXPERTS, columns=["kind", "source"])
+    kinds = {(row["source"], row["kind"]) for row in rows}
+    drawn = {source for source, kind in kinds if entry_of(mix, kind, source) is not None}
+    return {
+        f"distance/{source}/{name}": float(value)
+        for source, values in read_json(root / paths.EXPERTS_DISTANCE).items()
+        for name, value in values.items()
+        if source in drawn
+    }
 
 
 def schema(table: Path) -> str:

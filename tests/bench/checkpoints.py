@@ -44,7 +44,9 @@ def _train(root: Path) -> dict[str, float]:
     base.run(params, "base", paths.base, prompts.parent)
     sampled = root / "data/rollouts/base"
     rollouts.run(params, prompts, paths.base, sampled)
-    inputs = experts.ExpertInputs(prompts, sampled / "pass_rates.parquet", paths.base)
+    inputs = experts.ExpertInputs(
+        prompts, sampled / "pass_rates.parquet", sampled / "rollouts.parquet", paths.base
+    )
     experts.run(params, inputs, trajectories.parent)
     select.run(params, "program", root)
     return dict(train.run(params, "program", paths)["seconds"])

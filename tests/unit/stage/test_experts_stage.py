@@ -11,9 +11,11 @@ import pytest
 from hpt_core import tables
 from hpt_core.data.problems import prompt_id
 from hpt_core.errors import InputError
+from hpt_core.files import read_json
+from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import LoadedPolicy, save_policy
 from hpt_core.types import Prompt, Verdict
-from pipelines import experts, select
+from pipelines import experts, paths, select
 from pipelines.params import load_params
 from pipelines.stage import regrade
 from pipelines.stage.training_data import PROJECT, load_tasks
@@ -34,6 +36,7 @@ experts:
   licenses: [mit]
   scripts: [Latin]
   base_logp: true
+  distance: 3
   sources:
     - {name: worked, kind: program, license: mit}
     - {name: crowd, kind: human, license: mit, file: crowd.jsonl, columns: {problem: chat, response: chat}}
@@ -75,6 +78,15 @@ def project(policy: LoadedPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     tables.write(data / "prompts/dev.parquet", map(tables.as_row, prompts[-1:]), tables.PROMPTS)
     rates = [{"prompt_id": p.prompt_id, "samples": 4, "solved": 1, "pass_rate": 0.25} for p in prompts[:-1]]
     tables.write(data / "rollouts/base/pass_rates.parquet", rates, tables.PASS_RATES)
+    ids = Chat(policy.tokenizer).response("\\boxed{4}")
+    rest = {"step": 0, "response": "", "reward": 1.0, "finish_reason": "stop", "policy": "p"}
+    rollout = {
+        "prompt_id": prompts[0].prompt_id,
+        "sample": 0,
+        "token_ids": ids,
+        "logprobs": [-1.0] * len(ids),
+    }
+    tables.write(data / "rollouts/base/rollouts.parquet", [rollout | rest], tables.ROLLOUTS)
     save_policy(policy, tmp_path / "models/base")
     for name, rows in (("crowd", crowd), ("staff", staff)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -103,6 +115,30 @@ def test_every_row_is_accounted_for(project: Path, caplog: pytest.LogCaptureFixt
     assert first["detail"].endswith("stands at crowd.jsonl:1 of source 'crowd'")
     details = [row["detail"] for row in quarantine if row["reason"] == "license"]
     assert details == ["'unknown' is not in experts.licenses ['mit']"] * 4
+
+
+def test_the_report_has_each_source_s_distance_from_the_starting_policy(project: Path) -> None:
+    """Of three trajectories each; the policy's one rollout is what the crowd wrote for its prompt."""
+    text = (project / "params.yaml").read_text()
+    experts.run(load_params())
+    distance = read_json(paths.EXPERTS_DISTANCE)
+    assert set(distance) == {"worked", "crowd", "staff"}, "shady has no trajectory"
+    for found in distance.values():
+        assert found["trajectories"] == 3
+        assert found["rank_over_nll"] == pytest.approx(found["rank"] / found["nll"])
+        assert found["nll"] > 0 and 1 <= found["rank"] <= 100 and found["gradient_norm"] > 0
+    (project / "params.yaml").write_text(text.replace("distance: 3", "distance: 100"))
+    experts.run(load_params())
+    more = read_json(paths.EXPERTS_DISTANCE)
+    assert more["crowd"]["trajectories"] == 4 and more["staff"]["trajectories"] == 12
+    assert more["crowd"]["overlap"] == 1.0 > more["staff"]["overlap"] > 0
+    rows = tables.read(Path("data/experts/experts.parquet"))
+    crowd = [row for row in rows if row["source"] == "crowd"]
+    nll = -sum(row["base_logp"] * row["n_tokens"] for row in crowd) / sum(row["n_tokens"] for row in crowd)
+    assert more["crowd"]["nll"] == pytest.approx(nll, rel=1e-5)
+    (project / "params.yaml").write_text(text.replace("distance: 3", "distance: null"))
+    experts.run(load_params())
+    assert read_json(paths.EXPERTS_DISTANCE) == {}
 
 
 def test_an_arm_can_choose_the_trajectory_that_is_likeliest_under_the_starting_policy(
