@@ -36,6 +36,8 @@ TEXT, INT, REAL, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
 PROMPTS = _schema(prompt_id=TEXT, problem=TEXT, answer=TEXT, answer_kind=TEXT, source=TEXT, license=TEXT)
 BENCHMARKS = PROMPTS.append(pa.field("benchmark", TEXT, nullable=False))
+LEFT_OUT = _schema(prompt_id=TEXT, reason=TEXT, detail=TEXT)
+"""Problems of rows that curation did not give to training, and why; another row may have done so."""
 EXPERTS = _schema(
     nullable=("base_logp",),
     trajectory_id=TEXT,
@@ -276,6 +278,12 @@ def read_benchmarks(path: Path) -> dict[str, list[Prompt]]:
     for row in read(path, BENCHMARKS):
         benchmarks.setdefault(row.pop("benchmark"), []).append(Prompt(**row))
     return benchmarks
+
+
+def read_left_out(path: Path) -> dict[str, str]:
+    """Prompt_id -> why curation left the problem out: the first reason of left_out.parquet."""
+    rows = read(path, LEFT_OUT)
+    return {row["prompt_id"]: f"{row['reason']}: {row['detail']}" for row in reversed(rows)}
 
 
 def read_pass_rates(path: Path) -> dict[str, float]:

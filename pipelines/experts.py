@@ -26,6 +26,7 @@ from pipelines.paths import (
     EXPERTS_DISTANCE,
     EXPERTS_FOLDER,
     EXPERTS_REPORT,
+    LEFT_OUT_PROMPTS,
     PASS_RATES,
     TEACHER_FOLDER,
     TRAIN_PROMPTS,
@@ -46,6 +47,7 @@ class ExpertInputs:
     """The files and folders that the stage reads, apart from the sources of experts."""
 
     train: Path = TRAIN_PROMPTS
+    left_out: Path = LEFT_OUT_PROMPTS
     pass_rates: Path = PASS_RATES
     rollouts: Path = BASE_ROLLOUTS
     base: Path = BASE_MODEL
@@ -61,7 +63,7 @@ def run(
     """Write experts, quarantine, report and distances to `out`; returns the report by source."""
     config = params.experts
     check(config.sources)
-    prompts = tables.read_prompts(inputs.train)
+    prompts, left_out = tables.read_prompts(inputs.train), tables.read_left_out(inputs.left_out)
     for kind in {prompt.answer_kind for prompt in prompts}:
         check_kind(kind)
     chat = Chat(load_policy(inputs.base).tokenizer)
@@ -74,7 +76,9 @@ def run(
     samples: TeacherSamples | None = None
     with build_verifier(params) as verifier:
         retrying = RetryingVerifier(params, verifier)
-        ingested = {source.name: ingest(source, prompts, retrying, eligibility) for source in config.sources}
+        ingested = {
+            source.name: ingest(source, prompts, retrying, eligibility, left_out) for source in config.sources
+        }
         if params.teacher:
             samples = read_samples(inputs.teacher, prompts)
             teacher = _teacher(params.teacher, samples.authorship, params.seed)

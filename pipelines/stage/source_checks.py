@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from hpt_core.data.curation.read_prompts import read_prompts
 from hpt_core.data.curation.report import CurationReport
 from hpt_core.data.demonstrations.selection import entry_of
 from hpt_core.data.problems import prompt_id
-from hpt_core.data.reading.records import Reject
+from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.errors import InputError
 from hpt_core.files import read_text
@@ -59,7 +59,7 @@ def check_inputs(params: Params) -> list[Check]:
         if group != "against"
         for source in sources
     ]
-    known = _known_prompts(params)
+    known = _known_problems(params)
     experts = {source.name: _experts(params, source, known) for source in params.experts.sources}
     models = [_model("base", params.base)]
     if params.teacher:
@@ -81,7 +81,7 @@ def check_before_run(params: Params, root: Path) -> None:
 def check_new_source(params: Params, name: str) -> None:
     """Raises InputError where the expert source `name` cannot be read, or its license is not listed."""
     [source] = [source for source in params.experts.sources if source.name == name]
-    check = _experts(params, source, _known_prompts(params))
+    check = _experts(params, source, _known_problems(params))
     unlisted = [] if source.license in params.experts.licenses else [_unlisted(params, source)]
     if reasons := [*check.errors, *unlisted]:
         raise InputError("; ".join(reasons))
@@ -127,7 +127,8 @@ def _curated(
     """Ids of the prompts of a source that pass the rules of one row, and the rejects."""
     rejects: list[Reject] = []
     filters = training_filters(params.curate) if group == "train" else NOT_EMPTY
-    rows = read_prompts(group, [source], filters, CurationReport(rejects.append), lambda row: None)
+    report = CurationReport(lambda group, reject: rejects.append(reject))
+    rows = read_prompts(group, [source], filters, report, lambda row: None)
     kept: list[str] = []
     for _, prompt in rows:
         kept.append(prompt.prompt_id)
@@ -136,19 +137,27 @@ def _curated(
     return kept, rejects
 
 
-def _known_prompts(params: Params) -> set[str] | None:
-    """Ids of the problems of curate.train; None where they are not needed, or not all can be read here."""
+def _known_problems(params: Params) -> dict[str, str] | None:
+    """prompt_id of each problem of curate.train -> why it is left out, "" if it is not.
+
+    None where they are not needed, or not all can be read here.
+    """
     if not any(_is_read(source) for source in params.experts.sources):
         return None
     if any(source.hub or (source.file and not _is_read(source)) for source in params.curate.train):
         return None
+    known: dict[str, str] = {}
     try:
-        return {name for s in params.curate.train for name in _curated(params, "train", s, None)[0]}
+        for source in params.curate.train:
+            kept, rejects = _curated(params, "train", source, None)
+            known = {reject.prompt_id: f"{reject.reason}: {reject.detail}" for reject in rejects} | known
+            known |= dict.fromkeys(kept, "")
     except InputError:
         return None  # The source of prompts has the error.
+    return known
 
 
-def _experts(params: Params, source: ExpertSource, known: set[str] | None) -> Check:
+def _experts(params: Params, source: ExpertSource, known: dict[str, str] | None) -> Check:
     what = f"experts.sources: {source.name}"
     licensed = source.license in params.experts.licenses
     warnings = [] if licensed else [_unlisted(params, source)]
@@ -163,11 +172,7 @@ def _experts(params: Params, source: ExpertSource, known: set[str] | None) -> Ch
     if not readable:
         faults = _first_of_each(rejects) or [f"{source.file} has no rows"]
         return Check(what, _counts(0, len(rows)), errors=faults, usable=0)
-    unknown = [
-        row.reject("unknown_prompt", "no source of curate.train has this problem")
-        for row in readable
-        if known is not None and prompt_id(row.values["problem"]) not in known
-    ]
+    unknown = [] if known is None else _without_prompt(readable, known)
     usable = len(readable) - len(unknown) if licensed else 0
     return Check(
         what,
@@ -175,6 +180,18 @@ def _experts(params: Params, source: ExpertSource, known: set[str] | None) -> Ch
         warnings=[*warnings, *_first_of_each(rejects + unknown)],
         usable=usable,
     )
+
+
+def _without_prompt(rows: Sequence[SourceRow], known: Mapping[str, str]) -> list[Reject]:
+    """The rows for problems that curation has not, or leaves out by their text alone."""
+    rejects = []
+    for row in rows:
+        why = known.get(prompt_id(row.values["problem"]))
+        if why is None:
+            rejects.append(row.reject("unknown_prompt", "no source of curate.train has this problem"))
+        elif why:
+            rejects.append(row.reject("left_out_by_curation", why))
+    return rejects
 
 
 def _unlisted(params: Params, source: ExpertSource) -> str:

@@ -113,7 +113,7 @@ def test_every_stage_judges_by_the_function_of_a_package(
     rejected = tables.read(Path("data/experts/quarantine.parquet"))
     verified = tables.read(Path("data/experts/experts.parquet"))
     assert {row["response"] for row in verified}.isdisjoint({"ston"})
-    assert {row["reason"] for row in rejected} <= {"rejected_by_verifier", "unknown_prompt"}
+    assert {row["reason"] for row in rejected} <= {"rejected_by_verifier", "left_out_by_curation"}
     assert 0 < len(verified) <= 6
 
     prompts = tables.read_benchmarks(Path("data/prompts/benchmarks.parquet"))["held"]

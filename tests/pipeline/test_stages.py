@@ -211,7 +211,7 @@ def test_experts_account_for_every_row(project: Project) -> None:
     assert people[7]["reason"] == "unknown_prompt" and "What is in no file?" in people[7]["row"]
     assert {row["file"] for row in people.values()} == {"raw/data/people.jsonl"}
     # The fourth answer is wrong, unless its prompt went to dev, where no expert is wanted.
-    assert people[5]["reason"] in {"rejected_by_verifier", "unknown_prompt"}
+    assert people[5]["reason"] in {"rejected_by_verifier", "left_out_by_curation"}
     assert all(row["verified"] for row in project.rows("data/experts/experts.parquet"))
     assert kept["worked"] and kept["teacher"] and kept["people"]
 

@@ -12,6 +12,9 @@ is in quarantine.parquet under the name of the filter, in this order:
     duplicate                 all but the first
     near_duplicate            all but the first
     in_dev                    differs from a dev prompt in case or punctuation only
+
+left_out.parquet has the problems of these rows, of dev and of the benchmarks: who brings a demonstration for
+one of them is told why nothing is trained on it.
 """
 
 from __future__ import annotations
@@ -42,13 +45,16 @@ from hpt_core.data.curation.minhash import BANDS
 from hpt_core.data.curation.report import CurationReport, ReportFile
 from hpt_core.data.curation.splits import Splits
 from hpt_core.data.curation.spool import Spool
+from hpt_core.data.reading.records import Reject
 from hpt_core.errors import InputError
 from hpt_core.protocols import Verifier
 from hpt_core.types import Prompt
 
+DRAWN = "drawn for the dev split, whose size is curate.dev_size"
+
 
 def curate(config: CurateConfig, seed: int, out: Path, verifier: Verifier | None = None) -> ReportFile:
-    """Write train, dev, benchmarks and quarantine.parquet to `out` and return the report.
+    """Write train, dev, benchmarks, quarantine and left_out.parquet to `out` and return the report.
 
     With a `verifier`, the report has its error rates on a sample of the training answers.
 
@@ -60,7 +66,15 @@ def curate(config: CurateConfig, seed: int, out: Path, verifier: Verifier | None
     unused = check_sources(config)
     with ExitStack() as stack:
         add = stack.enter_context(tables.writing(out / "quarantine.parquet", tables.QUARANTINE))
-        report = CurationReport(lambda reject: add(reject.quarantine("curate")))
+        leave_out = stack.enter_context(tables.writing(out / "left_out.parquet", tables.LEFT_OUT))
+
+        def drop(group: str, reject: Reject) -> None:
+            add(reject.quarantine("curate"))
+            # The first row with a problem says what became of the problem.
+            if group == "train" and reject.prompt_id and reject.reason != "duplicate":
+                leave_out(_left_out(reject.prompt_id, reject.reason, reject.detail))
+
+        report = CurationReport(drop)
         scratch_file = partial(_scratch_file, out)
         benchmarks, problems = read_benchmarks(config, report, scratch_file)
         index = BenchmarkIndex(problems + read_against(config, report), config.decontamination)
@@ -72,10 +86,12 @@ def curate(config: CurateConfig, seed: int, out: Path, verifier: Verifier | None
         repeats = mark_repeats(config, candidates)
         dev = draw_dev(candidates, repeats, config.dev_size, seed)
         splits = Splits()
-        for prompt in (prompt for prompts in benchmarks.values() for prompt in prompts):
+        for name, prompt in ((name, prompt) for name, prompts in benchmarks.items() for prompt in prompts):
             splits.claim("benchmarks", prompt)
+            leave_out(_left_out(prompt.prompt_id, "in_benchmark", f"a problem of benchmark {name!r}"))
         for i in dev:
             splits.claim("dev", candidates.spool[i].prompt)
+            leave_out(_left_out(candidates.spool[i].prompt.prompt_id, "in_dev", DRAWN))
         write_prompt = stack.enter_context(tables.writing(out / "train.parquet", tables.PROMPTS))
         n_train, sample = 0, AnswerSample(seed)
         for prompt in training_prompts(candidates, repeats, set(dev), index, report):
@@ -107,6 +123,10 @@ def curate(config: CurateConfig, seed: int, out: Path, verifier: Verifier | None
     if unused_turns := report.unused_turns():
         file["unused_turns"] = unused_turns
     return file
+
+
+def _left_out(prompt_id: str, reason: str, detail: str) -> dict[str, str]:
+    return {"prompt_id": prompt_id, "reason": reason, "detail": detail}
 
 
 @contextmanager

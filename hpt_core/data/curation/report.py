@@ -94,7 +94,8 @@ class ReportFile(TypedDict):
 class CurationReport:
     """Collects the counts of curation and passes each reject on to the quarantine."""
 
-    def __init__(self, quarantine: Callable[[Reject], None]) -> None:
+    def __init__(self, quarantine: Callable[[str, Reject], None]) -> None:
+        """quarantine: is called with the group and the reject of each row that is left out."""
         self._quarantine = quarantine
         self._read: dict[str, Counter[str]] = {}
         self._kept: Counter[tuple[str, str]] = Counter()
@@ -128,7 +129,7 @@ class CurationReport:
     def drop(self, group: str, reject: Reject) -> None:
         self._dropped[group, reject.source][reject.reason] += 1
         self.quarantined += 1
-        self._quarantine(reject)
+        self._quarantine(group, reject)
         examples = self._examples.setdefault(group, [])
         if reject.reason != "duplicate" and len(examples) < EXAMPLES:
             examples.append(f"{reject.file}:{reject.line}: {reject.reason}: {reject.detail}")

@@ -30,7 +30,8 @@ class SpooledPrompt:
         return f"{self.file}:{self.line}"
 
     def reject(self, reason: str, detail: str) -> Reject:
-        return Reject(self.prompt.source, self.file, self.line, reason, detail, self.row)
+        name = self.prompt.prompt_id
+        return Reject(self.prompt.source, self.file, self.line, reason, detail, self.row, name)
 
 
 class Spool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
+from types import MappingProxyType
 
 from hpt_core.config import ExpertSource
 from hpt_core.data.demonstrations.eligibility import Candidate, Eligibility, Provenance, verdict_reject
@@ -40,18 +41,40 @@ def _fault(source: ExpertSource) -> str | None:
         return str(error)
 
 
+@dataclass(frozen=True)
+class TrainingProblems:
+    """The problems that a demonstration may be for."""
+
+    prompts: Mapping[str, Prompt]
+    """prompt_id -> prompt."""
+    left_out: Mapping[str, str]
+    """prompt_id -> why curation left the problem out."""
+
+    def why_unknown(self, row: SourceRow) -> Reject:
+        """The reject of a row whose problem is not in training."""
+        if why := self.left_out.get(prompt_id(row.values["problem"])):
+            return row.reject("left_out_by_curation", why)
+        return row.reject("unknown_prompt", "no training prompt has this problem; add it to curate.train")
+
+
 def ingest(
-    source: ExpertSource, prompts: Iterable[Prompt], verifier: Verifier, eligibility: Eligibility
+    source: ExpertSource,
+    prompts: Iterable[Prompt],
+    verifier: Verifier,
+    eligibility: Eligibility,
+    left_out: Mapping[str, str] = MappingProxyType({}),
 ) -> Ingested:
     """The trajectories of `source` for `prompts`, all verified here, whatever the source claims.
 
+    left_out: prompt_id -> why curation left the problem out.
+
     Raises InputError if the source cannot be read, or if `content` in params.yaml does not match its rows.
     """
-    by_id = {prompt.prompt_id: prompt for prompt in prompts}
-    rows = _program_rows(source, by_id.values()) if source.kind == "program" else read_rows(source)
+    problems = TrainingProblems({prompt.prompt_id: prompt for prompt in prompts}, left_out)
+    rows = _program_rows(source, problems.prompts.values()) if source.kind == "program" else read_rows(source)
     report = IngestReport()
     candidates = _candidates(
-        with_progress(rows, f"experts {source.name}"), source, by_id, eligibility, report
+        with_progress(rows, f"experts {source.name}"), source, problems, eligibility, report
     )
     while batch := list(islice(candidates, BATCH)):
         verdicts = _verdicts(batch, verifier)
@@ -70,27 +93,27 @@ def ingest(
             f"params.yaml: expert source {source.name!r} has changed under the same name: its rows hash to "
             f"{report.content}, and `content` is {source.content}; restore the source, or correct `content`"
         )
-    return report.close(len(by_id), marks=source.has_marks)
+    return report.close(len(problems.prompts), marks=source.has_marks)
 
 
 def _candidates(
     rows: Iterable[SourceRow | Reject],
     source: ExpertSource,
-    prompts: Mapping[str, Prompt],
+    problems: TrainingProblems,
     eligibility: Eligibility,
     report: IngestReport,
 ) -> Iterator[Candidate | Reject]:
     for row in rows:
         report.count_read(row)
-        yield row if isinstance(row, Reject) else _candidate(row, source, prompts, eligibility)
+        yield row if isinstance(row, Reject) else _candidate(row, source, problems, eligibility)
 
 
 def _candidate(
-    row: SourceRow, source: ExpertSource, prompts: Mapping[str, Prompt], eligibility: Eligibility
+    row: SourceRow, source: ExpertSource, problems: TrainingProblems, eligibility: Eligibility
 ) -> Candidate | Reject:
-    prompt = prompts.get(prompt_id(row.values["problem"]))
+    prompt = problems.prompts.get(prompt_id(row.values["problem"]))
     if prompt is None:
-        return row.reject("unknown_prompt", "no training prompt has this problem; add it to curate.train")
+        return problems.why_unknown(row)
     if row.values.get("keep") is False:
         return row.reject("marked_wrong_by_source", "`keep` is false")
     response = row.values["response"]

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
+from hpt_core.data.problems import prompt_id
 from hpt_core.tables import ROW_TEXT, QuarantineRow, quarantined
 
 Record = dict[str, Any]
@@ -50,6 +51,8 @@ class Reject:
     reason: str
     detail: str
     row: str
+    prompt_id: str = ""
+    """Of its problem; empty where none could be read."""
 
     def quarantine(self, stage: str) -> QuarantineRow:
         """This reject as a row of `tables.QUARANTINE`."""
@@ -85,4 +88,5 @@ class SourceRow:
         text = json.dumps(self.record, ensure_ascii=False, default=str)[:ROW_TEXT]
         # JSON escapes may hold half a surrogate pair, which UTF-8 cannot encode.
         text = text.encode("utf-8", "backslashreplace").decode()
-        return Reject(self.source, self.file, self.line, reason, detail, text)
+        name = prompt_id(self.values["problem"]) if "problem" in self.values else ""
+        return Reject(self.source, self.file, self.line, reason, detail, text, name)

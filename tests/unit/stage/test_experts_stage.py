@@ -76,6 +76,8 @@ def project(policy: LoadedPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     data = tmp_path / "data"
     tables.write(data / "prompts/train.parquet", map(tables.as_row, prompts[:-1]), tables.PROMPTS)
     tables.write(data / "prompts/dev.parquet", map(tables.as_row, prompts[-1:]), tables.PROMPTS)
+    dev = {"prompt_id": prompts[-1].prompt_id, "reason": "in_dev", "detail": "drawn for the dev split"}
+    tables.write(data / "prompts/left_out.parquet", [dev], tables.LEFT_OUT)
     rates = [{"prompt_id": p.prompt_id, "samples": 4, "solved": 1, "pass_rate": 0.25} for p in prompts[:-1]]
     tables.write(data / "rollouts/base/pass_rates.parquet", rates, tables.PASS_RATES)
     ids = Chat(policy.tokenizer).response("\\boxed{4}")
@@ -104,12 +106,15 @@ def test_every_row_is_accounted_for(project: Path, caplog: pytest.LogCaptureFixt
         dropped = Counter(row["reason"] for row in quarantine if row["source"] == name)
         assert counts["dropped"] == dropped
         assert counts["in"] == counts["kept"] + dropped.total()
-    assert report["crowd"]["dropped"] == {"unknown_prompt": 1}
+    assert report["crowd"]["dropped"] == {"left_out_by_curation": 1}
+    [dev] = [row for row in quarantine if row["source"] == "crowd"]
+    assert dev["detail"] == "in_dev: drawn for the dev split"
     # Five samples in five rows: those of the dev prompt, the crowd's responses again, and the wrong ones.
-    assert report["staff"]["dropped"] == {"unknown_prompt": 5, "duplicate": 4, "rejected_by_verifier": 4}
+    expected = {"left_out_by_curation": 5, "duplicate": 4, "rejected_by_verifier": 4}
+    assert report["staff"]["dropped"] == expected
     assert report["staff"]["contradicts"] == {"marked_right_but_wrong": 1, "marked_wrong_but_right": 1}
     assert "staff: the verifier rejects 1 responses marked right and accepts 1 marked wrong" in caplog.text
-    assert report["shady"]["dropped"] == {"unknown_prompt": 1, "license": 4}
+    assert report["shady"]["dropped"] == {"left_out_by_curation": 1, "license": 4}
     assert len({counts["content"] for counts in report.values()}) == 3, "shady reads what the crowd wrote"
     [first] = [row for row in quarantine if row["reason"] == "duplicate" and row["line"] == 1]
     assert first["detail"].endswith("stands at crowd.jsonl:1 of source 'crowd'")

@@ -76,11 +76,12 @@ def test_usable_inputs_have_no_errors(params: Params) -> None:
 def test_a_row_that_would_be_left_out_is_named_with_its_line(params: Params) -> None:
     bad = [{"problem": "9 + 9 ="}, {"problem": "8 " * 99, "answer": "1"}]
     lines("raw/data/problems.jsonl", PROBLEMS + bad)
-    lines("raw/data/crowd.jsonl", [*SOLUTIONS, {"problem": "What is in no file?", "response": "1"}])
+    lines("raw/data/crowd.jsonl", [*SOLUTIONS, *UNKNOWN, {"problem": "8 " * 99, "response": "1"}])
     checks = found(params)
     assert any("problems.jsonl:5: missing_column" in line for line in checks["curate.train: mine"].warnings)
     assert any("problems.jsonl:6: " in line for line in checks["curate.train: mine"].warnings)
-    [unknown] = checks["experts.sources: crowd"].warnings
+    [unknown, long] = sorted(checks["experts.sources: crowd"].warnings)
+    assert long.startswith("raw/data/crowd.jsonl:6: left_out_by_curation: problem_too_long: ")
     assert unknown.startswith("raw/data/crowd.jsonl:5: unknown_prompt")
     assert errors(list(checks.values())) == []
 

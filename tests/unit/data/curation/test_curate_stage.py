@@ -57,6 +57,10 @@ def test_files_counts_and_disjoint_splits(params: Any, tmp_path: Path) -> None:
     assert bad[0]["file"].endswith("own.jsonl")
     dropped = sum(sum(c["dropped"].values()) for group in report["sources"].values() for c in group.values())
     assert len(quarantine) == dropped
+    left_out = tables.read_left_out(out / "left_out.parquet")
+    assert left_out.keys().isdisjoint(prompt.prompt_id for prompt in train)
+    assert {left_out[prompt.prompt_id].partition(":")[0] for prompt in dev} == {"in_dev"}
+    assert all("of benchmark 'sums'" in left_out[prompt.prompt_id] for prompt in benchmark)
 
 
 def test_rows_that_a_benchmark_lacks_are_logged_as_a_warning(
@@ -87,6 +91,7 @@ def test_a_second_run_writes_the_same_bytes(params: Any, tmp_path: Path) -> None
     assert files == [
         "benchmarks.parquet",
         "dev.parquet",
+        "left_out.parquet",
         "quarantine.parquet",
         "report.json",
         "train.parquet",
