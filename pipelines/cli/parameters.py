@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,19 @@ def checkout() -> Path:
         raise InputError(
             f"{ROOT.resolve()} is no checkout of the project (no dvc.yaml); change to its folder"
         )
+    _warn_of_other_code()
     return ROOT
+
+
+def _warn_of_other_code() -> None:
+    """A checkout that was moved or copied with its environment runs the code of the old place in part."""
+    here, installed = ROOT.resolve() / "pipelines", Path(__file__).parents[1]
+    if here.is_dir() and here != installed.resolve():
+        print(
+            f"hpt: this command is the code in {installed.parent}, and the stages are that in {here.parent}; "
+            "install this checkout: remove .venv/.run and call make run",
+            file=sys.stderr,
+        )
 
 
 def positive(value: str | int) -> int:

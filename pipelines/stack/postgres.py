@@ -105,10 +105,25 @@ def prepare(definition: Definition, password: str) -> Path:
     data, user = definition.folder / "postgres", account()
     if user.name is not None:
         definition.folder.chmod(0o711)  # Files of secrets have a mode of their own.
+    _check_owner(data)
     if not (data / "PG_VERSION").exists():
         _make(data, definition["HPT_USER"], password, user)
     _remove_stale_lock(data)
     return data.resolve()
+
+
+def _check_owner(data: Path) -> None:
+    """Raise InputError where the link to a folder outside the checkout was copied with the checkout."""
+    if not (data.is_symlink() and data.exists()):
+        return
+    folder, own = data.resolve(), str(data.lstat().st_ino)
+    owner = folder.with_name(f"{folder.name}.owner")
+    if owner.exists() and owner.read_text() != own:
+        raise InputError(
+            f"{data} leads to the database of the checkout that this one was copied from; remove .stack, and "
+            f"`hpt stack up` makes servers of its own; or, if that checkout is gone, remove {owner}"
+        )
+    owner.write_text(own)
 
 
 def _make(data: Path, owner: str, password: str, user: Account) -> None:
@@ -130,6 +145,7 @@ def _make(data: Path, owner: str, password: str, user: Account) -> None:
             final = home / f"postgres.{secrets.token_hex(4)}"
             (folder / "data").rename(final)
             data.symlink_to(final)
+            _check_owner(data)
 
 
 def _initdb(folder: Path, owner: str, password_file: Path, user: Account) -> None:

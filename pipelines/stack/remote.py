@@ -80,6 +80,8 @@ def use_bucket(stack: Definition, secrets: Secrets) -> bool:
     }
     with config.edit("local") as local:
         chosen = local["core"].get("remote")
+        if "credentialpath" in local["remote"].get(SHARED, {}):
+            local["remote"][SHARED]["credentialpath"] = str(keys)  # The checkout may have been moved.
         if default.get("url") != str(stack.root / EMBEDDED) or chosen not in (None, STACK):
             return False
         local["remote"][STACK] = section

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from pipelines import environment, paths
 from pipelines.environment import tracking_uri
-from pipelines.tracking.checkout import checkout_id, owner_tags
+from pipelines.tracking.checkout import artifact_folder, checkout_id, owner_tags, relocate
 from pipelines.tracking.evaluation_data import Measurement
 from pipelines.tracking.lineage.index import Index, ModelLineage
 from pipelines.tracking.run_layout import (
@@ -121,11 +121,13 @@ class Store:
             self.client = mlflow.MlflowClient(self.uri, registry_uri=self.uri)
             existing = self.client.get_experiment_by_name(experiment)
             self.experiment: str = existing.experiment_id if existing else self._create_experiment(experiment)
+            if existing and self.local:
+                relocate(root, existing.artifact_location)
 
     def _create_experiment(self, name: str) -> str:
         # Without a server MLflow would write to the folder in which each process stands.
         served = self.uri.partition(":")[0].partition("+")[0] not in DATABASES
-        folder = None if served else (self.root.resolve() / "mlartifacts").as_uri()
+        folder = None if served else artifact_folder(self.root)
         try:
             return str(self.client.create_experiment(name, artifact_location=folder, tags=EXPERIMENT_TAGS))
         except MlflowException as error:
