@@ -160,8 +160,10 @@ def _with_prefect(own_server: bool, work: Work, retries: int) -> None:
     context.run(flow.work_of_command.set, work)
     runner: Any = ThreadPoolTaskRunner(max_workers=work.workers + 1)
     logging.raiseExceptions = False  # Prefect would print a traceback for all logs that it cannot send.
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_is_news)
+    # Prefect gives its inner parts a handler of their own, which writes whole events.
+    for name in (None, "prefect._internal"):
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(_is_news)
     try:
         described = flow.hpt.with_options(task_runner=runner)
         context.run(described, workers=work.workers, retries=retries, return_state=True)

@@ -8,14 +8,22 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import boto3
+import httpx
 import psutil
+import psycopg2
 import pytest
 from toy_project import REPO, clean_environment, make_toy
 
 from pipelines.environment import parse
+from pipelines.stack.processes import State, read_state
 
 PORTS = ("HPT_POSTGRES_PORT", "HPT_S3_PORT", "HPT_SEAWEEDFS_PORTS", "HPT_MLFLOW_PORT", "HPT_PREFECT_PORT")
 
@@ -40,7 +48,7 @@ class Stack:
         done = subprocess.run(
             command,
             cwd=cwd or self.root,
-            env=clean_environment(**self.variables),
+            env=clean_environment() | self.variables,
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -61,6 +69,62 @@ class Stack:
     @property
     def secrets(self) -> dict[str, str]:
         return parse((self.root / ".stack" / "secrets.env").read_text())
+
+    @property
+    def state(self) -> State:
+        """What the supervisor knows of the servers."""
+        return read_state(self.root / ".stack")
+
+    def s3(self) -> Any:
+        connection = self.connection
+        return boto3.client(
+            "s3",
+            endpoint_url=connection["AWS_ENDPOINT_URL"],
+            aws_access_key_id=connection["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=connection["AWS_SECRET_ACCESS_KEY"],
+            region_name="us-east-1",
+        )
+
+    def keys(self, bucket: str) -> set[str]:
+        """The objects in the bucket that `bucket` of infra/stack.env names."""
+        pages = self.s3().get_paginator("list_objects_v2").paginate(Bucket=self.definition[bucket])
+        return {entry["Key"] for page in pages for entry in page.get("Contents", [])}
+
+    def rows(self, owner: str, query: str) -> list[tuple[Any, ...]]:
+        """What a query of the database of MLFLOW or PREFECT gives."""
+        name = self.definition[f"HPT_{owner}_DATABASE"]
+        connection = psycopg2.connect(
+            host="127.0.0.1",
+            port=self.definition["HPT_POSTGRES_PORT"],
+            user=name,
+            password=self.secrets[f"HPT_{owner}_DATABASE_PASSWORD"],
+            dbname=name,
+        )
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(query)
+                return cursor.fetchall()
+        finally:
+            connection.close()
+
+    def start(self, deployment: str) -> str:
+        """Id of a new run of FLOW/NAME, which the worker takes."""
+        user, _, password = self.connection["PREFECT_API_AUTH_STRING"].partition(":")
+        with httpx.Client(auth=(user, password), timeout=60, trust_env=False) as client:
+            url, me = self.connection["PREFECT_API_URL"], str(uuid.uuid4())
+            token = client.get(f"{url}/csrf-token", params={"client": me}).json()["token"]
+            found = client.get(f"{url}/deployments/name/{deployment}").json()
+            answer = client.post(
+                f"{url}/deployments/{found['id']}/create_flow_run",
+                json={"state": {"type": "SCHEDULED"}},
+                headers={"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": me},
+            )
+            return str(answer.raise_for_status().json()["id"])
+
+    def run_state(self, run: str) -> str:
+        """Name of the state of a flow run, from the database: Prefect's server may be away."""
+        [(name,)] = self.rows("PREFECT", f"SELECT state_name FROM flow_run WHERE id = '{run}'")
+        return str(name)
 
     def cached(self) -> list[Path]:
         """The files of DVC's cache."""
@@ -88,6 +152,12 @@ class Stack:
 def new_stack(root: Path) -> Stack:
     """A toy project in `root` with a definition of free ports; nothing is started."""
     make_toy(root)
+    choose_ports(root)
+    return Stack(root, {"DVC_SITE_CACHE_DIR": str(root.parent / "dvc-site")})
+
+
+def choose_ports(root: Path) -> None:
+    """Write infra/stack.env of the checkout `root`, with free ports."""
     text = (REPO / "infra" / "stack.env").read_text()
     taken: set[int] = set()
     for name in PORTS:
@@ -95,9 +165,8 @@ def new_stack(root: Path) -> Stack:
         port = _free_ports(width, taken)
         taken.update(range(port, port + width))
         text = re.sub(rf"(?m)^{name}=.*$", f"{name}={port}", text)
-    (root / "infra").mkdir()
+    (root / "infra").mkdir(exist_ok=True)
     (root / "infra" / "stack.env").write_text(text)
-    return Stack(root, {"DVC_SITE_CACHE_DIR": str(root.parent / "dvc-site")})
 
 
 def remove(stack: Stack) -> None:
@@ -126,3 +195,16 @@ def _free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def wait_for(condition: Callable[[], Any], limit: float, what: Callable[[], Any] = lambda: "") -> Any:
+    """The value of `condition` as soon as it is true. PostgreSQL may be away meanwhile."""
+    deadline = time.monotonic() + limit
+    while True:
+        try:
+            if value := condition():
+                return value
+        except psycopg2.OperationalError:
+            pass
+        assert time.monotonic() < deadline, f"not within {limit:.0f} s: {what()}"
+        time.sleep(0.3)

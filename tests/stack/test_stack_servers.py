@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,9 +19,12 @@ from pathlib import Path
 import psutil
 import psycopg2
 import pytest
-from running_stack import Stack, new_stack
+from ruamel.yaml import YAML
+from running_stack import Stack, new_stack, remove
+from toy_project import REPO, clean_environment
 
 from pipelines import environment
+from pipelines.stack import postgres
 
 pytestmark = pytest.mark.slow
 
@@ -109,14 +115,7 @@ def test_no_secret_is_in_a_command_line_or_a_log_and_files_are_private(stack: St
                 assert path.stat().st_mode & 0o077 == 0, f"{path} can be read by others"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "postgres",
-        "worker",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("s3", "prefect", "mlflow")),
-    ],
-)
+@pytest.mark.parametrize("name", SERVERS)
 def test_a_server_that_is_killed_comes_back(stack: Stack, name: str) -> None:
     before = leaders(stack)
     psutil.Process(before[name]).send_signal(signal.SIGKILL)
@@ -149,6 +148,26 @@ def test_all_killed_at_once_then_up_goes_on(stack: Stack) -> None:
     assert healthy(stack)
 
 
+def test_health_checks_of_the_containers_tell_a_server_that_runs_from_one_that_does_not(stack: Stack) -> None:
+    """Their commands, which no container has run here, run on this machine."""
+    text = (REPO / "infra" / "compose.yaml").read_text()
+    for name, value in stack.definition.items():
+        text = text.replace(f"${{{name}}}", value)
+    services = YAML(typ="safe").load(re.sub(r"http://(prefect|s3):", "http://127.0.0.1:", text))["services"]
+    pg_isready = [postgres.binary("pg_isready"), "-h", "127.0.0.1"]
+    programs = {"python": [sys.executable], "pg_isready": pg_isready, "wget": ["wget"]}
+    checks = {
+        name: service["healthcheck"]["test"] for name, service in services.items() if name != "provision"
+    }
+    assert set(checks) == set(SERVERS)
+    for name, (kind, program, *arguments) in checks.items():
+        assert kind == "CMD"
+        command = [*programs[program], *arguments]
+        stack.command(*command)
+        other = [re.sub(r"\b(\d{5})\b", "9", word) for word in command]
+        assert other != command and stack.command(*other, check=False).returncode != 0, name
+
+
 @pytest.mark.usefixtures("own_environment")
 def test_the_running_stack_is_found_and_a_choice_of_the_user_wins(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
@@ -175,6 +194,23 @@ def test_a_taken_port_is_one_line_with_its_remedy(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1 and other.definition["HPT_MLFLOW_PORT"] in done.stderr
     assert "infra/stack.env" in done.stderr
     assert not other.processes()
+
+
+def test_up_that_was_killed_may_be_repeated_beside_another_stack(stack: Stack, tmp_path: Path) -> None:
+    before, other = leaders(stack), new_stack(tmp_path / "toy")
+    try:
+        command = [sys.executable, "-m", "pipelines.cli", "stack", "up"]
+        killed = subprocess.Popen(command, cwd=other.root, env=clean_environment() | other.variables)
+        wait_for(lambda: "postgres" in other.state.leaders)
+        killed.kill()
+        killed.wait()
+        other.hpt("stack", "up")
+        assert healthy(other) and healthy(stack)
+        assert not set(leaders(other).values()) & set(before.values())
+    finally:
+        remove(other)
+    assert not other.processes() and not other.ports_in_use()
+    assert leaders(stack) == before and healthy(stack)
 
 
 def test_down_leaves_nothing_and_may_be_repeated(stack: Stack) -> None:

@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import boto3
-import psycopg2
 import pytest
 from running_stack import Stack
 from toy_project import IDENTITY
@@ -24,53 +22,19 @@ def ran(stack: Stack) -> Stack:
     return stack
 
 
-def client(stack: Stack) -> Any:
-    connection = stack.connection
-    return boto3.client(
-        "s3",
-        endpoint_url=connection["AWS_ENDPOINT_URL"],
-        aws_access_key_id=connection["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=connection["AWS_SECRET_ACCESS_KEY"],
-        region_name="us-east-1",
-    )
-
-
-def keys(stack: Stack, bucket: str) -> set[str]:
-    pages = client(stack).get_paginator("list_objects_v2").paginate(Bucket=stack.definition[bucket])
-    return {entry["Key"] for page in pages for entry in page.get("Contents", [])}
-
-
-def rows(stack: Stack, owner: str, query: str) -> list[tuple[Any, ...]]:
-    secrets = stack.secrets
-    name = stack.definition[f"HPT_{owner}_DATABASE"]
-    connection = psycopg2.connect(
-        host="127.0.0.1",
-        port=stack.definition["HPT_POSTGRES_PORT"],
-        user=name,
-        password=secrets[f"HPT_{owner}_DATABASE_PASSWORD"],
-        dbname=name,
-    )
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(query)
-            return cursor.fetchall()
-    finally:
-        connection.close()
-
-
 def runs(stack: Stack) -> list[tuple[Any, ...]]:
     """The ids of the runs that MLflow has."""
-    return rows(stack, "MLFLOW", "SELECT run_uuid FROM runs ORDER BY 1")
+    return stack.rows("MLFLOW", "SELECT run_uuid FROM runs ORDER BY 1")
 
 
 def test_a_run_goes_to_the_servers_and_nothing_stays_in_the_checkout(ran: Stack) -> None:
     cached = {path.relative_to(ran.root / ".dvc/cache").as_posix() for path in ran.cached()}
-    assert cached and cached <= keys(ran, "HPT_DVC_BUCKET")
-    (artifacts,) = set(rows(ran, "MLFLOW", "SELECT split_part(artifact_uri, '/', 3) FROM runs"))
+    assert cached and cached <= ran.keys("HPT_DVC_BUCKET")
+    (artifacts,) = set(ran.rows("MLFLOW", "SELECT split_part(artifact_uri, '/', 3) FROM runs"))
     assert artifacts == (ran.definition["HPT_MLFLOW_BUCKET"],)
-    assert keys(ran, "HPT_MLFLOW_BUCKET")
-    assert rows(ran, "MLFLOW", "SELECT DISTINCT status FROM runs") == [("FINISHED",)]
-    assert rows(ran, "PREFECT", "SELECT state_type FROM flow_run") == [("COMPLETED",)]
+    assert ran.keys("HPT_MLFLOW_BUCKET")
+    assert ran.rows("MLFLOW", "SELECT DISTINCT status FROM runs") == [("FINISHED",)]
+    assert ran.rows("PREFECT", "SELECT state_type FROM flow_run") == [("COMPLETED",)]
     for embedded in (".remote", "mlflow.db", "mlartifacts"):
         assert not (ran.root / embedded).exists()
 
@@ -81,15 +45,15 @@ def test_no_secret_is_in_what_a_run_leaves(ran: Stack) -> None:
             if path.is_file() and ".stack" not in path.parts and secret.encode() in path.read_bytes():
                 pytest.fail(f"{name} is in {path}")
         for table in ("params", "tags", "experiment_tags"):
-            found = rows(ran, "MLFLOW", f"SELECT 1 FROM {table} WHERE value LIKE '%{secret}%'")
+            found = ran.rows("MLFLOW", f"SELECT 1 FROM {table} WHERE value LIKE '%{secret}%'")
             assert not found, f"{name} is in MLflow's {table}"
 
 
 def test_a_run_with_nothing_to_do_changes_nothing(ran: Stack) -> None:
-    before = keys(ran, "HPT_MLFLOW_BUCKET"), runs(ran)
+    before = ran.keys("HPT_MLFLOW_BUCKET"), runs(ran)
     assert "up to date" in ran.hpt("run").stdout
     assert before == (
-        keys(ran, "HPT_MLFLOW_BUCKET"),
+        ran.keys("HPT_MLFLOW_BUCKET"),
         runs(ran),
     )
 
@@ -138,18 +102,18 @@ def test_a_remote_that_cannot_be_shared_is_one_line_and_changes_nothing(
 def test_a_backup_restores_what_was_lost_and_rotation_changes_every_secret(
     ran: Stack, tmp_path: Path
 ) -> None:
-    published, objects = runs(ran), keys(ran, "HPT_MLFLOW_BUCKET")
+    published, objects = runs(ran), ran.keys("HPT_MLFLOW_BUCKET")
     ran.hpt("stack", "backup", str(tmp_path / "backup"))
     old = ran.secrets
     ran.hpt("stack", "rotate")
     assert all(secret != old[name] for name, secret in ran.secrets.items())
-    rows(ran, "MLFLOW", "DELETE FROM tags RETURNING 1")
+    ran.rows("MLFLOW", "DELETE FROM tags RETURNING 1")
     for key in objects:
-        client(ran).delete_object(Bucket=ran.definition["HPT_MLFLOW_BUCKET"], Key=key)
+        ran.s3().delete_object(Bucket=ran.definition["HPT_MLFLOW_BUCKET"], Key=key)
     refused = ran.hpt("stack", "restore", "--yes", str(tmp_path), check=False)
     assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
     ran.hpt("stack", "restore", "--yes", str(tmp_path / "backup"))
     assert runs(ran) == published
-    assert keys(ran, "HPT_MLFLOW_BUCKET") == objects
+    assert ran.keys("HPT_MLFLOW_BUCKET") == objects
     # The servers are healthy with the new passwords, and the pipeline finds all published.
     assert "up to date" in ran.hpt("run").stdout

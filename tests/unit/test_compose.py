@@ -74,3 +74,32 @@ def test_images_are_pinned_and_ports_are_on_loopback(compose: dict[str, Any]) ->
     for service in compose["services"].values():
         assert re.search(r":\d+(\.\d+)+", service["image"])
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_servers_are_started_by_the_command_lines_of_the_native_stack(
+    compose: dict[str, Any], tmp_path: Path
+) -> None:
+    """They differ in addresses, which are a container's own, in folders, and in ports inside of one."""
+    stack = definition.load(REPO)
+    stack = definition.Definition(tmp_path, stack.values)
+    stack.folder.mkdir()
+    native = servers.servers(stack, credentials.Secrets(dict.fromkeys(credentials.NAMES, "secret")))
+    differ = {
+        "s3": {"-dir", "-s3.config", "-s3.ip.bind", *(f"-{port}" for port in servers.INNER_PORTS)}
+        | {"-s3.localSocket", "-filer.localSocket", "-volume.preStopSeconds"},
+        "mlflow": {"--host"},
+        "prefect": {"--host"},
+        "worker": {"--name"},
+    }
+    for name, other in differ.items():
+        inside, here = compose["services"][name]["command"], native[name].command()
+        assert options(inside, other) == options(here, other), name
+    words = compose["services"]["postgres"]["command"]
+    assert {"log_min_error_statement=panic", "max_connections=200"} <= set(words)
+
+
+def options(command: list[str], left_out: set[str]) -> dict[str, str]:
+    """The options of a command line with their values, joined by a space or by an equals sign."""
+    found = re.findall(r"(?<!\S)(--?[a-zA-Z][\w.-]*)(?:[= ](?!-)(\S+))?", " ".join(command))
+    assert found
+    return {name: value for name, value in found if name not in {"-m", *left_out}}

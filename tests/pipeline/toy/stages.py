@@ -1,4 +1,7 @@
-"""Stages that write files as the real ones do, in no time. TOY_FAIL and TOY_HANG name a stage that breaks."""
+"""Stages that write files as the real ones do, in no time.
+
+TOY_FAIL and TOY_HANG name a stage that breaks; a stage waits while the file logs/hold/STAGE is there.
+"""
 
 import json
 import os
@@ -144,6 +147,8 @@ def main():
     text(f"logs/began/{stage}", str(time.time()))
     if os.environ.get("TOY_FAIL") == stage:
         sys.exit(f"{stage}: the reason why it fails")
+    while Path(f"logs/hold/{stage}").exists():
+        time.sleep(0.1)
     if os.environ.get("TOY_HANG") == stage:
         # A child that ignores SIGTERM, as a hung worker does.
         code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
