@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpt_core import tables
-from hpt_core.data.demonstrations.selection import choose, entry_of
+from hpt_core.data.demonstrations.selection import choose, entry_of, may_have_expert
 from hpt_core.errors import InputError
 from hpt_core.files import read_json, write_json
 from hpt_core.types import Trajectory
@@ -34,7 +34,8 @@ def run(params: Params, arm: str, root: Path = Path()) -> None:
     by_prompt: defaultdict[str, list[Trajectory]] = defaultdict(list)
     for trajectory in tables.read_experts(root / paths.EXPERTS):
         by_prompt[trajectory.prompt_id].append(trajectory)
-    choices = (choose(by_prompt[p.prompt_id], config.mix, params.seed, config.choose) for p in prompts)
+    covered = [p.prompt_id for p in prompts if may_have_expert(p.prompt_id, config.coverage, params.seed)]
+    choices = (choose(by_prompt[name], config.mix, params.seed, config.choose) for name in covered)
     chosen = [tables.as_row(trajectory) for trajectory in choices if trajectory is not None]
     if not chosen and params.train.uses_demonstrations:
         report = read_json(root / paths.EXPERTS_REPORT)

@@ -103,6 +103,9 @@ class ArmConfig(Config):
     that was drawn: the fewest tokens, a draw by the sources' weights, or the highest mean log-probability
     under the starting policy (which needs `experts.base_logp`). preferred takes the entry with the largest
     weight that the prompt has, and its shortest trajectory."""
+    coverage: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the training prompts that may have a demonstration, drawn by `seed`, the same for every arm.
+    The others are left to RL."""
 
     @model_validator(mode="after")
     def _weights_decide(self) -> ArmConfig:

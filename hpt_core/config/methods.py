@@ -87,6 +87,10 @@ UNEQUAL: frozenset[AlgorithmName] = frozenset(
 """Methods of rollouts alone in which a group of equal rewards has no gradient."""
 ROLLOUTS_ALONE: frozenset[AlgorithmName] = UNEQUAL | {"reinforce", "ppo"}
 """Methods that learn nothing from demonstrations."""
+RATE_OF_ROLLOUTS_ALONE = 0.1
+"""Share of `train.optimizer`'s rates with which a method of rollouts alone trains by default. At rates that
+suit imitation and mixed methods its policy loses what it could do within a few hundred steps
+(docs/algorithms.md has the runs)."""
 _EVERY: frozenset[AlgorithmName] = frozenset(get_args(AlgorithmName))
 
 READ_BY: dict[str, frozenset[AlgorithmName]] = {

@@ -8,7 +8,14 @@ from pydantic import Field, field_validator
 
 from hpt_core.config.base import Config, Positive, PositiveFloat
 from hpt_core.config.estimator import GateConfig, HintConfig, KLConfig, MixSchedule, ValueConfig
-from hpt_core.config.methods import AlgorithmName, DynamicSamplingConfig, OverlongConfig, SequenceMaskConfig
+from hpt_core.config.methods import (
+    RATE_OF_ROLLOUTS_ALONE,
+    ROLLOUTS_ALONE,
+    AlgorithmName,
+    DynamicSamplingConfig,
+    OverlongConfig,
+    SequenceMaskConfig,
+)
 from hpt_core.config.policy import OptimizerConfig
 
 Section = TypeVar("Section", bound=Config)
@@ -81,6 +88,9 @@ class MethodConfig(Config):
     """Value head, in the algorithm ppo."""
     kl: KLConfig = KLConfig()
     """KL penalty towards the starting policy."""
+    rate_scale: PositiveFloat | None = None
+    """Factor of the learning rates of `optimizer`; null: the method's own. That is 0.1 for methods that learn
+    from rollouts alone, and 1 for all others."""
     updates_per_step: Positive = 1
     """Mini-batches that a step's prompts are divided into, with one optimizer step each."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
@@ -100,6 +110,13 @@ class MethodConfig(Config):
     """Weight of the demonstrations' loss in hpt and uft; null: the published 1 and 0.001."""
     entropy_coefficient: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the entropy bonus on rollouts; 0: none."""
+
+    @property
+    def scale_of_rates(self) -> float:
+        """The factor of the learning rates of `optimizer`."""
+        if self.rate_scale is not None:
+            return self.rate_scale
+        return RATE_OF_ROLLOUTS_ALONE if self.algorithm in ROLLOUTS_ALONE else 1.0
 
 
 class PhaseConfig(MethodConfig):

@@ -48,6 +48,11 @@ def choose(
     return rule.trajectory(by_entry[entry], seed)
 
 
+def may_have_expert(prompt_id: str, coverage: float, seed: int) -> bool:
+    """Whether a prompt is of the share that is drawn; a larger share has the same prompts and more."""
+    return derive(seed, "coverage", prompt_id) / 2**63 < coverage
+
+
 def entry_of(mix: Mapping[str, float], kind: str, source: str) -> str | None:
     """The entry of `mix` for trajectories of this kind and source; None if the mix leaves them out."""
     name = f"{SOURCE}{source}" if f"{SOURCE}{source}" in mix else kind

@@ -96,7 +96,8 @@ class Schedule:
         )
 
     def rate_factor(self) -> float:
-        """The factor of the learning rates at the next step: a linear rise, 1, and a linear fall to almost 0.
+        """The factor of the learning rates at the next step: that of the method times a linear rise, 1, and a
+        linear fall to almost 0.
 
         It counts the steps of the phase, up to the nearest end that is known before: the phase's steps, those
         of the run, or a budget. Of a budget, the fall begins where the share that is left is that of
@@ -105,7 +106,7 @@ class Schedule:
         config, steps = self.phase.config, self._steps_of_phase()
         factor = rate_factor(self.step_of_phase, steps, config.warmup_steps, config.cooldown_steps)
         spent = max((self.spent - self.before).share(self.phase.until), self.spent.share(self.config.budget))
-        return min(factor, (1 - spent) * steps / max(1, config.cooldown_steps))
+        return config.scale_of_rates * min(factor, (1 - spent) * steps / max(1, config.cooldown_steps))
 
     def _steps_of_phase(self) -> int:
         """The most steps that the phase may have."""

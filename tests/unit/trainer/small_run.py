@@ -54,6 +54,7 @@ def run_of(
         "prompts_per_step": 6,
         "updates_per_step": 2,
         "optimizer": OptimizerConfig(lr=3e-3),
+        "rate_scale": 1.0,  # So that a few steps of any method change something.
         "checkpoint_every": 2,
         "dev_every": 4,
         "sft_buffer": 2,

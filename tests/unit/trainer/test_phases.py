@@ -115,6 +115,20 @@ def test_the_rates_of_a_phase_count_its_own_steps() -> None:
     assert second.optimizer == OptimizerConfig(name="muon", lr=0.2, matrix_lr=0.5), "a key alone is replaced"
 
 
+def test_methods_of_rollouts_alone_have_a_tenth_of_the_rates_unless_a_factor_is_given() -> None:
+    phases = [
+        {"algorithm": "sft", "until": 1},
+        {"algorithm": "dr_grpo", "until": 1},
+        {"algorithm": "grpo", "until": 1, "rate_scale": 0.5},
+        {"algorithm": "luffy"},
+    ]
+    schedule, factors = Schedule.of(config(steps=4, phases=phases)), []
+    while not schedule.over:
+        factors.append(schedule.rate_factor())
+        schedule.observe(row(schedule.step))
+    assert factors == pytest.approx([1, 0.1, 0.5, 1])
+
+
 def test_rates_fall_towards_the_end_of_a_budget() -> None:
     """A cool-down of 5 of 10 steps is half of the budget, which 4 steps spend."""
     schedule, factors = Schedule.of(config(cooldown_steps=5, budget={"flops": 4e3})), []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hpt_core.data.demonstrations.selection import choose, entry_of
+from hpt_core.data.demonstrations.selection import choose, entry_of, may_have_expert
 from hpt_core.errors import InputError
 from hpt_core.types import Trajectory
 
@@ -157,3 +157,12 @@ def test_likeliest_has_the_highest_mean_log_probability() -> None:
 def test_trajectories_of_several_prompts_are_a_programming_error() -> None:
     with pytest.raises(AssertionError, match="several prompts"):
         choose([trajectory("human", "p"), trajectory("human", "q")], {"human": 1.0}, 0)
+
+
+def test_coverage_is_a_share_of_the_prompts_and_a_larger_one_has_them_too() -> None:
+    names = [f"p{i}" for i in range(4000)]
+    drawn = {share: {n for n in names if may_have_expert(n, share, 0)} for share in (0.1, 0.3, 1.0)}
+    assert drawn[0.1] < drawn[0.3] < drawn[1.0] == set(names)
+    # Three standard errors of a share are below 0.022.
+    assert [len(of) / 4000 for of in drawn.values()] == [pytest.approx(s, abs=0.022) for s in drawn]
+    assert drawn[0.3] != {name for name in names if may_have_expert(name, 0.3, 1)}
