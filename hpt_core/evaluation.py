@@ -98,10 +98,10 @@ def pass_at_k(correct: Flags, k: int) -> float:
     1 - C(n - c, k) / C(n, k) for a prompt with c correct responses (Chen et al. 2021, arXiv 2107.03374,
     eq. 1). Raises ValueError where n < k.
     """
-    return float(_passes(correct, k).mean())
+    return float(passes_of_prompts(correct, k).mean())
 
 
-def _passes(correct: Flags, k: int) -> Reals:
+def passes_of_prompts(correct: Flags, k: int) -> Reals:
     """pass@k of each prompt [P]."""
     n = correct.shape[1]
     if not 1 <= k <= n:
@@ -116,14 +116,14 @@ def _passes(correct: Flags, k: int) -> Reals:
 def pass_curve(correct: Flags, seed: int, draws: int) -> list[PassAtK]:
     """pass@k of correct [P, n] for k = 1, 2, 4, ... and n, each with its 95% interval."""
     curve: list[PassAtK] = []
-    for k in _powers(correct.shape[1]):
-        passes = _passes(correct, k)
+    for k in doublings(correct.shape[1]):
+        passes = passes_of_prompts(correct, k)
         interval = bootstrap_interval(passes, seed, draws)
         curve.append({"k": k, "pass_at_k": float(passes.mean()), "ci95": list(interval)})
     return curve
 
 
-def _powers(n: int) -> list[int]:
+def doublings(n: int) -> list[int]:
     """1, 2, 4, ... below n, and n."""
     return [*(1 << power for power in range((n - 1).bit_length())), n]
 

@@ -36,6 +36,9 @@ REPORT = Path("reports/provenance.html")
 LATEST_REPORT = Path("reports/latest.html")
 """REPORT with the date, the commit and the links of the run; in no version."""
 PLOT_DATA = Path("reports/plots")
+LAB_TABLES = Path("reports/lab.json")
+LAB_REPORT = Path("reports/lab.html")
+"""What the studies of `hpt lab` say; in no version, since each study is as new as its last run."""
 
 
 def recipe_names(root: Path) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hpt_core.errors import InputError
-from pipelines.cli.parameters import ROOT, examples, port, version
+from pipelines.cli.parameters import ROOT, checkout, examples, port, version
 
 # Commands import what they need when they run, so that `hpt --help` is instant.
 app = typer.Typer()
@@ -114,6 +114,31 @@ def lineage(
         report.print_trajectory(Console(), ROOT, trajectory)
     elif model is not None:
         report.print_version(Console(), ROOT, report.version_number(ROOT, model), full)
+
+
+@app.command(
+    epilog=examples(
+        "hpt lab ordering           make the runs of conf/lab/ordering.yaml, or go on with them",
+        "hpt lab ordering --report  only write the report, of the runs that are complete",
+    )
+)
+def lab(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="ordering, provenance, ablations, or your own.")
+    ],
+    report: Annotated[bool, typer.Option("--report", help="Make no run.")] = False,
+) -> None:
+    """Make the runs of a study, and reports/lab.html. Call it twice for two workers; it may be killed."""
+    from rich.console import Console
+
+    from pipelines.lab.run import progress, run_study
+    from pipelines.lab.summary import print_tables
+
+    checkout()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    for library in ("httpx", "datasets", "transformers"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    print_tables(Console(), progress(ROOT, study) if report else run_study(ROOT, study))
 
 
 @app.command()

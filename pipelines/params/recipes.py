@@ -34,7 +34,7 @@ def write(root: Path, recipe: str, overrides: list[str]) -> None:
     """
     if recipe not in (names := recipe_names(root)):
         raise InputError(f"conf/recipe/{recipe}.yaml: not found; recipes: {', '.join(names)}")
-    values = _compose(root, recipe, overrides)
+    values = composed(root, recipe, overrides)
     source = root / RECIPES / f"{recipe}.yaml"
     head, comments = commented_yaml.comments_of(source.read_text(encoding="utf-8"))
     tree = commented_yaml.describe(Params, values, comments)
@@ -117,8 +117,8 @@ def _advice(folder: str, recipe: str, overrides: list[str]) -> str | None:
     return next(filter(None, (unknown_key(each, Params, plain) for each in overrides)), None)
 
 
-def _compose(root: Path, recipe: str, overrides: list[str]) -> dict[str, Any]:
-    """The values of `recipe`, without its inputs, with sections in the order of the schema."""
+def composed(root: Path, recipe: str, overrides: list[str]) -> dict[str, Any]:
+    """The values of `recipe`, without its inputs, with sections in the schema's order. Raises InputError."""
     folder = str((root / "conf").resolve())
     try:
         with initialize_config_dir(folder, version_base=None):

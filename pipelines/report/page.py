@@ -32,8 +32,30 @@ def write(path: Path, results: Results, comparison: Comparison, inputs: Inputs) 
 
 def render(results: Results, comparison: Comparison, inputs: Inputs) -> str:
     """The page. Everything that a model or a user wrote is escaped."""
+    return (
+        templates()
+        .get_template("provenance.html.j2")
+        .render(
+            comparison=comparison,
+            metrics=results.metrics,
+            policies=results.policies,
+            arms=results.arms,
+            inputs=inputs,
+            few_demonstrations=[arm for arm in results.arms if few(comparison["training"][arm])],
+            many=words.MANY,
+            experts=results.experts,
+            swatches={policy: swatch(style) for style, policy in enumerate(results.policies)},
+            examples={name: choose(results, name, inputs.seed) for name in results.benchmarks},
+            **_accuracy(results, comparison),
+            **_training(results, comparison),
+        )
+    )
+
+
+def templates(*folders: Path) -> Environment:
+    """The templates of the report and of `folders`, with the filters that write numbers as words."""
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([*folders, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -53,20 +75,7 @@ def render(results: Results, comparison: Comparison, inputs: Inputs) -> str:
         "nats": _nats,
         "demonstration_share": demonstration_share,
     }
-    return environment.get_template("provenance.html.j2").render(
-        comparison=comparison,
-        metrics=results.metrics,
-        policies=results.policies,
-        arms=results.arms,
-        inputs=inputs,
-        few_demonstrations=[arm for arm in results.arms if few(comparison["training"][arm])],
-        many=words.MANY,
-        experts=results.experts,
-        swatches={policy: swatch(style) for style, policy in enumerate(results.policies)},
-        examples={name: choose(results, name, inputs.seed) for name in results.benchmarks},
-        **_accuracy(results, comparison),
-        **_training(results, comparison),
-    )
+    return environment
 
 
 def few(summary: TrainingSummary) -> bool:

@@ -1,0 +1,109 @@
+"""The design of a study, from conf/lab/NAME.yaml: settings x budgets x methods x seeds, with tuned rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from hpt_core.config import Config
+from hpt_core.config.base import error_at
+from hpt_core.config.names import file_name_fault
+from hpt_core.errors import InputError
+from pipelines.params import yaml_errors
+
+FOLDER = Path("conf/lab")
+Keys = dict[str, Any]
+"""Keys of a section that replace those of the study, at every depth; a list replaces the whole list."""
+Named = Annotated[dict[str, Keys], Field(min_length=1)]
+
+
+class MethodDesign(Config):
+    """A method of the study."""
+
+    train: Keys | None = Field(default_factory=dict)
+    """Keys of `train`; null: the starting policy itself, which is not trained."""
+    trials: list[Keys] = Field(default_factory=list)
+    """Keys of `train`, of which the study takes those with the best accuracy on the dev prompts; all are
+    reported. None: the method has nothing to choose."""
+
+
+class StudyDesign(Config):
+    """A study. Each run has the parameters of the recipe with the keys of its row in their place."""
+
+    question: str
+    """What the study is to answer."""
+    recipe: str
+    """Recipe of conf/recipe."""
+    params: Keys = Field(default_factory=dict)
+    """Keys of params.yaml, the same for all runs."""
+    arm: str
+    """The arm whose demonstrations are used."""
+    benchmark: str
+    """The benchmark whose accuracy answers the question."""
+    reference: str
+    """The method that the others are compared with."""
+    settings: Named
+    """Setting -> keys of params.yaml: base, prompts, demonstrations. A setting is prepared once. The rates
+    are tuned in the first."""
+    budgets: Named
+    """Budget -> keys of `train` that say how long a run is. The rates are tuned with the first."""
+    tuning_seed: int
+    """Seed of the trials, which no other run has."""
+    seeds: Annotated[list[int], Field(min_length=1)]
+    """Seeds of training, sampling and evaluation. What a setting is made from has the recipe's seed."""
+    methods: Annotated[dict[str, MethodDesign], Field(min_length=1)]
+    """Method -> how it trains."""
+
+    @model_validator(mode="after")
+    def _names_are_file_names(self) -> StudyDesign:
+        for section in ("settings", "budgets", "methods"):
+            for name in getattr(self, section):
+                if fault := file_name_fault(name):
+                    raise error_at((section, name), fault)
+        return self
+
+    @model_validator(mode="after")
+    def _comparison_is_fair(self) -> StudyDesign:
+        if self.tuning_seed in self.seeds:
+            message = f"{self.tuning_seed} is one of `seeds`; tune on a seed that the study does not use"
+            raise error_at(("tuning_seed",), message)
+        counts = {name: len(m.trials) for name, m in self.methods.items() if m.train is not None}
+        if len(set(counts.values())) > 1:
+            raise error_at(("methods",), f"trials by method: {counts}; give every method as many")
+        if self.reference not in self.methods:
+            raise error_at(("reference",), f"no such method; choose one of {', '.join(self.methods)}")
+        return self
+
+
+def names(root: Path) -> list[str]:
+    """The studies of the project."""
+    return sorted(path.stem for path in (root / FOLDER).glob("*.yaml"))
+
+
+def read_design(root: Path, name: str) -> StudyDesign:
+    """Read conf/lab/NAME.yaml. Raises InputError that names the line of the first wrong key."""
+    if name not in (known := names(root)):
+        raise InputError(f"conf/lab/{name}.yaml: not found; studies: {', '.join(known) or 'none'}")
+    path = root / FOLDER / f"{name}.yaml"
+    tree = yaml_errors.read_yaml(path)
+    try:
+        return StudyDesign.model_validate(yaml_errors.plain_values(tree))
+    except ValidationError as error:
+        messages = (yaml_errors.message(path, tree, details) for details in error.errors())
+        raise InputError("\n".join(messages)) from None
+
+
+def replaced(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> Keys:
+    """`tree` with the keys of `changes` in their place, at every depth."""
+    return {**tree, **dict(_replaced(tree, changes))}
+
+
+def _replaced(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in changes.items():
+        before = tree.get(key)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            value = replaced(before, value)
+        yield key, value

@@ -1,0 +1,137 @@
+"""A worker of a study: it makes the cells that are not complete and that no other worker is making.
+
+Any number of workers may share a study, on one machine or several with a common folder, and any may be killed
+at any point: a cell that was begun is resumed from its checkpoint and its shards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from hpt_core.errors import TrainingError
+from hpt_core.fingerprint import write_sealed
+from pipelines import (
+    base,
+    curate,
+    evaluate,
+    experts,
+    paths,
+    rollouts,
+    select,
+    teacher_responses,
+    train,
+)
+from pipelines.lab.cell_result import CellResult, cell_result
+from pipelines.lab.cells import RESULT, Cell, Study, locked, write_params
+from pipelines.lab.choice import chosen_rates
+from pipelines.lab.tables import FAILED
+from pipelines.params import Params, load_params
+from pipelines.report.results import BASE
+
+log = logging.getLogger(__name__)
+POLL = 2.0
+"""Seconds between two looks at cells that other workers are making."""
+
+
+def work(study: Study, completed: Callable[[Cell], None]) -> None:
+    """Make cells until all of the study are complete, and call `completed` after each made here.
+
+    Raises what a stage raises, except that a training whose step must not be taken is a result. The cell is
+    then left as it is for the next worker.
+    """
+    while missing := pending(study):
+        if not any(_make(study, cell, completed) for cell in missing):
+            time.sleep(POLL)
+
+
+def pending(study: Study) -> list[Cell]:
+    """Cells that can be made now and are not complete: the trials, and the methods whose trials are."""
+    trials = study.trials()
+    results = study.results(trials)
+    missing = [cell for cell in trials if cell not in results]
+    tuned = study.design.methods.keys() - {cell.method for cell in missing}
+    cells = [cell for cell in study.cells(chosen_rates(results)) if cell.method in tuned]
+    return [*missing, *(cell for cell in cells if study.result(cell) is None)]
+
+
+def _make(study: Study, cell: Cell, completed: Callable[[Cell], None]) -> bool:
+    """Make a cell; False where another worker has it or has just completed it."""
+    folder = study.at(cell)
+    with locked(folder, wait=False) as mine:
+        if not mine or study.result(cell) is not None:
+            return False
+        log.info("%s", cell.name)
+        setting = prepared(study, cell)
+        write_params(folder, cell.tree)
+        for inputs in (paths.PROMPTS_FOLDER, paths.demonstrations("").parent, paths.rollouts(BASE)):
+            _link(folder / inputs, setting / inputs)
+        _link(folder / paths.BASE_MODEL, setting / paths.BASE_MODEL)
+        with contextlib.chdir(folder):
+            params = load_params()
+            torch.set_num_threads(params.threads)
+            try:
+                result = dict(_run(params, study.design.arm if cell.trained else BASE))
+            except TrainingError as error:
+                log.warning("%s: %s", cell.name, error)
+                result = {FAILED: str(error)}
+            write_sealed(folder / RESULT, result)
+            # The rollouts of training are most of a cell's bytes, and its result has what the tables need.
+            shutil.rmtree(paths.rollouts(study.design.arm), ignore_errors=True)
+    completed(cell)
+    return True
+
+
+def _run(params: Params, policy: str) -> CellResult:
+    """Train and evaluate in the current folder, each from where a killed worker left it."""
+    # Its metrics are the last file that the stage writes.
+    if policy != BASE and not paths.training_metrics(policy).exists():
+        train.run(params, policy)
+    if not paths.evaluation_metrics(policy).exists():
+        evaluate.run(params, policy)
+    return cell_result(Path(), policy)
+
+
+def prepared(study: Study, cell: Cell) -> Path:
+    """The folder of the cell's setting, with every input of its cells."""
+    folder = study.setting_at(cell)
+    with locked(folder, wait=True):
+        write_params(folder, cell.setting_tree)
+        for name in ("raw", "conf"):
+            _link(folder / name, study.root / name)
+        with contextlib.chdir(folder):
+            params = load_params()
+            torch.set_num_threads(params.threads)
+            for name, stage in _stages(study.design.arm).items():
+                done = Path("complete") / name
+                if not done.exists():
+                    log.info("setting %s: %s", cell.setting, name)
+                    stage(params)
+                    done.parent.mkdir(exist_ok=True)
+                    done.touch()
+    return folder
+
+
+def _stages(arm: str) -> dict[str, Callable[[Params], object]]:
+    """The stages before training, in order."""
+    return {
+        "curate": curate.run,
+        "base": lambda params: base.run(params, "base", paths.BASE_MODEL),
+        "teacher": lambda params: base.run(params, "teacher", paths.TEACHER_MODEL),
+        "rollouts": rollouts.run,
+        "teacher_responses": teacher_responses.run,
+        "experts": experts.run,
+        "select": lambda params: select.run(params, arm),
+    }
+
+
+def _link(link: Path, target: Path) -> None:
+    if not link.is_symlink():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(target)
