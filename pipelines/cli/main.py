@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from hpt_core.errors import InputError
+from hpt_core.errors import REPORTED_ERRORS, InputError
 from pipelines import environment, messages
 from pipelines.cli import check, deploy, doctor, inbox, inspect, results, runs, stack, verify
 from pipelines.cli.parameters import ROOT
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"hpt: {messages.clean(str(error))}", file=sys.stderr)
         return 2
-    except (TrackingError, StackError) as error:
+    except (TrackingError, StackError, *REPORTED_ERRORS) as error:
         print(f"hpt: {messages.clean(str(error))}", file=sys.stderr)
         return 1
     except typer.TyperException as error:

@@ -64,8 +64,8 @@ def _styles(study: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def _charts(study: Mapping[str, Any]) -> dict[str, dict[str, dict[str, list[Figure]]]]:
-    """Setting -> budget -> heading -> charts."""
+def _charts(study: Mapping[str, Any]) -> dict[str, dict[str, list[list[Figure]]]]:
+    """Setting -> budget -> charts of accuracy, of more attempts and of training."""
     styles = _styles(study)
     return {
         setting: {budget: _of_methods(group["methods"], styles) for budget, group in budgets.items()}
@@ -73,9 +73,9 @@ def _charts(study: Mapping[str, Any]) -> dict[str, dict[str, dict[str, list[Figu
     }
 
 
-def _of_methods(methods: Mapping[str, Any], styles: Mapping[str, int]) -> dict[str, list[Figure]]:
+def _of_methods(methods: Mapping[str, Any], styles: Mapping[str, int]) -> list[list[Figure]]:
     if not methods:
-        return {}
+        return []
     names = list(next(iter(methods.values()))["benchmarks"])
     accuracy, attempts = [], []
     for name in names:
@@ -102,7 +102,7 @@ def _of_methods(methods: Mapping[str, Any], styles: Mapping[str, int]) -> dict[s
         ]
         if series:
             training.append(line_chart(heading, series, _percent if share else _number))
-    return {"Accuracy": accuracy, "More attempts": attempts, "Training": training}
+    return [accuracy, attempts, training]
 
 
 def _percent(value: float) -> str:

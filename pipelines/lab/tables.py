@@ -12,6 +12,8 @@ from hpt_core.evaluation import Flags, PassAtK, doublings, passes_of_prompts
 from hpt_core.pooling import pool, pooled_difference
 from hpt_core.seeds import derive
 from hpt_core.significance import Reals, bootstrap_interval, holm
+from hpt_core.tables import read_benchmarks
+from pipelines import paths
 from pipelines.lab.cell_result import SPENT
 from pipelines.lab.cells import Cell, Study
 from pipelines.lab.choice import chosen_rates
@@ -87,6 +89,7 @@ def _compared(study: Study, results: Results) -> dict[str, Any]:
     }
     complete = {method: of for method, of in complete.items() if of}
     benchmarks = next((list(r["solved"]) for of in complete.values() for r in of.values()), [])
+    problems = _problems(study, next(iter(results), None))
     return {
         "accuracy": accuracies(study, results),
         "failed": {
@@ -96,8 +99,16 @@ def _compared(study: Study, results: Results) -> dict[str, Any]:
         },
         "methods": {method: _method(list(of.values()), benchmarks) for method, of in complete.items()},
         "differences": {name: _differences(complete, design.reference, name) for name in benchmarks},
-        "only": {name: _solved_by_one(complete, name) for name in benchmarks},
+        "only": {name: _solved_by_one(complete, name, problems) for name in benchmarks},
     }
+
+
+def _problems(study: Study, cell: Cell | None) -> dict[str, str]:
+    """Prompt -> its text, of the benchmarks of a cell's setting."""
+    if cell is None:
+        return {}
+    benchmarks = read_benchmarks(study.setting_at(cell) / paths.BENCHMARK_PROMPTS)
+    return {prompt.prompt_id: prompt.problem for prompts in benchmarks.values() for prompt in prompts}
 
 
 def _method(results: Sequence[Mapping[str, Any]], benchmarks: Sequence[str]) -> Row:
@@ -149,16 +160,16 @@ def _differences(
 
 
 def _solved_by_one(
-    complete: Mapping[str, Mapping[int, Mapping[str, Any]]], name: str
+    complete: Mapping[str, Mapping[int, Mapping[str, Any]]], name: str, problems: Mapping[str, str]
 ) -> dict[str, list[str]]:
-    """Method -> prompts that it solves in more than half of its seeds, and no other method in any seed."""
+    """Method -> problems that it solves in more than half of its seeds, and no other method in any seed."""
     solved = {
         method: Counter(prompt for result in of.values() for prompt, n in result["solved"][name].items() if n)
         for method, of in complete.items()
     }
     return {
         method: sorted(
-            prompt
+            problems[prompt]
             for prompt, seeds in counts.items()
             if 2 * seeds > len(complete[method])
             and not any(other[prompt] for them, other in solved.items() if them != method)

@@ -14,10 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from hpt_core import tables as columns
 from hpt_core.errors import InputError
-from pipelines import environment
-from pipelines.lab.cells import Study, locked
+from hpt_core.fingerprint import write_sealed
+from hpt_core.types import Prompt
+from pipelines import environment, paths
+from pipelines.lab.cells import RESULT, Study, locked
 from pipelines.lab.design import names, read_design
+from pipelines.lab.report import write_report
 from pipelines.lab.run import run_study
 from pipelines.lab.tables import tables
 from pipelines.lab.worker import pending
@@ -125,6 +129,77 @@ def outputs(root: Path) -> dict[str, bytes]:
 
 def study(root: Path) -> Study:
     return Study(root, "small", read_design(root, "small"))
+
+
+def planted(root: Path, solved: dict[tuple[str, int], list[int]], dev: dict[tuple[str, int], float]) -> Study:
+    """A study of complete cells with these numbers of right responses, of 4 to each of three prompts."""
+    present = study(make(root))
+    prompts = [Prompt(f"p{i}", f"What is {i} + 0?", f"{i}", "exact", "sums", "mit") for i in range(3)]
+    setting = present.setting_at(present.cells({})[0])
+    rows = [columns.as_row(prompt) | {"benchmark": "held"} for prompt in prompts]
+    columns.write(setting / paths.BENCHMARK_PROMPTS, rows, columns.BENCHMARKS)
+    chosen = {"sft": 1, "hpt": 0}
+    for cell in [*present.trials(), *present.cells(chosen)]:
+        right = solved.get((cell.method, cell.seed), [0, 0, 0])
+        result = {
+            "k": {"held": 4},
+            "solved": {"held": {f"p{i}": n for i, n in enumerate(right)}},
+            "truncated": {"held": 0.0},
+            "spent": dict.fromkeys(("steps", "generated_tokens", "trained_tokens", "flops"), 1.0),
+            "dev": None if cell.trial is None else dev[cell.method, cell.trial],
+            "curves": {"dev/accuracy": [[2, 0.25 * cell.seed], [4, 0.5]]},
+            "phases": [4],
+            "health": {},
+        }
+        write_sealed(present.at(cell) / RESULT, result)
+    return present
+
+
+def test_tables_have_means_differences_and_what_one_method_alone_solves(tmp_path: Path) -> None:
+    solved = {
+        ("base", 1): [4, 0, 0],
+        ("base", 2): [4, 0, 0],
+        ("sft", 1): [4, 2, 0],
+        ("sft", 2): [4, 1, 0],
+        ("hpt", 1): [4, 0, 4],
+        ("hpt", 2): [3, 0, 4],
+    }
+    dev = {("sft", 0): 0.1, ("sft", 1): 0.2, ("hpt", 0): 0.3, ("hpt", 1): 0.3}
+    present = planted(tmp_path, solved, dev)
+    found = tables(present)
+    assert found["missing"] == 0 and pending(present) == []
+    assert [trial["chosen"] for trial in found["trials"]] == [False, True, True, False], "the first of equals"
+    compared = found["results"]["tiny"]["steps"]
+    assert compared["accuracy"]["sft"] == {"1": pytest.approx(6 / 12), "2": pytest.approx(5 / 12)}
+    assert compared["differences"]["held"]["sft"]["difference"] == pytest.approx(11 / 24 - 15 / 24)
+    low, high = compared["differences"]["held"]["sft"]["ci95"]
+    assert low < 11 / 24 - 15 / 24 < high
+    assert compared["only"]["held"] == {"base": [], "sft": ["What is 1 + 0?"], "hpt": ["What is 2 + 0?"]}
+    of_sft = compared["methods"]["sft"]
+    # pass@2 of c right responses of 4 is 1 - C(4 - c, 2) / C(4, 2).
+    curve = {at["k"]: at["pass_at_k"] for at in of_sft["benchmarks"]["held"]["pass_curve"]}
+    assert curve[2] == pytest.approx((1 + 1 + (1 - 1 / 6) + (1 - 3 / 6)) / 6) and set(curve) == {1, 2, 4}
+    assert of_sft["curves"]["dev/accuracy"] == [(2, pytest.approx(0.375)), (4, 0.5)]
+    write_report(present)
+    page = (tmp_path / "reports/lab.html").read_text()
+    assert "Solved by hpt alone: 1" in page and "What is 2 + 0?" in page
+    path = tmp_path / "reports/lab.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"other": {"m": {"1": 0.5}}}))
+    write_report(present)
+    assert json.loads(path.read_text())["other"], "other studies stay"
+
+
+def test_a_training_that_had_to_end_is_reported_and_in_no_mean(tmp_path: Path) -> None:
+    dev = {("sft", 0): 0.1, ("sft", 1): 0.2, ("hpt", 0): 0.3, ("hpt", 1): 0.1}
+    present = planted(tmp_path, {("sft", 1): [4, 4, 4]}, dev)
+    [cell] = [c for c in present.cells({"sft": 1}) if (c.method, c.seed) == ("sft", 2)]
+    write_sealed(present.at(cell) / RESULT, {"failed": "step 3: the loss is NaN"})
+    compared = tables(present)["results"]["tiny"]["steps"]
+    assert compared["failed"] == {"sft": {"2": "step 3: the loss is NaN"}}
+    assert compared["methods"]["sft"]["benchmarks"]["held"]["accuracy"] == 1.0
+    assert compared["methods"]["sft"]["seeds"] == 1 and "sft" not in compared["differences"]["held"]
+    write_report(present)
+    assert "the loss is NaN" in (tmp_path / "reports/lab.html").read_text()
 
 
 @pytest.mark.slow
