@@ -34,10 +34,10 @@ from prefect.runtime import flow_run
 from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL
 
-from hpt_core.errors import one_line
+from hpt_core.errors import InputError, one_line
 from pipelines import environment
 from pipelines.deployment import alerts, artifacts
-from pipelines.messages import without_secrets
+from pipelines.messages import clean, without_secrets
 from pipelines.orchestration import prefect_record
 from pipelines.orchestration.prefect_api import answers, answers_within
 from pipelines.orchestration.prefect_record import Ended, Record
@@ -98,8 +98,14 @@ def report(work: Work, retries: int = 0) -> State[Any]:
     identifier, url = str(flow_run.id), PREFECT_API_URL.value() or ""
     logging.getLogger("prefect.task_runs").addFilter(_is_no_repetition)
     work.begun = partial(_begun, work.root, identifier)
-    with without_secrets():
-        _drive(work, retries, identifier)
+    try:
+        with without_secrets():
+            _drive(work, retries, identifier)
+    except InputError as error:
+        # One line. Prefect would log an exception with its traceback.
+        refused = replace(STATES["failed"], message=clean(str(error)))
+        prefect_record.write(work.root, Record(identifier, refused))
+        return refused.state()
     assert work.result is not None
     result = work.result
     steps = {name: ended(outcome) for name, outcome in result.outcomes.items()}
@@ -141,15 +147,11 @@ def _wait_for_server(url: str) -> None:
 def _drive(work: Work, retries: int, identifier: str) -> None:
     """Do the work in a thread of its own, which nothing that Prefect raises in this one can end."""
     log, name = get_run_logger(), str(flow_run.name)
+    work.views.append(artifacts.ProgressBars())
 
     def body() -> None:
         with suppress(BaseException):  # It is in `work.error`.
-            work.run(
-                PrefectTasks(retries, lambda step: artifacts.StageProgress(step).read),
-                identifier,
-                name,
-                log.info,
-            )
+            work.run(PrefectTasks(retries), identifier, name, log.info)
 
     thread = threading.Thread(target=contextvars.copy_context().run, args=(body,))
     thread.start()

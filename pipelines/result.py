@@ -38,6 +38,8 @@ class Result:
     def status(self) -> int:
         """Exit status of the command: 2 where only what the user gave stands in the way, else 1 for a
         failure."""
+        if self.stopped:
+            return 1
         statuses = {outcome.status for outcome in self.outcomes.values() if outcome.verdict == "failed"}
         return 0 if self.completed else 2 if statuses == {2} else 1
 

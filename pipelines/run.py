@@ -9,12 +9,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn
+
+from rich.console import Console
 
 from hpt_core.errors import InputError, one_line
 from pipelines import paths
@@ -23,6 +24,7 @@ from pipelines.orchestration import run_lock
 from pipelines.orchestration.prefect_api import URL, answers
 from pipelines.orchestration.prefect_server import server_of_a_run
 from pipelines.orchestration.steps import Threads
+from pipelines.orchestration.views import TerminalView
 from pipelines.params import load_params
 from pipelines.result import Result
 from pipelines.tracking.mlflow_errors import TrackingError, tracking_errors
@@ -52,23 +54,12 @@ def run(workers: int = 2, retries: int = 0, wait: bool = True, prefect: bool = T
     """
     root = Path.cwd()
     work = Work(root, workers)
-    with run_lock.hold(root, waiting=_announcer() if wait else None):
+    waiting = run_lock.once(partial(print, flush=True)) if wait else None
+    with run_lock.hold(root, waiting=waiting):
         threading.Thread(target=_warm_up, args=(root,), daemon=True).start()
         server = _server(root) if prefect else "none"
         target = _without_prefect if server == "none" else partial(_with_prefect, server == "own")
         return _interruptible(work, threading.Thread(target=target, args=(work, retries), daemon=True))
-
-
-def _announcer() -> Callable[[run_lock.Holder], None]:
-    """Says once for each holder of the lock that it is waited for."""
-    told: list[run_lock.Holder] = []
-
-    def announce(holder: run_lock.Holder) -> None:
-        if holder not in told:
-            print(f"waiting for the run of this checkout that is going on: {holder}", flush=True)
-            told.append(holder)
-
-    return announce
 
 
 def _server(root: Path) -> Literal["user's", "own", "none"]:
@@ -118,6 +109,7 @@ def _interruptible(work: Work, thread: threading.Thread) -> Result:
         work.stop("ended by Ctrl-C" if isinstance(error, KeyboardInterrupt) else "ended by SIGTERM")
         thread.join(STOP_LIMIT)
         if thread.is_alive() or work.refusal:
+            work.close_views()
             leave(130 if isinstance(error, KeyboardInterrupt) else 143)
         raise
     thread.join(REPORT_LIMIT)
@@ -144,6 +136,8 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 def _without_prefect(work: Work, retries: int) -> None:
+    if not work.views:
+        work.views.append(TerminalView(Console(stderr=True)))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s | %(name)s | %(message)s", datefmt="%H:%M:%S")
     name = f"run-{os.urandom(4).hex()}"
     with suppress(BaseException):  # It is in `work.error`.
@@ -152,6 +146,7 @@ def _without_prefect(work: Work, retries: int) -> None:
 
 def _with_prefect(own_server: bool, work: Work, retries: int) -> None:
     """Run the flow in this thread. What Prefect raises is no failure of the work."""
+    from prefect.logging.handlers import PrefectConsoleHandler
     from prefect.task_runners import ThreadPoolTaskRunner
 
     from pipelines import flow
@@ -164,6 +159,8 @@ def _with_prefect(own_server: bool, work: Work, retries: int) -> None:
     for name in (None, "prefect._internal"):
         for handler in logging.getLogger(name).handlers:
             handler.addFilter(_is_news)
+            if isinstance(handler, PrefectConsoleHandler) and not work.views:
+                work.views.append(TerminalView(handler.console))
     try:
         described = flow.hpt.with_options(task_runner=runner)
         context.run(described, workers=work.workers, retries=retries, return_state=True)

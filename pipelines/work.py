@@ -20,13 +20,14 @@ from pipelines import paths
 from pipelines.environment import FLOW_RUN, FLOW_RUN_NAME
 from pipelines.messages import clean
 from pipelines.orchestration import dvc_locks, run_lock
-from pipelines.orchestration.dag import Stage, load_stages, order_lock
+from pipelines.orchestration.dag import Stage, load_stages, mend_lock, order_lock
 from pipelines.orchestration.dvc_stage import failure_line, failure_message, reproduce
 from pipelines.orchestration.process_group import CommandError, ProcessGroups
 from pipelines.orchestration.push import push_command
 from pipelines.orchestration.stale_outputs import remove_stale_outputs
 from pipelines.orchestration.steps import Executor, Log, Outcome, Step, failed
 from pipelines.orchestration.submission import run_steps
+from pipelines.orchestration.views import View
 from pipelines.params import load_params
 from pipelines.result import Result
 from pipelines.tracking.mlflow_errors import TrackingError
@@ -63,6 +64,8 @@ class Work:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     stopped: str = ""
     """Why the run was told to end before it was done."""
+    views: list[View] = field(default_factory=list)
+    """What shows the steps that are running."""
     finished: threading.Event = field(default_factory=threading.Event)
     result: Result | None = None
     error: BaseException | None = None
@@ -75,7 +78,7 @@ class Work:
 
         flow_run, name: identify the run in MLflow. Raises InputError where nothing can be begun.
         """
-        waiting = self._waiting(log, "waiting for the run of this checkout that is going on: %s")
+        waiting = self._waiting(log, run_lock.WAITING)
         try:
             with run_lock.hold(self.root, flow_run, waiting if self.wait else None):
                 self.begun()
@@ -86,6 +89,7 @@ class Work:
             raise
         finally:
             self.groups.close()
+            self.close_views()
             self.finished.set()
         return self.result
 
@@ -94,8 +98,15 @@ class Work:
         self.stopped = self.stopped or reason
         self.groups.close()
 
+    def close_views(self) -> None:
+        """Leave the terminal as it was."""
+        for view in self.views:
+            view.close()
+
     def _run(self, executor: Executor, env: dict[str, str], log: Log) -> Result:
         dvc_locks.free(self.root, self._waiting(log, "waiting for DVC, which is in use in this checkout: %s"))
+        if mend_lock(self.root):
+            log("dvc.lock was cut off by a kill; what it lacks comes from git and from DVC's run cache")
         # Importing mlflow takes seconds, in which the first stage can run.
         dead = (env[FLOW_RUN], "the process that wrote this run was killed")
         closing = threading.Thread(target=self._close_runs, args=dead)
@@ -103,12 +114,13 @@ class Work:
         self._remove_stale_outputs(log)
         loaded = load_stages(self.root)
         stages = [self._stage(stage, env) for stage in self.choose(loaded)]
-        run_steps(stages, executor, self.workers, self.outcomes)
+        run_steps(stages, executor, self.workers, self.outcomes, self.views)
         order_lock(self.root, loaded)
         closing.join()
         if not self.stopped:
             complete = all(outcome.good for outcome in self.outcomes.values())
-            run_steps(self._ending(env, complete), executor, self.workers + 1, self.outcomes)
+            steps = self._ending(env, complete)
+            run_steps(steps, executor, self.workers + 1, self.outcomes, self.views)
         if self.stopped:
             self._close_runs(None, self.stopped)
         order = [*(step.name for step in stages), *(name for name in ENDING if name in self.outcomes)]
@@ -167,14 +179,12 @@ class Work:
 
     def _waiting(self, log: Log, text: str) -> Callable[[object], None]:
         """Says once for whom the run waits. Raises InputError when the run is told to end meanwhile."""
-        told: list[object] = []
+        tell = run_lock.once(partial(log, "%s"), text)
 
         def wait(whom: object) -> None:
             if self.stopped:
                 raise InputError(f"{text % whom}; {self.stopped}")
-            if whom not in told:
-                log(text, whom)
-                told.append(whom)
+            tell(whom)
 
         return wait
 

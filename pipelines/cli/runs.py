@@ -58,11 +58,14 @@ def run(
     check_before_run(params, root)
     from pipelines import run as running
     from pipelines.cli.results import summary
+    from pipelines.report import with_run
 
     result = running.run(workers, retries, wait, prefect)
     if result.completed:
         print(result.lines)
         summary()
+        if report := with_run.newest(root):
+            print(f"Report: {report}")
         print("Runs, curves and models: hpt ui")
     else:
         print(f"hpt: {result.lines}", file=sys.stderr)

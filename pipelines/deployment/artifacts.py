@@ -13,7 +13,7 @@ from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import cast
+from typing import Protocol, cast
 from uuid import UUID
 
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
@@ -23,6 +23,7 @@ from hpt_core.errors import InputError
 from pipelines.report.comparison_file import read_comparison
 from pipelines.report.comparisons import results
 from pipelines.report.summary import CAPTION, table
+from pipelines.report.with_run import newest
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +33,6 @@ INTERVAL_S = 10.0
 """Seconds between two updates of a stage's progress."""
 PATIENCE_S = 15.0
 """Seconds that a run waits at its end until its results are shown."""
-COUNT = re.compile(r"(?<!\S)(\d+)/(\d+)  \d+ s,")
-"""Progress in the log lines of `pipelines.stage.progress`."""
 
 
 def show_results(root: Path, pages: Mapping[str, str]) -> None:
@@ -46,31 +45,59 @@ def show_results(root: Path, pages: Mapping[str, str]) -> None:
     _aside(show).join(PATIENCE_S)
 
 
-class StageProgress:
-    """A progress bar of one stage on the page of its run, fed with the lines that the stage logs."""
+class Counted(Protocol):
+    """How far a step is."""
 
-    def __init__(self, stage: str) -> None:
-        self._stage = stage
+    @property
+    def done(self) -> int: ...
+
+    @property
+    def total(self) -> int: ...
+
+
+class ProgressBars:
+    """A progress bar for each step that counts, on the page of its run."""
+
+    def __init__(self) -> None:
+        self._bars: dict[str, _Bar] = {}
+
+    def began(self, step: str) -> None:
+        """A step has a bar once it has counted something."""
+
+    def counted(self, step: str, count: Counted) -> None:
+        self._bars.setdefault(step, _Bar(step)).show(100 * count.done / count.total)
+
+    def ended(self, step: str) -> None:
+        """What the bar shows last stays on the page."""
+
+    def close(self) -> None:
+        """The same holds at the end of the run."""
+
+
+class _Bar:
+    """The progress artifact of one step."""
+
+    def __init__(self, step: str) -> None:
+        self._step = step
         self._artifact: UUID | None = None
         self._shown = -INTERVAL_S
         self._sending: Thread | None = None
 
-    def read(self, line: str) -> None:
-        """Show the count of `line`, if it has one, and none was shown just before."""
-        match = COUNT.search(line)
-        if match is None or (time.monotonic() - self._shown < INTERVAL_S and match[1] != match[2]):
+    def show(self, percent: float) -> None:
+        """Show it, unless something was shown just before or is still being sent."""
+        if time.monotonic() - self._shown < INTERVAL_S and percent < 100:
             return
         if self._sending is not None and self._sending.is_alive():
             return
         self._shown = time.monotonic()
-        self._sending = _aside(partial(self._show, 100 * int(match[1]) / max(int(match[2]), 1)))
+        self._sending = _aside(partial(self._send, percent))
 
-    def _show(self, percent: float) -> None:
+    def _send(self, percent: float) -> None:
         if self._artifact is not None:
             update_progress_artifact(self._artifact, percent)
             return
-        key = re.sub(r"[^a-z0-9]+", "-", f"progress-{self._stage}".lower()).strip("-")
-        description = f"Progress of {self._stage}"
+        key = re.sub(r"[^a-z0-9]+", "-", f"progress-{self._step}".lower()).strip("-")
+        description = f"Progress of {self._step}"
         self._artifact = cast(UUID, create_progress_artifact(percent, key=key, description=description))
 
 
@@ -102,10 +129,9 @@ def _results(root: Path, pages: Mapping[str, str]) -> str:
         f"- {result['verdict']}" for entry in comparison["benchmarks"].values() for result in results(entry)
     ]
     links = [f"- [{what}]({address})" for what, address in pages.items()]
-    where = links or [
-        "- Runs, curves and models: `hpt ui` in the checkout",
-        f"- The report: `{root}/reports/`",
-    ]
+    where = links or ["- Runs, curves and models: `hpt ui` in the checkout"]
+    if report := newest(root):
+        where.append(f"- The report on its machine: `{root / report}`")
     title = _plain(shown.title)
     caption = " ".join(f"{line}." for line in CAPTION.plain.splitlines()).replace("*", "\\*")
     parts = [[f"**{title}**"], lines, [caption], verdicts, where]

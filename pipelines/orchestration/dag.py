@@ -13,11 +13,12 @@ from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo, lock_repo
 from dvc.scm import SCMError
 from dvc.stage import PipelineStage
-from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
+from dvc.utils.serialize import YAMLFileCorruptedError, dumps_yaml, parse_yaml_for_update
 
 from hpt_core.errors import InputError
 from hpt_core.files import write_text
 from pipelines import paths
+from pipelines.orchestration.stale_outputs import git
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,29 @@ def load_stages(root: Path) -> list[Stage]:
     except DvcException as error:
         cause = f": {error.__cause__}" if error.__cause__ else ""
         raise InputError(f"{root / 'dvc.yaml'}: {error}{cause}") from error
+
+
+def mend_lock(root: Path) -> bool:
+    """Bring back a dvc.lock that was cut off, as a kill in the middle of DVC's writing leaves it.
+
+    What git has of it is taken, else none: DVC's run cache knows what every stage gave, so nothing is done
+    twice. No DVC may be at work in the checkout. Returns whether it was cut off.
+    """
+    path = root / paths.DVC_LOCK
+    if not path.exists():
+        return False
+    text = path.read_text(encoding="utf-8")
+    try:
+        # Half a line may be valid YAML, with half a hash.
+        if text.endswith("\n") and "schema" in (parse_yaml_for_update(text, path) or {}):
+            return False
+    except YAMLFileCorruptedError:
+        pass
+    if committed := git(root, "show", f"HEAD:./{paths.DVC_LOCK}"):
+        write_text(path, committed)
+    else:
+        path.unlink()
+    return True
 
 
 def order_lock(root: Path, stages: Sequence[Stage]) -> None:

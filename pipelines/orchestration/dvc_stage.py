@@ -26,6 +26,7 @@ ADVICE = (
     "dvc config core",
     "Use `dvc push",
     "ERROR: failed to reproduce",
+    "Data and pipelines are up to date",
 )
 """What DVC prints around every stage: the flow reports the same, or it is advice for interactive use."""
 
@@ -34,6 +35,11 @@ DONE: dict[str, Done] = {
     "is cached - skipping run": "restored",
 }
 """What DVC prints of a stage that it did not run -> what was done instead."""
+SKIPPED = {
+    "unchanged": "nothing that it reads has changed",
+    "restored": "restored from DVC's cache",
+}
+"""The same in the words of the log."""
 EXITED = re.compile(r"ERROR: failed to reproduce .* exited with (-?\d+)$")
 LOCKED = re.compile(r"Unable to acquire lock|is busy, it is being blocked by|RWLock-file")
 
@@ -50,6 +56,7 @@ def reproduce(
         nonlocal done, status, locked
         if line.startswith(f"Stage '{stage}'"):
             done = next((word for text, word in DONE.items() if text in line), done)
+            line = SKIPPED.get(done, line)
         if exited := EXITED.match(line):
             status = int(exited[1])
         locked = locked or LOCKED.search(line) is not None

@@ -33,21 +33,14 @@ def ended(outcome: Outcome) -> Ended:
 class PrefectTasks:
     """Runs each step as a task of the flow, so that Prefect shows it."""
 
-    def __init__(self, retries: int, progress: Callable[[str], Callable[[str], None]]) -> None:
-        """progress: for the name of a step, what is to be called with each line of its output."""
-        self._retries, self._progress = retries, progress
+    def __init__(self, retries: int) -> None:
+        self._retries = retries
 
     def submit(
         self, step: Step, body: Callable[[Log], Outcome], upstream: Sequence[Any]
     ) -> PrefectFuture[Any]:
         def run() -> State[Any]:
-            logger, show = get_run_logger(), self._progress(step.name)
-
-            def log(message: str, *arguments: object) -> None:
-                logger.info(message, *arguments)
-                show(message % arguments)
-
-            return ended(body(log)).state()
+            return ended(body(get_run_logger().info)).state()
 
         described = task(
             name=step.name,

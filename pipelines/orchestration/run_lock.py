@@ -45,6 +45,21 @@ class BusyError(InputError):
     """Another process runs the flow of this checkout, and the caller does not want to wait for it."""
 
 
+WAITING = "waiting for the run of this checkout that is going on: %s"
+
+
+def once(say: Callable[[str], None], text: str = WAITING) -> Callable[[object], None]:
+    """Says `text` once of each holder that is waited for, however often it is called."""
+    told: list[object] = []
+
+    def wait(whom: object) -> None:
+        if whom not in told:
+            say(text % whom)
+            told.append(whom)
+
+    return wait
+
+
 _held: dict[Path, tuple[int, Holder]] = {}
 """The locks of this process: file -> its descriptor and what its text says."""
 

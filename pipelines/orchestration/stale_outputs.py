@@ -100,12 +100,12 @@ def _lock_files(root: Path, digest: str) -> Iterator[str]:
     """The text of dvc.lock, then of each commit that brought `digest` into it or had it last."""
     if (root / LOCK).is_file():
         yield (root / LOCK).read_text(encoding="utf-8")
-    for commit in _git(root, "log", "--all", "--format=%H %P", f"-S{digest}", "--", LOCK).split():
-        yield _git(root, "show", f"{commit}:./{LOCK}")
+    for commit in git(root, "log", "--all", "--format=%H %P", f"-S{digest}", "--", LOCK).split():
+        yield git(root, "show", f"{commit}:./{LOCK}")
 
 
-def _git(root: Path, *arguments: str) -> str:
-    """What git prints; nothing where there is no git, no repository or no such object."""
+def git(root: Path, *arguments: str) -> str:
+    """What `git ARGUMENTS` prints; nothing where there is no git, no repository or no such object."""
     try:
         return subprocess.run(
             ["git", *arguments], cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL

@@ -63,6 +63,16 @@ def write_latest(root: Path, facts: RunFacts) -> Path:
     return root / paths.LATEST_REPORT
 
 
+def newest(root: Path) -> Path | None:
+    """The report to be read: the copy of its run, or the versioned page where that is younger or alone.
+
+    Relative to the project under `root`; None where nothing was compared yet.
+    """
+    found = [path for path in (paths.LATEST_REPORT, paths.REPORT) if (root / path).exists()]
+    # The copy is made after the page, and max() takes the first of equals.
+    return max(found, key=lambda path: (root / path).stat().st_mtime, default=None)
+
+
 def _items(facts: RunFacts) -> list[tuple[str, str | Markup]]:
     commit = facts.commit[:12] if facts.commit else "no git repository"
     found: list[tuple[str, str | Markup]] = [

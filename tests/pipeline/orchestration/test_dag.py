@@ -1,12 +1,15 @@
-"""dvc.lock after a run lists its stages as a bare `dvc repro` does, in whatever order they ended."""
+"""dvc.lock after a run is as a bare `dvc repro` leaves it, in whatever order stages ended or were killed."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
+import pytest
 from dvc.utils.serialize import dumps_yaml, loads_yaml
+from toy_project import IDENTITY
 
-from pipelines.orchestration.dag import load_stages, order_lock
+from pipelines.orchestration.dag import load_stages, mend_lock, order_lock
 
 
 def test_order_in_the_lock_file_is_that_of_a_bare_repro(workspace: Path) -> None:
@@ -18,3 +21,18 @@ def test_order_in_the_lock_file_is_that_of_a_bare_repro(workspace: Path) -> None
     assert path.read_text() != reproduced
     order_lock(workspace, load_stages(workspace))
     assert path.read_text() == reproduced
+
+
+@pytest.mark.parametrize("committed", [True, False])
+@pytest.mark.parametrize("share", [0.0, 0.99])
+def test_a_lock_file_that_was_cut_off_is_brought_back(workspace: Path, share: float, committed: bool) -> None:
+    path = workspace / "dvc.lock"
+    whole = path.read_text()
+    assert not mend_lock(workspace), "a whole file is left alone"
+    if committed:
+        subprocess.run(["git", "add", "-f", "dvc.lock"], cwd=workspace, check=True)
+        subprocess.run(["git", *IDENTITY, "commit", "-qm", "lock"], cwd=workspace, check=True)
+    path.write_text(whole[: int(share * len(whole))].rstrip())
+    assert mend_lock(workspace)
+    assert path.read_text() == whole if committed else not path.exists()
+    assert all(stage.changed != committed for stage in load_stages(workspace))
