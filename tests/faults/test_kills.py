@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import signal
 import time
 from contextlib import suppress
@@ -33,12 +32,6 @@ def kill(checkout: Checkout, victim: str) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def set_steps(checkout: Checkout, steps: int) -> None:
-    """Make the arms out of date."""
-    params = checkout.root / "params.yaml"
-    params.write_text(re.sub(r"steps: \d+", f"steps: {steps}", params.read_text()))
-
-
 @pytest.mark.parametrize("victim", ["stage", "dvc"])
 def test_killed_in_the_middle(checkout: Checkout, undisturbed: str, victim: str) -> None:
     run = checkout.start_until("train@human", "run", "--without-prefect")
@@ -53,7 +46,6 @@ def test_killed_in_the_middle(checkout: Checkout, undisturbed: str, victim: str)
     assert checkout.results() == undisturbed
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_killed_at_ten_random_moments(checkout: Checkout, undisturbed: str, victim: str) -> None:
@@ -61,7 +53,7 @@ def test_killed_at_ten_random_moments(checkout: Checkout, undisturbed: str, vict
     rng = random.Random(f"kills of {victim}")
     kills = 0
     for _ in range(10):
-        set_steps(checkout, 4 + kills)
+        checkout.make_stale()
         run = checkout.start("run")
         wait_until(lambda run=run: run.poll() is not None or checkout.processes("stages.py"), LIMIT)  # type: ignore[misc]
         time.sleep(rng.uniform(0, 15))
@@ -70,7 +62,7 @@ def test_killed_at_ten_random_moments(checkout: Checkout, undisturbed: str, vict
         run.wait(LIMIT)
         assert checkout.nothing_is_left()
     assert kills >= 5, "most runs were over before they were killed"
-    set_steps(checkout, 3)
+    checkout.make_stale()
     status, output = checkout.hpt("run")
     assert status == 0, output
     assert checkout.results() == undisturbed

@@ -42,7 +42,9 @@ class Nights:
         params = self.stack.root / "params.yaml"
         params.write_text(re.sub(r"steps: \d+", f"steps: {self.steps}", params.read_text()))
         run = self.stack.start("hpt/nightly")
-        wait_for(lambda: self.stack.run_state(run) == "Running", NIGHT, lambda: self.stack.run_state(run))
+        begun = ("Running", *OVER)
+        wait_for(lambda: self.stack.run_state(run) in begun, NIGHT, lambda: self.stack.run_state(run))
+        assert self.stack.run_state(run) == "Running"
         return run
 
     def end(self, run: str) -> str:
@@ -75,14 +77,14 @@ class Nights:
 
     def running(self) -> list[tuple[str, ...]]:
         """The runs that a record calls running; none runs when this is asked."""
-        states = "('RUNNING', 'PENDING', 'CANCELLING')"
+        # A task whose upstream task failed stays NotReady, which Prefect counts as pending.
+        query = (
+            "SELECT name, state_name FROM {} WHERE state_type IN ('RUNNING', 'PENDING', 'CANCELLING') "
+            "AND state_name <> 'NotReady'".format
+        )
         return [
-            *self.stack.rows(
-                "PREFECT", f"SELECT name, state_name FROM flow_run WHERE state_type IN {states}"
-            ),
-            *self.stack.rows(
-                "PREFECT", f"SELECT name, state_name FROM task_run WHERE state_type IN {states}"
-            ),
+            *self.stack.rows("PREFECT", query("flow_run")),
+            *self.stack.rows("PREFECT", query("task_run")),
             *self.stack.rows("MLFLOW", "SELECT name, status FROM runs WHERE status = 'RUNNING'"),
         ]
 
