@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -135,13 +136,19 @@ def output_hash(lock: Lock, path: str) -> str | None:
     return None
 
 
-def remote_url(root: Path, md5: str) -> str | None:
-    """Where the default DVC remote keeps the file of this hash; None without a remote."""
-    from dvc.config import NoRemoteError
-    from dvc.repo import Repo
+class Remote:
+    """The default DVC remote, whose configuration is read once."""
 
-    with Repo(str(root)) as repo:
-        try:
-            return str(repo.cloud.get_url_for(None, md5))
-        except NoRemoteError:
+    def __init__(self, root: Path) -> None:
+        from dvc.config import NoRemoteError
+        from dvc.repo import Repo
+
+        self._store: Any = None
+        with Repo(str(root)) as repo, suppress(NoRemoteError):
+            self._store = repo.cloud.get_remote_odb(None)
+
+    def url(self, md5: str) -> str | None:
+        """Where the remote keeps the file of this hash; None without a remote."""
+        if self._store is None:
             return None
+        return str(self._store.fs.unstrip_protocol(self._store.oid_to_path(md5)))

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,7 @@ from typing import TypeVar
 from pipelines import environment, paths
 from pipelines.environment import tracking_uri
 from pipelines.tracking.checkout import artifact_folder, checkout_id, owner_tags, relocate
+from pipelines.tracking.dvc_lock import Remote
 from pipelines.tracking.evaluation_data import Measurement
 from pipelines.tracking.lineage.index import Index, ModelLineage
 from pipelines.tracking.run_layout import (
@@ -62,6 +63,8 @@ CONNECT_TIMEOUT = 10
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 LIVELY = 3_600_000
 """Milliseconds without a sign of life after which a run of another checkout counts as abandoned."""
+FEW = 20
+"""Runs in one answer where the newest ones suffice."""
 CLOCK_SKEW = 600_000
 """Milliseconds by which the clocks of publishers may differ."""
 
@@ -123,6 +126,11 @@ class Store:
             self.experiment: str = existing.experiment_id if existing else self._create_experiment(experiment)
             if existing and self.local:
                 relocate(root, existing.artifact_location)
+
+    @cached_property
+    def remote(self) -> Remote:
+        """Where the datasets of the runs are kept."""
+        return Remote(self.root)
 
     def _create_experiment(self, name: str) -> str:
         # Without a server MLflow would write to the folder in which each process stands.
@@ -235,6 +243,11 @@ class Store:
         for key, value in {ENDED_TAG: reason, NOTE_TAG: note}.items():
             self.client.set_tag(run.info.run_id, key, value[:TAG_LENGTH])
         self.end(run, "KILLED")
+
+    def newest_first(self, tags: Mapping[str, str]) -> Iterator[Run]:
+        """Runs with all of these tags, a few at a time: a project has thousands of nights."""
+        search = partial(self.client.search_runs, [self.experiment], " and ".join(_conditions(tags)))
+        return self.pages(partial(search, max_results=FEW, order_by=["attributes.start_time DESC"]))
 
     def newest_comparison(self) -> str | None:
         """The id of the parent run that compared its policies last."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 
 from pipelines.report.results import BASE
@@ -96,9 +97,11 @@ def open_base_run(store: Store, parent: ParentRun, base: str) -> Run:
 
     It is moved from below a flow run that did not end.
     """
-    for run in store.tagged({"provenance": BASE, BASE_TAG: base}):
-        if run.data.tags.get(PARENT_TAG) == parent.get().info.run_id:
-            return run
+    of_policy = {"provenance": BASE, BASE_TAG: base}
+    for run in store.tagged({**of_policy, PARENT_TAG: parent.get().info.run_id}):
+        return run
+    # Every night has such a run, and only that of the last one can be of a flow run that did not end.
+    for run in islice(store.newest_first(of_policy), 1):
         if parent.lost(run):
             store.move(run, parent.get())
             store.resume(run)

@@ -14,7 +14,6 @@ from mlflow.entities import DatasetInput, InputTag, LoggedModelOutput, Metric, P
 from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.models.utils import get_external_mlflow_model_spec
 
-from pipelines.tracking import dvc_lock
 from pipelines.tracking.mlflow_store import TAG_LENGTH, Run, Store
 from pipelines.tracking.run_data import Dataset
 from pipelines.tracking.run_layout import ARTIFACTS_TAG, SETTINGS_FILE, SETTINGS_TAG
@@ -146,7 +145,7 @@ class RunWriter:
 
     def _source(self, dataset: Dataset) -> tuple[str, str]:
         """Type and JSON of a source. MLflow's page shows a link for the types that it knows."""
-        url = dvc_lock.remote_url(self._store.root, dataset.digest) or dataset.path
+        url = self._store.remote.url(dataset.digest) or dataset.path
         kind = SOURCE_TYPES.get(url.partition("://")[0], "local")
         return kind, json.dumps({"url" if kind == "http" else "uri": url})
 

@@ -12,7 +12,17 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from transformers.utils import logging as transformers_logging
 
-from tests.bench import arithmetic, checkpoints, engines, lineage, memory, sampling, step_time, storage
+from tests.bench import (
+    arithmetic,
+    checkpoints,
+    engines,
+    lineage,
+    memory,
+    nights,
+    sampling,
+    step_time,
+    storage,
+)
 
 BENCHES: dict[str, Callable[[Path | None], None]] = {
     "equal": step_time.groups_without_gradient,
@@ -25,6 +35,7 @@ BENCHES: dict[str, Callable[[Path | None], None]] = {
     "vllm": engines.vllm_engine,
     "push": engines.weight_push,
     "lineage": lineage.queries,
+    "nights": nights.history,
     "stack": storage.stack,
 }
 

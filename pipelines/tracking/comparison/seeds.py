@@ -131,13 +131,17 @@ def _base_measurement(
 
     An arm that was measured otherwise than the others leaves its seed out, so it decides nothing here.
     """
-    measurements = map(store.read_measurement, _base_runs(store, runs))
-    # Of several that agree with as many arms, the first, which is the newest.
-    found = max(measurements, key=lambda base: len(arms) - len(_unlike(base, arms)), default=None)
+    found, unlike = None, []
+    for measured in map(store.read_measurement, _base_runs(store, runs)):
+        differing = _unlike(measured, arms)
+        # Of several that agree with as many arms, the first, which is the newest.
+        if found is None or len(differing) < len(unlike):
+            found, unlike = measured, differing
+        if not unlike:
+            break  # The runs before it are as many as there were nights.
     remedy = f"set `seed: {seed}` in params.yaml and `hpt run`, or delete its runs in MLflow"
     if found is None:
         raise InputError(f"seed {seed}: no evaluation of its starting policy is published; {remedy}")
-    unlike = _unlike(found, arms)
     if len(unlike) == len(arms):
         difference = f"its starting policy was measured otherwise than its arms ({', '.join(unlike[0])})"
         raise InputError(f"seed {seed}: {difference}; {remedy}")
@@ -150,10 +154,14 @@ def _unlike(base: Measurement, arms: Sequence[Measurement]) -> list[list[str]]:
 
 
 def _base_runs(store: Store, arms: Sequence[Run]) -> Iterator[Run]:
-    """Runs with an evaluation of the policy that these arms started from, the newest first."""
+    """Runs with an evaluation of the policy that these arms started from, the newest of each evaluation."""
+    seen = set()
     for weights in {_base_weights(store, run) for run in arms} - {None}:
-        runs = store.tagged({"provenance": BASE, BASE_TAG: str(weights)})
-        yield from (run for run in reversed(runs) if EVALUATION_TAG in run.data.tags)
+        for run in store.newest_first({"provenance": BASE, BASE_TAG: str(weights)}):
+            evaluation = run.data.tags.get(EVALUATION_TAG), run.data.tags.get(SETTINGS_TAG)
+            if evaluation[0] is not None and evaluation not in seen:
+                seen.add(evaluation)
+                yield run
     for run in arms:  # Older releases kept the evaluation with the parent run.
         parent = store.find(run.data.tags.get(PARENT_TAG, ""))
         if parent is not None and SETTINGS_TAG in parent.data.tags:
