@@ -120,7 +120,7 @@ def report(work: Work, retries: int = 0) -> State[Any]:
 
 def _pages(root: Path, run: str) -> dict[str, str]:
     """Pages of MLflow with the results of a flow run; none where MLflow fails, which `publish` has said."""
-    from pipelines.tracking.addresses import addresses
+    from pipelines.tracking.pages.addresses import addresses
 
     try:
         return addresses(root, run)

@@ -147,7 +147,7 @@ def ui(
     open_browser: Annotated[bool, typer.Option("--open", help="Open the comparison in a browser.")] = False,
 ) -> None:
     """Show the results in MLflow's page, until Ctrl-C."""
-    from pipelines.tracking.ui import show_ui
+    from pipelines.tracking.pages.ui import show_ui
 
     def announce(address: str) -> None:
         print(address, flush=True)

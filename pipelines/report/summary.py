@@ -63,7 +63,7 @@ def print_summary(console: Console, root: Path = Path(".")) -> None:
         raise InputError(f"{paths.COMPARISON} is not there: nothing was compared yet; run `hpt run`")
     comparison = read_comparison(root)
     console.print(table(root))
-    for sentence in [*_notes(comparison), *_verdicts(comparison), *_verifier(root)]:
+    for sentence in [*notes(comparison), *_verdicts(comparison), *_verifier(root)]:
         console.print(Text(sentence))
 
 
@@ -74,7 +74,7 @@ def _verdicts(comparison: Comparison) -> list[str]:
     return [*sentences, words.SIGNS] if any(words.MINUS in sentence for sentence in sentences) else sentences
 
 
-def _notes(comparison: Comparison) -> list[str]:
+def notes(comparison: Comparison) -> list[str]:
     """Responses that were not judged or cut off, and arms with few demonstrations."""
     notes = []
     for name, entry in comparison["benchmarks"].items():

@@ -10,50 +10,37 @@ it last. A parent run has the starting policy below it, and names the arms of it
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpt_core.errors import InputError
 from pipelines import paths
 from pipelines.params import Params, load_params
-from pipelines.report.comparison_file import read_comparison
-from pipelines.report.figures import arm_figures, figures
+from pipelines.report.figures import arm_figures
 from pipelines.report.results import BASE
 from pipelines.tracking import dvc_lock, run_data, unpublished
 from pipelines.tracking.dvc_lock import Lock
-from pipelines.tracking.evaluation_data import (
-    Evaluation,
-    read_evaluations,
-    read_verdicts,
-    side_by_side,
-)
+from pipelines.tracking.evaluation_data import Evaluation, read_evaluations
 from pipelines.tracking.lineage.contributions import read_lineage
 from pipelines.tracking.mlflow_errors import tracking_errors
-from pipelines.tracking.mlflow_store import TAG_LENGTH, Run, Store
+from pipelines.tracking.mlflow_store import Run, Store
+from pipelines.tracking.pages.parent_page import show_comparison, write_report
+from pipelines.tracking.pages.screens import save_views
 from pipelines.tracking.run_data import ArmRecord
 from pipelines.tracking.run_hierarchy import ParentRun, open_arm_run, open_base_run
 from pipelines.tracking.run_layout import (
     COMMIT_TAG,
-    COMPARISON_TAG,
     COMPLETE_TAG,
     EVALUATION_TAG,
     LINEAGE_TAG,
     MODEL_LINEAGE_FILE,
-    NOTE_TAG,
-    PARENT_TAG,
     RECIPE_TAG,
     SAMPLES_FILE,
     SCORES_FILE,
     TRAINED_ON_FILE,
 )
 from pipelines.tracking.run_writer import RunWriter
-from pipelines.tracking.screens import run_link, save_views
-from pipelines.tracking.standing import Standing, standings
+from pipelines.tracking.source import source_of
 from pipelines.tracking.unpublished import FlowRun
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -100,6 +87,9 @@ def publish(
     left = unpublished.read_unpublished(root)
     if given:
         unpublished.keep_unpublished(root, given)
+        if given.status == "FINISHED":
+            # The page says what was compared even where MLflow is down.
+            write_report(root, source_of(root, given.id).tags())
     with tracking_errors(root):
         store = Store(root, params.tracking.experiment)
         with store.exclusive():
@@ -144,7 +134,7 @@ def _publish_all(
         if evaluation := evaluations[BASE]:
             base = str(dvc_lock.output_hash(lock, str(paths.BASE_MODEL)))
             runs = {BASE: _publish_base(store, parent, base, evaluation), **runs}
-        _publish_parent(store, parent.get(), root, evaluations, runs)
+        show_comparison(store, parent.get(), root, evaluations, runs, whole)
         save_views(store, list(params.curate.benchmarks), published.parent)
     return published
 
@@ -221,55 +211,3 @@ def _publish_base(store: Store, parent: ParentRun, base: str, evaluation: Evalua
         _publish_evaluation(writer, evaluation, 0, writer.model(BASE, 0, {"arm": BASE}))
     store.end(writer.run, "FINISHED")
     return writer.run
-
-
-def _publish_parent(
-    store: Store,
-    parent: Run,
-    root: Path,
-    evaluations: Mapping[str, Evaluation | None],
-    runs: Mapping[str, Run],
-) -> None:
-    """Write samples, report, figures and verdicts on all policies; runs: policy -> its run."""
-    writer = RunWriter(store, parent)
-    samples = {policy: e.samples for policy, e in evaluations.items() if e is not None}
-    if samples:
-        writer.table(SAMPLES_FILE, side_by_side(samples))
-    for path in (paths.REPORT, paths.COMPARISON):
-        if (root / path).exists():
-            writer.file(str(root / path), "report")
-    try:
-        writer.figures(figures(root))
-    except InputError as error:
-        # After a failed stage, metrics/compare.json may still compare arms or benchmarks that are gone.
-        log.warning("The figures of the comparison are not published: %s", error)
-    verdicts = read_verdicts(root)
-    if verdicts:
-        _publish_standings(store, parent, root, runs)
-        lines = [*verdicts, *_elsewhere(store, parent, runs)]
-        writer.tag(NOTE_TAG, "\n".join(f"- {line}" for line in lines)[:TAG_LENGTH])
-    if base := evaluations[BASE]:
-        writer.tag(EVALUATION_TAG, base.content)
-
-
-def _publish_standings(store: Store, parent: Run, root: Path, runs: Mapping[str, Run]) -> None:
-    """Write to each policy's run where it stands in this comparison, whichever flow run it is below."""
-    comparison = standings(read_comparison(root))
-    for policy, run in runs.items():
-        writer = RunWriter(store, store.client.get_run(run.info.run_id))
-        standing = comparison.get(policy, Standing())
-        writer.tags({COMPARISON_TAG: parent.info.run_id, **standing.tags})
-        writer.numbers(standing.metrics)
-    store.client.set_tag(parent.info.run_id, COMPARISON_TAG, parent.info.run_id)
-
-
-def _elsewhere(store: Store, parent: Run, runs: Mapping[str, Run]) -> list[str]:
-    """A line with a link to each arm of the comparison that an earlier flow run trained."""
-    lines = []
-    for policy, run in runs.items():
-        above = store.client.get_run(run.info.run_id).data.tags.get(PARENT_TAG)
-        if above != parent.info.run_id:
-            lines.append(
-                f"{run_link(store, policy, run.info.run_id)} did not change; it is below an earlier run"
-            )
-    return lines

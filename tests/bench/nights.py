@@ -171,7 +171,7 @@ def _command(root: Path, arguments: list[str]) -> float:
 def requests(root: Path) -> dict[str, tuple[str, object]]:
     """What -> path and body of the requests in which MLflow's page shows an experiment."""
     from pipelines.tracking.mlflow_store import Store
-    from pipelines.tracking.screens import SHARED_VIEW_TAG, VIEW
+    from pipelines.tracking.pages.screens import SHARED_VIEW_TAG, VIEW
 
     store = Store(root, "toy")
     tags = store.client.get_experiment(store.experiment).tags

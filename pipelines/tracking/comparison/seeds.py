@@ -24,12 +24,14 @@ from pipelines.params import Params, load_params
 from pipelines.report.comparison_file import Accuracy, read_comparison
 from pipelines.report.comparisons import compare_policies, results
 from pipelines.report.results import BASE
+from pipelines.report.summary import notes
 from pipelines.tracking import dvc_lock, run_data
 from pipelines.tracking.comparison.table import BenchmarkTables, PooledComparison, comparison_tables
 from pipelines.tracking.dvc_lock import Lock
 from pipelines.tracking.evaluation_data import Measurement, Scores, measured_otherwise
 from pipelines.tracking.mlflow_errors import TrackingError, tracking_errors
 from pipelines.tracking.mlflow_store import Run, Store
+from pipelines.tracking.pages.screens import address, comparison_path, save_views
 from pipelines.tracking.run_layout import (
     BASE_TAG,
     COMPLETE_TAG,
@@ -38,7 +40,6 @@ from pipelines.tracking.run_layout import (
     PARENT_TAG,
     SETTINGS_TAG,
 )
-from pipelines.tracking.screens import address, comparison_path, save_views
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,9 @@ def print_comparison(console: Console, root: Path, port: int) -> str | None:
         console.print(*comparison_tables(benchmark, entry, comparison.seeds, mixes))
         for result in results(entry):
             console.print(Text(result["verdict"]))
+    if (root / paths.COMPARISON).is_file():
+        for note in notes(read_comparison(root)):
+            console.print(Text(note))
     return page
 
 

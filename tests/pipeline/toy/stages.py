@@ -137,7 +137,7 @@ def compare():
     training = {arm: {"offline_share": 0.5, "tokens_generated": 1, "tokens_trained": 1} for arm in arms}
     comparison = {"arms": arms, "benchmarks": benchmarks, "training": training, "verdicts": [VERDICT]}
     text("metrics/compare.json", json.dumps(comparison))
-    text("reports/provenance.html", "<p>report</p>")
+    text("reports/provenance.html", "<header><h1>report</h1></header>")
 
 
 def main():

@@ -64,18 +64,23 @@ def test_one_seed_shows_what_stage_compare_wrote(
 ) -> None:
     result = {"difference": 0.375, "ci95": [0.3, 0.45], "p": 0.001, "p_holm": 0.002, "detected": True}
     accuracy = {
-        name: {"avg_at_k": a, "ci95": [a - 0.1, a + 0.1], "n_prompts": 32} for name, a in SCORES.items()
+        name: {"avg_at_k": a, "ci95": [a - 0.1, a + 0.1], "n_prompts": 32, "truncated": 0.0}
+        for name, a in SCORES.items()
     }
+    accuracy["base"]["truncated"] = 0.353
     pair = {"a": "program", "b": "human", "verdict": "On easy, program beats human."} | result
     entry = {"accuracy": accuracy, "gain": {"program": result, "human": result}, "pairs": [pair]}
     path = workspace / "metrics/compare.json"
     path.unlink()
-    path.write_text(json.dumps({"arms": ["program", "human"], "benchmarks": {"easy": entry}}))
+    comparison = {"arms": ["program", "human"], "benchmarks": {"easy": entry}, "training": {}}
+    path.write_text(json.dumps(comparison))
     assert main.main(["compare"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "easy: 32 prompts, seed 7 alone" in text
     assert "program \u2212 human +37.5* 30.0 to 45.0 0.002" in text
-    assert "On easy, program beats human. In MLflow, grouped by provenance" in text
+    cut = "On easy, 35.3% of the responses of base were cut off at the token limit"
+    assert f"On easy, program beats human. {cut}" in text
+    assert "In MLflow, grouped by provenance" in text
 
 
 SCORES = {"base": 0.125, "program": 0.875, "human": 0.5}

@@ -7,9 +7,9 @@ import logging
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
+from published_runs import history, runs
 
 from pipelines.tracking import dvc_lock
 
@@ -17,21 +17,6 @@ from pipelines.tracking import dvc_lock
 @pytest.fixture
 def toy(workspace: Path) -> Path:
     return workspace
-
-
-def runs(root: Path, **tags: str) -> list[Any]:
-    from pipelines.tracking.mlflow_store import Store
-
-    store = Store(root, "toy")
-    all_runs = store.client.search_runs([store.experiment])
-    return [run for run in all_runs if all(run.data.tags.get(k) == v for k, v in tags.items())]
-
-
-def history(root: Path, run: Any, metric: str) -> list[tuple[int, float]]:
-    from pipelines.tracking.mlflow_store import Store
-
-    points = Store(root, "toy").client.get_metric_history(run.info.run_id, metric)
-    return sorted((point.step, point.value) for point in points)
 
 
 def edit_evaluation(root: Path, samples: int) -> None:
@@ -226,61 +211,6 @@ def test_the_step_log_of_another_run_is_not_published(toy: Path) -> None:
     assert "mfu" not in run.data.metrics
 
 
-def test_arms_are_side_by_side_in_the_flow_run(toy: Path) -> None:
-    from pipelines.tracking.mlflow_store import Store
-    from pipelines.tracking.publish import publish
-
-    publish(toy, "night")
-    [parent] = runs(toy, **{"hpt.flow_run": "night"})
-    store = Store(toy, "toy")
-    table = json.loads(store.read_text(parent.info.run_id, "samples.json"))
-    first = dict(zip(table["columns"], table["data"][0], strict=True))
-    assert first["problem"] == "0 - 0 + 2 = ?"
-    assert (first["base: correct"], first["program: correct"], first["human: correct"]) == (True, True, True)
-    last = dict(zip(table["columns"], table["data"][5], strict=True))
-    assert (last["base: correct"], last["program: correct"], last["human: correct"]) == (False, True, False)
-    assert parent.data.tags["mlflow.note.content"] == "- On easy, program beats human by 37.5 points."
-    report = {item.path for item in store.client.list_artifacts(parent.info.run_id, "report")}
-    assert report == {"report/provenance.html", "report/compare.json"}
-
-
-def figures(root: Path, run: Any) -> dict[str, str]:
-    """The figures of a run by name."""
-    from pipelines.tracking.mlflow_store import Store
-
-    store, run_id = Store(root, "toy"), run.info.run_id
-    files = [item.path for item in store.client.list_artifacts(run_id, "figures")]
-    return {Path(file).name: store.read_text(run_id, file) for file in files}
-
-
-def test_the_figures_of_the_report_are_artifacts(toy: Path) -> None:
-    from pipelines.report.figures import arm_figures
-    from pipelines.report.figures import figures as comparison_figures
-    from pipelines.tracking.publish import publish
-
-    publish(toy, "night")
-    [parent] = runs(toy, **{"hpt.flow_run": "night"})
-    [arm] = runs(toy, provenance="human")
-    published = figures(toy, parent)
-    assert published == {f"{name}.svg": svg for name, svg in comparison_figures(toy).items()}
-    assert {"accuracy-easy.svg", "sources-easy.svg", "reward_mean.svg", "gate.svg"} <= published.keys()
-    assert figures(toy, arm) == {f"{name}.svg": svg for name, svg in arm_figures(toy, "human").items()}
-    assert all(svg.startswith("<svg") for svg in published.values())
-
-
-def test_figures_of_an_outdated_comparison_are_left_out(toy: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from pipelines.tracking.publish import publish
-
-    path = toy / "metrics/compare.json"
-    comparison = json.loads(path.read_text())
-    path.unlink()  # DVC's cache may share the file.
-    path.write_text(json.dumps(comparison | {"arms": ["human", "removed"]}))
-    assert publish(toy, "night").created == ["program", "human"]
-    [parent] = runs(toy, **{"hpt.flow_run": "night"})
-    assert figures(toy, parent) == {}
-    assert "removed.json: not found" in caplog.text
-
-
 @pytest.mark.parametrize(
     ("remote", "expected"),
     [
@@ -377,40 +307,3 @@ def test_nothing_goes_to_mlflow_outside_a_flow_run(toy: Path) -> None:
     assert "HPT_FLOW_RUN" not in os.environ
     LiveSink("program").log(1, {"reward/mean": 0.1})
     assert runs(toy) == []
-
-
-def test_candidate_by_dev_and_champion_by_the_gate(toy: Path) -> None:
-    from pipelines.tracking.mlflow_store import Store
-    from pipelines.tracking.publish import publish
-    from pipelines.tracking.registry import register
-
-    publish(toy)
-    done = register(toy)
-    assert (done.candidate, done.promoted) == ("program", True)
-    client = Store(toy, "toy").client
-    champion = client.get_model_version_by_alias("toy", "champion")
-    assert champion.version == client.get_model_version_by_alias("toy", "candidate").version
-    assert champion.tags["arm"] == "program"
-    assert champion.tags["dvc.model"] == dvc_lock.output_hash(dvc_lock.read_lock(toy), "models/program")
-    assert champion.tags["promotion"].startswith("promoted: against the starting policy")
-
-
-def test_no_better_than_the_champion_is_not_promoted(toy: Path) -> None:
-    from pipelines.tracking.mlflow_store import Store
-    from pipelines.tracking.publish import publish
-    from pipelines.tracking.registry import register
-
-    publish(toy)
-    register(toy)
-    # Another seed gives the same skill: a new version that is no better on the benchmark.
-    path = toy / "params.yaml"
-    path.write_text(path.read_text().replace("seed: 7", "seed: 8"))
-    subprocess.run(["dvc", "repro", "-q"], cwd=toy, check=True)
-    assert publish(toy).created == ["program", "human"]
-    done = register(toy)
-    assert not done.promoted
-    client = Store(toy, "toy").client
-    assert str(client.get_model_version_by_alias("toy", "champion").version) == "1"
-    candidate = client.get_model_version_by_alias("toy", "candidate")
-    assert str(candidate.version) == "3"
-    assert candidate.tags["promotion"].startswith("refused: against champion v1")

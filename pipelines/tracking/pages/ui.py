@@ -42,7 +42,7 @@ def show_ui(root: Path, port: int, announce: Callable[[str], None]) -> int:
         _check_port(port)
     with tracking_errors(root):
         from pipelines.tracking.mlflow_store import Store
-        from pipelines.tracking.screens import address, comparison_path, save_views
+        from pipelines.tracking.pages.screens import address, comparison_path, save_views
 
         params = load_params(root / paths.PARAMS)
         store = Store(root, params.tracking.experiment)
@@ -67,7 +67,7 @@ def _serve(root: Path, uri: str, port: int, page: str, announce: Callable[[str],
     }
     with log.open("w") as output:
         guard = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.tracking.ui", *server],
+            [sys.executable, "-m", "pipelines.tracking.pages.ui", *server],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,

@@ -8,6 +8,11 @@ from dataclasses import dataclass, field
 from pipelines.report import words
 from pipelines.report.comparison_file import Comparison
 
+COLOURS = ("#5b6670", "#0b62a8", "#b54708", "#00775a", "#8d3f86", "#7d6100", "#00687f")
+"""Those of the policies in the report, from pipelines/report/templates/colours.css."""
+COLOUR_TAG = "mlflow.runColor"
+"""Tag of a run: its colour in MLflow's table and charts, which otherwise follows from its id."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -36,4 +41,6 @@ def standings(comparison: Comparison) -> dict[str, Standing]:
             low, high = gain["ci95"]
             for end, value in {"": gain["difference"], " ci95_low": low, " ci95_high": high}.items():
                 found[policy].metrics[f"gain/{name}{end}"] = round(100 * value, 1)
+    for style, standing in enumerate(found.values()):
+        standing.tags[COLOUR_TAG] = COLOURS[style % len(COLOURS)]
     return found

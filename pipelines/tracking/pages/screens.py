@@ -72,3 +72,10 @@ def address(store: Store, path: str, port: int) -> str:
 def run_link(store: Store, text: str, run_id: str) -> str:
     """A link to a run, for a description in Markdown on the same server."""
     return f"[{text}](#/experiments/{store.experiment}/runs/{run_id})"
+
+
+def run_address(store: Store, run_id: str) -> str:
+    """The address of a run's page; without a tracking server, the command that shows it."""
+    if not store.uri.startswith("http"):
+        return "hpt ui"
+    return f"{without_user(store.uri).rstrip('/')}/#/experiments/{store.experiment}/runs/{run_id}"
