@@ -28,6 +28,7 @@ from pipelines.tracking.run_layout import (
     CONTENT_TAG,
     ENDED_TAG,
     FLOW_RUN_TAG,
+    LINEAGE_FOLDER,
     LINEAGE_TAG,
     MODEL_LINEAGE_FILE,
     NOTE_TAG,
@@ -310,6 +311,10 @@ class Store:
         index.mark_synchronised(now)
 
     def _lineage(self, run: Run) -> tuple[str, ModelLineage, dict[str, int]]:
-        lineage = self.read_text(run.info.run_id, MODEL_LINEAGE_FILE)
-        trained = json.loads(self.read_text(run.info.run_id, TRAINED_ON_FILE))
-        return run.info.run_id, ModelLineage.from_json(lineage), trained
+        with tempfile.TemporaryDirectory() as folder:
+            # One call for both files: where the index is lost, they are those of every run.
+            self.client.download_artifacts(run.info.run_id, LINEAGE_FOLDER, folder)
+            lineage, trained = (
+                Path(folder, name).read_text("utf-8") for name in (MODEL_LINEAGE_FILE, TRAINED_ON_FILE)
+            )
+        return run.info.run_id, ModelLineage.from_json(lineage), json.loads(trained)

@@ -84,14 +84,14 @@ def history(_: Path | None) -> None:
         def measure(question: str, arguments: list[str], times: int = REPETITIONS) -> None:
             rows.append([question, seconds([_command(root, arguments) for _ in range(times)])])
 
-        measure("hpt lineage: the index was lost", ["lineage", "1"], 1)
+        Index(root, "toy").path.unlink()  # It knows one night.
+        measure("hpt lineage, the index was lost", ["lineage", "1"], 1)
         measure("hpt compare", ["compare"])
         measure("hpt lineage --trajectory ID", ["lineage", "--trajectory", "program0"])
         measure("hpt lineage champion", ["lineage", "champion"])
-        measure("hpt publish: nothing new", ["publish"])
-        for seed in range(100, 103):
-            _reproduce(root, seed)
-            measure(f"hpt publish: the night with seed {seed}", ["publish"], 1)
+        measure("hpt publish, nothing new", ["publish"])
+        _reproduce(root, NIGHTS)
+        measure("hpt publish, one more night", ["publish"], 1)
         with page(root) as ask:
             for question, (path, body) in requests(root).items():
                 rows.append([f"page: {question}", seconds([ask(path, body) for _ in range(REPETITIONS)])])

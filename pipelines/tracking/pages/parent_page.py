@@ -61,10 +61,11 @@ def show_comparison(
     if verdicts := read_verdicts(root):
         _publish_standings(store, parent, root, runs)
         report = f"report/{paths.REPORT.name}"
+        # MLflow's page folds all but the first lines.
         lines = [
+            run_link(store, "The whole report", f"{parent.info.run_id}/artifacts/{report}"),
             *verdicts,
             *_elsewhere(store, parent, runs),
-            run_link(store, "The whole report", f"{parent.info.run_id}/artifacts/{report}"),
         ]
         writer.tag(NOTE_TAG, "\n".join(f"- {line}" for line in lines)[:TAG_LENGTH])
     if base := evaluations[BASE]:

@@ -15,6 +15,8 @@ SHARED_VIEW_TAG = "mlflow.sharedViewState"
 VIEW = "provenance"
 PRIMARY_TAG = "mlflow.experiment.primaryMetric.name"
 """Tag of an experiment: the metric whose chart comes first."""
+WITH_INTERVAL = 160
+"""Pixels of a column with a value and its interval, which MLflow cuts off by default."""
 MODE = "workflowType=machine_learning"
 """Part of an address: MLflow's page shows runs, charts and models, and not traces."""
 
@@ -36,6 +38,7 @@ def save_views(store: Store, benchmarks: Sequence[str], comparison: str | None =
             *(f"metrics.`accuracy/{name}`" for name in benchmarks),
             "params.`seed`",
         ],
+        "columnWidths": {f"tags.`{column}`": WITH_INTERVAL for column in columns},
     }
     if comparison is not None:
         state["searchFilter"] = f"tags.`{COMPARISON_TAG}` = '{comparison}' and tags.provenance LIKE '%'"

@@ -83,8 +83,8 @@ def test_arms_are_side_by_side_in_the_flow_run(toy: Path) -> None:
     assert (last["base: correct"], last["program: correct"], last["human: correct"]) == (False, True, False)
     page = f"#/experiments/{store.experiment}/runs/{parent.info.run_id}/artifacts/report/provenance.html"
     assert parent.data.tags["mlflow.note.content"].splitlines() == [
-        "- On easy, program beats human by 37.5 points.",
         f"- [The whole report]({page})",
+        "- On easy, program beats human by 37.5 points.",
     ]
     report = {item.path for item in store.client.list_artifacts(parent.info.run_id, "report")}
     assert report == {"report/provenance.html", "report/compare.json"}
