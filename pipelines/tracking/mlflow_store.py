@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cached_property, partial
 from itertools import takewhile
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipelines import environment, paths
 from pipelines.environment import tracking_uri
@@ -49,6 +49,7 @@ from mlflow.entities import Run as Run  # noqa: E402
 from mlflow.entities import ViewType  # noqa: E402
 from mlflow.entities.model_registry import ModelVersion  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository  # noqa: E402
 from mlflow.store.entities.paged_list import PagedList  # noqa: E402
 from sqlalchemy import create_engine, inspect  # noqa: E402
 from sqlalchemy.engine import make_url  # noqa: E402
@@ -312,8 +313,9 @@ class Store:
 
     def _lineage(self, run: Run) -> tuple[str, ModelLineage, dict[str, int]]:
         with tempfile.TemporaryDirectory() as folder:
-            # One call for both files: where the index is lost, they are those of every run.
-            self.client.download_artifacts(run.info.run_id, LINEAGE_FOLDER, folder)
+            # The client would read the whole run again, and where the index is lost, that is every run.
+            repository: Any = get_artifact_repository(run.info.artifact_uri)
+            repository.download_artifacts(LINEAGE_FOLDER, folder)
             lineage, trained = (
                 Path(folder, name).read_text("utf-8") for name in (MODEL_LINEAGE_FILE, TRAINED_ON_FILE)
             )
