@@ -23,7 +23,8 @@ def check() -> None:
     from pipelines.orchestration.raw_files import advice
     from pipelines.params import load_params
     from pipelines.report.summary import empty_table
-    from pipelines.stage.source_checks import check_inputs, errors
+    from pipelines.stage.check import errors
+    from pipelines.stage.source_checks import check_inputs
 
     checks = check_inputs(load_params(ROOT / paths.PARAMS))
     console = Console()

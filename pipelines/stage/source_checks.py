@@ -10,7 +10,6 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -25,30 +24,18 @@ from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.errors import InputError
 from hpt_core.files import read_text
+from hpt_core.types import Prompt
 from hpt_core.verifier import check_kind
 from pipelines.params import Params
+from pipelines.stage.check import Check, errors
+from pipelines.stage.machine_checks import check_machine
+from pipelines.stage.model_files import check_model, token_counter
 
 log = logging.getLogger(__name__)
 ROWS = 2000
 """Rows of a source that are read."""
 SHOWN = 3
 """Kinds of faults of a source that are named, each by its first row."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """A source, a model or the teacher, and what was found."""
-
-    what: str
-    """Its place in params.yaml."""
-    found: str
-    """What there is of it: counts of rows, or the kind of a model."""
-    warnings: list[str] = field(default_factory=list)
-    """Rows that would be left out."""
-    errors: list[str] = field(default_factory=list)
-    """Why a stage would stop."""
-    usable: int | None = None
-    """Rows that can be used, among those that were read; None where none were read."""
 
 
 def check_inputs(params: Params) -> list[Check]:
@@ -61,10 +48,12 @@ def check_inputs(params: Params) -> list[Check]:
     ]
     known = _known_problems(params)
     experts = {source.name: _experts(params, source, known) for source in params.experts.sources}
-    models = [_model("base", params.base)]
+    models = [check_model("base", params.base), *_warm_start("base", params.base)]
     if params.teacher:
         models.append(_teacher(params))
-    return [*prompts, *models, *experts.values(), *_arms(params, experts)]
+        models += _warm_start("teacher.policy", params.teacher.policy)
+    machine = check_machine(params, Path())
+    return [*prompts, *models, *experts.values(), *_arms(params, experts), *machine]
 
 
 def check_before_run(params: Params, root: Path) -> None:
@@ -89,11 +78,6 @@ def check_new_source(params: Params, name: str) -> None:
         log.warning("%s: %s", check.what, warning)
 
 
-def errors(checks: Sequence[Check]) -> list[str]:
-    """What would stop a stage, one line each."""
-    return [f"{check.what}: {error}" for check in checks for error in check.errors]
-
-
 def _is_read(source: PromptSource | ExpertSource) -> bool:
     return source.file is not None and "://" not in source.file
 
@@ -110,7 +94,7 @@ def _prompts(params: Params, group: str, key: str, source: PromptSource) -> Chec
         check_kind(source.verifier_kind)
         if not _is_read(source):
             return Check(what, _elsewhere(source))
-        kept, rejects = _curated(params, group, source, ROWS)
+        kept, rejects = _curated(params, group, source)
     except InputError as error:
         return Check(what, "unreadable", errors=[str(error)])
     faults = _first_of_each(rejects)
@@ -118,23 +102,56 @@ def _prompts(params: Params, group: str, key: str, source: PromptSource) -> Chec
         return Check(
             what, _counts(0, len(rejects)), errors=faults or [f"{source.file} has no rows"], usable=0
         )
+    faults += _too_long(params, [prompt.problem for prompt in kept], "rollout.max_prompt_tokens")
     return Check(what, _counts(len(kept), len(kept) + len(rejects)), warnings=faults, usable=len(kept))
 
 
-def _curated(
-    params: Params, group: str, source: PromptSource, limit: int | None
-) -> tuple[list[str], list[Reject]]:
-    """Ids of the prompts of a source that pass the rules of one row, and the rejects."""
+def _too_long(params: Params, texts: Sequence[str], key: str) -> list[str]:
+    """A warning where texts have more tokens than the limit `key`: the share of those that are left out."""
+    count = token_counter(params.base)
+    section, _, name = key.partition(".")
+    limit = getattr(getattr(params, section), name)
+    lengths = [count(text) for text in texts] if count else []
+    beyond = [length for length in lengths if length > limit]
+    if not beyond:
+        return []
+    share = f"{len(beyond)} of {len(lengths)} ({len(beyond) / len(lengths):.0%})"
+    return [
+        f"{share} have more than {key} = {limit} tokens and would be left out; the longest has {max(beyond)}"
+    ]
+
+
+def _warm_start(what: str, policy: Policy | None) -> Iterator[Check]:
+    """The sources of a policy that is built here, one row that cannot be used is an error."""
+    for source in policy.warm_start.sources if policy and policy.warm_start else []:
+        place = f"{what}.warm_start.sources: {source.name}"
+        try:
+            check_kind(source.verifier_kind)
+            rows = list(islice(read_rows(source), ROWS)) if _is_read(source) else []
+        except InputError as error:
+            yield Check(place, "unreadable", errors=[str(error)])
+            continue
+        faults = _first_of_each([row for row in rows if isinstance(row, Reject)])
+        if faults or _is_read(source):
+            yield Check(place, _counts(len(rows), len(rows)), errors=faults)
+
+
+def _curated(params: Params, group: str, source: PromptSource) -> tuple[list[Prompt], list[Reject]]:
+    """Of the first rows of a source, the prompts that pass the rules of one row, and the rejects."""
     rejects: list[Reject] = []
-    filters = training_filters(params.curate) if group == "train" else NOT_EMPTY
-    report = CurationReport(lambda group, reject: rejects.append(reject))
-    rows = read_prompts(group, [source], filters, report, lambda row: None)
-    kept: list[str] = []
-    for _, prompt in rows:
-        kept.append(prompt.prompt_id)
-        if limit and len(kept) + len(rejects) >= limit:
+    kept: list[Prompt] = []
+    for prompt in _prompts_of(params, group, source, rejects):
+        kept.append(prompt)
+        if len(kept) + len(rejects) >= ROWS:
             break
     return kept, rejects
+
+
+def _prompts_of(params: Params, group: str, source: PromptSource, rejects: list[Reject]) -> Iterator[Prompt]:
+    """The prompts of a source that pass the rules of one row; the others go to `rejects`."""
+    filters = training_filters(params.curate) if group == "train" else NOT_EMPTY
+    report = CurationReport(lambda group, reject: rejects.append(reject))
+    return (prompt for _, prompt in read_prompts(group, [source], filters, report, lambda row: None))
 
 
 def _known_problems(params: Params) -> dict[str, str] | None:
@@ -149,7 +166,8 @@ def _known_problems(params: Params) -> dict[str, str] | None:
     known: dict[str, str] = {}
     try:
         for source in params.curate.train:
-            kept, rejects = _curated(params, "train", source, None)
+            rejects: list[Reject] = []
+            kept = [prompt.prompt_id for prompt in _prompts_of(params, "train", source, rejects)]
             known = {reject.prompt_id: f"{reject.reason}: {reject.detail}" for reject in rejects} | known
             known |= dict.fromkeys(kept, "")
     except InputError:
@@ -173,11 +191,12 @@ def _experts(params: Params, source: ExpertSource, known: dict[str, str] | None)
         faults = _first_of_each(rejects) or [f"{source.file} has no rows"]
         return Check(what, _counts(0, len(rows)), errors=faults, usable=0)
     unknown = [] if known is None else _without_prompt(readable, known)
+    long = _too_long(params, [row.values["response"] for row in readable], "experts.max_tokens")
     usable = len(readable) - len(unknown) if licensed else 0
     return Check(
         what,
         _counts(usable, len(rows)),
-        warnings=[*warnings, *_first_of_each(rejects + unknown)],
+        warnings=[*warnings, *_first_of_each(rejects + unknown), *long],
         usable=usable,
     )
 
@@ -218,27 +237,10 @@ def _arms(params: Params, experts: dict[str, Check]) -> Iterator[Check]:
             )
 
 
-def _model(what: str, policy: Policy) -> Check:
-    """A local folder is looked into; a hub id is not."""
-    if policy.model is None:
-        return Check(what, "built here")
-    faults = []
-    folder = Path(policy.model)
-    if folder.is_dir():
-        faults += [f"{folder} has no {name}" for name in ("config.json",) if not (folder / name).is_file()]
-        if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
-            faults.append(f"{folder} has no weights (*.safetensors)")
-    elif policy.model.startswith((".", "/", "raw/", "models/")):
-        faults.append(f"there is no folder {folder}; correct `model` in params.yaml")
-    if policy.chat_template and not Path(policy.chat_template).is_file():
-        faults.append(f"there is no file {policy.chat_template}; correct `chat_template` in params.yaml")
-    return Check(what, "a folder" if folder.is_dir() else f"{policy.model} of the hub", errors=faults)
-
-
 def _teacher(params: Params) -> Check:
     assert params.teacher
     if params.teacher.policy:
-        return _model("teacher.policy", params.teacher.policy)
+        return check_model("teacher.policy", params.teacher.policy)
     endpoint = params.teacher.endpoint
     assert endpoint
     names = [name for name in (endpoint.api_key_env, *endpoint.headers_env.values()) if name]
