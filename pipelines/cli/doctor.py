@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +15,18 @@ from pipelines.cli.parameters import examples
 
 # The command imports what it needs when it runs, so that `hpt --help` is instant.
 app = typer.Typer()
+ESCAPES = """
+import socket
+from hpt_core.verifier.sandbox import confine
+confine()
+for name, attempt in {"network": socket.socket, "writing": lambda: open("sandbox.txt", "w")}.items():
+    try:
+        attempt()
+    except OSError:
+        continue
+    raise SystemExit(f"{name} is allowed")
+"""
+"""A grading process that tries to use the network and to write."""
 COLOURS = {"ok": "green", "warning": "yellow", "refused": "red", "not run": "dim"}
 
 
@@ -39,6 +54,7 @@ def doctor(
 
     from hpt_core.config import RolloutConfig, VLLMConfig
     from hpt_core.files import read_text
+    from pipelines.cli.check_rows import row as of_check
     from pipelines.cli.model_checks import Examination, Request
 
     _quiet()
@@ -56,7 +72,8 @@ def doctor(
     refused = 0
     console = Console()
     with console.status("reading the model") as status:
-        for row in Examination(Request(model, rollout, revision, template, system_prompt)).rows():
+        examination = Examination(Request(model, rollout, revision, template, system_prompt))
+        for row in chain(examination.rows(), [of_check("verifier's sandbox", check_sandbox)]):
             status.update(f"after: {row.check}")
             table.add_row(row.check, Text(row.verdict, COLOURS[row.verdict]), Text(row.detail))
             refused += row.verdict == "refused"
@@ -64,6 +81,22 @@ def doctor(
     print(f"{refused} of {table.row_count} checks refuse it" if refused else "usable")
     if refused:
         raise typer.Exit(2)
+
+
+def check_sandbox() -> str:
+    """What a grading process cannot do here, tried in one. Raises Doubt for what this system lets it do."""
+    from hpt_core.verifier import sandbox
+    from pipelines.cli.check_rows import Doubt
+
+    if missing := sandbox.missing():
+        raise Doubt(
+            f"a grading process keeps {' and '.join(missing)}, which this system cannot forbid: judge what "
+            "strangers write on Linux with Landlock and seccomp"
+        )
+    tried = subprocess.run([sys.executable, "-c", ESCAPES], capture_output=True, text=True)
+    if tried.returncode != 0:
+        raise Doubt(f"a grading process is not confined: {tried.stderr.strip().splitlines()[-1]}")
+    return "no network, no writing"
 
 
 def _quiet() -> None:

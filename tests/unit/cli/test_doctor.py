@@ -11,7 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from hpt_core.config import RolloutConfig
 from hpt_core.policy.model import LoadedPolicy, save_policy
-from pipelines.cli.check_rows import Row
+from hpt_core.verifier import sandbox
+from pipelines.cli.check_rows import Row, row
+from pipelines.cli.doctor import check_sandbox
 from pipelines.cli.main import main
 from pipelines.cli.model_checks import Examination, Request
 
@@ -47,10 +49,26 @@ def test_a_healthy_model(folder: Path, dtype: str) -> None:
 def test_the_command_prints_a_table_and_the_status(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", str(folder)]) == 0
     printed = capsys.readouterr().out
-    assert "every weight read" in printed and printed.rstrip().endswith("usable")
+    assert (
+        "every weight read" in printed
+        and "no network, no writing" in printed
+        and printed.rstrip().endswith("usable")
+    )
     (folder / "chat_template.jinja").write_text("Hello")
     assert main(["doctor", str(folder)]) == 2
     assert "refuse it" in capsys.readouterr().out
+
+
+def test_a_row_for_the_verifiers_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert row("sandbox", check_sandbox) == Row("sandbox", "ok", "no network, no writing")
+    monkeypatch.setattr("pipelines.cli.doctor.ESCAPES", "raise SystemExit('writing is allowed')")
+    found = row("sandbox", check_sandbox)
+    assert (found.verdict, found.detail) == (
+        "warning",
+        "a grading process is not confined: writing is allowed",
+    )
+    monkeypatch.setattr(sandbox, "missing", lambda: ["the network"])
+    assert "keeps the network" in row("sandbox", check_sandbox).detail
 
 
 def test_a_template_that_leaves_the_problem_out_hides_nothing_else(folder: Path) -> None:
