@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hpt_core.evaluation import Flags, PassAtK, doublings, passes_of_prompts
+from hpt_core.files import read_json
 from hpt_core.pooling import pool, pooled_difference
 from hpt_core.seeds import derive
 from hpt_core.significance import Reals, bootstrap_interval, holm
@@ -38,6 +39,7 @@ def tables(study: Study) -> dict[str, Any]:
         "reference": design.reference,
         "seeds": design.seeds,
         "missing": len(study.trials()) - len(trials) + len(cells) - len(results),
+        "distance": _distances(study, cells),
         "trials": [_trial(study, cell, result, chosen) for cell, result in trials.items()],
         "results": {
             setting: {
@@ -56,6 +58,12 @@ def accuracies(study: Study, results: Results) -> dict[str, dict[str, float]]:
         if FAILED not in result:
             found.setdefault(cell.method, {})[str(cell.seed)] = _accuracy(result, study.design.benchmark)
     return found
+
+
+def _distances(study: Study, cells: Sequence[Cell]) -> dict[str, Any]:
+    """Setting -> source of demonstrations -> its distance from the base, of settings that are prepared."""
+    files = {cell.setting: study.setting_at(cell) / paths.EXPERTS_DISTANCE for cell in cells}
+    return {setting: read_json(file) for setting, file in files.items() if file.exists()}
 
 
 def _of(results: Results, **names: str) -> Results:

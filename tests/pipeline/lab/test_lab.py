@@ -16,6 +16,7 @@ import pytest
 
 from hpt_core import tables as columns
 from hpt_core.errors import InputError
+from hpt_core.files import write_json
 from hpt_core.fingerprint import write_sealed
 from hpt_core.types import Prompt
 from pipelines import environment, paths
@@ -138,6 +139,8 @@ def planted(root: Path, solved: dict[tuple[str, int], list[int]], dev: dict[tupl
     setting = present.setting_at(present.cells({})[0])
     rows = [columns.as_row(prompt) | {"benchmark": "held"} for prompt in prompts]
     columns.write(setting / paths.BENCHMARK_PROMPTS, rows, columns.BENCHMARKS)
+    distance = {"trajectories": 4, "tokens": 5.5, "nll": 0.75, "rank": 1.5, "rank_over_nll": 2.0}
+    write_json(setting / paths.EXPERTS_DISTANCE, {"worked": distance})
     chosen = {"sft": 1, "hpt": 0}
     for cell in [*present.trials(), *present.cells(chosen)]:
         right = solved.get((cell.method, cell.seed), [0, 0, 0])
@@ -182,6 +185,7 @@ def test_tables_have_means_differences_and_what_one_method_alone_solves(tmp_path
     assert of_sft["curves"]["dev/accuracy"] == [(2, pytest.approx(0.375)), (4, 0.5)]
     write_report(present)
     page = (tmp_path / "reports/lab.html").read_text()
+    assert found["distance"]["tiny"]["worked"]["nll"] == 0.75 and "<td>0.750</td>" in page
     assert "Solved by hpt alone: 1" in page and "What is 2 + 0?" in page
     path = tmp_path / "reports/lab.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"other": {"m": {"1": 0.5}}}))
