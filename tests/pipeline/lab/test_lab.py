@@ -93,6 +93,7 @@ def make(root: Path) -> Path:
     (root / "conf/recipe/tiny.yaml").write_text(RECIPE)
     (root / "conf/lab/small.yaml").write_text(DESIGN)
     (root / "dvc.yaml").write_text("stages: {}\n")
+    (root / "params.yaml").write_text("# recipe: tiny\n")
     return root
 
 
