@@ -21,6 +21,8 @@ from pipelines.server_settings import prefect_variables
 
 START_LIMIT, STOP_LIMIT = 120, 5
 """Seconds that a server may take to start, and to stop."""
+FREE_LIMIT = STOP_LIMIT + 2.0
+"""Seconds for which a port may still be taken: the server of a killed `hpt serve` needs them to end."""
 PATIENCE = 3.0
 """Seconds after which a person is told what is being waited for."""
 WATCH_INTERVAL = 1.0
@@ -94,9 +96,8 @@ def prefect_server(root: Path, port: int = 4200) -> Iterator[str]:
         yield url
         return
     # Whatever listens on the port would be mistaken for the new server.
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise InputError(f"port {port} is in use: {REMEDY}")
+    if not _free_within(port, FREE_LIMIT):
+        raise InputError(f"port {port} is in use: {REMEDY}")
     log = root / paths.LOGS / "prefect-server.log"
     command = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     url = f"http://127.0.0.1:{port}/api"
@@ -115,6 +116,18 @@ def prefect_server(root: Path, port: int = 4200) -> Iterator[str]:
         if watcher.is_alive():
             watcher.join()
         server.end()
+
+
+def _free_within(port: int, seconds: float) -> bool:
+    """Whether nothing listens on the port of this machine now or within the next `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
 
 
 def _keep_running(server: Server, closing: threading.Event) -> None:

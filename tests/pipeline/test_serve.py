@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -118,12 +119,26 @@ def test_port_that_is_taken(
 ) -> None:
     monkeypatch.chdir(make_toy(tmp_path / "toy"))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr(prefect_server, "FREE_LIMIT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         assert main.main(["serve", "--port", str(port)]) == 2
     [error] = capsys.readouterr().err.splitlines()
     assert f"port {port} is in use" in error
     assert "--port" in error and "PREFECT_API_URL" in error
+
+
+def test_the_server_of_a_killed_serve_gets_the_time_to_leave_its_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        threading.Timer(0.5, listener.shutdown, [socket.SHUT_RDWR]).start()
+        message = f"not start on port {port}"
+        with pytest.raises(InputError, match=message), prefect_server.prefect_server(tmp_path, port):
+            pass
 
 
 def test_server_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
