@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from hpt_core.errors import REPORTED_ERRORS, InputError
+from hpt_core.errors import REPORTED_ERRORS, InputError, storage_fault
 from pipelines import environment, messages
 from pipelines.cli import check, deploy, doctor, inbox, inspect, results, runs, stack, verify
 from pipelines.cli.parameters import ROOT
@@ -55,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except (TrackingError, StackError, *REPORTED_ERRORS) as error:
         print(f"hpt: {messages.clean(str(error))}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if (fault := storage_fault(error)) is None:
+            raise
+        print(f"hpt: {messages.clean(fault)}", file=sys.stderr)
         return 1
     except typer.TyperException as error:
         print(_usage_error(error), file=sys.stderr)

@@ -19,7 +19,7 @@ from pathlib import Path
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from hpt_core.errors import one_line
+from hpt_core.errors import one_line, storage_fault
 from pipelines.orchestration import raw_files
 
 DELAYS = (2.0, 5.0, 15.0)
@@ -84,7 +84,9 @@ def _push_once(root: Path) -> int:
 
 
 def _reason(error: BaseException) -> str:
-    """What the store said: the innermost cause with a message, in one line."""
+    """What the store or the disk said: the innermost cause with a message, in one line."""
+    if fault := storage_fault(error):
+        return fault
     while (cause := error.__cause__) is not None and str(cause):
         error = cause
     return one_line(error)

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from hpt_core.errors import one_line
+from hpt_core.errors import one_line, storage_fault
 from pipelines.messages import clean
 
 logger = logging.getLogger(__name__)
@@ -47,10 +47,12 @@ class Step:
     act: Callable[[Log], Outcome]
 
     def run(self, log: Log) -> Outcome:
-        """Do it. An exception is a fault of this project, and a failure of this step alone."""
+        """Do it. An exception is a fault of the machine or of this project, and of this step alone."""
         try:
             return self.act(log)
         except Exception as error:
+            if fault := storage_fault(error):
+                return failed(clean(f"{self.name} failed: {fault}"))
             logger.exception("%s failed", self.name)
             return failed(clean(f"{self.name} failed with {one_line(error)}"))
 

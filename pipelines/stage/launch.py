@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypedDict
 
-from hpt_core.errors import REPORTED_ERRORS, InputError
+from hpt_core.errors import REPORTED_ERRORS, InputError, storage_fault
 from hpt_core.files import write_json
 from pipelines import messages, paths
 from pipelines.params import Params, load_params
@@ -42,6 +42,11 @@ def launch(name: str, run: Callable[[Params], StageReport | None]) -> None:
     except REPORTED_ERRORS as error:
         logging.error("%s", error)
         sys.exit(2)
+    except Exception as error:
+        if (fault := storage_fault(error)) is None:
+            raise
+        logging.error("%s", fault)
+        sys.exit(1)
     # Timings are not a DVC output, because no two runs take the same time.
     seconds = {"seconds": time.perf_counter() - started, **report.get("seconds", {})}
     timing: dict[str, float | str] = {key: round(value, 2) for key, value in seconds.items()}

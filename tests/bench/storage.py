@@ -70,6 +70,7 @@ def transfers(made: Stack, folder: Path) -> None:
     rows = [
         ["to S3", f"{push:.1f}", f"{sent:.1f}", f"{push / sent:.2f}"],
         ["from S3", f"{pull:.1f}", f"{fetched:.1f}", f"{pull / fetched:.2f}"],
+        ["both", f"{push + pull:.1f}", f"{sent + fetched:.1f}", f"{(push + pull) / (sent + fetched):.2f}"],
     ]
     show("1 GiB, seconds", ["", "dvc", "boto3", "ratio"], rows)
 
