@@ -174,7 +174,9 @@ def remove(stack: Stack) -> None:
     stack.hpt("stack", "down", check=False)
     data = stack.root / ".stack" / "postgres"
     if data.is_symlink():
-        shutil.rmtree(data.resolve(), ignore_errors=True)
+        folder = data.resolve()
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.with_name(f"{folder.name}.owner").unlink(missing_ok=True)
 
 
 def _free_ports(width: int, taken: set[int]) -> int:
