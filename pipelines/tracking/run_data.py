@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from hpt_core import tables
 from hpt_core.data.demonstrations.selection import entry_of
-from hpt_core.files import read_json, read_steps
+from hpt_core.files import present, read_json, read_steps
 from pipelines import paths
 from pipelines.tracking import dvc_lock
 from pipelines.tracking.dvc_lock import Lock, LockEntry
@@ -116,7 +116,11 @@ def _distance(root: Path, mix: Mapping[str, float], lock: Lock) -> dict[str, flo
 
 
 def schema(table: Path) -> str:
-    """The columns of a Parquet file, in the form in which MLflow's page of a dataset shows them."""
+    """The columns of a Parquet file, in the form in which MLflow's page of a dataset shows them.
+
+    Raises InputError where it is missing.
+    """
+    present(table)
     columns = [{"name": field.name, "type": str(field.type)} for field in pq.read_schema(table)]
     return json.dumps({"mlflow_colspec": columns})
 

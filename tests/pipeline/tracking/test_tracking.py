@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from published_runs import history, runs
 
+from hpt_core.errors import InputError
 from pipelines.tracking import dvc_lock
 
 
@@ -307,3 +308,11 @@ def test_nothing_goes_to_mlflow_outside_a_flow_run(toy: Path) -> None:
     assert "HPT_FLOW_RUN" not in os.environ
     LiveSink("program").log(1, {"reward/mean": 0.1})
     assert runs(toy) == []
+
+
+def test_prompts_that_are_missing_are_named(toy: Path) -> None:
+    from pipelines.tracking.publish import publish
+
+    (toy / "data/prompts/benchmarks.parquet").unlink()
+    with pytest.raises(InputError, match=r"benchmarks.parquet: not found; "):
+        publish(toy, "night")
