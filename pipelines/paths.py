@@ -10,6 +10,9 @@ RECIPES = Path("conf/recipe")
 LOGS = Path("logs")
 """What no result depends on; not under DVC."""
 
+EDITED = LOGS / "edited"
+"""Outputs of stages that somebody had changed, as they were before a run restored the stage's own."""
+
 PROMPTS_FOLDER = Path("data/prompts")
 TRAIN_PROMPTS = Path("data/prompts/train.parquet")
 DEV_PROMPTS = Path("data/prompts/dev.parquet")

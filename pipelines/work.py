@@ -24,7 +24,7 @@ from pipelines.orchestration.dag import Stage, load_stages, mend_lock, order_loc
 from pipelines.orchestration.dvc_stage import failure_line, failure_message, reproduce
 from pipelines.orchestration.process_group import CommandError, ProcessGroups
 from pipelines.orchestration.push import push_command
-from pipelines.orchestration.stale_outputs import remove_stale_outputs
+from pipelines.orchestration.stale_outputs import keep_edited, remove_stale_outputs
 from pipelines.orchestration.steps import Executor, Log, Outcome, Step, failed
 from pipelines.orchestration.submission import run_steps
 from pipelines.orchestration.views import View
@@ -113,7 +113,10 @@ class Work:
         closing.start()
         self._remove_stale_outputs(log)
         loaded = load_stages(self.root)
-        stages = [self._stage(stage, env) for stage in self.choose(loaded)]
+        chosen = self.choose(loaded)
+        for path, place in keep_edited(self.root, chosen).items():
+            log("%s was changed by hand; it is kept as %s, and what its stage wrote comes back", path, place)
+        stages = [self._stage(stage, env) for stage in chosen]
         run_steps(stages, executor, self.workers, self.outcomes, self.views)
         order_lock(self.root, loaded)
         closing.join()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
 from dvc.exceptions import DvcException, NotDvcRepoError
@@ -32,6 +33,8 @@ class Stage:
     """Whether the stage, or one upstream of it, is out of date; only then can running it have an effect."""
     place: int = 0
     """Where a bare `dvc repro` would have it: dvc.lock lists the stages in this order."""
+    edited: tuple[str, ...] = ()
+    """Outputs that have changed since the stage wrote them, where nothing else of it has."""
 
 
 def load_stages(root: Path) -> list[Stage]:
@@ -105,17 +108,28 @@ def _stages(repo: Repo) -> list[Stage]:
         changed = any(stages[name].changed for name in upstream)
         # DVC would refuse to look at what a running stage writes, and its status is then that it is not up to
         # date.
+        status = inspect.unwrap(type(node).status)(node)
         stages[node.name] = Stage(
             name=node.name,
             desc=node.desc or "",
             upstream=tuple(upstream),
-            changed=changed or bool(inspect.unwrap(type(node).status)(node)),
+            changed=changed or bool(status),
             place=len(stages),
+            edited=_edited(status),
         )
     # With few workers the longest chain decides how long a run takes. sorted() is stable, and a stage has a
     # larger depth than every stage downstream of it.
     depths = _depths(stages)
     return sorted(stages.values(), key=lambda stage: -depths[stage.name])
+
+
+def _edited(status: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
+    """The outputs that DVC finds modified, where it finds nothing else: a stage that was killed has written a
+    part of its outputs, and its entry in dvc.lock is older than its inputs."""
+    reasons = [reason for found in status.values() for reason in found]
+    if len(reasons) != 1 or not isinstance(reasons[0], dict) or list(reasons[0]) != ["changed outs"]:
+        return ()
+    return tuple(path for path, how in reasons[0]["changed outs"].items() if how == "modified")
 
 
 def _depths(stages: dict[str, Stage]) -> dict[str, int]:

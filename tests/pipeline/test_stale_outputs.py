@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.orchestration.stale_outputs import remove_stale_outputs
+from pipelines.orchestration.dag import load_stages
+from pipelines.orchestration.stale_outputs import keep_edited, remove_stale_outputs
 
 GIT = ["git", "-c", "user.name=toy", "-c", "user.email=toy@example.org"]
 ARMS = ["program"]
@@ -99,3 +100,25 @@ def test_a_lock_file_of_an_earlier_commit_proves_an_output(workspace: Path) -> N
     (workspace / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     subprocess.run([*GIT, "commit", "-qam", "another"], cwd=workspace, check=True)
     assert set(remove_stale_outputs(workspace, ARMS).removed) == OUTPUTS
+
+
+def test_an_output_of_an_arm_that_somebody_edited_is_kept_beside(workspace: Path) -> None:
+    own = {path: path.read_bytes() for path in (workspace / MODEL).rglob("*") if path.is_file()}
+    for time in ("first", "second"):
+        (workspace / MODEL / "notes.txt").write_text(time)
+        stages = load_stages(workspace)
+        assert {stage.name: stage.edited for stage in stages if stage.edited} == {
+            "train@human": (str(MODEL),)
+        }
+        [(name, kept)] = keep_edited(workspace, stages).items()
+        assert name == MODEL and (workspace / kept / "notes.txt").read_text() == time
+        subprocess.run(["dvc", "repro", "-q", "-s", "train@human"], cwd=workspace, check=True)
+        assert {path: path.read_bytes() for path in own} == own and not (
+            workspace / MODEL / "notes.txt"
+        ).exists()
+    assert (workspace / "logs/edited" / MODEL / "notes.txt").read_text() == "first"
+    # A stage that is out of date for another reason removes what a killed one has left.
+    (workspace / MODEL / "half").write_text("")
+    params = (workspace / "params.yaml").read_text()
+    (workspace / "params.yaml").write_text(params.replace("seed: 7", "seed: 8"))
+    assert not any(stage.edited for stage in load_stages(workspace))
