@@ -22,9 +22,10 @@ from pipelines.messages import clean
 from pipelines.orchestration import dvc_locks, run_lock
 from pipelines.orchestration.dag import Stage, load_stages, mend_lock, order_lock
 from pipelines.orchestration.dvc_stage import failure_line, failure_message, reproduce
+from pipelines.orchestration.edited_outputs import keep_edited
 from pipelines.orchestration.process_group import CommandError, ProcessGroups
 from pipelines.orchestration.push import push_command
-from pipelines.orchestration.stale_outputs import keep_edited, remove_stale_outputs
+from pipelines.orchestration.stale_outputs import remove_stale_outputs
 from pipelines.orchestration.steps import Executor, Log, Outcome, Step, failed
 from pipelines.orchestration.submission import run_steps
 from pipelines.orchestration.views import View

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipelines import paths
-from pipelines.orchestration.dag import Stage
 
 OUTPUTS_PER_ARM = (
     paths.model("*"),
@@ -67,24 +66,6 @@ def remove_stale_outputs(root: Path, arms: Collection[str]) -> StaleOutputs:
                 path.unlink()
             stale.removed.append(relative)
     return stale
-
-
-def keep_edited(root: Path, stages: Iterable[Stage]) -> dict[Path, Path]:
-    """Move outputs that somebody has changed out of the way of DVC, which would remove them.
-
-    Returns where each is now; both relative to the project.
-    """
-    moved = {}
-    for name in (name for stage in stages for name in stage.edited):
-        place = paths.EDITED / name
-        number = 1
-        while (root / place).exists():
-            number += 1
-            place = paths.EDITED / f"{name}.{number}"
-        (root / place).parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(root / name, root / place)
-        moved[Path(name)] = place
-    return moved
 
 
 def _why_irreplaceable(repo: Repo, root: Path, path: Path) -> str | None:

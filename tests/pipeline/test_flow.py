@@ -175,6 +175,9 @@ def test_cancelled_run_leaves_no_process_behind(
     child = root / "logs" / "child" / "curate"
     try:
         wait_for(lambda: child.exists() and child.read_text() != "", run)
+    except AssertionError as error:
+        error.add_note((tmp_path / "log").read_text())
+        raise
     finally:
         run.send_signal(signal.SIGTERM)
     assert run.wait(timeout=60) != 0

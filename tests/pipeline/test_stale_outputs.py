@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.orchestration.dag import load_stages
-from pipelines.orchestration.stale_outputs import keep_edited, remove_stale_outputs
+from pipelines.orchestration.edited_outputs import keep_edited
+from pipelines.orchestration.stale_outputs import remove_stale_outputs
 
 GIT = ["git", "-c", "user.name=toy", "-c", "user.email=toy@example.org"]
 ARMS = ["program"]
