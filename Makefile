@@ -45,7 +45,7 @@ audit:
 # With LOCKED=1, as in CI, nothing but torch is installed whose hash is not in requirements.lock.
 $(VENV)/.run: pyproject.toml constraints.txt requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	@echo "installing the pinned packages into $(VENV): two or three minutes"
+	@echo "installing the pinned packages into $(VENV): three to six minutes"
 	$(if $(LOCKED),$(BIN)/pip install -qq --no-deps --require-hashes -r requirements.lock)
 	$(BIN)/pip install -qq -c constraints.txt -e .
 	touch $@
