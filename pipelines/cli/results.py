@@ -118,8 +118,8 @@ def lineage(
 
 @app.command(
     epilog=examples(
-        "hpt lab ordering           make the runs of conf/lab/ordering.yaml, or go on with them",
-        "hpt lab ordering --report  only write the report, of the runs that are complete",
+        "hpt lab ordering           make its runs (conf/lab), or go on with them",
+        "hpt lab ordering --report  the report alone, of complete runs",
     )
 )
 def lab(

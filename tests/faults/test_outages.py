@@ -11,6 +11,7 @@ import pytest
 from checkouts import LIMIT, Checkout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)  # Four runs, three of them with a Prefect server of their own.
 def test_killed_stage_killed_run_lost_server_then_the_truth(checkout: Checkout, undisturbed: str) -> None:
     # A stage that is killed fails, and the run says how to repeat it.

@@ -67,13 +67,16 @@ def write(path: Path, content: str, params: Yaml) -> None:
     if path.match("reports/plots"):
         write_plots(path, params)
         return
-    file = path if path.suffix else path / "pass_rates.parquet"
-    file.parent.mkdir(parents=True, exist_ok=True)
+    # Other stages read two files of a folder of rollouts.
+    files = [path] if path.suffix else [path / "pass_rates.parquet", path / "rollouts.parquet"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files[0].parent.mkdir(exist_ok=True)
     if path.match("metrics/demonstrations/*.json"):
         content = json.dumps({"coverage": 0.5})
     if path.match("metrics/eval/*.json"):
         content = json.dumps({"held_out": {"avg_at_k": accuracies(params)[path.stem], "k": 4}})
-    file.write_text(content)
+    for file in files:
+        file.write_text(content)
 
 
 def main() -> None:

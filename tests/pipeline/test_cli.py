@@ -59,6 +59,7 @@ ARGUMENTS = {
     "compare": ["--open", "--port"],
     "rollback": ["--to VERSION", "--reason TEXT"],
     "lineage": ["VERSION", "--trajectory ID"],
+    "lab": ["STUDY", "--report"],
     "ui": ["--port"],
     "verify": ["FILE", "--gold-check", "--mutation-check", "--kind", "--workers", "--timeout"],
     "inspect": ["FILE|HUB_ID", "--root", "--subset", "--split", "--revision", "--rows"],

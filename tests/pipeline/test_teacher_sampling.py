@@ -114,11 +114,13 @@ def answer(body: Any) -> tuple[str, str]:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("prepared")
     tables.write(root / "data/prompts/train.parquet", map(tables.as_row, PROMPTS), tables.PROMPTS)
+    tables.write(root / "data/prompts/left_out.parquet", [], tables.LEFT_OUT)
     rates = [
         {"prompt_id": prompt.prompt_id, "samples": 4, "solved": solved, "pass_rate": solved / 4}
         for prompt, solved in zip(PROMPTS, SOLVED, strict=False)
     ]
     tables.write(root / "data/rollouts/base/pass_rates.parquet", rates, tables.PASS_RATES)
+    tables.write(root / "data/rollouts/base/rollouts.parquet", [], tables.ROLLOUTS)
     sizes = WarmStart(
         hidden_size=32,
         layers=1,
