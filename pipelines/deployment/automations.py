@@ -148,27 +148,79 @@ def _retrain(deployment: str) -> dict[str, Any]:
 
 
 def _alerts(params: Params, nightly: str, webhook: str, ui: str) -> list[dict[str, Any]]:
-    def send(text: str) -> list[dict[str, Any]]:
-        return [{"type": "call-webhook", "block_document_id": webhook, "payload": alerts.payload(text)}]
+    config = params.alerts
+    missed_h = longest_pause_h(params.schedule) + config.missed_night_h
 
-    config, pause = params.alerts, longest_pause_h(params.schedule)
-    late = _absence(after=[f"{RUN}Late"], expect=ANY, within=config.late_after_s)
-    completed = {
-        "prefect.resource.role": "deployment",
-        "prefect.resource.id": f"prefect.deployment.{nightly}",
+    def alert(of: str, description: str, trigger: dict[str, Any], text: str) -> dict[str, Any]:
+        send = {"type": "call-webhook", "block_document_id": webhook, "payload": alerts.payload(text)}
+        return {
+            "name": f"{PREFIX}alert of {of}",
+            "description": description,
+            "trigger": trigger,
+            "actions": [send],
+        }
+
+    return [
+        alert(
+            "a failed or crashed run",
+            "Sends run, state, reason and address of a run that failed or crashed.",
+            _failed_or_crashed(),
+            alerts.ended(ui),
+        ),
+        alert(
+            "a run that no worker takes",
+            "Sends an alert for a run that is due and that no worker has accepted.",
+            _absence(after=[f"{RUN}Late"], expect=ANY, within=config.late_after_s),
+            alerts.late(ui, config.late_after_s),
+        ),
+        alert(
+            "a missed night",
+            "Sends an alert if no night has completed since the last one was due.",
+            _no_completion_of(nightly, missed_h * 3600),
+            alerts.missed(ui, nightly, missed_h),
+        ),
+        alert(
+            "a pool without a worker",
+            "Sends an alert when the last worker of the pool is gone.",
+            _pool_not_ready(),
+            alerts.no_worker(ui),
+        ),
+    ]
+
+
+def _failed_or_crashed() -> dict[str, Any]:
+    return {
+        "type": "event",
+        "posture": "Reactive",
+        **_ours(),
+        "match": {"prefect.resource.id": f"{RUN}*", "prefect.state-type": ["FAILED", "CRASHED"]},
+        "expect": ANY,
+        # A server on SQLite may handle an event again; one alert per run and hour is sent.
+        "for_each": ["prefect.resource.id"],
+        "threshold": 1,
+        "within": 3600.0,
     }
-    missed = {
+
+
+def _no_completion_of(deployment: str, within: float) -> dict[str, Any]:
+    return {
         "type": "event",
         "posture": "Proactive",
         "match": {"prefect.resource.id": [f"{RUN}*", "hpt.schedule"]},
-        "match_related": completed,
+        "match_related": {
+            "prefect.resource.role": "deployment",
+            "prefect.resource.id": f"prefect.deployment.{deployment}",
+        },
         # Each completed night begins the wait for the next one.
         "after": [*COMPLETED, DEPLOYED],
         "expect": COMPLETED,
         "threshold": 1,
-        "within": (pause + config.missed_night_h) * 3600,
+        "within": within,
     }
-    worker = {
+
+
+def _pool_not_ready() -> dict[str, Any]:
+    return {
         "type": "event",
         "posture": "Reactive",
         "match": {
@@ -180,42 +232,6 @@ def _alerts(params: Params, nightly: str, webhook: str, ui: str) -> list[dict[st
         "threshold": 1,
         "within": 3600.0,
     }
-    return [
-        {
-            "name": f"{PREFIX}alert of a failed or crashed run",
-            "description": "Sends run, state, reason and address of a run that failed or crashed.",
-            "trigger": {
-                "type": "event",
-                "posture": "Reactive",
-                **_ours(),
-                "match": {"prefect.resource.id": f"{RUN}*", "prefect.state-type": ["FAILED", "CRASHED"]},
-                "expect": ANY,
-                # A server on SQLite may handle an event again; one alert per run and hour is sent.
-                "for_each": ["prefect.resource.id"],
-                "threshold": 1,
-                "within": 3600.0,
-            },
-            "actions": send(alerts.ended(ui)),
-        },
-        {
-            "name": f"{PREFIX}alert of a run that no worker takes",
-            "description": "Sends an alert for a run that is due and that no worker has accepted.",
-            "trigger": late,
-            "actions": send(alerts.late(ui, config.late_after_s)),
-        },
-        {
-            "name": f"{PREFIX}alert of a missed night",
-            "description": "Sends an alert if no night has completed since the last one was due.",
-            "trigger": missed,
-            "actions": send(alerts.missed(ui, nightly, pause + config.missed_night_h)),
-        },
-        {
-            "name": f"{PREFIX}alert of a pool without a worker",
-            "description": "Sends an alert when the last worker of the pool is gone.",
-            "trigger": worker,
-            "actions": send(alerts.no_worker(ui)),
-        },
-    ]
 
 
 def _ours() -> dict[str, Any]:
