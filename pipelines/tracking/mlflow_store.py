@@ -1,26 +1,28 @@
-"""The MLflow experiment of a checkout: connection, searches, and updates of the lineage index beside it."""
+"""The MLflow experiment of a checkout: its runs are found, created, moved and ended here."""
 
 from __future__ import annotations
 
 import fcntl
 import json
-import logging
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
-from itertools import takewhile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from pipelines import environment, paths
+from mlflow.entities import Run as Run
+from mlflow.entities import ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.store.entities.paged_list import PagedList
+
+from pipelines import paths
 from pipelines.environment import tracking_uri
 from pipelines.tracking.checkout import artifact_folder, checkout_id, owner_tags, relocate
+from pipelines.tracking.connection import connect, is_database, try_database
 from pipelines.tracking.dvc_lock import Remote
 from pipelines.tracking.evaluation_data import Measurement
-from pipelines.tracking.lineage.index import Index, ModelLineage
 from pipelines.tracking.run_layout import (
     CHECKOUT_TAG,
     COMPARISON_TAG,
@@ -28,79 +30,27 @@ from pipelines.tracking.run_layout import (
     CONTENT_TAG,
     ENDED_TAG,
     FLOW_RUN_TAG,
-    LINEAGE_FOLDER,
-    LINEAGE_TAG,
-    MODEL_LINEAGE_FILE,
     NOTE_TAG,
     PARENT_TAG,
-    REPEATED_TAG,
     SCORES_FILE,
     SETTINGS_FILE,
     SETTINGS_TAG,
-    TRAINED_ON_FILE,
 )
-
-# mlflow reads its telemetry switch when it is imported.
-for _name, _value in environment.QUIET.items():
-    os.environ.setdefault(_name, _value)
-
-import mlflow  # noqa: E402
-from mlflow.entities import Run as Run  # noqa: E402
-from mlflow.entities import ViewType  # noqa: E402
-from mlflow.entities.model_registry import ModelVersion  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository  # noqa: E402
-from mlflow.store.entities.paged_list import PagedList  # noqa: E402
-from sqlalchemy import create_engine, inspect  # noqa: E402
-from sqlalchemy.engine import make_url  # noqa: E402
-from sqlalchemy.pool import NullPool  # noqa: E402
 
 T = TypeVar("T")
 TAG_LENGTH = 8000
 """MLflow accepts no longer value of a tag."""
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """MLflow's page then opens on runs and charts, and not on traces of an application."""
-CONNECT_TIMEOUT = 10
-"""Seconds in which a database accepts a connection."""
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 LIVELY = 3_600_000
 """Milliseconds without a sign of life after which a run of another checkout counts as abandoned."""
 FEW = 20
 """Runs in one answer where the newest ones suffice."""
-CLOCK_SKEW = 600_000
-"""Milliseconds by which the clocks of publishers may differ."""
-
-
-def _set_default(uri: str) -> None:
-    """Registering a version reads its model through mlflow's default, whatever the URI of the client."""
-    chosen = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(uri)
-    if chosen is None:
-        # The call sets the variable, which would then count as the user's choice.
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
-
-
-def _try_database(uri: str) -> None:
-    """Raise at once what MLflow would raise after two minutes of attempts to reach the database."""
-    kind = make_url(uri).get_backend_name()
-    options = {"connect_timeout": CONNECT_TIMEOUT} if kind in ("postgresql", "mysql") else {}
-    engine = create_engine(uri, poolclass=NullPool, connect_args=options)
-    try:
-        inspect(engine)
-    finally:
-        engine.dispose()
 
 
 def _precedence(run: Run) -> tuple[bool, str]:
     """Of several runs of one content, the first in this order counts."""
     return COMPLETE_TAG not in run.data.tags, run.info.run_id
-
-
-def repeated(version: ModelVersion) -> dict[str, str]:
-    """Content -> run, of the arms that were trained to the weights of a registered version after it."""
-    return {
-        k.removeprefix(REPEATED_TAG): run for k, run in version.tags.items() if k.startswith(REPEATED_TAG)
-    }
 
 
 def _conditions(tags: Mapping[str, str]) -> Iterator[str]:
@@ -115,15 +65,10 @@ class Store:
         self.root, self.name, self.uri = root, experiment, tracking_uri(root)
         self.local = self.uri == f"sqlite:///{root.resolve() / 'mlflow.db'}"
         """The database is this checkout's own."""
-        # Alembic logs every migration of a new database.
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        # What a request fails of is said once, by `tracking_errors`.
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-        _set_default(self.uri)
-        if self.uri.partition(":")[0].partition("+")[0] in DATABASES:
-            _try_database(self.uri)
+        if is_database(self.uri):
+            try_database(self.uri)
         with self.exclusive():  # Two first users of a SQLite file would both create its tables.
-            self.client = mlflow.MlflowClient(self.uri, registry_uri=self.uri)
+            self.client = connect(self.uri)
             existing = self.client.get_experiment_by_name(experiment)
             self.experiment: str = existing.experiment_id if existing else self._create_experiment(experiment)
             if existing and self.local:
@@ -136,8 +81,7 @@ class Store:
 
     def _create_experiment(self, name: str) -> str:
         # Without a server MLflow would write to the folder in which each process stands.
-        served = self.uri.partition(":")[0].partition("+")[0] not in DATABASES
-        folder = None if served else artifact_folder(self.root)
+        folder = artifact_folder(self.root) if is_database(self.uri) else None
         try:
             return str(self.client.create_experiment(name, artifact_location=folder, tags=EXPERIMENT_TAGS))
         except MlflowException as error:
@@ -203,9 +147,9 @@ class Store:
 
     def tagged(self, tags: Mapping[str, str]) -> list[Run]:
         """Runs with all of these tags, the oldest first."""
-        return self._search(" and ".join(_conditions(tags)))
+        return self.search(" and ".join(_conditions(tags)))
 
-    def _search(self, query: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
+    def search(self, query: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
         search = partial(self.client.search_runs, [self.experiment], query, view)
         return list(self.pages(partial(search, order_by=["attributes.start_time ASC"])))
 
@@ -264,7 +208,7 @@ class Store:
 
     def running(self, tags: Mapping[str, str]) -> list[Run]:
         """Runs with all of these tags that are shown as running."""
-        return self._search(" and ".join(["attributes.status = 'RUNNING'", *_conditions(tags)]))
+        return self.search(" and ".join(["attributes.status = 'RUNNING'", *_conditions(tags)]))
 
     def aliases(self, model: str) -> dict[str, str]:
         """Alias -> version of a registered model; empty where nothing is registered."""
@@ -288,35 +232,3 @@ class Store:
     def now() -> int:
         """Milliseconds since 1970."""
         return int(time.time() * 1000)
-
-    def index(self) -> Index:
-        """The index of lineage, built from the published runs where it is missing."""
-        index = Index(self.root, self.name)
-        if not index.complete:
-            self.synchronise(index)
-        return index
-
-    def synchronise(self, index: Index) -> None:
-        """Add the runs and registered versions that were published since the index was last updated."""
-        now, since = self.now(), index.synchronised() - CLOCK_SKEW
-        indexed = index.runs()
-        query = f"tags.`{LINEAGE_TAG}` = 'true' and attributes.end_time > {max(since, 0)}"
-        # Deleted runs are included, because their registered models may still exist.
-        published = self._search(query, ViewType.ALL)
-        index.add(self._lineage(run) for run in published if run.info.run_id not in indexed)
-        runs, order = index.runs(), ["last_updated_timestamp DESC"]
-        newest_first = self.pages(partial(self.client.search_model_versions, max_results=100, order_by=order))
-        for version in takewhile(lambda version: (version.last_updated_timestamp or 0) > since, newest_first):
-            trained = [version.run_id, *repeated(version).values()]
-            index.register(version.name, [(int(version.version), run) for run in trained if run in runs])
-        index.mark_synchronised(now)
-
-    def _lineage(self, run: Run) -> tuple[str, ModelLineage, dict[str, int]]:
-        with tempfile.TemporaryDirectory() as folder:
-            # The client would read the whole run again, and where the index is lost, that is every run.
-            repository: Any = get_artifact_repository(run.info.artifact_uri)
-            repository.download_artifacts(LINEAGE_FOLDER, folder)
-            lineage, trained = (
-                Path(folder, name).read_text("utf-8") for name in (MODEL_LINEAGE_FILE, TRAINED_ON_FILE)
-            )
-        return run.info.run_id, ModelLineage.from_json(lineage), json.loads(trained)

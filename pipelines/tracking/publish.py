@@ -21,6 +21,7 @@ from pipelines.tracking import dvc_lock, run_data, unpublished
 from pipelines.tracking.dvc_lock import Lock
 from pipelines.tracking.evaluation_data import Evaluation, read_evaluations
 from pipelines.tracking.lineage.contributions import read_lineage
+from pipelines.tracking.lineage.synchronisation import index_of
 from pipelines.tracking.mlflow_errors import tracking_errors
 from pipelines.tracking.mlflow_store import Run, Store
 from pipelines.tracking.pages.parent_page import show_comparison, write_report
@@ -128,7 +129,7 @@ def _publish_all(
             store.move(runs[arm], parent.get())
             outcome = "moved"
         getattr(published, outcome).append(arm)
-    store.index()  # A lost index is built again even where nothing is new.
+    index_of(store)  # A lost index is built again even where nothing is new.
     if published.changed or parent.find():
         published.parent = parent.get().info.run_id
         if evaluation := evaluations[BASE]:
@@ -190,7 +191,7 @@ def _publish_lineage(store: Store, writer: RunWriter, root: Path, record: ArmRec
     writer.text(MODEL_LINEAGE_FILE, lineage.to_json())
     writer.text(TRAINED_ON_FILE, json.dumps(times, sort_keys=True))
     writer.tag(LINEAGE_TAG, "true")
-    store.index().add([(writer.run.info.run_id, lineage, times)])
+    index_of(store).add([(writer.run.info.run_id, lineage, times)])
 
 
 def _publish_evaluation(writer: RunWriter, evaluation: Evaluation, step: int, model: str) -> None:

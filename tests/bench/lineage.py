@@ -62,6 +62,7 @@ def _run_command(root: Path, question: list[str], times: int = REPETITIONS) -> l
 def _publish(root: Path) -> None:
     from mlflow.entities import Metric, Param
 
+    from pipelines.tracking.lineage.synchronisation import index_of
     from pipelines.tracking.mlflow_store import Store
     from pipelines.tracking.run_writer import RunWriter
 
@@ -87,5 +88,5 @@ def _publish(root: Path) -> None:
         model = RunWriter(store, run).model("human", 10, {"arm": "human"})
         store.client.create_model_version("hpt-policy", f"models:/{model}", run.info.run_id, model_id=model)
         store.end(run, "FINISHED")
-        store.index().add([(run.info.run_id, lineage, times)])
-        store.index().register("hpt-policy", {number + 1: run.info.run_id})
+        index_of(store).add([(run.info.run_id, lineage, times)])
+        index_of(store).register("hpt-policy", {number + 1: run.info.run_id})

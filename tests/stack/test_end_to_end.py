@@ -6,6 +6,7 @@ The project is the default one with fewer problems, smaller models and fewer ste
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -122,7 +123,9 @@ def test_an_upload_becomes_a_model_that_a_clone_has(project: Stack, tmp_path: Pa
     project.command("git", *IDENTITY, "commit", "-qm", "the night")
     project.command("git", "clone", "-q", str(project.root), str(tmp_path / "clone"))
     variables = {**project.variables, **project.connection, "PYTHONPATH": str(tmp_path / "clone")}
-    clone = Stack(tmp_path / "clone", {**variables, "DVC_SITE_CACHE_DIR": str(tmp_path / "site")})
+    variables |= {"DVC_SITE_CACHE_DIR": str(tmp_path / "site")}
+    variables |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    clone = Stack(tmp_path / "clone", variables)
     clone.command(*DVC, "pull")
     assert "Running stage" not in clone.command(*DVC, "repro").stdout
     assert not clone.command("git", "status", "--short").stdout

@@ -29,6 +29,7 @@ from pipelines.tracking import dvc_lock, run_data
 from pipelines.tracking.comparison.table import BenchmarkTables, PooledComparison, comparison_tables
 from pipelines.tracking.dvc_lock import Lock
 from pipelines.tracking.evaluation_data import Measurement, Scores, measured_otherwise
+from pipelines.tracking.lineage.synchronisation import index_of
 from pipelines.tracking.mlflow_errors import TrackingError, tracking_errors
 from pipelines.tracking.mlflow_store import Run, Store
 from pipelines.tracking.pages.screens import address, comparison_path, save_views
@@ -176,7 +177,7 @@ def _base_weights(store: Store, arm: Run) -> str | None:
     """The DVC hash of the policy that an arm started from."""
     if tag := arm.data.tags.get(BASE_TAG):
         return tag
-    lineage = store.index().lineage(arm.info.run_id)
+    lineage = index_of(store).lineage(arm.info.run_id)
     return lineage.dvc.get(str(paths.BASE_MODEL)) if lineage else None
 
 

@@ -104,10 +104,11 @@ def _index(root: Path) -> tuple[TrackingConfig, Index]:
     tracking = load_params(root / paths.PARAMS).tracking
     index = Index(root, tracking.experiment)
     if not index.complete or os.environ.get("MLFLOW_TRACKING_URI"):
+        from pipelines.tracking.lineage.synchronisation import synchronise
         from pipelines.tracking.mlflow_store import Store
 
         with tracking_errors(root):
-            Store(root, tracking.experiment).synchronise(index)
+            synchronise(Store(root, tracking.experiment), index)
     return tracking, index
 
 

@@ -15,7 +15,8 @@ from pipelines import paths
 from pipelines.tracking import dvc_lock
 from pipelines.tracking.dvc_lock import Lock
 from pipelines.tracking.evaluation_data import Measurement
-from pipelines.tracking.mlflow_store import TAG_LENGTH, Run, Store, repeated
+from pipelines.tracking.lineage.synchronisation import index_of, repeated
+from pipelines.tracking.mlflow_store import TAG_LENGTH, Run, Store
 from pipelines.tracking.registry.version_page import (
     first_description,
     origin,
@@ -115,7 +116,7 @@ class RegisteredModel:
             self._client.delete_model_version(self.name, str(created.version))
             return self._repeat(version, arm, run)
         self._by_number[str(version.version)] = version
-        self._store.index().register(self.name, [(int(version.version), run.info.run_id)])
+        index_of(self._store).register(self.name, [(int(version.version), run.info.run_id)])
         return version
 
     def _repeat(self, version: ModelVersion, arm: str, run: Run) -> ModelVersion:
@@ -128,7 +129,7 @@ class RegisteredModel:
             self._tag(number, LATEST_TAG, run_id)
             line = f"Run {run_id} (arm {arm}) has the same weights."
             self._describe(version, with_line(version.description or "", line))
-            self._store.index().register(self.name, [(int(number), run_id)])
+            index_of(self._store).register(self.name, [(int(number), run_id)])
             version = self._client.get_model_version(self.name, number)
             self._by_number[number] = version
         return version
