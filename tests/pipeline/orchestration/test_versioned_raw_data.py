@@ -36,7 +36,7 @@ def test_git_sees_the_dvc_files_and_push_the_data(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.usefixtures("services")
 def test_a_clone_has_the_same_digest_of_raw_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`dvc add` writes files of its own, of which git has some; a stage must not run again because of them."""
+    """`dvc add` writes files of its own, not all in git; no stage must run again because of them."""
     root = make_toy(tmp_path / "toy")
     shutil.copy(REPO / ".dvcignore", root)
     monkeypatch.chdir(root)
