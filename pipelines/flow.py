@@ -114,16 +114,16 @@ def report(work: Work, retries: int = 0) -> State[Any]:
         # The command itself does not wait: it prints the result, and the next run tells Prefect.
         _wait_for_server(url)
     if result.completed and answers(url):
-        artifacts.show_results(work.root, _pages(work.root, identifier))
+        artifacts.show_results(work.root, _pages(work.root, result))
     return _ended_run(result).state()
 
 
-def _pages(root: Path, run: str) -> dict[str, str]:
+def _pages(root: Path, result: Result) -> dict[str, str]:
     """Pages of MLflow with the results of a flow run; none where MLflow fails, which `publish` has said."""
     from pipelines.tracking.pages.addresses import addresses
 
     try:
-        return addresses(root, run)
+        return addresses(root, None if result.verdict == "unchanged" else result.flow_run)
     except TrackingError:
         return {}
 

@@ -27,6 +27,7 @@ from pipelines.orchestration.steps import Threads
 from pipelines.orchestration.views import TerminalView
 from pipelines.params import load_params
 from pipelines.result import Result
+from pipelines.tracking import settled
 from pipelines.tracking.mlflow_errors import TrackingError, tracking_errors
 from pipelines.work import Work
 
@@ -173,7 +174,12 @@ def _with_prefect(own_server: bool, work: Work, retries: int) -> None:
 
 
 def _warm_up(root: Path) -> None:
-    """Import mlflow and create its database while the Prefect server starts and the first stage runs."""
+    """Import mlflow and create its database while the Prefect server starts and the first stage runs.
+
+    Not where the last run left nothing to write: the import would only slow down the rest.
+    """
+    if settled.expected(root) is not None:
+        return
     from pipelines.tracking.mlflow_store import Store
 
     try:

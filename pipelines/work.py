@@ -9,43 +9,28 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from hpt_core.errors import InputError
 from pipelines import paths
+from pipelines.ending import STEPS, Ending, close_runs
 from pipelines.environment import FLOW_RUN, FLOW_RUN_NAME
-from pipelines.messages import clean
 from pipelines.orchestration import dvc_locks, run_lock
 from pipelines.orchestration.dag import Stage, load_stages, mend_lock, order_lock
 from pipelines.orchestration.dvc_stage import failure_line, failure_message, reproduce
 from pipelines.orchestration.edited_outputs import keep_edited
 from pipelines.orchestration.process_group import CommandError, ProcessGroups
-from pipelines.orchestration.push import push_command
 from pipelines.orchestration.stale_outputs import remove_stale_outputs
 from pipelines.orchestration.steps import Executor, Log, Outcome, Step, failed
 from pipelines.orchestration.submission import run_steps
 from pipelines.orchestration.views import View
 from pipelines.params import load_params
 from pipelines.result import Result
-from pipelines.tracking.mlflow_errors import TrackingError
 from pipelines.tracking.source import record_source
 
 logger = logging.getLogger(__name__)
-
-ENDING = ("publish", "register", "push")
-"""The steps that follow the stages."""
-PUBLISH_LATER = "Models, data and metrics are complete on disk. Publish them with: hpt publish"
-
-
-class Published(Protocol):
-    """What publishing or registering did; its text is the message of the step."""
-
-    @property
-    def changed(self) -> bool: ...
 
 
 @dataclass
@@ -108,9 +93,9 @@ class Work:
         dvc_locks.free(self.root, self._waiting(log, "waiting for DVC, which is in use in this checkout: %s"))
         if mend_lock(self.root):
             log("dvc.lock was cut off by a kill; what it lacks comes from git and from DVC's run cache")
-        # Importing mlflow takes seconds, in which the first stage can run.
-        dead = (env[FLOW_RUN], "the process that wrote this run was killed")
-        closing = threading.Thread(target=self._close_runs, args=dead)
+        # MLflow may take seconds to answer, in which the first stage can run.
+        ending = Ending(self.root, self.groups, env[FLOW_RUN], env[FLOW_RUN_NAME])
+        closing = threading.Thread(target=ending.close_dead_runs)
         closing.start()
         self._remove_stale_outputs(log)
         loaded = load_stages(self.root)
@@ -123,11 +108,10 @@ class Work:
         closing.join()
         if not self.stopped:
             complete = all(outcome.good for outcome in self.outcomes.values())
-            steps = self._ending(env, complete)
-            run_steps(steps, executor, self.workers + 1, self.outcomes, self.views)
+            run_steps(ending.steps(complete), executor, self.workers + 1, self.outcomes, self.views)
         if self.stopped:
-            self._close_runs(None, self.stopped)
-        order = [*(step.name for step in stages), *(name for name in ENDING if name in self.outcomes)]
+            close_runs(self.root, None, self.stopped)
+        order = [*(step.name for step in stages), *(name for name in STEPS if name in self.outcomes)]
         return Result({name: self.outcomes[name] for name in order}, self.stopped, env[FLOW_RUN])
 
     def _stage(self, stage: Stage, env: dict[str, str]) -> Step:
@@ -143,36 +127,6 @@ class Work:
             return Outcome(done, f"{stage.name} is {done}")
 
         return Step(stage.name, stage.desc, stage.upstream, act)
-
-    def _ending(self, env: dict[str, str], complete: bool) -> list[Step]:
-        """Publish in any case; register and push what is complete."""
-
-        def publish() -> Published:
-            from pipelines.tracking.publish import publish
-
-            status = "FINISHED" if complete else "FAILED"
-            return publish(self.root, env[FLOW_RUN], env[FLOW_RUN_NAME], status)
-
-        def register() -> Published:
-            from pipelines.tracking.registry import register
-
-            return register(self.root)
-
-        steps = [Step("publish", "Send to MLflow what it lacks", (), partial(_tracking, publish))]
-        if complete:
-            steps.append(Step("register", "Versions and aliases", ("publish",), partial(_tracking, register)))
-            steps.append(Step("push", "New data and models to the DVC remote", (), self._push))
-        return steps
-
-    def _push(self, log: Log) -> Outcome:
-        lines: list[str] = []
-        try:
-            self.groups.run(push_command(), self.root, lines.append)
-        except CommandError as error:
-            return failed(error.tail[-1] if error.tail else f"the push failed: {error}")
-        for line in lines:
-            log("%s", line)
-        return Outcome("unchanged" if lines[-1].startswith("0 ") else "done", lines[-1])
 
     def _remove_stale_outputs(self, log: Log) -> None:
         stale = remove_stale_outputs(self.root, load_params(self.root / paths.PARAMS).arms)
@@ -191,22 +145,3 @@ class Work:
             tell(whom)
 
         return wait
-
-    def _close_runs(self, alive: str | None, reason: str) -> None:
-        """End the runs in MLflow that no process writes any more. If MLflow is away, publishing says so."""
-        from pipelines.tracking.closing import close_dead_runs
-
-        with suppress(TrackingError, InputError):
-            close_dead_runs(self.root, alive, reason)
-
-
-def _tracking(action: Callable[[], Published], log: Log) -> Outcome:
-    """The outcome of a step that writes to MLflow."""
-    try:
-        published = action()
-    except InputError as error:
-        return failed(clean(str(error)), status=2)
-    except TrackingError as error:
-        return failed(f"{error}\n{PUBLISH_LATER}")
-    log("%s", published)
-    return Outcome("done" if published.changed else "unchanged", str(published))

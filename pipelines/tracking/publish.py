@@ -61,13 +61,15 @@ class Published:
     unchanged: list[str] = field(default_factory=list)
     parent: str | None = None
     """Id of the parent run; None where nothing was to be published."""
+    runs: dict[str, str] = field(default_factory=dict)
+    """Arm -> id of its run."""
 
     @property
     def changed(self) -> bool:
         return bool(self.created or self.completed or self.evaluated or self.moved)
 
     def __str__(self) -> str:
-        outcomes = {name: arms for name, arms in vars(self).items() if name != "parent"}
+        outcomes = {name: arms for name, arms in vars(self).items() if name not in ("parent", "runs")}
         parts = [f"{name}: {', '.join(arms)}" for name, arms in outcomes.items() if arms]
         return "; ".join(parts) or "nothing to publish"
 
@@ -129,6 +131,7 @@ def _publish_all(
             store.move(runs[arm], parent.get())
             outcome = "moved"
         getattr(published, outcome).append(arm)
+        published.runs[arm] = runs[arm].info.run_id
     index_of(store)  # A lost index is built again even where nothing is new.
     if published.changed or parent.find():
         published.parent = parent.get().info.run_id

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import http.server
-import os
 import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
+from mlflow_server import mlflow_server
 
 from pipelines.cli import main
 from pipelines.tracking.mlflow_errors import TrackingError
@@ -28,42 +29,16 @@ S3 = {
 }
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory: pytest.TempPathFactory, services: Path) -> Iterator[Callable[..., str]]:
     """Starts an MLflow server with these options, whose S3 store is down; returns its address."""
-    started: list[subprocess.Popen[bytes]] = []
-    known: dict[tuple[str, ...], str] = {}
+    with ExitStack() as servers:
 
-    def start(*options: str) -> str:
-        if options in known:
-            return known[options]
-        folder, port = tmp_path_factory.mktemp("server"), free_port()
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-        command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1", *options]
-        env = os.environ | S3 | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        log = (folder / "log").open("w")
-        started.append(subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True))
-        url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"{url}/health", timeout=2)
-            except OSError:
-                time.sleep(0.2)
-            else:
-                known[options] = url
-                return url
-        raise AssertionError((folder / "log").read_text())
+        @cache
+        def start(*options: str) -> str:
+            return servers.enter_context(mlflow_server(tmp_path_factory.mktemp("server"), *options, **S3))
 
-    yield start
-    for process in started:
-        process.terminate()
-        process.wait(30)
+        yield start
 
 
 @pytest.fixture(autouse=True)
