@@ -154,7 +154,7 @@ def push() -> None:
     try:
         count = push.push(root)
     except push.PushError as error:
-        print(f"hpt: {error}; {push.AGAIN}", file=sys.stderr)
+        print(f"hpt: {error}; {push.remedy(error)}", file=sys.stderr)
         raise typer.Exit(1) from error
     if sentence := raw_files.advice(root):
         print(sentence)

@@ -25,12 +25,17 @@ from pipelines.orchestration import raw_files
 DELAYS = (2.0, 5.0, 15.0)
 """Seconds between attempts, each up to a half longer, so that machines that lost a store do not come back
 together."""
-PERMANENT = re.compile(
-    "credentials|access ?denied|InvalidAccessKeyId|SignatureDoesNotMatch|NoSuchBucket|bucket does not exist"
-    "|no remote|Forbidden|403|404|NotDvcRepoError|not a git repository",
+REFUSED = re.compile(
+    "credentials|access ?denied|InvalidAccessKeyId|SignatureDoesNotMatch|Forbidden|403", re.IGNORECASE
+)
+"""Words of a store that does not accept the user. To some requests S3 says no more than 403."""
+ABSENT = re.compile(
+    "NoSuchBucket|bucket does not exist|no remote|404|NotDvcRepoError|not a git repository"
+    "|ConfigNotFound|ProfileNotFound",
     re.IGNORECASE,
 )
-"""Words of reasons that time does not mend."""
+"""Words of what is not there."""
+CREDENTIALS = "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the rights of that key; "
 AGAIN = "push again with: hpt push"
 
 
@@ -44,7 +49,8 @@ def push(root: Path) -> int:
         try:
             return _push_once(root)
         except PushError as error:
-            if delay is None or PERMANENT.search(str(error)):
+            # Time does not mend these.
+            if delay is None or REFUSED.search(str(error)) or ABSENT.search(str(error)):
                 raise
             seconds = delay * random.uniform(1, 1.5)
             print(f"{error}; trying again in {seconds:.0f} s", flush=True)
@@ -92,6 +98,11 @@ def _reason(error: BaseException) -> str:
     return one_line(error)
 
 
+def remedy(error: PushError) -> str:
+    """What to do before the next push, and the command for it."""
+    return f"{CREDENTIALS if REFUSED.search(str(error)) else ''}{AGAIN}"
+
+
 def push_command() -> list[str]:
     """The command that runs this module."""
     return [sys.executable, "-m", "pipelines.orchestration.push"]
@@ -102,7 +113,7 @@ def main() -> None:
     try:
         count = push(Path("."))
     except PushError as error:
-        print(f"{error}; {AGAIN}")
+        print(f"{error}; {remedy(error)}")
         sys.exit(1)
     if sentence := raw_files.advice(Path(".")):
         print(sentence)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from checkouts import Checkout
+from small_disk import Mount, small_disks
 from toy_project import clean_environment, make_toy
 
 
@@ -35,3 +36,9 @@ def checkout(tmp_path: Path, reproduced: Path) -> Iterator[Checkout]:
 def undisturbed(reproduced: Path) -> str:
     """The hashes of the outputs of an undisturbed run."""
     return (reproduced / "dvc.lock").read_text()
+
+
+@pytest.fixture
+def mount() -> Iterator[Mount]:
+    with small_disks() as mount:
+        yield mount

