@@ -40,8 +40,20 @@ def summary() -> None:
     print_summary(Console(), ROOT)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "hpt compare                            what the arms came to",
+        "hpt compare --equal flops              once all had spent the same",
+    )
+)
 def compare(
+    equal: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BUDGET",
+            help="Compare on the dev prompts at equal steps, generated_tokens, trained_tokens or flops.",
+        ),
+    ] = None,
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open MLflow's view of the comparison in a browser.")
     ] = False,
@@ -50,6 +62,11 @@ def compare(
     """Compare the arms over all seeds that were published."""
     from rich.console import Console
 
+    if equal is not None:
+        from pipelines.tracking.comparison import equal_budgets
+
+        equal_budgets.print_equal(Console(), ROOT, equal_budgets.named(equal))
+        return
     from pipelines.tracking.comparison.seeds import print_comparison
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")

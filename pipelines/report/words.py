@@ -50,7 +50,7 @@ def p_value(p: float) -> str:
 
 def count(number: float) -> str:
     """1234567 -> 1.23M"""
-    for size, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+    for size, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{number / size:.3g}{suffix}" if number < 999.5 * size else f"{number / size:.0f}{suffix}"
     return f"{number:.0f}"

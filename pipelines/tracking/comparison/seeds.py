@@ -86,7 +86,7 @@ def pooled_comparison(root: Path, params: Params, store: Store) -> SeedCompariso
     lock = dvc_lock.read_lock(root)
     trained = run_data.trained_arms(root, lock)
     arms = [arm for arm in params.arms if arm in trained]
-    runs = {arm: _runs_by_seed(store, lock, arm) for arm in arms}
+    runs = {arm: runs_by_seed(store, lock, arm) for arm in arms}
     seeds = sorted(set.intersection(*map(set, runs.values()))) if runs else []
     if len(seeds) < 2:
         return None
@@ -104,7 +104,7 @@ def pooled_comparison(root: Path, params: Params, store: Store) -> SeedCompariso
     )
 
 
-def _runs_by_seed(store: Store, lock: Lock, arm: str) -> dict[int, Run]:
+def runs_by_seed(store: Store, lock: Lock, arm: str) -> dict[int, Run]:
     """Seed -> the last complete run of the arm with it."""
     stage = f"train@{arm}"
     key = dvc_lock.hash_without_seed(lock, stage, lock[stage])
