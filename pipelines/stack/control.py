@@ -21,7 +21,8 @@ from pipelines.stack.credentials import Secrets
 from pipelines.stack.definition import Definition
 from pipelines.stack.errors import StackError
 from pipelines.stack.processes import SUPERVISOR, read_state
-from pipelines.stack.servers import SERVER, STACK, Server, check_installed, servers
+from pipelines.stack.server import SERVER, STACK, Server
+from pipelines.stack.servers import check_installed, servers
 
 LIMIT = 300
 """Seconds that the servers may take to start: a busy machine needs minutes, not 45 s."""

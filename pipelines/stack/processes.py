@@ -16,7 +16,7 @@ import psutil
 
 from hpt_core.files import write_json
 from pipelines.environment import STACK_STATE
-from pipelines.stack.servers import SERVER, STACK, Server
+from pipelines.stack.server import SERVER, STACK, Server
 
 SUPERVISOR, FILE = "supervisor", STACK_STATE.name
 

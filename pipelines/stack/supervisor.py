@@ -19,7 +19,8 @@ from pipelines import environment, messages
 from pipelines.stack import credentials, definition, processes
 from pipelines.stack.definition import Definition
 from pipelines.stack.processes import Leader, State
-from pipelines.stack.servers import Server, environment_of, servers
+from pipelines.stack.server import Server, environment_of
+from pipelines.stack.servers import servers
 
 PAUSE = 0.2
 """Seconds between two looks at the servers."""

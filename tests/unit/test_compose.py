@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipelines.stack import credentials, definition, servers
+from pipelines.stack import credentials, definition, seaweedfs, servers
 
 REPO = Path(__file__).parents[2]
 FILE = REPO / "infra" / "compose.yaml"
@@ -85,7 +85,7 @@ def test_servers_are_started_by_the_command_lines_of_the_native_stack(
     stack.folder.mkdir()
     native = servers.servers(stack, credentials.Secrets(dict.fromkeys(credentials.NAMES, "secret")))
     differ = {
-        "s3": {"-dir", "-s3.config", "-s3.ip.bind", *(f"-{port}" for port in servers.INNER_PORTS)}
+        "s3": {"-dir", "-s3.config", "-s3.ip.bind", *(f"-{port}" for port in seaweedfs.INNER_PORTS)}
         | {"-s3.localSocket", "-filer.localSocket", "-volume.preStopSeconds"},
         "mlflow": {"--host"},
         "prefect": {"--host"},
