@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -13,17 +13,19 @@ from hpt_core.policy.optimizers import scale_rates
 from hpt_core.protocols import MetricSink
 from hpt_core.rollout.group import Group, Task
 from hpt_core.seeds import derive
+from hpt_core.tables import GateRow
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.measures.health import Watch
-from hpt_core.trainer.measures.metrics import overlong_metrics, step_metrics, verifier_metrics
+from hpt_core.trainer.measures.metrics import Totals, overlong_metrics, step_metrics, verifier_metrics
 from hpt_core.trainer.measures.source_stats import nll_per_token
 from hpt_core.trainer.measures.throughput import Clock, Speed, spent_on
 from hpt_core.trainer.phases import plateau
 from hpt_core.trainer.phases.held_out import hold_out
 from hpt_core.trainer.phases.schedule import Schedule
+from hpt_core.trainer.phases.spending import Spent
 from hpt_core.trainer.sampling import EngineWeights, greedy_accuracy, has_signal, sample_groups
-from hpt_core.trainer.step_records import Records
+from hpt_core.trainer.step_records import Decisions, Records
 from hpt_core.trainer.train_state import TrainState
 from hpt_core.upge import algorithm
 
@@ -52,31 +54,9 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
         step, config = schedule.step, state.run.config
         clock.last.clear()
         torch.manual_seed(derive(run.seed, "step", step, run.ranks.index))
-        factor = schedule.rate_factor()
-        scale_rates(state.optimizers, factor)
-        sampled = sample_groups(state.run, step, clock)
-        groups = [group for group in sampled if group.decidable]
-        if not groups:
-            raise TrainingError(f"step {step}: no prompt has two judged rollouts; see the warnings above")
-        stale = weights.versions.age(groups)
-        run.engine.sleep()
-        measured = _before_update(state, groups, step, clock)
-        with clock.phase("update"):
-            totals, decisions = state.learn(_trained_on(groups, config), step)
-        spent = spent_on(run.policy.model, sampled, totals)
-        gate_rows = decisions.gate_rows(groups, step)
-        metrics = {
-            **({"phase": float(schedule.phase.number)} if run.config.phases else {}),
-            **step_metrics(groups, gate_rows, totals),
-            **measured,
-            **overlong_metrics(groups, config.overlong, run.rollout.max_new_tokens),
-            "staleness": float(stale),
-            **(schedule.spent + spent).metrics(),
-            **verifier_metrics(sampled),
-            "lr": config.optimizer.lr * factor,
-            **({"sampling/prompts": float(len(sampled))} if config.dynamic_sampling else {}),
-            **_held_out(state, held_out, schedule, clock),
-        }
+        scale_rates(state.optimizers, schedule.rate_factor())
+        taken = take_step(state, weights, step, clock)
+        metrics = {**_metrics(taken, state.run, schedule), **_held_out(state, held_out, schedule, clock)}
         if evaluated := step % config.dev_every == 0:
             metrics |= _dev_accuracy(state, weights, clock)
         metrics |= watch.check(step, metrics)
@@ -90,11 +70,11 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
         if _samples(state) and not evaluated and not schedule.over:
             with clock.phase("push"):
                 weights.push()
-        records.rollouts += decisions.rollout_rows(sampled)
-        records.gate += gate_rows
+        records.rollouts += taken.decisions.rollout_rows(taken.sampled)
+        records.gate += taken.gate_rows
         records.metrics.append({"step": step, **metrics})
         # Times differ from run to run, so they go to the sink and not into the record.
-        sink.log(step, {**metrics, **speed.metrics(clock.last, spent.generated, totals)})
+        sink.log(step, {**metrics, **speed.metrics(clock.last, taken.spent.generated, taken.totals)})
         if step % config.checkpoint_every == 0 or schedule.over:
             with clock.phase("checkpoint"):
                 checkpoints.save(step, state.policy_module, state.optimizers, records)
@@ -114,6 +94,55 @@ def _check_demonstrations(run: TrainContext) -> None:
 
 def _samples(state: TrainState) -> bool:
     return algorithm(state.run.config.algorithm).rollouts is not None
+
+
+@dataclass(frozen=True)
+class StepTaken:
+    """What a step sampled, decided and learned."""
+
+    sampled: Sequence[Group]
+    judged: Sequence[Group]
+    """Those whose prompt has two judged rollouts, or a method without rollouts."""
+    staleness: int
+    """Steps between the weights of the oldest rollout and the policy's."""
+    before: Mapping[str, float]
+    """Measured before the update."""
+    totals: Totals
+    decisions: Decisions
+    gate_rows: Sequence[GateRow]
+    spent: Spent
+
+
+def take_step(state: TrainState, weights: EngineWeights, step: int, clock: Clock) -> StepTaken:
+    """Sample, verify, gate and update. Raises TrainingError where no prompt can be decided."""
+    run = state.run
+    sampled = sample_groups(run, step, clock)
+    judged = [group for group in sampled if group.decidable]
+    if not judged:
+        raise TrainingError(f"step {step}: no prompt has two judged rollouts; see the warnings above")
+    staleness = weights.versions.age(judged)
+    run.engine.sleep()
+    before = _before_update(state, judged, step, clock)
+    with clock.phase("update"):
+        totals, decisions = state.learn(_trained_on(judged, run.config), step)
+    gate_rows, spent = decisions.gate_rows(judged, step), spent_on(run.policy.model, sampled, totals)
+    return StepTaken(sampled, judged, staleness, before, totals, decisions, gate_rows, spent)
+
+
+def _metrics(taken: StepTaken, run: TrainContext, schedule: Schedule) -> dict[str, float]:
+    """What the record says of the step; `schedule` has not observed it yet."""
+    config = run.config
+    return {
+        **({"phase": float(schedule.phase.number)} if schedule.config.phases else {}),
+        **step_metrics(taken.judged, taken.gate_rows, taken.totals),
+        **taken.before,
+        **overlong_metrics(taken.judged, config.overlong, run.rollout.max_new_tokens),
+        "staleness": float(taken.staleness),
+        **(schedule.spent + taken.spent).metrics(),
+        **verifier_metrics(taken.sampled),
+        "lr": config.optimizer.lr * schedule.rate_factor(),
+        **({"sampling/prompts": float(len(taken.sampled))} if config.dynamic_sampling else {}),
+    }
 
 
 def _trained_on(groups: Sequence[Group], config: TrainConfig) -> Sequence[Group]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import get_args
@@ -55,6 +55,9 @@ class Candidates:
 
     def matched(self, index: int) -> bool:
         return self.match[index] >= 0 and self.match[index] not in self.templates
+
+    def prompts(self, indices: Iterable[int]) -> Iterator[Prompt]:
+        return (self.spool[index].prompt for index in indices)
 
 
 def gather(

@@ -20,8 +20,9 @@ one of them is told why nothing is trained on it.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -42,11 +43,12 @@ from hpt_core.data.curation.decontamination import BenchmarkIndex
 from hpt_core.data.curation.dedup import BandKeys
 from hpt_core.data.curation.held_out import read_against, read_benchmarks
 from hpt_core.data.curation.minhash import BANDS
-from hpt_core.data.curation.report import CurationReport, ReportFile
+from hpt_core.data.curation.report import CurationReport, ReportFile, Sizes
 from hpt_core.data.curation.splits import Splits
 from hpt_core.data.curation.spool import Spool
 from hpt_core.data.reading.records import Reject
 from hpt_core.errors import InputError
+from hpt_core.mutation.report import RatesEntry
 from hpt_core.protocols import Verifier
 from hpt_core.types import Prompt
 
@@ -64,17 +66,10 @@ def curate(config: CurateConfig, seed: int, out: Path, verifier: Verifier | None
     left to train on, or the splits overlap.
     """
     unused = check_sources(config)
+    sample = AnswerSample(seed)
     with ExitStack() as stack:
-        add = stack.enter_context(tables.writing(out / "quarantine.parquet", tables.QUARANTINE))
-        leave_out = stack.enter_context(tables.writing(out / "left_out.parquet", tables.LEFT_OUT))
-
-        def drop(group: str, reject: Reject) -> None:
-            add(reject.quarantine("curate"))
-            # The first row with a problem says what became of the problem.
-            if group == "train" and reject.prompt_id and reject.reason != "duplicate":
-                leave_out(_left_out(reject.prompt_id, reject.reason, reject.detail))
-
-        report = CurationReport(drop)
+        left_out = stack.enter_context(_left_out(out))
+        report = CurationReport(left_out.add)
         scratch_file = partial(_scratch_file, out)
         benchmarks, problems = read_benchmarks(config, report, scratch_file)
         index = BenchmarkIndex(problems + read_against(config, report), config.decontamination)
@@ -85,15 +80,9 @@ def curate(config: CurateConfig, seed: int, out: Path, verifier: Verifier | None
         mark_templates(index, report, candidates)
         repeats = mark_repeats(config, candidates)
         dev = draw_dev(candidates, repeats, config.dev_size, seed)
-        splits = Splits()
-        for name, prompt in ((name, prompt) for name, prompts in benchmarks.items() for prompt in prompts):
-            splits.claim("benchmarks", prompt)
-            leave_out(_left_out(prompt.prompt_id, "in_benchmark", f"a problem of benchmark {name!r}"))
-        for i in dev:
-            splits.claim("dev", candidates.spool[i].prompt)
-            leave_out(_left_out(candidates.spool[i].prompt.prompt_id, "in_dev", DRAWN))
+        splits = _claim_held_out(benchmarks, candidates.prompts(dev), left_out)
         write_prompt = stack.enter_context(tables.writing(out / "train.parquet", tables.PROMPTS))
-        n_train, sample = 0, AnswerSample(seed)
+        n_train = 0
         for prompt in training_prompts(candidates, repeats, set(dev), index, report):
             splits.check("train", prompt)
             write_prompt(tables.as_row(prompt))
@@ -101,32 +90,79 @@ def curate(config: CurateConfig, seed: int, out: Path, verifier: Verifier | None
             n_train += 1
         if not n_train:
             raise _nothing_left(config, report)
-        dev_rows = (tables.as_row(candidates.spool[i].prompt) for i in dev)
-        tables.write(out / "dev.parquet", dev_rows, tables.PROMPTS)
+        tables.write(out / "dev.parquet", map(tables.as_row, candidates.prompts(dev)), tables.PROMPTS)
         tables.write(out / "benchmarks.parquet", _benchmark_rows(benchmarks), tables.BENCHMARKS)
+    sizes: Sizes = {
+        "train": n_train,
+        "dev": len(dev),
+        "quarantine": report.quarantined,
+        "benchmarks": {name: len(prompts) for name, prompts in benchmarks.items()},
+    }
+    return _report_file(report, unused, sizes, None if verifier is None else sample.rates(verifier))
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Writes what is left out: every such row, and what became of every problem that is not trained on."""
+
+    write_row: Callable[[Mapping[str, Any]], None]
+    write_problem: Callable[[Mapping[str, Any]], None]
+
+    def add(self, group: str, reject: Reject) -> None:
+        self.write_row(reject.quarantine("curate"))
+        # The first row with a problem says what became of the problem.
+        if group == "train" and reject.prompt_id and reject.reason != "duplicate":
+            self.add_problem(reject.prompt_id, reject.reason, reject.detail)
+
+    def add_problem(self, prompt_id: str, reason: str, detail: str) -> None:
+        self.write_problem({"prompt_id": prompt_id, "reason": reason, "detail": detail})
+
+
+@contextmanager
+def _left_out(out: Path) -> Iterator[LeftOut]:
+    with (
+        tables.writing(out / "quarantine.parquet", tables.QUARANTINE) as write_row,
+        tables.writing(out / "left_out.parquet", tables.LEFT_OUT) as write_problem,
+    ):
+        yield LeftOut(write_row, write_problem)
+
+
+def _claim_held_out(
+    benchmarks: Mapping[str, Sequence[Prompt]], dev: Iterable[Prompt], left_out: LeftOut
+) -> Splits:
+    """The splits of the prompts that are not trained on; `left_out` gets their problems."""
+    splits = Splits()
+    for name, prompts in benchmarks.items():
+        for prompt in prompts:
+            splits.claim("benchmarks", prompt)
+            left_out.add_problem(prompt.prompt_id, "in_benchmark", f"a problem of benchmark {name!r}")
+    for prompt in dev:
+        splits.claim("dev", prompt)
+        left_out.add_problem(prompt.prompt_id, "in_dev", DRAWN)
+    return splits
+
+
+def _report_file(
+    report: CurationReport,
+    unused_columns: dict[str, dict[str, list[str]]],
+    sizes: Sizes,
+    rates: dict[str, RatesEntry] | None,
+) -> ReportFile:
+    """The content of report.json; `rates` are those of the verifier."""
     file: ReportFile = {
         "sources": report.counts(),
         "benchmarks": report.benchmarks(),
         "content": report.content(),
-        "unused_columns": unused,
+        "unused_columns": unused_columns,
         "contamination": report.contamination(),
         "checks": {"disjoint": True},
-        "sizes": {
-            "train": n_train,
-            "dev": len(dev),
-            "quarantine": report.quarantined,
-            "benchmarks": {name: len(prompts) for name, prompts in benchmarks.items()},
-        },
+        "sizes": sizes,
     }
-    if verifier is not None:
-        file["verifier"] = sample.rates(verifier)
+    if rates is not None:
+        file["verifier"] = rates
     if unused_turns := report.unused_turns():
         file["unused_turns"] = unused_turns
     return file
-
-
-def _left_out(prompt_id: str, reason: str, detail: str) -> dict[str, str]:
-    return {"prompt_id": prompt_id, "reason": reason, "detail": detail}
 
 
 @contextmanager
