@@ -11,7 +11,7 @@ from typing import Any
 
 from prefect.utilities.callables import parameter_schema
 
-from pipelines.deployment import alerts, automations, server
+from pipelines.deployment import alerts, automations, server, triggers
 from pipelines.deployment.changes import Changes
 from pipelines.deployment.specification import Deployment, PoolType
 from pipelines.params import Params
@@ -48,7 +48,7 @@ def deployed_event(nightly: str) -> dict[str, Any]:
     return {
         "id": str(uuid.uuid4()),
         "occurred": datetime.now(UTC).isoformat(),
-        "event": automations.DEPLOYED,
+        "event": triggers.DEPLOYED,
         "resource": {"prefect.resource.id": "hpt.schedule", "prefect.resource.name": "nightly"},
         "related": [
             {"prefect.resource.id": f"prefect.deployment.{nightly}", "prefect.resource.role": "deployment"}

@@ -6,34 +6,17 @@ this project by name and leaves other runs alone.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from croniter import croniter
 from prefect.client.orchestration import SyncPrefectClient
 
-from pipelines.deployment import alerts
+from pipelines.deployment import alerts, triggers
 from pipelines.deployment.changes import Changes
-from pipelines.deployment.specification import FLOWS, INBOX_EVENT, INBOX_RESOURCE, pool_name
 from pipelines.params import Params
-from pipelines.params.sections import AlertsConfig, ScheduleConfig
+from pipelines.params.sections import AlertsConfig
 
 PREFIX = "hpt: "
 """Start of the name of every automation of this project."""
-DEPLOYED = "hpt.schedule.deployed"
-"""`hpt deploy` sends this event, from which the wait for the first night counts."""
-RUN = "prefect.flow-run."
-COMPLETED = [f"{RUN}Completed", f"{RUN}Unchanged"]
-"""Events are named after a state's name, and a flow that had nothing to do ends as Unchanged."""
-ENDED = [*COMPLETED, f"{RUN}Failed", f"{RUN}Cancelled", f"{RUN}Crashed"]
-ACCEPTED = [f"{RUN}{state}" for state in ("Pending", "Submitting", "InfrastructurePending")]
-"""Between a worker's acceptance and the run's start."""
-ANY = [f"{RUN}*"]
-HEARTBEAT = f"{RUN}heartbeat"
-DEBOUNCE_S = 60
-"""Seconds in which several files that arrive in an inbox start one run."""
 
 
 def of_params(params: Params, ids: dict[str, str], webhook: str | None, ui: str) -> list[dict[str, Any]]:
@@ -106,10 +89,10 @@ def _crashes(config: AlertsConfig) -> list[dict[str, Any]]:
         {
             "name": f"{PREFIX}no heartbeat",
             "description": "Ends a run whose process is gone, so that the next one can start.",
-            "trigger": _absence(
+            "trigger": triggers.absence(
                 # The event Running covers a kill before the first heartbeat.
-                after=[HEARTBEAT, f"{RUN}Running"],
-                expect=ANY,
+                after=[triggers.HEARTBEAT, f"{triggers.RUN}Running"],
+                expect=triggers.ANY,
                 within=config.crashed_after_s,
             ),
             "actions": become("CRASHED", silent),
@@ -117,39 +100,35 @@ def _crashes(config: AlertsConfig) -> list[dict[str, Any]]:
         {
             "name": f"{PREFIX}not started",
             "description": "Ends a run that a worker accepted and that never started.",
-            "trigger": _absence(after=ACCEPTED, expect=ANY, within=config.start_limit_s),
+            "trigger": triggers.absence(
+                after=triggers.ACCEPTED, expect=triggers.ANY, within=config.start_limit_s
+            ),
             "actions": become("CRASHED", never),
         },
         {
             "name": f"{PREFIX}cancelled and gone",
             "description": "Ends a run that is being cancelled and whose process no longer answers.",
-            "trigger": _absence(after=[f"{RUN}Cancelling"], expect=ENDED, within=config.crashed_after_s),
+            "trigger": triggers.absence(
+                after=[f"{triggers.RUN}Cancelling"], expect=triggers.ENDED, within=config.crashed_after_s
+            ),
             "actions": become("CANCELLED", "cancelled; its process did not confirm it"),
         },
     ]
 
 
 def _retrain(deployment: str) -> dict[str, Any]:
-    trigger = {
-        "type": "event",
-        "posture": "Reactive",
-        "match": {"prefect.resource.id": f"{INBOX_RESOURCE}*"},
-        "expect": [INBOX_EVENT],
-        "threshold": 1,
-        "within": float(DEBOUNCE_S),
-    }
     action = {"type": "run-deployment", "source": "selected", "deployment_id": deployment}
     return {
         "name": f"{PREFIX}retrain on new files",
         "description": "Runs the deployment retrain when an inbox has received files.",
-        "trigger": trigger,
+        "trigger": triggers.arrival(),
         "actions": [action],
     }
 
 
 def _alerts(params: Params, nightly: str, webhook: str, ui: str) -> list[dict[str, Any]]:
     config = params.alerts
-    missed_h = longest_pause_h(params.schedule) + config.missed_night_h
+    missed_h = triggers.longest_pause_h(params.schedule) + config.missed_night_h
 
     def alert(of: str, description: str, trigger: dict[str, Any], text: str) -> dict[str, Any]:
         send = {"type": "call-webhook", "block_document_id": webhook, "payload": alerts.payload(text)}
@@ -164,103 +143,25 @@ def _alerts(params: Params, nightly: str, webhook: str, ui: str) -> list[dict[st
         alert(
             "a failed or crashed run",
             "Sends run, state, reason and address of a run that failed or crashed.",
-            _failed_or_crashed(),
+            triggers.failed_or_crashed(),
             alerts.ended(ui),
         ),
         alert(
             "a run that no worker takes",
             "Sends an alert for a run that is due and that no worker has accepted.",
-            _absence(after=[f"{RUN}Late"], expect=ANY, within=config.late_after_s),
+            triggers.absence(after=[f"{triggers.RUN}Late"], expect=triggers.ANY, within=config.late_after_s),
             alerts.late(ui, config.late_after_s),
         ),
         alert(
             "a missed night",
             "Sends an alert if no night has completed since the last one was due.",
-            _no_completion_of(nightly, missed_h * 3600),
+            triggers.no_completion_of(nightly, missed_h * 3600),
             alerts.missed(ui, nightly, missed_h),
         ),
         alert(
             "a pool without a worker",
             "Sends an alert when the last worker of the pool is gone.",
-            _pool_not_ready(),
+            triggers.pool_not_ready(),
             alerts.no_worker(ui),
         ),
     ]
-
-
-def _failed_or_crashed() -> dict[str, Any]:
-    return {
-        "type": "event",
-        "posture": "Reactive",
-        **_ours(),
-        "match": {"prefect.resource.id": f"{RUN}*", "prefect.state-type": ["FAILED", "CRASHED"]},
-        "expect": ANY,
-        # A server on SQLite may handle an event again; one alert per run and hour is sent.
-        "for_each": ["prefect.resource.id"],
-        "threshold": 1,
-        "within": 3600.0,
-    }
-
-
-def _no_completion_of(deployment: str, within: float) -> dict[str, Any]:
-    return {
-        "type": "event",
-        "posture": "Proactive",
-        "match": {"prefect.resource.id": [f"{RUN}*", "hpt.schedule"]},
-        "match_related": {
-            "prefect.resource.role": "deployment",
-            "prefect.resource.id": f"prefect.deployment.{deployment}",
-        },
-        # Each completed night begins the wait for the next one.
-        "after": [*COMPLETED, DEPLOYED],
-        "expect": COMPLETED,
-        "threshold": 1,
-        "within": within,
-    }
-
-
-def _pool_not_ready() -> dict[str, Any]:
-    return {
-        "type": "event",
-        "posture": "Reactive",
-        "match": {
-            "prefect.resource.id": "prefect.work-pool.*",
-            "prefect.resource.name": f"{pool_name('process')}*",
-        },
-        "expect": ["prefect.work-pool.not-ready"],
-        "for_each": ["prefect.resource.id"],
-        "threshold": 1,
-        "within": 3600.0,
-    }
-
-
-def _ours() -> dict[str, Any]:
-    """The part of a trigger that matches the runs of this project."""
-    return {
-        "match": {"prefect.resource.id": f"{RUN}*"},
-        "match_related": {"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)},
-    }
-
-
-def _absence(after: list[str], expect: list[str], within: float) -> dict[str, Any]:
-    """A trigger for each run: after one of the events `after`, none of `expect` within `within` seconds."""
-    return {
-        "type": "event",
-        "posture": "Proactive",
-        **_ours(),
-        "after": after,
-        "expect": expect,
-        "for_each": ["prefect.resource.id"],
-        "threshold": 1,
-        "within": float(within),
-    }
-
-
-def longest_pause_h(schedule: ScheduleConfig) -> float:
-    """Hours of the longest pause between two runs of `schedule` within the next year and a bit."""
-    start = datetime.now(ZoneInfo(schedule.timezone))
-    times = croniter(schedule.cron, start)
-    due: list[datetime] = [times.get_next(datetime)]
-    while due[-1] < start + timedelta(days=400) and len(due) < 10_000:
-        due.append(times.get_next(datetime))
-    return max((b - a) / timedelta(hours=1) for a, b in pairwise(due))

@@ -8,7 +8,6 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines.deployment.automations import DEBOUNCE_S
 from pipelines.deployment.specification import (
     COLLISION,
     GRACE,
@@ -18,6 +17,7 @@ from pipelines.deployment.specification import (
     Deployment,
     deployments,
 )
+from pipelines.deployment.triggers import DEBOUNCE_S
 from pipelines.params import Params
 
 FILE = Path("infra/prefect.yaml")
