@@ -24,7 +24,7 @@ def check() -> None:
     from pipelines.params import load_params
     from pipelines.report.summary import empty_table
     from pipelines.stage.check import errors
-    from pipelines.stage.source_checks import check_inputs
+    from pipelines.stage.input_checks import check_inputs
 
     checks = check_inputs(load_params(ROOT / paths.PARAMS))
     console = Console()

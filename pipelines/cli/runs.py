@@ -53,7 +53,7 @@ def run(
     if recipe or overrides:
         _compose(recipe, overrides)
     params = load_params(root / paths.PARAMS)
-    from pipelines.stage.source_checks import check_before_run
+    from pipelines.stage.input_checks import check_before_run
 
     check_before_run(params, root)
     from pipelines import run as running
@@ -121,7 +121,7 @@ def arm(
 ) -> None:
     """Add an arm from a new source of trajectories to params.yaml."""
     from pipelines.params import add_arm
-    from pipelines.stage.source_checks import check_new_source
+    from pipelines.stage.input_checks import check_new_source
 
     add_arm.add(checkout(), name, add_arm.parse(source), lambda params: check_new_source(params, name))
     print("params.yaml written; next: hpt run")

@@ -1,94 +1,37 @@
-"""What is wrong with the sources, models and teacher of params.yaml, before a stage spends anything.
+"""What is wrong with the rows of a source, before a stage reads all of them.
 
-The rows are read by the readers of the stages, from the top of each file. Tasks generate rows that fulfil
-the contract, and data sets on the hub are read by `curate` and `experts` alone: a check needs no network.
+The readers of the stages read the rows, from the top of each file. Tasks generate rows that fulfil the
+contract, and data sets on the hub are read by `curate` and `experts` alone: a check needs no network.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 
 from hpt_core.config import ExpertSource, Policy, PromptSource
-from hpt_core.data.curation.contract import groups
 from hpt_core.data.curation.filters import NOT_EMPTY, training_filters
 from hpt_core.data.curation.read_prompts import read_prompts
 from hpt_core.data.curation.report import CurationReport
-from hpt_core.data.demonstrations.selection import entry_of
 from hpt_core.data.problems import prompt_id
 from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import read_rows
 from hpt_core.errors import InputError
-from hpt_core.files import read_text
 from hpt_core.types import Prompt
 from hpt_core.verifier import check_kind
 from pipelines.params import Params
-from pipelines.stage.check import Check, errors
-from pipelines.stage.machine_checks import check_machine
-from pipelines.stage.model_files import check_model, token_counter
+from pipelines.stage.check import Check
+from pipelines.stage.model_files import token_counter
 
-log = logging.getLogger(__name__)
 ROWS = 2000
 """Rows of a source that are read."""
 SHOWN = 3
 """Kinds of faults of a source that are named, each by its first row."""
 
 
-def check_inputs(params: Params) -> list[Check]:
-    """All checks, in the order of params.yaml; paths are relative to the current folder."""
-    prompts = [
-        _prompts(params, group, key, source)
-        for group, key, sources in groups(params.curate)
-        if group != "against"
-        for source in sources
-    ]
-    known = _known_problems(params)
-    experts = {source.name: _experts(params, source, known) for source in params.experts.sources}
-    models = [check_model("base", params.base), *_warm_start("base", params.base)]
-    if params.teacher:
-        models.append(_teacher(params))
-        models += _warm_start("teacher.policy", params.teacher.policy)
-    machine = check_machine(params, Path())
-    return [*prompts, *models, *experts.values(), *_arms(params, experts), *machine]
-
-
-def check_before_run(params: Params, root: Path) -> None:
-    """Raises InputError, a line for each error, for inputs on which a stage would stop after others are done.
-
-    A project whose dvc.yaml has no stage `experts` of this package reads its sources by rules of its own.
-    """
-    if "pipelines.experts" not in read_text(root / "dvc.yaml", "run `hpt` in the project's folder"):
-        return
-    if lines := errors(check_inputs(params)):
-        raise InputError("nothing was run:\n" + "\n".join(lines) + "\n`hpt check` shows every source")
-
-
-def check_new_source(params: Params, name: str) -> None:
-    """Raises InputError where the expert source `name` cannot be read, or its license is not listed."""
-    [source] = [source for source in params.experts.sources if source.name == name]
-    check = _experts(params, source, _known_problems(params))
-    unlisted = [] if source.license in params.experts.licenses else [_unlisted(params, source)]
-    if reasons := [*check.errors, *unlisted]:
-        raise InputError("; ".join(reasons))
-    for warning in check.warnings:
-        log.warning("%s: %s", check.what, warning)
-
-
-def _is_read(source: PromptSource | ExpertSource) -> bool:
-    return source.file is not None and "://" not in source.file
-
-
-def _elsewhere(source: PromptSource | ExpertSource) -> str:
-    if isinstance(source, ExpertSource) and source.kind == "program":
-        return "written by a program"
-    return "generated" if source.hub is None and source.file is None else "read when its stage runs"
-
-
-def _prompts(params: Params, group: str, key: str, source: PromptSource) -> Check:
+def check_prompts(params: Params, group: str, key: str, source: PromptSource) -> Check:
+    """A source of prompts of `group`, which stands under `key` in params.yaml."""
     what = f"{key}: {source.name}"
     try:
         check_kind(source.verifier_kind)
@@ -106,79 +49,11 @@ def _prompts(params: Params, group: str, key: str, source: PromptSource) -> Chec
     return Check(what, _counts(len(kept), len(kept) + len(rejects)), warnings=faults, usable=len(kept))
 
 
-def _too_long(params: Params, texts: Sequence[str], key: str) -> list[str]:
-    """A warning where texts have more tokens than the limit `key`: the share of those that are left out."""
-    count = token_counter(params.base)
-    section, _, name = key.partition(".")
-    limit = getattr(getattr(params, section), name)
-    lengths = [count(text) for text in texts] if count else []
-    beyond = [length for length in lengths if length > limit]
-    if not beyond:
-        return []
-    share = f"{len(beyond)} of {len(lengths)} ({len(beyond) / len(lengths):.0%})"
-    return [
-        f"{share} have more than {key} = {limit} tokens and would be left out; the longest has {max(beyond)}"
-    ]
-
-
-def _warm_start(what: str, policy: Policy | None) -> Iterator[Check]:
-    """The sources of a policy that is built here, one row that cannot be used is an error."""
-    for source in policy.warm_start.sources if policy and policy.warm_start else []:
-        place = f"{what}.warm_start.sources: {source.name}"
-        try:
-            check_kind(source.verifier_kind)
-            rows = list(islice(read_rows(source), ROWS)) if _is_read(source) else []
-        except InputError as error:
-            yield Check(place, "unreadable", errors=[str(error)])
-            continue
-        faults = _first_of_each([row for row in rows if isinstance(row, Reject)])
-        if faults or _is_read(source):
-            yield Check(place, _counts(len(rows), len(rows)), errors=faults)
-
-
-def _curated(params: Params, group: str, source: PromptSource) -> tuple[list[Prompt], list[Reject]]:
-    """Of the first rows of a source, the prompts that pass the rules of one row, and the rejects."""
-    rejects: list[Reject] = []
-    kept: list[Prompt] = []
-    for prompt in _prompts_of(params, group, source, rejects):
-        kept.append(prompt)
-        if len(kept) + len(rejects) >= ROWS:
-            break
-    return kept, rejects
-
-
-def _prompts_of(params: Params, group: str, source: PromptSource, rejects: list[Reject]) -> Iterator[Prompt]:
-    """The prompts of a source that pass the rules of one row; the others go to `rejects`."""
-    filters = training_filters(params.curate) if group == "train" else NOT_EMPTY
-    report = CurationReport(lambda group, reject: rejects.append(reject))
-    return (prompt for _, prompt in read_prompts(group, [source], filters, report, lambda row: None))
-
-
-def _known_problems(params: Params) -> dict[str, str] | None:
-    """prompt_id of each problem of curate.train -> why it is left out, "" if it is not.
-
-    None where they are not needed, or not all can be read here.
-    """
-    if not any(_is_read(source) for source in params.experts.sources):
-        return None
-    if any(source.hub or (source.file and not _is_read(source)) for source in params.curate.train):
-        return None
-    known: dict[str, str] = {}
-    try:
-        for source in params.curate.train:
-            rejects: list[Reject] = []
-            kept = [prompt.prompt_id for prompt in _prompts_of(params, "train", source, rejects)]
-            known = {reject.prompt_id: f"{reject.reason}: {reject.detail}" for reject in rejects} | known
-            known |= dict.fromkeys(kept, "")
-    except InputError:
-        return None  # The source of prompts has the error.
-    return known
-
-
-def _experts(params: Params, source: ExpertSource, known: dict[str, str] | None) -> Check:
+def check_experts(params: Params, source: ExpertSource, known: dict[str, str] | None) -> Check:
+    """An expert source; `known`: see `known_problems`."""
     what = f"experts.sources: {source.name}"
-    licensed = source.license in params.experts.licenses
-    warnings = [] if licensed else [_unlisted(params, source)]
+    warnings = unlisted_license(params, source)
+    licensed = not warnings
     if not _is_read(source):
         return Check(what, _elsewhere(source), warnings=warnings, usable=None if licensed else 0)
     try:
@@ -201,6 +76,80 @@ def _experts(params: Params, source: ExpertSource, known: dict[str, str] | None)
     )
 
 
+def check_warm_start(what: str, policy: Policy | None) -> Iterator[Check]:
+    """The sources of a policy that is built here, where one row that cannot be used is an error."""
+    for source in policy.warm_start.sources if policy and policy.warm_start else []:
+        place = f"{what}.warm_start.sources: {source.name}"
+        try:
+            check_kind(source.verifier_kind)
+            rows = list(islice(read_rows(source), ROWS)) if _is_read(source) else []
+        except InputError as error:
+            yield Check(place, "unreadable", errors=[str(error)])
+            continue
+        faults = _first_of_each([row for row in rows if isinstance(row, Reject)])
+        if faults or _is_read(source):
+            yield Check(place, _counts(len(rows), len(rows)), errors=faults)
+
+
+def known_problems(params: Params) -> dict[str, str] | None:
+    """prompt_id of each problem of curate.train -> why it is left out, "" if it is not.
+
+    None where they are not needed, or not all can be read here.
+    """
+    if not any(_is_read(source) for source in params.experts.sources):
+        return None
+    if any(source.hub or (source.file and not _is_read(source)) for source in params.curate.train):
+        return None
+    known: dict[str, str] = {}
+    try:
+        for source in params.curate.train:
+            rejects: list[Reject] = []
+            kept = [prompt.prompt_id for prompt in _prompts_of(params, "train", source, rejects)]
+            known = {reject.prompt_id: f"{reject.reason}: {reject.detail}" for reject in rejects} | known
+            known |= dict.fromkeys(kept, "")
+    except InputError:
+        return None  # The source of prompts has the error.
+    return known
+
+
+def unlisted_license(params: Params, source: ExpertSource) -> list[str]:
+    """Why none of the rows is used, where the license of the source is not among experts.licenses."""
+    if source.license in params.experts.licenses:
+        return []
+    return [
+        f"license {source.license!r} is not in experts.licenses {params.experts.licenses}, so none of its "
+        "rows is used; add it there, or correct it"
+    ]
+
+
+def _is_read(source: PromptSource | ExpertSource) -> bool:
+    return source.file is not None and "://" not in source.file
+
+
+def _elsewhere(source: PromptSource | ExpertSource) -> str:
+    if isinstance(source, ExpertSource) and source.kind == "program":
+        return "written by a program"
+    return "generated" if source.hub is None and source.file is None else "read when its stage runs"
+
+
+def _curated(params: Params, group: str, source: PromptSource) -> tuple[list[Prompt], list[Reject]]:
+    """Of the first rows of a source, the prompts that pass the rules of one row, and the rejects."""
+    rejects: list[Reject] = []
+    kept: list[Prompt] = []
+    for prompt in _prompts_of(params, group, source, rejects):
+        kept.append(prompt)
+        if len(kept) + len(rejects) >= ROWS:
+            break
+    return kept, rejects
+
+
+def _prompts_of(params: Params, group: str, source: PromptSource, rejects: list[Reject]) -> Iterator[Prompt]:
+    """The prompts of a source that pass the rules of one row; the others go to `rejects`."""
+    filters = training_filters(params.curate) if group == "train" else NOT_EMPTY
+    report = CurationReport(lambda group, reject: rejects.append(reject))
+    return (prompt for _, prompt in read_prompts(group, [source], filters, report, lambda row: None))
+
+
 def _without_prompt(rows: Sequence[SourceRow], known: Mapping[str, str]) -> list[Reject]:
     """The rows for problems that curation has not, or leaves out by their text alone."""
     rejects = []
@@ -213,43 +162,19 @@ def _without_prompt(rows: Sequence[SourceRow], known: Mapping[str, str]) -> list
     return rejects
 
 
-def _unlisted(params: Params, source: ExpertSource) -> str:
-    return (
-        f"license {source.license!r} is not in experts.licenses {params.experts.licenses}, so none of its "
-        "rows is used; add it there, or correct it"
-    )
-
-
-def _arms(params: Params, experts: dict[str, Check]) -> Iterator[Check]:
-    """The arms that would have no demonstration at all."""
-    for name, arm in params.arms.items():
-        admitted = [
-            experts[source.name]
-            for source in params.experts.sources
-            if any(entry_of(arm.mix, kind, source.name) for kind in source.kinds)
-        ]
-        if params.teacher and entry_of(arm.mix, "teacher", "teacher"):
-            continue
-        if admitted and all(check.usable == 0 for check in admitted):
-            reasons = "; ".join(f"{check.what}: {(check.errors + check.warnings)[0]}" for check in admitted)
-            yield Check(
-                f"arms.{name}", "no demonstration", errors=[f"no row of its sources can be used: {reasons}"]
-            )
-
-
-def _teacher(params: Params) -> Check:
-    assert params.teacher
-    if params.teacher.policy:
-        return check_model("teacher.policy", params.teacher.policy)
-    endpoint = params.teacher.endpoint
-    assert endpoint
-    names = [name for name in (endpoint.api_key_env, *endpoint.headers_env.values()) if name]
-    missing = [name for name in names if not os.environ.get(name)]
-    return Check(
-        "teacher.endpoint",
-        endpoint.model,
-        errors=[f"the environment variable {name} is not set, which params.yaml names" for name in missing],
-    )
+def _too_long(params: Params, texts: Sequence[str], key: str) -> list[str]:
+    """A warning where texts have more tokens than the limit `key`: the share of those that are left out."""
+    count = token_counter(params.base)
+    section, _, name = key.partition(".")
+    limit = getattr(getattr(params, section), name)
+    lengths = [count(text) for text in texts] if count else []
+    beyond = [length for length in lengths if length > limit]
+    if not beyond:
+        return []
+    share = f"{len(beyond)} of {len(lengths)} ({len(beyond) / len(lengths):.0%})"
+    return [
+        f"{share} have more than {key} = {limit} tokens and would be left out; the longest has {max(beyond)}"
+    ]
 
 
 def _counts(usable: int, read: int) -> str:

@@ -19,7 +19,7 @@ from hpt_core.errors import InputError
 from pipelines.cli import main
 from pipelines.params import Params, load_params
 from pipelines.stage.check import Check, errors
-from pipelines.stage.source_checks import check_before_run, check_inputs
+from pipelines.stage.input_checks import check_before_run, check_inputs
 
 PARAMS = """\
 seed: 3
