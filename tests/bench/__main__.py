@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 # Set before transformers and datasets are imported, so that they look nothing up on the hub.
@@ -12,32 +13,21 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from transformers.utils import logging as transformers_logging
 
-from tests.bench import (
-    arithmetic,
-    checkpoints,
-    engines,
-    lineage,
-    memory,
-    nights,
-    sampling,
-    step_time,
-    storage,
-)
-
-BENCHES: dict[str, Callable[[Path | None], None]] = {
-    "equal": step_time.groups_without_gradient,
-    "ragged": step_time.ragged_lengths,
-    "memory": memory.peak_memory,
-    "arithmetic": arithmetic.forward_backward,
-    "checkpoints": checkpoints.overhead,
-    "hf": engines.hf_engine,
-    "gpu": sampling.gpu_engine,
-    "vllm": engines.vllm_engine,
-    "push": engines.weight_push,
-    "lineage": lineage.queries,
-    "nights": nights.history,
-    "stack": storage.stack,
+BENCHES = {
+    "equal": "step_time.groups_without_gradient",
+    "ragged": "step_time.ragged_lengths",
+    "memory": "memory.peak_memory",
+    "arithmetic": "arithmetic.forward_backward",
+    "checkpoints": "checkpoints.overhead",
+    "hf": "engines.hf_engine",
+    "gpu": "sampling.gpu_engine",
+    "vllm": "engines.vllm_engine",
+    "push": "engines.weight_push",
+    "lineage": "lineage.queries",
+    "nights": "nights.history",
+    "stack": "storage.stack",
 }
+"""Name -> module and function, imported when it is run: each bench needs only its own packages."""
 
 
 def main() -> None:
@@ -51,7 +41,13 @@ def main() -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     for name in options.names or BENCHES:
-        BENCHES[name](options.model)
+        bench_of(name)(options.model)
+
+
+def bench_of(name: str) -> Callable[[Path | None], None]:
+    module, _, function = BENCHES[name].partition(".")
+    bench: Callable[[Path | None], None] = getattr(import_module(f"tests.bench.{module}"), function)
+    return bench
 
 
 if __name__ == "__main__":
