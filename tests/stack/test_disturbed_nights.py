@@ -53,6 +53,17 @@ def test_killed_at_random_moments(nights: Nights, victim: str) -> None:
     assert killed >= KILLS / 2, "most nights were over before they were disturbed"
 
 
+def test_cancelled_on_prefects_page(nights: Nights) -> None:
+    """The stages end, and the runs in MLflow say that they were killed, and why."""
+    with nights.held("train@human") as (run, _):
+        nights.stack.cancel(run)
+        assert nights.end(run) == "Cancelled"
+    killed = "SELECT name, status, value FROM runs JOIN tags USING (run_uuid) WHERE key = 'hpt.ended'"
+    reasons = [row for row in nights.stack.rows("MLFLOW", killed) if "cancelled in Prefect" in row[2]]
+    assert reasons and {status for _, status, _ in reasons} == {"KILLED"}
+    nights.check_the_next_night()
+
+
 @pytest.mark.parametrize("server", ["postgres", "s3", "prefect", "mlflow"])
 def test_a_server_stands_still_for_a_minute(nights: Nights, server: str) -> None:
     """In the first half of it a stage is at work, in the second half the night comes to its end."""
