@@ -29,7 +29,7 @@ from prefect.client.schemas.objects import (
     State,
     StateType,
 )
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import FailedRun, TerminationSignal
 from prefect.runtime import flow_run
 from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL
@@ -66,9 +66,14 @@ def delivered(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
     prefect_record.forget(Path.cwd(), str(flow_run.id))
 
 
+REPETITIVE = ("prefect.task_runs", "prefect.flow_runs", "prefect.engine")
+"""Loggers in which Prefect repeats the state of a step or of the run, as if it were an exception of the code."""
+
+
 def _is_no_repetition(record: logging.LogRecord) -> bool:
-    """Prefect logs the state that a task returns as if it were an exception; it shows it anyway."""
-    return not record.getMessage().startswith("Task run failed with state")
+    """False where a person on call would read a traceback of Prefect's engine below the reason itself."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, FailedRun) or record.getMessage().startswith("Task run failed with state"))
 
 
 @flow(
@@ -96,7 +101,8 @@ def report(work: Work, retries: int = 0) -> State[Any]:
     """Do `work` as the flow run of this process, and return the state in which it ended."""
     environment.prepare(work.root)
     identifier, url = str(flow_run.id), PREFECT_API_URL.value() or ""
-    logging.getLogger("prefect.task_runs").addFilter(_is_no_repetition)
+    for name in REPETITIVE:
+        logging.getLogger(name).addFilter(_is_no_repetition)
     work.begun = partial(_begun, work.root, identifier)
     try:
         with without_secrets():

@@ -180,6 +180,11 @@ def test_failure_sends_run_state_stage_and_address(site: Site) -> None:
     assert f"/runs/flow-run/{run}" in text
     time.sleep(3)
     assert len([text for text in site.alerts.texts if name in text]) == 1, "an alert is sent once"
+    # Prefect's engine would show the state again, with its own traceback, on the page of the run.
+    logs = site.api.post("logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200})
+    shown = "\n".join(entry["message"] for entry in logs)
+    assert "stage curate failed" in shown and "Traceback" not in shown
+    assert "Traceback" not in (site.root / "worker.log").read_text()
 
 
 def test_an_overlapping_run_is_cancelled_or_queued_by_parameter(site: Site) -> None:
