@@ -67,7 +67,7 @@ def delivered(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
 
 
 REPETITIVE = ("prefect.task_runs", "prefect.flow_runs", "prefect.engine")
-"""Loggers in which Prefect repeats the state of a step or of the run, as if it were an exception of the code."""
+"""Loggers in which Prefect repeats the state of a step or of the run, as if it were an exception."""
 
 
 def _is_no_repetition(record: logging.LogRecord) -> bool:
