@@ -1,4 +1,4 @@
-"""The parquet tables that stages pass to each other: their schemas, a reader, and a writer.
+"""The tables as parquet files: a writer, a reader, and the prompts and trajectories in them.
 
 The same rows give the same bytes.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,172 +17,11 @@ import pyarrow.parquet as pq
 
 from hpt_core.errors import InputError
 from hpt_core.files import command, present, replacing
+from hpt_core.tables.schemas import BENCHMARKS, DEMONSTRATIONS, EXPERTS, LEFT_OUT, PASS_RATES, PROMPTS
 from hpt_core.types import Prompt, Trajectory
 
 ROW_GROUP = 4096
-ROW_TEXT = 2000
-"""Number of characters of a rejected row that QUARANTINE keeps."""
-
-
-def _schema(nullable: tuple[str, ...] = (), **columns: pa.DataType) -> pa.Schema:
-    return pa.schema([pa.field(name, kind, nullable=name in nullable) for name, kind in columns.items()])
-
-
-def _list_of(kind: pa.DataType) -> pa.DataType:
-    return pa.list_(pa.field("element", kind, nullable=False))
-
-
-TEXT, INT, REAL, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
-
-PROMPTS = _schema(prompt_id=TEXT, problem=TEXT, answer=TEXT, answer_kind=TEXT, source=TEXT, license=TEXT)
-BENCHMARKS = PROMPTS.append(pa.field("benchmark", TEXT, nullable=False))
-LEFT_OUT = _schema(prompt_id=TEXT, reason=TEXT, detail=TEXT)
-"""Problems of rows that curation did not give to training, and why; another row may have done so."""
-EXPERTS = _schema(
-    nullable=("base_logp",),
-    trajectory_id=TEXT,
-    prompt_id=TEXT,
-    response=TEXT,
-    kind=TEXT,
-    source=TEXT,
-    author=TEXT,
-    license=TEXT,
-    sampling=TEXT,
-    verified=FLAG,
-    n_tokens=INT,
-    sha256=TEXT,
-    weight=REAL,
-    base_logp=REAL,
-)
-DEMONSTRATIONS = pa.schema([column for column in EXPERTS if column.name not in ("weight", "base_logp")])
-"""The demonstrations of an arm, without the columns by which it chose them: another weight of a source trains
-only the arms that choose other rows by it."""
-ROLLOUTS = _schema(
-    nullable=("reward",),
-    prompt_id=TEXT,
-    sample=INT,
-    step=INT,
-    response=TEXT,
-    token_ids=_list_of(pa.int32()),
-    logprobs=_list_of(pa.float32()),
-    reward=REAL,
-    finish_reason=TEXT,
-    policy=TEXT,
-)
-TRAINING_ROLLOUTS = ROLLOUTS.append(pa.field("trained", FLAG, nullable=False))
-"""The rollouts of training; trained: the rollout had a gradient in an update that the optimizer took."""
-TEACHER_RESPONSES = _schema(
-    nullable=("extracted", "no_response", "no_verdict"),
-    prompt_id=TEXT,
-    sample=INT,
-    response=TEXT,
-    finish_reason=TEXT,
-    n_tokens=INT,
-    extracted=TEXT,
-    correct=FLAG,
-    no_response=TEXT,
-    no_verdict=TEXT,
-)
-"""Teacher responses; no_response and no_verdict: why there is no response or verdict."""
-PASS_RATES = _schema(prompt_id=TEXT, samples=INT, solved=INT, pass_rate=REAL)
-GATE = _schema(
-    nullable=("pass_rate", "trajectory_id", "kind", "source"),
-    step=INT,
-    prompt_id=TEXT,
-    pass_rate=REAL,
-    route=TEXT,
-    trajectory_id=TEXT,
-    kind=TEXT,
-    source=TEXT,
-    trained=FLAG,
-)
-
-
-class GateRow(TypedDict):
-    """A row of GATE: what was decided about a prompt at a step."""
-
-    step: int
-    prompt_id: str
-    pass_rate: float | None
-    """P; None without rollouts."""
-    route: str
-    trajectory_id: str | None
-    """The demonstration that the arm has for the prompt, trained on or not."""
-    kind: str | None
-    source: str | None
-    trained: bool
-    """The demonstration had a gradient in an update that the optimizer took."""
-
-
-class SourceStatistics(TypedDict):
-    """What the rows of GATE of a whole run say of the prompts whose expert comes from one source."""
-
-    kind: str | None
-    prompts: int
-    """Number of these prompts."""
-    decisions: int
-    """Number of rows of GATE about them."""
-    sft: int
-    """How often a demonstration of the source was trained on."""
-    sft_share: float | None
-    """`sft` as a share of the sum over all sources; None where no demonstration was trained on."""
-    sft_first: float
-    """Share of the prompts whose first decision took the demonstration."""
-    sft_last: float
-    """The same of the last decision."""
-    solved_first: float | None
-    """Mean pass rate at the first decision; None without rollouts."""
-    solved_last: float | None
-    nll_before: float | None
-    """NLL in nats per token before the first step, of a few demonstrations."""
-    nll_after: float | None
-    """NLL of the same demonstrations after the last step."""
-
-
-EVALUATION = _schema(
-    nullable=("extracted",),
-    benchmark=TEXT,
-    prompt_id=TEXT,
-    source=TEXT,
-    sample=INT,
-    response=TEXT,
-    extracted=TEXT,
-    correct=FLAG,
-    finish_reason=TEXT,
-    n_tokens=INT,
-)
-UNFINISHED_EVALUATION = EVALUATION.append(pa.field("no_verdict", TEXT))
-"""EVALUATION while the stage runs; no_verdict: why there is no verdict yet."""
-QUARANTINE = _schema(stage=TEXT, source=TEXT, file=TEXT, line=INT, reason=TEXT, detail=TEXT, row=TEXT)
-
-
-class QuarantineRow(TypedDict):
-    """A row of QUARANTINE: what a stage left out, and why."""
-
-    stage: str
-    source: str
-    file: str
-    line: int
-    """Counts from 1; 0 where the row has no line."""
-    reason: str
-    detail: str
-    row: str
-    """The first ROW_TEXT characters."""
-
-
-def quarantined(
-    stage: str, source: str, reason: str, detail: str, *, file: str = "", line: int = 0, row: str = ""
-) -> QuarantineRow:
-    """A row of QUARANTINE."""
-    return {
-        "stage": stage,
-        "source": source,
-        "file": file,
-        "line": line,
-        "reason": reason,
-        "detail": detail,
-        "row": row[:ROW_TEXT],
-    }
+"""Rows that are written together."""
 
 
 def write(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> int:
