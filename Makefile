@@ -17,7 +17,7 @@ test: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-# The slow tests too: every model family of docs/models.md.
+# The slow tests too, for more than an hour: tests/README.md says what they are.
 test-all: test
 	$(BIN)/python -m pytest -m slow
 

@@ -10,7 +10,12 @@ from inbox_project import Project, RunPoll, rows
 
 from pipelines import environment
 
-STEPS = ["claim", "download", "check", "intend", "place", "receipt", "clean up"]
+CORE = ("intend", "place", "receipt")
+"""Always tested: the steps between which a file is in place and not yet accounted for."""
+STEPS = [
+    pytest.param(step, marks=[] if step in CORE else [pytest.mark.slow])
+    for step in ("claim", "download", "check", "intend", "place", "receipt", "clean up")
+]
 
 
 def taken_once(project: Project) -> bool:
@@ -36,7 +41,15 @@ def test_a_poll_killed_after_a_step(project: Project, run_poll: RunPoll, step: s
     assert taken_once(project)
 
 
-@pytest.mark.parametrize("step", ["claim", "quarantine", "receipt", "clean up"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param("claim", marks=pytest.mark.slow),
+        "quarantine",
+        pytest.param("receipt", marks=pytest.mark.slow),
+        pytest.param("clean up", marks=pytest.mark.slow),
+    ],
+)
 def test_a_quarantine_killed_after_a_step(project: Project, run_poll: RunPoll, step: str) -> None:
     project.upload("crowd/bad.md", "not data")
     assert run_poll(step).returncode == -9

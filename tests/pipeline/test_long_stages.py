@@ -232,7 +232,7 @@ def again(stage: str, params: Params | None = None) -> dict[str, str]:
 
 
 # 19 prompts in parts of 4 are 5 calls; benchmarks of 6 and 9 are 2 and 3.
-@pytest.mark.parametrize("stage", ["rollouts", "evaluate@human"])
+@pytest.mark.parametrize("stage", ["rollouts", pytest.param("evaluate@human", marks=pytest.mark.slow)])
 def test_a_stage_that_was_killed_twice_resumes(
     project: Path, expected: dict[str, dict[str, str]], calls: list[int], stage: str
 ) -> None:
@@ -244,7 +244,10 @@ def test_a_stage_that_was_killed_twice_resumes(
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize(("stage", "when"), [("rollouts", "move 6"), ("evaluate_base", "discard")])
+@pytest.mark.parametrize(
+    ("stage", "when"),
+    [pytest.param("rollouts", "move 6", marks=pytest.mark.slow), ("evaluate_base", "discard")],
+)
 def test_a_stage_that_was_killed_while_it_wrote_outputs_resumes(
     project: Path, expected: dict[str, dict[str, str]], calls: list[int], stage: str, when: str
 ) -> None:
@@ -253,7 +256,7 @@ def test_a_stage_that_was_killed_while_it_wrote_outputs_resumes(
     assert len(calls) == (1 if when == "discard" else 0), "the shard that was removed, and no other"
 
 
-@pytest.mark.parametrize("stage", ["rollouts", "evaluate_base"])
+@pytest.mark.parametrize("stage", ["rollouts", pytest.param("evaluate_base", marks=pytest.mark.slow)])
 def test_a_stage_that_was_killed_from_outside_resumes(
     project: Path, expected: dict[str, dict[str, str]], calls: list[int], stage: str
 ) -> None:
@@ -305,7 +308,7 @@ def test_a_stage_ends_before_it_samples_another_policy(
     assert calls == [] and not Path(SHARDS[stage]).exists()
 
 
-@pytest.mark.parametrize("stage", ["rollouts", "evaluate_base"])
+@pytest.mark.parametrize("stage", [pytest.param("rollouts", marks=pytest.mark.slow), "evaluate_base"])
 def test_another_seed_reuses_nothing(
     project: Path,
     expected: dict[str, dict[str, str]],

@@ -89,6 +89,7 @@ def served(
         )
 
 
+@pytest.mark.slow
 def test_runs_are_scheduled_and_an_overlapping_one_is_cancelled(
     served: tuple[Api, Path, subprocess.Popen[bytes]],
 ) -> None:

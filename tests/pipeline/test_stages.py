@@ -329,6 +329,7 @@ def test_the_data_of_plots_has_the_training_logs_and_the_evaluation(project: Pro
         assert [row["low"], row["high"]] == held["ci95"]
 
 
+@pytest.mark.slow
 def test_dvc_knows_of_every_file_that_a_stage_reads(project: Project, tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc/config").write_text("[core]\n    no_scm = true\n")
@@ -354,6 +355,7 @@ def test_dvc_knows_of_every_file_that_a_stage_reads(project: Project, tmp_path: 
             assert contents(box / out) == contents(project.root / out), f"{out} of {name}"
 
 
+@pytest.mark.slow
 def test_a_second_run_gives_the_same_bytes(
     project: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

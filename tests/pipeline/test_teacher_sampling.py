@@ -453,7 +453,7 @@ def interrupt_stage(when: int, server: Any) -> None:
         run(load_params())
 
 
-@pytest.mark.parametrize("end", [kill_stage, interrupt_stage])
+@pytest.mark.parametrize("end", [pytest.param(kill_stage, marks=pytest.mark.slow), interrupt_stage])
 def test_an_interrupted_stage_requests_nothing_twice(
     project: Callable[..., Params],
     server: Any,

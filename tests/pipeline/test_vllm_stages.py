@@ -126,6 +126,7 @@ def test_rollouts_resume_after_a_kill(prepared: Path, project: Path) -> None:
     assert len({row["policy"] for row in rows}) == 1 and 0 < sum(row["reward"] for row in rows) < len(rows)
 
 
+@pytest.mark.slow
 def test_training_resumes_after_a_kill(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

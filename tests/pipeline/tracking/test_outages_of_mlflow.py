@@ -66,6 +66,7 @@ def test_the_artifact_store_behind_the_server_is_down(
     assert "AWS_" in text
 
 
+@pytest.mark.slow
 def test_the_artifact_store_that_publishers_write_to_is_down_or_has_no_credentials(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, serve: Callable[..., str]
 ) -> None:

@@ -155,6 +155,7 @@ def promotions(seed: int, gain: float = 0.0, since: int = 0) -> tuple[int | None
     return unbounded, None
 
 
+@pytest.mark.slow
 def test_thirty_nights_of_equal_policies_promote_in_at_most_5_percent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

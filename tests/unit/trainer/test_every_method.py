@@ -18,8 +18,14 @@ from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.loop import train
 from hpt_core.upge import ALGORITHMS
 
+CORE = {"hpt", "sft", "dr_grpo", "chord_phi"}
+"""Always tested: a gate between both losses, imitation alone, rewards alone, and a sum of both losses; the
+others with `make test-all`."""
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in CORE else [pytest.mark.slow]) for name in ALGORITHMS]
+)
 def test_trains_and_resumes(policy: LoadedPolicy, tasks: list[Task], tmp_path: Path, name: str) -> None:
     before, whole, sink = weights_hash(policy.model), run_of(policy, tasks, name), Sink()
     train(whole, Checkpoints(tmp_path / "whole", "f"), sink)

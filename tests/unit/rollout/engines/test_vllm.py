@@ -230,6 +230,7 @@ Path(sys.argv[2]).write_text(repr(done))
 """
 
 
+@pytest.mark.slow
 def test_the_same_seeds_give_the_same_rollouts_after_a_restart(sizes: WarmStart, tmp_path: Path) -> None:
     save_policy(shaped(sizes, tied=True), tmp_path / "policy")
     results = []

@@ -61,6 +61,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "GPTNeoX": {"num_key_value_heads": 2},
 }
 
+OTHERS = FAMILIES.keys() - {"Qwen3Moe", "SmolLM3"}
+"""Run by `make test-all`: one family with experts and one that vLLM has no code for are always tested."""
 REFUSED = {"DeepseekV3"}
 """Families that vLLM 0.32 on a CPU does not sample as transformers computes them, as the check of the engine
 finds."""
@@ -82,7 +84,10 @@ def move(policy: LoadedPolicy, size: float) -> None:
         parameter.add_(size * torch.randn_like(parameter))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in OTHERS else []) for name in FAMILIES],
+)
 def test_a_family_is_sampled_right_before_and_after_a_push(family: str, policy: LoadedPolicy) -> None:
     built = build(family, policy)
     move(built, 0.1)
