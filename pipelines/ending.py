@@ -92,7 +92,7 @@ class Ending:
 
         registered = register(self.root)
         if self._published is not None:
-            settled.keep(self.root, self._published, registered)
+            settled.keep(self.root, self._published.runs, registered)
         return registered
 
     @staticmethod

@@ -11,8 +11,10 @@ import base64
 import hashlib
 import json
 import os
+import sqlite3
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +30,6 @@ from pipelines.tracking.run_layout import CHECKOUT_TAG
 from pipelines.tracking.unpublished import read_unpublished
 
 if TYPE_CHECKING:
-    from pipelines.tracking.publish import Published
     from pipelines.tracking.registry import Registration
 
 FILE = paths.LOGS / "settled.json"
@@ -53,10 +54,14 @@ class Settled:
     """What the two steps say while nothing changes."""
 
 
-def keep(root: Path, published: Published, registered: Registration) -> None:
-    """Note what is there now; both steps have just succeeded. Raises TrackingError where MLflow fails."""
+def keep(root: Path, runs: Mapping[str, str], registered: Registration) -> None:
+    """Note what is there now, after both steps have succeeded; runs: arm -> id of its run.
+
+    Raises TrackingError where MLflow fails.
+    """
     from pipelines.tracking.mlflow_errors import tracking_errors
     from pipelines.tracking.mlflow_store import Store
+    from pipelines.tracking.publish import Published
 
     tracking = load_params(root / paths.PARAMS).tracking
     with tracking_errors(root):
@@ -66,10 +71,10 @@ def keep(root: Path, published: Published, registered: Registration) -> None:
     settled = Settled(
         inputs=_inputs(root),
         experiment=store.experiment,
-        runs=sorted(published.runs.values()),
+        runs=sorted(runs.values()),
         model=tracking.registered_model,
         aliases=aliases,
-        published=str(type(published)(unchanged=list(published.runs))),
+        published=str(Published(unchanged=list(runs))),
         registered=str(replace(registered, promoted=False, changed=False, reason=reason)),
     )
     write_json(root / FILE, asdict(settled))
@@ -84,7 +89,10 @@ def expected(root: Path) -> Settled | None:
     new = known.inputs != _inputs(root) or read_unpublished(root) is not None
     if new or not tracking_uri(root).startswith("http"):
         return None
-    complete = Index(root, load_params(root / paths.PARAMS).tracking.experiment).complete
+    try:
+        complete = Index(root, load_params(root / paths.PARAMS).tracking.experiment).complete
+    except sqlite3.Error:
+        return None
     return known if complete else None
 
 

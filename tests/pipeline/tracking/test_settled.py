@@ -39,7 +39,7 @@ def published(workspace: Path, monkeypatch: pytest.MonkeyPatch, server: str) -> 
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     assert settled.confirmed(workspace) is None, "nothing was ever published"
-    settled.keep(workspace, publish(workspace), register(workspace))
+    settled.keep(workspace, publish(workspace).runs, register(workspace))
     return Store(workspace, "toy")
 
 
