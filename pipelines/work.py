@@ -104,7 +104,8 @@ class Work:
             log("%s was changed by hand; it is kept as %s, and what its stage wrote comes back", path, place)
         stages = [self._stage(stage, env) for stage in chosen]
         run_steps(stages, executor, self.workers, self.outcomes, self.views)
-        order_lock(self.root, loaded)
+        if any(outcome.verdict != "unchanged" for outcome in self.outcomes.values()):
+            order_lock(self.root, loaded)
         closing.join()
         if not self.stopped:
             complete = all(outcome.good for outcome in self.outcomes.values())
