@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dvc.exceptions import DvcException
 
@@ -21,10 +22,10 @@ from pipelines.params import load_params
 from pipelines.tracking import dvc_lock, run_data
 from pipelines.tracking.machine_metrics import MachineMetrics
 from pipelines.tracking.mlflow_errors import TrackingError, tracking_errors
-from pipelines.tracking.mlflow_store import Store
-from pipelines.tracking.run_hierarchy import ParentRun, open_arm_run
 from pipelines.tracking.run_layout import COMPLETE_TAG
-from pipelines.tracking.run_writer import RunWriter
+
+if TYPE_CHECKING:
+    from pipelines.tracking.run_writer import RunWriter
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,11 @@ class LiveSink:
 
     def _open(self, arm: str) -> RunWriter | None:
         """A writer into the arm's run; None where another checkout has published or is training the arm."""
+        # MLflow's client takes seconds to import, and outside of a flow run nothing needs it.
+        from pipelines.tracking.mlflow_store import Store
+        from pipelines.tracking.run_hierarchy import ParentRun, open_arm_run
+        from pipelines.tracking.run_writer import RunWriter
+
         entry = dvc_lock.live_entry(self._root, f"train@{arm}")
         record = run_data.describe(self._root, arm, entry, dvc_lock.read_lock(self._root))
         store = Store(self._root, load_params(self._root / paths.PARAMS).tracking.experiment)

@@ -39,6 +39,7 @@ class Checkout:
         """reproduced: a toy project that is up to date, of which this is a copy in `root`."""
         self.root = shutil.copytree(reproduced, root, symlinks=True)
         shutil.rmtree(root / "logs")
+        (root / "mlflow.db").unlink()  # so that a kill may meet the run that creates it
         self.make_stale()
         self.env = clean_environment(**{MARK: str(root), "OMP_NUM_THREADS": "1"})
         self.output = root.with_name(f"{root.name}.log")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -41,15 +40,9 @@ def make_toy(services: Path) -> Callable[[Path], Path]:
 
 
 @pytest.fixture(scope="session")
-def reproduced(tmp_path_factory: pytest.TempPathFactory, make_toy: Callable[[Path], Path]) -> Path:
-    """A toy project that `dvc repro` alone brought up to date, with an empty MLflow database."""
-    root = make_toy(tmp_path_factory.mktemp("reproduced") / "toy")
-    subprocess.run(["dvc", "repro", "-q"], cwd=root, check=True)
-    from pipelines.tracking.mlflow_store import Store
-
-    # Creating the database takes longer than any test, so it happens once, here.
-    Store(root, "toy")
-    return root
+def reproduced(services: Path, reproduced: Path) -> Path:
+    """The project that is up to date, in the environment of `services`."""
+    return reproduced
 
 
 @pytest.fixture

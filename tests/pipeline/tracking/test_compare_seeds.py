@@ -31,8 +31,9 @@ def three_seeds(reproduced: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     shutil.copytree(reproduced, root, symlinks=True)
     path = root / "params.yaml"
     for seed in (7, 8, 9):
-        path.write_text(path.read_text().replace(f"seed: {seed - 1}\n", f"seed: {seed}\n"))
-        subprocess.run(["dvc", "repro", "-q"], cwd=root, check=True)
+        if seed != 7:  # of which it is a copy
+            path.write_text(path.read_text().replace(f"seed: {seed - 1}\n", f"seed: {seed}\n"))
+            subprocess.run(["dvc", "repro", "-q"], cwd=root, check=True)
         assert publish(root).created == ["program", "human"]
     return root
 
