@@ -4,40 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from pydantic import ValidationError
+from rows_of_sources import Lines, Q, expert_rows, prompt_rows, reject, values
 
-from hpt_core.config import DecontaminationConfig, ExpertSource, PromptSource
+from hpt_core.config import ExpertSource
 from hpt_core.data.reading.records import Reject, SourceRow
-from hpt_core.data.reading.sources import read_rows
 
 REPO = Path(__file__).parents[4]
-Lines = Callable[..., Path]
-Q = "What is 6 times 7?"
-
-
-def prompt_rows(path: Path, kind: str = "math", **keys: Any) -> list[SourceRow | Reject]:
-    return list(read_rows(PromptSource(name="p", file=str(path), answer_kind=kind, **keys)))
-
-
-def expert_rows(path: Path, **keys: Any) -> list[SourceRow | Reject]:
-    return list(read_rows(ExpertSource(name="e", kind="teacher", file=str(path), **keys)))
-
-
-def values(rows: list[SourceRow | Reject]) -> list[dict[str, Any]]:
-    assert all(isinstance(row, SourceRow) for row in rows), rows
-    return [dict(row.values) for row in rows if isinstance(row, SourceRow)]
-
-
-def reject(rows: list[SourceRow | Reject]) -> tuple[str, str]:
-    [row] = rows
-    assert isinstance(row, Reject), row
-    return row.reason, row.detail
 
 
 @pytest.mark.parametrize(
@@ -269,176 +247,6 @@ def test_responses(jsonl: Lines, row: dict[str, Any], columns: dict[str, Any], r
     assert [row.sample for row in rows if isinstance(row, SourceRow)] == numbers
 
 
-YES_NO = {"Yes": True, "No": False}
-
-
-def test_responses_of_one_row_have_their_own_authors_kinds_and_marks(jsonl: Lines) -> None:
-    row = {
-        "problem": Q,
-        "human": "h 42",
-        "attempts": ["g 42", "g 41"],
-        "grades": ["Yes", "no"],
-        "r1": "r 42",
-        "r1_grade": 0.4,
-    }
-    response = [
-        {"read": "human", "author": "crowd", "kind": "human"},
-        {"read": "attempts", "score": {"read": "grades", "map": YES_NO}},
-        {"read": "r1", "author": "deepseek-r1", "score": "r1_grade"},
-    ]
-    path = str(jsonl("e.jsonl", row))
-    source = ExpertSource(name="e", kind="teacher", file=path, columns={"response": response})
-    assert source.kinds == {"teacher", "human"} and source.has_marks
-    rows = list(read_rows(source))
-    assert values(rows) == [
-        {"problem": Q, "response": "h 42", "author": "crowd"},
-        {"problem": Q, "response": "g 42", "score": True},
-        {"problem": Q, "response": "g 41", "score": False},
-        {"problem": Q, "response": "r 42", "score": False, "author": "deepseek-r1"},
-    ]
-    assert [(row.sample, row.kind) for row in rows if isinstance(row, SourceRow)] == [
-        (0, "human"),
-        (1, None),
-        (2, None),
-        (3, None),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("value", "options", "mark"),
-    [
-        ("Yes", {"map": YES_NO}, True),
-        (" no ", {"map": YES_NO}, False),
-        ("0.97", {"right_from": 0.8}, True),
-        ("0.79", {"right_from": 0.8}, False),
-        (0.8, {"right_from": 0.8}, True),
-        (1, {"right_from": 1}, True),
-        ("7/8", {"right_from": 0.875}, True),
-        ("97%", {"right_from": 0.98}, False),
-        (True, {"right_from": 0.5}, True),
-        (1, {"map": {"1": True, "0": False}}, True),
-        (0.0, {"map": {"1": True, "0": False}}, False),
-        ("found_error", {"map": {"solution": True, "found_error": False}}, False),
-    ],
-)
-@pytest.mark.parametrize("field", ["keep", "score"])
-def test_a_mark(jsonl: Lines, field: str, value: Any, options: dict[str, Any], mark: bool) -> None:
-    path = jsonl("e.jsonl", {"problem": Q, "response": "42", "mark": value})
-    [read] = values(expert_rows(path, columns={field: {"read": "mark"} | options}))
-    assert read[field] is mark
-
-
-@pytest.mark.parametrize(
-    ("value", "entry", "reason", "detail"),
-    [
-        ("Yes", "mark", "wrong_type", "write `keep: {read: mark, map: {"),
-        ("0.97", "mark", "wrong_type", "write `keep: {read: mark, right_from: 0.5}`"),
-        (1, "mark", "wrong_type", "write `keep: {read: mark, right_from: 0.5}`"),
-        ("perhaps", {"read": "mark", "map": YES_NO}, "not_in_map", "'perhaps' is not in `map`"),
-        ("high", {"read": "mark", "right_from": 0.5}, "wrong_type", "'high' is no number"),
-        (None, {"read": "mark", "map": YES_NO}, "missing_column", "null"),
-    ],
-)
-def test_a_mark_that_is_not_understood(
-    jsonl: Lines, value: Any, entry: Any, reason: str, detail: str
-) -> None:
-    path = jsonl("e.jsonl", {"problem": Q, "response": "42", "mark": value})
-    found, text = reject(expert_rows(path, columns={"keep": entry}))
-    assert found == reason and detail in text
-
-
-@pytest.mark.parametrize(
-    ("user", "assistant"),
-    [
-        ("user", "assistant"),
-        ("human", "gpt"),
-        ("USER", "ASSISTANT"),
-        ("User", "Chatbot"),
-        ("human", "bot"),
-        ("user", "model"),
-    ],
-)
-@pytest.mark.parametrize("keys", [("role", "content"), ("from", "value")])
-def test_the_usual_names_of_roles_and_keys_need_no_mention(
-    jsonl: Lines, user: str, assistant: str, keys: tuple[str, str]
-) -> None:
-    chat = [
-        dict(zip(keys, turn, strict=True)) for turn in (("system", "Think."), (user, Q), (assistant, "42"))
-    ]
-    columns = {"problem": "conversations", "response": "conversations"}
-    for value in (chat, json.dumps(chat), repr(chat)):
-        [row] = expert_rows(jsonl("e.jsonl", {"conversations": value}), columns=columns)
-        assert isinstance(row, SourceRow), row
-        assert (dict(row.values), row.unused_turns) == ({"problem": Q, "response": "42"}, ("system",))
-
-
-def test_other_names_of_roles_and_keys_are_configured(jsonl: Lines) -> None:
-    chat = [{"speaker": "pupil", "utterance": Q}, {"speaker": "tutor", "utterance": "42"}]
-    columns = {"problem": "chat", "response": "chat"}
-    turns = {"role": "speaker", "text": "utterance", "user": ["pupil"], "assistant": ["tutor"]}
-    [read] = values(expert_rows(jsonl("e.jsonl", {"chat": chat}), columns=columns, turns=turns))
-    assert read == {"problem": Q, "response": "42"}
-    _, detail = reject(
-        expert_rows(jsonl("e.jsonl", {"chat": chat}), columns=columns, turns=turns | {"user": []})
-    )
-    assert "'pupil'" in detail and "`turns: {user: [pupil]}`" in detail
-
-
-@pytest.mark.parametrize(
-    ("use", "read", "unused"),
-    [("last", ("3+3", "6"), ("earlier", "tool")), ("first", ("1+1", "2"), ("later", "tool"))],
-)
-def test_one_exchange_of_a_conversation_is_read_and_the_others_are_named(
-    jsonl: Lines, use: str, read: tuple[str, str], unused: tuple[str, ...]
-) -> None:
-    chat = [("user", "1+1"), ("assistant", "2"), ("tool", "log"), ("user", "3+3"), ("assistant", "6")]
-    row = {"messages": [{"role": role, "content": text} for role, text in chat]}
-    columns = {"problem": "messages", "response": "messages"}
-    [only] = expert_rows(jsonl("e.jsonl", row), columns=columns, turns={"use": use})
-    assert isinstance(only, SourceRow)
-    assert (only.values["problem"], only.values["response"]) == read and only.unused_turns == unused
-
-
-@pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
-def test_thinking_in_a_field_of_its_own_is_kept_or_left_out_as_the_source_says(
-    jsonl: Lines, key: str
-) -> None:
-    reply = {"role": "assistant", "content": "It is 42.", key: "Six sevens."}
-    path = jsonl("e.jsonl", {"messages": [{"role": "user", "content": Q}, reply]})
-    columns = {"problem": "messages", "response": "messages"}
-    reason, detail = reject(expert_rows(path, columns=columns))
-    assert reason == "thinking_not_said" and f"'{key}'" in detail and "`turns: {thinking: keep}`" in detail
-    for thinking, response in (
-        ("keep", "<think>\nSix sevens.\n</think>\n\nIt is 42."),
-        ("drop", "It is 42."),
-    ):
-        [read] = values(expert_rows(path, columns=columns, turns={"thinking": thinking}))
-        assert read["response"] == response
-
-
-def test_a_reply_that_holds_its_thinking_already_is_taken_as_it_is(jsonl: Lines) -> None:
-    text = "<think>\nSix sevens.\n</think>\n\nIt is 42."
-    reply = {"role": "assistant", "content": text, "reasoning_content": "Six sevens."}
-    path = jsonl("e.jsonl", {"messages": [{"role": "user", "content": Q}, reply]})
-    [read] = values(expert_rows(path, columns={"problem": "messages", "response": "messages"}))
-    assert read["response"] == text
-
-
-def test_the_content_of_a_turn_may_be_a_list_of_parts(jsonl: Lines) -> None:
-    chat = [
-        {"role": "user", "content": [{"type": "text", "text": Q}]},
-        {
-            "role": "assistant",
-            "content": [{"type": "thinking", "thinking": "Six sevens."}, {"type": "text", "text": "42"}],
-        },
-    ]
-    path = jsonl("e.jsonl", {"messages": chat})
-    columns = {"problem": "messages", "response": "messages"}
-    assert reject(expert_rows(path, columns=columns))[0] == "thinking_not_said"
-    [read] = values(expert_rows(path, columns=columns, turns={"thinking": "keep"}))
-    assert read == {"problem": Q, "response": "<think>\nSix sevens.\n</think>\n\n42"}
-
-
 @pytest.mark.parametrize(
     "steps",
     [
@@ -550,35 +358,6 @@ def test_each_row_of_the_document_is_read(jsonl: Lines, shape: dict[str, Any]) -
     for read in rows:
         assert "6 times 7?" in read["problem"] or "figs" in read["problem"] or "x^2" in read["problem"]
         assert ("42" if experts else read["answer"]) in read.get("response", read.get("answer"))
-
-
-@pytest.mark.parametrize("name", ["orz.json", "orz.jsonl"])
-def test_a_row_that_is_a_list_of_turns(tmp_path: Path, name: str) -> None:
-    def row(problem: str, answer: str) -> list[dict[str, Any]]:
-        truth = {"ground_truth": {"value": answer, "pass_at_n": 0.5}}
-        return [{"from": "human", "value": problem}, {"from": "assistant"} | truth]
-
-    rows = [row(Q, "42"), row("1+1", "2")]
-    path = tmp_path / name
-    text = (
-        json.dumps(rows, indent=1) if name == "orz.json" else "".join(json.dumps(row) + "\n" for row in rows)
-    )
-    path.write_text(text)
-    columns = {"problem": "turns", "answer": "turns.1.ground_truth.value"}
-    assert values(prompt_rows(path, columns=columns)) == [
-        {"problem": Q, "answer": "42"},
-        {"problem": "1+1", "answer": "2"},
-    ]
-    _, detail = reject(prompt_rows(path, columns={"problem": "turns"})[:1])
-    assert "`columns: {answer: turns.1.ground_truth.value}`" in detail
-
-
-def test_problems_without_answers_may_stand_in_conversations(jsonl: Lines) -> None:
-    row = {"prompt": [{"role": "user", "content": f"Solve it.\n\n{Q}"}]}
-    entry = {"read": "prompt", "unwrap": "Solve it. {problem}"}
-    keys = {"name": "exam", "file": str(jsonl("exam.jsonl", row)), "columns": {"problem": entry}}
-    [source] = DecontaminationConfig.model_validate({"against": [keys]}).against
-    assert [read["problem"] for read in values(list(read_rows(source)))] == [Q]
 
 
 def test_a_missing_one_of_several_responses_shows_the_columns_of_the_row(jsonl: Lines) -> None:

@@ -38,16 +38,6 @@ def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture
-def endpoint(server: Any, tmp_path: Path) -> Callable[..., Endpoint]:
-    def make(**settings: Any) -> Endpoint:
-        fields = {"url": server.url, "model": "big", "revision": "r1", "retries": 2, "timeout_s": 30.0}
-        config = EndpointConfig(**fields | settings)
-        return Endpoint(config, tmp_path / "response_log.jsonl", "teacher.endpoint", backoff=0.001)
-
-    return make
-
-
 def ask(endpoint: Endpoint, *problems: str, seeds: int = 1) -> list[Completion]:
     asked = [(problem, (i + 1) << 32) for problem in problems for i in range(seeds)]
     return endpoint.generate([p for p, _ in asked], [seed for _, seed in asked], SAMPLING)

@@ -18,7 +18,7 @@ from server_replies import (
     choice,
 )
 
-from hpt_core.config import EndpointConfig, Sampling
+from hpt_core.config import Sampling
 from hpt_core.config.endpoint import Reasoning
 from hpt_core.errors import EngineError
 from hpt_core.rollout.endpoint.client import DECLINED_IN_A_ROW, PROBE, Endpoint
@@ -31,16 +31,6 @@ from hpt_core.types import Completion
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=64)
 GOOD = ["1 + 1 =", "2 + 2 ="]
-
-
-@pytest.fixture
-def endpoint(server: Any, tmp_path: Path) -> Callable[..., Endpoint]:
-    def make(**settings: Any) -> Endpoint:
-        fields = {"url": server.url, "model": "big", "revision": "r1", "retries": 2, "timeout_s": 30.0}
-        config = EndpointConfig(**fields | settings)
-        return Endpoint(config, tmp_path / "response_log.jsonl", "teacher.endpoint", backoff=0.001)
-
-    return make
 
 
 def scripted(faults: Any, status: int, body: Any) -> Any:
