@@ -12,11 +12,13 @@ from hpt_core import tables
 from hpt_core.config import TeacherConfig
 from hpt_core.data.demonstrations.eligibility import Eligibility
 from hpt_core.data.demonstrations.ingest import check, ingest
+from hpt_core.data.demonstrations.report import Ingested
 from hpt_core.data.demonstrations.teacher import Teacher, from_samples
 from hpt_core.files import write_json
 from hpt_core.formula import at_least
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import load_policy
+from hpt_core.types import Prompt
 from hpt_core.verifier import check_kind
 from pipelines.params import Params
 from pipelines.paths import (
@@ -63,26 +65,8 @@ def run(
     """Write experts, quarantine, report and distances to `out`; returns the report by source."""
     config = params.experts
     check(config.sources)
-    prompts, left_out = tables.read_prompts(inputs.train), tables.read_left_out(inputs.left_out)
-    for kind in {prompt.answer_kind for prompt in prompts}:
-        check_kind(kind)
-    chat = Chat(load_policy(inputs.base).tokenizer)
-
-    def count_tokens(text: str) -> int:
-        return len(chat.response(text))
-
-    raw_files.warn_unseen("experts", (source.file for source in config.sources))
-    eligibility = Eligibility(count_tokens, config.licenses, config.max_tokens, config.scripts)
-    samples: TeacherSamples | None = None
-    with build_verifier(params) as verifier:
-        retrying = RetryingVerifier(params, verifier)
-        ingested = {
-            source.name: ingest(source, prompts, retrying, eligibility, left_out) for source in config.sources
-        }
-        if params.teacher:
-            samples = read_samples(inputs.teacher, prompts)
-            teacher = _teacher(params.teacher, samples.authorship, params.seed)
-            ingested["teacher"] = from_samples(samples.responses, len(prompts), teacher, eligibility)
+    prompts = tables.read_prompts(inputs.train)
+    ingested, samples = _ingest_all(params, inputs, prompts)
     accepted = [trajectory for part in ingested.values() for trajectory in part.trajectories]
     if config.base_logp:
         accepted = with_base_logp(load_policy(inputs.base), accepted, prompts)
@@ -114,6 +98,33 @@ def run(
     write_json(out / EXPERTS_DISTANCE.name, distance)
     _log(report)
     return report
+
+
+def _ingest_all(
+    params: Params, inputs: ExpertInputs, prompts: Sequence[Prompt]
+) -> tuple[dict[str, Ingested], TeacherSamples | None]:
+    """Source -> its trajectories and rejects, the source `teacher` last; and the teacher's samples."""
+    config, left_out = params.experts, tables.read_left_out(inputs.left_out)
+    for kind in {prompt.answer_kind for prompt in prompts}:
+        check_kind(kind)
+    chat = Chat(load_policy(inputs.base).tokenizer)
+
+    def count_tokens(text: str) -> int:
+        return len(chat.response(text))
+
+    raw_files.warn_unseen("experts", (source.file for source in config.sources))
+    eligibility = Eligibility(count_tokens, config.licenses, config.max_tokens, config.scripts)
+    with build_verifier(params) as verifier:
+        retrying = RetryingVerifier(params, verifier)
+        ingested = {
+            source.name: ingest(source, prompts, retrying, eligibility, left_out) for source in config.sources
+        }
+    if params.teacher is None:
+        return ingested, None
+    samples = read_samples(inputs.teacher, prompts)
+    teacher = _teacher(params.teacher, samples.authorship, params.seed)
+    ingested["teacher"] = from_samples(samples.responses, len(prompts), teacher, eligibility)
+    return ingested, samples
 
 
 def _teacher(config: TeacherConfig, authorship: Authorship, seed: int) -> Teacher:
