@@ -1,8 +1,7 @@
-"""Sets of real numbers: intervals, inequalities in one variable, their unions and complements."""
+"""Sets of real numbers, however they are written: intervals, inequalities in one variable, set-builders."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +12,16 @@ from hpt_core.verifier.math.comparing.evaluation import (
     same_value,
 )
 from hpt_core.verifier.math.comparing.exact import exact
+from hpt_core.verifier.math.comparing.intervals import (
+    INFINITY,
+    End,
+    Interval,
+    RealSet,
+    complement,
+    infinities,
+    intersection,
+    merged,
+)
 from hpt_core.verifier.math.tree import (
     MISSING,
     Apply,
@@ -25,7 +34,6 @@ from hpt_core.verifier.math.tree import (
 )
 
 REALS = r"\mathbb{R}"
-_INFINITY = Symbol(r"\infty")
 _FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", "=": "=", r"\ne": r"\ne"}
 
 
@@ -33,32 +41,11 @@ class NoRealSetError(Exception):
     """The tree is no set of real numbers with constant ends."""
 
 
-@dataclass(frozen=True)
-class End:
-    """A constant with its place in the order of the real numbers."""
-
-    place: Any
-    node: Node
-
-
-@dataclass(frozen=True)
-class Interval:
-    """The numbers between two ends, with or without them."""
-
-    low: End
-    has_low: bool
-    high: End
-    has_high: bool
-
-
-RealSet = list[Interval]
-
-
 def same_real_set(a: Node, b: Node, evaluate: bool) -> bool | None:
     """Whether both are the same set of real numbers; None if one of them is none."""
     try:
         builder = _Builder(evaluate)
-        x, y = _merged(builder.build(a)), _merged(builder.build(b))
+        x, y = merged(builder.build(a)), merged(builder.build(b))
     except NoRealSetError:
         return None
     if not builder.one_variable():
@@ -88,7 +75,7 @@ class _Builder:
                 return self.build(inner)
             case Relation((r"\notin",), (variable, inner)):
                 self.variables.add(variable)
-                return _complement(_merged(self.build(inner)))
+                return complement(merged(self.build(inner)))
             case Relation(operators, members):
                 return self._chain(operators, members)
             case Bracketed(opening, closing, (low, high)):
@@ -98,9 +85,9 @@ class _Builder:
             case Apply(r"\cup", (a, b)):
                 return self.build(a) + self.build(b)
             case Apply(r"\cap", (a, b)):
-                return _intersection(self.build(a), self.build(b))
+                return intersection(self.build(a), self.build(b))
             case Apply(r"\setminus" | r"\backslash" | "-", (a, b)):
-                return _intersection(self.build(a), _complement(_merged(self.build(b))))
+                return intersection(self.build(a), complement(merged(self.build(b))))
             case Apply("set-builder", (element, condition)):
                 return self._builder(element, condition)
             case Conditional(value, Relation((r"\in",), (_, Symbol(name)))) if name == REALS:
@@ -114,7 +101,7 @@ class _Builder:
                 sets = [self.build(m) for m in members]
                 together = sets[0]
                 for other in sets[1:]:
-                    together = _intersection(together, other)
+                    together = intersection(together, other)
                 if joined_by == "or" or not together:
                     return [interval for each in sets for interval in each]
                 return together
@@ -156,7 +143,7 @@ class _Builder:
             if i not in (at - 1, at):
                 raise NoRealSetError
             bound, relation = (members[i + 1], operator) if i == at else (members[i], _FLIPPED[operator])
-            found = _intersection(found, self._compared(relation, self._end(bound)))
+            found = intersection(found, self._compared(relation, self._end(bound)))
         return found
 
     def _distance(self, variable: Node, relation: str, bound: Node) -> RealSet:
@@ -166,10 +153,10 @@ class _Builder:
         self.variables.add(variable)
         right = self._compared(relation, self._end(bound))
         left = self._compared(_FLIPPED[relation], self._end(Apply("neg", (bound,))))
-        return _intersection(right, left) if relation in ("<", r"\le", r"\ne") else right + left
+        return intersection(right, left) if relation in ("<", r"\le", r"\ne") else right + left
 
     def _compared(self, relation: str, end: End) -> RealSet:
-        low, high = _infinities()
+        low, high = infinities()
         match relation:
             case "<" | r"\le":
                 return [Interval(low, False, end, relation == r"\le")]
@@ -180,14 +167,14 @@ class _Builder:
         return [Interval(low, False, end, False), Interval(end, False, high, False)]
 
     def _everything(self) -> RealSet:
-        low, high = _infinities()
+        low, high = infinities()
         return [Interval(low, False, high, False)]
 
     def _end(self, node: Node) -> End:
-        low, high = _infinities()
-        if node == _INFINITY:
+        low, high = infinities()
+        if node == INFINITY:
             return high
-        if node == Apply("neg", (_INFINITY,)):
+        if node == Apply("neg", (INFINITY,)):
             return low
         if not is_constant(node):
             raise NoRealSetError
@@ -207,55 +194,3 @@ def _as_float(value: Fraction) -> Any:
 
     with mpmath.workdps(60):
         return mpmath.mpf(value.numerator) / value.denominator
-
-
-def _infinities() -> tuple[End, End]:
-    return End(float("-inf"), Apply("neg", (_INFINITY,))), End(float("inf"), _INFINITY)
-
-
-def _is_empty(i: Interval) -> bool:
-    return bool(
-        i.low.place > i.high.place or (i.low.place == i.high.place and not (i.has_low and i.has_high))
-    )
-
-
-def _merged(intervals: RealSet) -> RealSet:
-    """The set as intervals in order that do not touch."""
-    rest = [i for i in intervals if not _is_empty(i)]
-    rest.sort(key=lambda i: (i.low.place, not i.has_low))
-    merged: RealSet = []
-    for interval in rest:
-        if merged and _touch(merged[-1], interval):
-            last = merged[-1]
-            longer = max(last, interval, key=lambda i: (i.high.place, i.has_high))
-            merged[-1] = Interval(last.low, last.has_low, longer.high, longer.has_high)
-        else:
-            merged.append(interval)
-    return merged
-
-
-def _touch(a: Interval, b: Interval) -> bool:
-    return bool(b.low.place < a.high.place or (b.low.place == a.high.place and (a.has_high or b.has_low)))
-
-
-def _intersection(a: RealSet, b: RealSet) -> RealSet:
-    found = []
-    for x in a:
-        for y in b:
-            low = max(x, y, key=lambda i: (i.low.place, not i.has_low))
-            high = min(x, y, key=lambda i: (i.high.place, i.has_high))
-            interval = Interval(low.low, low.has_low, high.high, high.has_high)
-            if not _is_empty(interval):
-                found.append(interval)
-    return found
-
-
-def _complement(intervals: RealSet) -> RealSet:
-    low, high = _infinities()
-    found = []
-    start, has_start = low, False
-    for interval in intervals:
-        found.append(Interval(start, has_start, interval.low, not interval.has_low))
-        start, has_start = interval.high, not interval.has_high
-    found.append(Interval(start, has_start, high, False))
-    return [i for i in found if not _is_empty(i)]
