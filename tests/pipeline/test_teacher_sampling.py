@@ -311,6 +311,7 @@ def with_timeout(params: Params, seconds: float) -> Params:
     return params.model_copy(update={"verifier": verifier})
 
 
+@pytest.mark.slow
 def test_a_response_without_a_verdict_is_graded_again_with_ten_times_the_time(
     project: Callable[..., Params],
     server: Any,

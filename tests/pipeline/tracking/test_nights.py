@@ -132,6 +132,7 @@ def test_the_next_night_completes_what_the_last_could_not_publish(
     assert [run.data.tags["hpt.flow_run"] for run in named] == ["first"]
 
 
+@pytest.mark.slow
 def test_a_comparison_over_seeds_finds_its_baseline_or_names_it(workspace: Path) -> None:
     from pipelines.tracking.comparison.seeds import print_comparison
     from pipelines.tracking.mlflow_store import Store

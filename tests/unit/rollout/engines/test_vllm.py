@@ -69,7 +69,10 @@ def other(policy: LoadedPolicy) -> LoadedPolicy:
     return policy._replace(model=model)
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
+# The families of test_vllm_families.py have untied weights, and two of them are always tested.
+@pytest.fixture(
+    scope="module", params=[True, pytest.param(False, marks=pytest.mark.slow)], ids=["tied", "untied"]
+)
 def served(request: pytest.FixtureRequest, sizes: WarmStart) -> tuple[LoadedPolicy, VLLMEngine]:
     policy = shaped(sizes, tied=request.param)
     return policy, VLLMEngine(policy, slots=64, config=SMALL_CACHE)
