@@ -130,7 +130,7 @@ class Stack:
         with httpx.Client(auth=(user, password), base_url=base, timeout=60, trust_env=False) as client:
             me = str(uuid.uuid4())
             token = client.get("csrf-token", params={"client": me}).raise_for_status().json()["token"]
-            client.headers |= {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": me}
+            client.headers.update({"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": me})
             yield client
 
     def run_state(self, run: str) -> str:
