@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ import pytest
 REPO = Path(__file__).parents[3]
 TIMEOUT = 240
 """Seconds to wait for a state. On a busy machine a server takes half a minute to start."""
+BUSY = 30
+"""Seconds for which the server may refuse a request because its database is locked."""
 
 
 @dataclass
@@ -58,9 +61,17 @@ class Api:
 
     @staticmethod
     def _send(request: urllib.request.Request) -> Any:
-        with urllib.request.urlopen(request, timeout=20) as response:
-            text = response.read()
-            return json.loads(text) if text else None
+        deadline = time.monotonic() + BUSY
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=60) as response:
+                    text = response.read()
+                    return json.loads(text) if text else None
+            except urllib.error.HTTPError as error:
+                # The server's answer while one of its services writes to the SQLite file.
+                if error.code != 503 or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.3)
 
 
 def wait_for(condition: Callable[[], Any], seen: Callable[[], Any] = lambda: "") -> Any:
