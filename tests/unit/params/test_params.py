@@ -6,53 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
+from small_params import TEXT, error_of
 
 from hpt_core.errors import InputError
 from pipelines.params import load_params
 
 REPO = Path(__file__).parents[3]
-TEXT = """\
-seed: 3
-threads: 1
-curate:
-  train:
-    - {name: a, reasoning_gym: chain_sum, size: 9, seed: 1}
-    - name: b
-      reasoning_gym: chain_sum
-      size: 9
-      seed: 2
-  dev_size: 1
-  max_problem_chars: 100
-  benchmarks: {held: [{name: s, reasoning_gym: chain_sum, size: 1, seed: 2}]}
-base: {model: models/base}
-teacher: null
-rollout:
-  group_size: 4
-  max_prompt_tokens: 40
-  max_new_tokens: 8
-experts: {max_tokens: 40, licenses: [mit], sources: [{name: worked, kind: program}]}
-arms:
-  program:
-    mix: {program: 1.0}
-train:
-  steps: 7
-  prompts_per_step: 4
-  optimizer: {lr: 0.003}
-evaluate: {samples: 2}
-verifier: {}
-tracking: {experiment: e, registered_model: m}
-schedule: {cron: "0 2 * * *", timezone: UTC}
-"""
-
-
-def error_of(tmp_path: Path, text: str) -> str:
-    """The message of the error that loading `text` raises, without the folder."""
-    path = tmp_path / "params.yaml"
-    path.write_text(text)
-    with pytest.raises(InputError) as caught:
-        load_params(path)
-    return str(caught.value).replace(f"{path}:", "params.yaml:")
 
 
 def test_the_unchanged_text_loads(tmp_path: Path) -> None:
@@ -236,113 +195,6 @@ def test_no_file_and_an_empty_file(tmp_path: Path) -> None:
     assert error_of(tmp_path, "").startswith("params.yaml:1: params: ")
 
 
-TWO = TEXT.replace(
-    "  benchmarks: {held: [{name: s, reasoning_gym: chain_sum, size: 1, seed: 2}]}",
-    """\
-  benchmarks:
-    aime: [{name: a, benchmark: aime24}, {name: b, benchmark: aime25, file: raw/aime25.json}]
-    math: [{name: c, benchmark: math500}]""",
-)
-
-
-@pytest.mark.parametrize(
-    ("samples", "expected"),
-    [
-        ("4", {"aime": 4, "math": 4}),
-        ("{math: 2, aime: 16}", {"aime": 16, "math": 2}),
-        ("null", {"aime": 32, "math": 1}),
-    ],
-)
-def test_samples_are_known_for_each_benchmark(tmp_path: Path, samples: str, expected: dict[str, int]) -> None:
-    path = tmp_path / "params.yaml"
-    path.write_text(TWO.replace("{samples: 2}", f"{{samples: {samples}}}"))
-    assert load_params(path).samples == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "samples", "expected"),
-    [
-        (TWO, "{aime: 4}", r"evaluate\.samples: no number for \['math'\]; add one for each, or give one"),
-        (
-            TWO,
-            "{aime: 4, math: 1, mat: 1}",
-            r"evaluate\.samples\.mat: no such benchmark: .*\['aime', 'math'\]",
-        ),
-        (
-            TWO,
-            "{aime: 0, math: 1}",
-            r"evaluate\.samples: .*give a whole number above 0, a map .*; got {'aime': 0",
-        ),
-        (TWO, "true", r"evaluate\.samples: .*give a whole number above 0"),
-        (TWO, "{}", r"evaluate\.samples: .*a map from benchmark to such numbers, or null for published"),
-        (TEXT, "null", r"evaluate\.samples: null stands for published numbers, and there is none for 'held'"),
-        (
-            TWO.replace("benchmark: aime25", "benchmark: math500"),
-            "null",
-            r"evaluate\.samples: .* none for 'aime': its sources name \['aime24', 'math500'\]",
-        ),
-    ],
-)
-def test_samples_that_do_not_fit_the_benchmarks(
-    tmp_path: Path, text: str, samples: str, expected: str
-) -> None:
-    changed = text.replace("{samples: 2}", f"{{samples: {samples}}}")
-    line = 1 + changed.splitlines().index(f"evaluate: {{samples: {samples}}}")
-    assert re.match(rf"params\.yaml:{line}: {expected}", error_of(tmp_path, changed))
-
-
-def test_an_unknown_benchmark_lists_the_registry(tmp_path: Path) -> None:
-    message = error_of(tmp_path, TWO.replace("benchmark: math500", "benchmark: math_500"))
-    place = r"params\.yaml:14: curate\.benchmarks\.math\.0\.benchmark: "
-    assert re.match(place + r".*no such benchmark; there are aime24, .*gsm8k.*; got 'math_500'", message)
-
-
-def test_arms_may_mix_the_kind_teacher_if_there_is_a_teacher(tmp_path: Path) -> None:
-    tree = YAML(typ="safe").load(TEXT)
-    tree["arms"]["both"] = {"mix": {"teacher": 1.0}}
-    path = tmp_path / "params.yaml"
-    YAML().dump(tree, path)
-    with pytest.raises(InputError, match=r"arms\.both\.mix\.teacher: nothing gives \['teacher'\]"):
-        load_params(path)
-    tree["teacher"] = {"policy": {"model": "m"}, "license": "mit", "samples": 1, "max_new_tokens": 8}
-    YAML().dump(tree, path)
-    assert load_params(path).arms["both"].mix == {"teacher": 1.0}
-
-
-def test_a_mix_of_sources_and_a_choice(tmp_path: Path) -> None:
-    path = tmp_path / "params.yaml"
-    text = TEXT.replace("mix: {program: 1.0}", "mix: {source/worked: 0.7}\n    choose: likeliest")
-    path.write_text(text.replace("licenses: [mit]", "licenses: [mit], base_logp: true"))
-    params = load_params(path)
-    assert params.arms["program"].mix == {"source/worked": 0.7} and params.experts.base_logp
-    assert params.arms["program"].choose == "likeliest"
-    path.write_text(TEXT)
-    assert load_params(path).arms["program"].choose == "shortest", "as before there was a choice"
-
-
-def test_a_mix_may_have_the_kind_of_a_single_response(tmp_path: Path) -> None:
-    mark = "{read: ok, map: {Yes: true, No: false}}"
-    response = f"[gpt4, {{read: people, kind: human, score: {mark}}}]"
-    source = f"{{name: w, kind: teacher, file: x.jsonl, columns: {{response: {response}}}}}"
-    text = TEXT.replace("{name: worked, kind: program}", source)
-    path = tmp_path / "params.yaml"
-    path.write_text(text.replace("{program: 1.0}", "{human: 1.0}"))
-    [people] = load_params(path).experts.sources[0].responses
-    assert people.kind == "human" and people.score.map == {"Yes": True, "No": False}  # type: ignore[union-attr]
-
-
-def test_no_source_is_named_teacher_beside_a_teacher(tmp_path: Path) -> None:
-    tree = YAML(typ="safe").load(TEXT)
-    tree["experts"]["sources"][0]["name"] = "teacher"
-    path = tmp_path / "params.yaml"
-    YAML().dump(tree, path)
-    assert load_params(path).experts.sources[0].name == "teacher"
-    tree["teacher"] = {"policy": {"model": "m"}, "license": "mit", "samples": 1, "max_new_tokens": 8}
-    YAML().dump(tree, path)
-    with pytest.raises(InputError, match=r"yaml:\d+: experts\.sources\.0\.name: 'teacher' is .*rename"):
-        load_params(path)
-
-
 SERVED = TEXT.replace(
     "teacher: null",
     """\
@@ -405,51 +257,12 @@ def test_invalid_endpoints(tmp_path: Path, old: str, new: str, expected: str) ->
     assert "aBc" not in message, "a key in the wrong place is not repeated"
 
 
-def test_vllm_needs_a_single_training_process(tmp_path: Path) -> None:
-    vllm = TEXT.replace("  group_size: 4", "  engine: vllm\n  group_size: 4")
-    vllm = vllm.replace("  steps: 7", "  steps: 7\n  ranks: 2")
-    expected = r"params.yaml:26: train.ranks: vLLM samples beside one .*; set rollout.engine: hf, or ranks: 1"
-    assert re.match(expected, error_of(tmp_path, vllm))
-
-
 def test_truncated_sampling_of_rollouts_is_refused(tmp_path: Path) -> None:
     truncated = TEXT.replace("  group_size: 4", "  top_p: 0.95\n  group_size: 4")
     message = error_of(tmp_path, truncated)
     assert re.match(r"params.yaml:16: rollout.top_p: the loss means the whole distribution", message), message
 
 
-def test_a_formula_of_the_gate_is_checked_at_every_rate_of_the_group(tmp_path: Path) -> None:
-    gate = '  gate: {kind: formula, alpha: "1 / abs(P - 5 / 12)"}\n'
-    text = TEXT.replace("  steps: 7\n", "  steps: 7\n" + gate)
-    (tmp_path / "params.yaml").write_text(text)
-    load_params(tmp_path / "params.yaml")
-    message = error_of(tmp_path, text.replace("group_size: 4", "group_size: 12"))
-    assert re.search(r"train\.gate: alpha has no value at P = 0\.41\d+ \(5/12 solved\)", message)
-    assert "rollout.group_size 12; correct the formula" in message
-
-
 def test_an_option_that_the_method_ignores_names_its_line(tmp_path: Path) -> None:
     message = error_of(tmp_path, TEXT.replace("  steps: 7\n", "  clip_ratio_c: 3.0\n  steps: 7\n"))
     assert re.match(r"params\.yaml:\d+: train\.clip_ratio_c: hpt does not read it; remove it", message)
-
-
-def test_a_penalty_begins_within_the_longest_response(tmp_path: Path) -> None:
-    message = error_of(tmp_path, TEXT.replace("  steps: 7\n", "  overlong: {buffer: 9}\n  steps: 7\n"))
-    assert "train.overlong.buffer: 9 tokens are more than rollout.max_new_tokens, 8; lower it" in message
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "key"),
-    [
-        (
-            "- {name: a, reasoning_gym: chain_sum,",
-            '- {name: a, license: "???", reasoning_gym: chain_sum,',
-            "license",
-        ),
-        ("{name: worked, kind: program}", '{name: worked, kind: program, author: "???"}', "author"),
-        ("{name: s, reasoning_gym", '{name: s, revision: "???", reasoning_gym', "revision"),
-    ],
-)
-def test_what_hpt_inspect_left_open_has_to_be_filled_in(tmp_path: Path, old: str, new: str, key: str) -> None:
-    message = error_of(tmp_path, TEXT.replace(old, new))
-    assert f"fill in the {key} of source" in message and re.match(r"params\.yaml:\d+", message)

@@ -6,37 +6,18 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from three_prompts import PROMPTS, eligibility, prompt
 
 from hpt_core import tables
-from hpt_core.config import ExpertSource, Sampling
+from hpt_core.config import ExpertSource
 from hpt_core.data.demonstrations.eligibility import Eligibility
 from hpt_core.data.demonstrations.ingest import check, gsm8k_rewrite, ingest, think_rewrite
 from hpt_core.data.demonstrations.report import Ingested
-from hpt_core.data.demonstrations.teacher import Teacher, from_samples
-from hpt_core.data.demonstrations.teacher_rows import as_rows, from_rows
-from hpt_core.data.problems import prompt_id
 from hpt_core.errors import InputError
-from hpt_core.types import Completion, Prompt, Responses, Verdict
-
-
-def prompt(problem: str, answer: str, kind: str = "gsm8k") -> Prompt:
-    return Prompt(prompt_id(problem), problem, answer, kind, "p", "mit")
-
-
-PROMPTS = [prompt("Half of 144?", "72"), prompt("One and one?", "2"), prompt("Ten less one?", "9")]
-
-
-def count_words(text: str) -> int:
-    return len(text.split()) + 1
-
-
-def eligibility(**fields: Any) -> Eligibility:
-    return Eligibility(**{"count_tokens": count_words, "licenses": ["mit"], "max_tokens": 20} | fields)
 
 
 def ingest_rows(source: ExpertSource, verifier: Any, **fields: Any) -> Ingested:
@@ -203,107 +184,6 @@ def test_trajectories_and_rejects_fit_their_tables(
     assert (read["stage"], read["line"], read["reason"]) == ("experts", 2, "not_utf8")
 
 
-TEACHER = Teacher(
-    "big", "org/model@abc", "mit", Sampling(temperature=0.7, max_new_tokens=64), 5, "sha256:0", "Be brief."
-)
-
-
-def sampled(response: str, finish: Any = "stop") -> Completion:
-    return Completion(response, (1,), (-0.1,), finish)
-
-
-def responses_to(
-    prompts: list[Prompt], completions: list[list[Completion]], verdicts: list[list[Verdict]]
-) -> list[Responses]:
-    return [Responses(*parts) for parts in zip(prompts, completions, verdicts, strict=True)]
-
-
-RIGHT, WRONG, BROKEN = (
-    Verdict(True, "72"),
-    Verdict(False, "71"),
-    Verdict(False, None, "grading took over 5.0 s"),
-)
-
-
-def test_the_shortest_correct_sample_of_a_teacher_is_kept() -> None:
-    completions = [
-        [
-            sampled("a b c d 72"),
-            sampled("short 71"),
-            sampled("a 72"),
-            sampled("b 72"),
-            sampled("72", "length"),
-        ],
-        [sampled("71"), sampled("?")],
-        [sampled("so " * 30)],
-    ]
-    verdicts = [[RIGHT, WRONG, RIGHT, RIGHT, RIGHT], [WRONG, BROKEN], [RIGHT]]
-    result = from_samples(
-        responses_to(PROMPTS, completions, verdicts), 3, TEACHER, Eligibility(count_words, ["mit"], 20)
-    )
-    (shortest,) = result.trajectories
-    assert (shortest.response, shortest.prompt_id, shortest.n_tokens) == ("a 72", PROMPTS[0].prompt_id, 3)
-    assert (shortest.kind, shortest.source, shortest.author, shortest.verified) == (
-        "teacher",
-        "big",
-        "org/model@abc",
-        True,
-    )
-    sampling = {"temperature": 0.7, "top_p": 1.0, "max_new_tokens": 64, "seed": 5, "sample": 2}
-    assert json.loads(shortest.sampling) == sampling | {
-        "chat_template": "sha256:0",
-        "system_prompt": "Be brief.",
-    }
-    dropped = {
-        "rejected_by_verifier": 2,
-        "verifier_error": 1,
-        "truncated": 1,
-        "not_shortest": 2,
-        "too_long": 1,
-    }
-    assert result.report["dropped"] == dropped
-    assert Counter(reject.reason for reject in result.rejects) == dropped
-    assert result.report["in"] == 8 == result.report["kept"] + sum(dropped.values())
-    assert (result.report["prompts"], result.report["prompts_without"]) == (3, 2)
-    assert result.report["selection"] == "shortest_correct"
-
-
-def test_all_correct_samples_of_a_teacher_can_be_kept() -> None:
-    completions = [[sampled("a b c 72"), sampled("a 72"), sampled("71"), sampled("a 72")]]
-    samples = responses_to(PROMPTS[:1], completions, [[RIGHT, RIGHT, WRONG, RIGHT]])
-    result = from_samples(samples, 3, replace(TEACHER, keep="all"), eligibility())
-    assert [t.response for t in result.trajectories] == ["a b c 72", "a 72"]
-    assert [json.loads(t.sampling)["sample"] for t in result.trajectories] == [0, 1]
-    assert result.report["dropped"] == {"rejected_by_verifier": 1, "duplicate": 1}
-    assert result.report["in"] == 4 and result.report["selection"] == "all_correct"
-    assert next(r for r in result.rejects if r.reason == "duplicate").detail.endswith("sample 1")
-
-
-def test_a_teacher_under_another_license_is_excluded() -> None:
-    samples = responses_to(PROMPTS[:1], [[sampled("72")]], [[RIGHT]])
-    result = from_samples(samples, 1, TEACHER, Eligibility(count_words, ["apache-2.0"], 20))
-    assert result.report["dropped"] == {"license": 1}
-
-
-def test_a_missing_response_is_not_counted_as_wrong() -> None:
-    refused = replace(sampled(""), billed=0, error="HTTP 400: too long")
-    samples = responses_to(
-        PROMPTS[:1], [[refused, sampled("a 72")]], [[Verdict(False, None, refused.error), RIGHT]]
-    )
-    result = from_samples(samples, 1, TEACHER, Eligibility(count_words, ["mit"], 20))
-    assert [(r.reason, r.detail) for r in result.rejects] == [("no_response", "HTTP 400: too long")]
-    assert [t.response for t in result.trajectories] == ["a 72"] and result.report["in"] == 2
-
-
-def test_samples_of_a_teacher_are_read_back_as_they_were_written(tmp_path: Path) -> None:
-    completions = [sampled("a 72", "length"), replace(sampled(""), billed=3, error="refused"), sampled("b")]
-    (samples,) = responses_to(PROMPTS[:1], [completions], [[RIGHT, Verdict(False, None, "refused"), BROKEN]])
-    tables.write(tmp_path / "samples.parquet", as_rows(samples), tables.TEACHER_RESPONSES)
-    read = from_rows(PROMPTS[0], tables.read(tmp_path / "samples.parquet", tables.TEACHER_RESPONSES))
-    stored = [replace(c, token_ids=(), logprobs=(), billed=c.n_tokens) for c in completions]
-    assert read == replace(samples, completions=stored)
-
-
 def people(path: Path, **keys: Any) -> ExpertSource:
     return ExpertSource(**{"name": "people", "kind": "human", "license": "mit", "file": str(path)} | keys)
 
@@ -422,12 +302,6 @@ def test_trajectories_have_the_weight_of_their_source(jsonl: Callable[..., Path]
     path = jsonl("e.jsonl", row("Half of 144?", "\\boxed{72}"))
     assert [t.weight for t in ingest_rows(people(path, weight=2.5), last_box).trajectories] == [2.5]
     assert [t.weight for t in ingest_rows(people(path), last_box).trajectories] == [1.0]
-
-
-def test_a_missing_verdict_raises() -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        samples = responses_to(PROMPTS[:1], [[sampled("72"), sampled("72")]], [[RIGHT]])
-        from_samples(samples, 1, TEACHER, Eligibility(count_words, ["mit"], 20))
 
 
 def test_several_responses_of_a_row_keep_who_wrote_each(jsonl: Callable[..., Path], last_box: Any) -> None:
