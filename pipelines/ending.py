@@ -19,13 +19,13 @@ from pipelines.tracking.mlflow_errors import TrackingError
 from pipelines.tracking.settled import Settled
 
 if TYPE_CHECKING:
-    from pipelines.tracking.publish import Published as Publication
+    from pipelines.tracking.publish import Published
 
 STEPS = ("publish", "register", "push")
 PUBLISH_LATER = "Models, data and metrics are complete on disk. Publish them with: hpt publish"
 
 
-class Published(Protocol):
+class StepReport(Protocol):
     """What publishing or registering did; its text is the message of the step."""
 
     @property
@@ -33,7 +33,7 @@ class Published(Protocol):
 
 
 @dataclass(frozen=True)
-class Nothing:
+class AlreadyDone:
     """A step found all that it would do already done."""
 
     message: str
@@ -56,10 +56,14 @@ class Ending:
     flow_run: str
     name: str
     _settled: Settled | None = None
-    _published: Publication | None = field(default=None, init=False)
+    _published: Published | None = field(default=None, init=False)
+    _inputs: str = field(default="", init=False)
 
-    def close_dead_runs(self) -> None:
-        """End the runs in MLflow that a killed process left RUNNING; publishing says if MLflow is away."""
+    def look_at_mlflow(self) -> None:
+        """Look whether MLflow lacks anything, and end the runs in it that a killed process left RUNNING.
+
+        If MLflow is away, publishing says so.
+        """
         self._settled = settled.confirmed(self.root)
         if self._settled is None:
             close_runs(self.root, self.flow_run, "the process that wrote this run was killed")
@@ -77,26 +81,28 @@ class Ending:
             steps.append(Step("push", "New data and models to the DVC remote", (), self._push))
         return steps
 
-    def _publish(self, status: str) -> Published:
+    def _publish(self, status: str) -> StepReport:
         if self._settled is not None:
-            return Nothing(self._settled.published)
+            return AlreadyDone(self._settled.published)
         from pipelines.tracking.publish import publish
 
+        settled.forget(self.root)
+        self._inputs = settled.inputs_hash(self.root)
         self._published = publish(self.root, self.flow_run, self.name, status)
         return self._published
 
-    def _register(self) -> Published:
+    def _register(self) -> StepReport:
         if self._settled is not None:
-            return Nothing(self._settled.registered)
+            return AlreadyDone(self._settled.registered)
         from pipelines.tracking.registry import register
 
         registered = register(self.root)
         if self._published is not None:
-            settled.keep(self.root, self._published.runs, registered)
+            settled.keep(self.root, self._inputs, self._published, registered)
         return registered
 
     @staticmethod
-    def _tracking(name: str, desc: str, upstream: tuple[str, ...], action: Callable[[], Published]) -> Step:
+    def _tracking(name: str, desc: str, upstream: tuple[str, ...], action: Callable[[], StepReport]) -> Step:
         """A step that writes to MLflow."""
 
         def act(log: Log) -> Outcome:

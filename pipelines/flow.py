@@ -70,8 +70,14 @@ REPETITIVE = ("prefect.task_runs", "prefect.flow_runs", "prefect.engine")
 """Loggers in which Prefect repeats the state of a step or of the run, as if it were an exception."""
 
 
+def say_failures_once() -> None:
+    """Keep tracebacks of Prefect's engine out of the log of a run whose state says why it failed."""
+    for name in REPETITIVE:
+        logging.getLogger(name).addFilter(_is_no_repetition)
+
+
 def _is_no_repetition(record: logging.LogRecord) -> bool:
-    """False where a person on call would read a traceback of Prefect's engine below the reason itself."""
+    """Whether a log record is kept: False for a failed state that Prefect repeats with its own traceback."""
     error = record.exc_info[1] if record.exc_info else None
     return not (isinstance(error, FailedRun) or record.getMessage().startswith("Task run failed with state"))
 
@@ -101,8 +107,7 @@ def report(work: Work, retries: int = 0) -> State[Any]:
     """Do `work` as the flow run of this process, and return the state in which it ended."""
     environment.prepare(work.root)
     identifier, url = str(flow_run.id), PREFECT_API_URL.value() or ""
-    for name in REPETITIVE:
-        logging.getLogger(name).addFilter(_is_no_repetition)
+    say_failures_once()
     work.begun = partial(_begun, work.root, identifier)
     try:
         with without_secrets():

@@ -61,6 +61,7 @@ def inbox() -> State[Any]:
     """
     root = Path.cwd()
     environment.prepare(root)
+    whole.say_failures_once()
     try:
         with run_lock.hold(root, str(flow_run.id)):
             received = poll(root)
@@ -79,6 +80,7 @@ def retention() -> State[Any]:
     """Remove runs of Prefect and deleted runs of MLflow that are older than `retention` of params.yaml."""
     root = Path.cwd()
     environment.prepare(root)
+    whole.say_failures_once()
     removed = keeping.remove_old(root, load_params(root / paths.PARAMS).retention, str(flow_run.id))
     get_run_logger().info(str(removed))
     return Failed(message=str(removed)) if removed.problem else Completed(message=str(removed))

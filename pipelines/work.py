@@ -95,7 +95,7 @@ class Work:
             log("dvc.lock was cut off by a kill; what it lacks comes from git and from DVC's run cache")
         # MLflow may take seconds to answer, in which the first stage can run.
         ending = Ending(self.root, self.groups, env[FLOW_RUN], env[FLOW_RUN_NAME])
-        closing = threading.Thread(target=ending.close_dead_runs)
+        closing = threading.Thread(target=ending.look_at_mlflow)
         closing.start()
         self._remove_stale_outputs(log)
         loaded = load_stages(self.root)
@@ -104,8 +104,7 @@ class Work:
             log("%s was changed by hand; it is kept as %s, and what its stage wrote comes back", path, place)
         stages = [self._stage(stage, env) for stage in chosen]
         run_steps(stages, executor, self.workers, self.outcomes, self.views)
-        if any(outcome.verdict != "unchanged" for outcome in self.outcomes.values()):
-            order_lock(self.root, loaded)
+        order_lock(self.root, loaded)
         closing.join()
         if not self.stopped:
             complete = all(outcome.good for outcome in self.outcomes.values())

@@ -63,6 +63,8 @@ def compare(
     from rich.console import Console
 
     if equal is not None:
+        if open_browser:
+            raise InputError("--equal is a table of the terminal; leave out --open")
         from pipelines.tracking.comparison import equal_budgets
 
         equal_budgets.print_equal(Console(), ROOT, equal_budgets.named(equal))

@@ -26,15 +26,17 @@ DELAYS = (2.0, 5.0, 15.0)
 """Seconds between attempts, each up to a half longer, so that machines that lost a store do not come back
 together."""
 REFUSED = re.compile(
-    "credentials|access ?denied|InvalidAccessKeyId|SignatureDoesNotMatch|Forbidden|403", re.IGNORECASE
-)
-"""Words of a store that does not accept the user. To some requests S3 says no more than 403."""
-ABSENT = re.compile(
-    "NoSuchBucket|bucket does not exist|no remote|404|NotDvcRepoError|not a git repository"
-    "|ConfigNotFound|ProfileNotFound",
+    r"credentials|access ?denied|InvalidAccessKeyId|SignatureDoesNotMatch|Forbidden|\(403\)"
+    "|ExpiredToken|InvalidToken|RequestTimeTooSkewed",
     re.IGNORECASE,
 )
-"""Words of what is not there."""
+"""Messages of a store that does not accept the user. To some requests S3 says no more than 403."""
+ABSENT = re.compile(
+    r"NoSuchBucket|bucket does not exist|no remote|\(404\)|NotDvcRepoError|not a git repository"
+    "|config file|config profile",
+    re.IGNORECASE,
+)
+"""Messages for a remote, bucket or profile that does not exist."""
 CREDENTIALS = "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the rights of that key; "
 AGAIN = "push again with: hpt push"
 

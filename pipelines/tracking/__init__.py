@@ -4,6 +4,6 @@ import os
 
 from pipelines import environment
 
-# MLflow reads its telemetry switch when it is imported, which the modules of this package do.
+# MLflow reads its telemetry switch when it is imported, and only modules of this package import it.
 for _name, _value in environment.QUIET.items():
     os.environ.setdefault(_name, _value)

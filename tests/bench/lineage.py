@@ -89,4 +89,4 @@ def _publish(root: Path) -> None:
         store.client.create_model_version("hpt-policy", f"models:/{model}", run.info.run_id, model_id=model)
         store.end(run, "FINISHED")
         index_of(store).add([(run.info.run_id, lineage, times)])
-        index_of(store).register("hpt-policy", {number + 1: run.info.run_id})
+        index_of(store).register("hpt-policy", [(number + 1, run.info.run_id)])

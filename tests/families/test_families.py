@@ -15,7 +15,7 @@ from .table import documented, row
 from .zoo import NOT_BUILT, families
 
 CORE = ("gemma2", "gpt2", "llama", "mamba", "mixtral", "phi3", "qwen3")
-"""Always tested, one of each kind of layer; the others with `make test-all`."""
+"""Always tested; the others with `make test-all`."""
 OTHERS = sorted(families().keys() - NOT_BUILT.keys() - set(CORE))
 
 

@@ -30,9 +30,11 @@ def small_disks() -> Iterator[Mount]:
             pytest.skip("only root can mount a small disk")
         mounted.append(folder)
 
-    yield on
-    for folder in set(mounted):
-        as_root("umount", "-l", str(folder))
+    try:
+        yield on
+    finally:
+        for folder in set(mounted):
+            as_root("umount", "-l", str(folder))
 
 
 def fill(folder: Path) -> Path:

@@ -112,7 +112,15 @@ def spending(store: Store, run: Run, budget: Budget) -> Spending:
 
 
 def equal_table(spendings: Mapping[str, Mapping[int, Spending]], budget: Budget) -> Table:
-    """Arm -> seed -> what it spent, at the least total of all."""
+    """Arms at the least total of all, as mean and range over the seeds, with the earliest step that counts
+    and the largest total of a seed.
+
+    Raises InputError where an arm spent nothing of the budget.
+    """
+    for arm, by_seed in spendings.items():
+        for seed, each in by_seed.items():
+            if each.total <= 0:
+                raise InputError(f"{arm}, seed {seed}: spent no {TITLES[budget]}; choose another budget")
     least = min(each.total for by_seed in spendings.values() for each in by_seed.values())
     table = empty_table(f"dev prompts at equal {TITLES[budget]}: {words.count(least)}")
     table.add_column("provenance", no_wrap=True)

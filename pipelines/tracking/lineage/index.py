@@ -2,7 +2,8 @@
 
 Publishing stores both as artifacts of the arm's run. The index is a copy in logs/ that answers questions
 without reading every run: one SQLite file for each tracking server and experiment. Where it is missing, or
-where others publish to the same server, `pipelines.tracking.mlflow_store` updates it from the artifacts.
+where others publish to the same server, `pipelines.tracking.lineage.synchronisation` updates it from the
+artifacts.
 Nothing here imports mlflow, whose import takes longer than an answer.
 """
 

@@ -49,6 +49,8 @@ class Registration:
     """Anything was written to the registry."""
     reason: str
     """Why the candidate is or is not the champion."""
+    final: bool = True
+    """Whether another registration of the same would say the same; not where a measurement was impossible."""
 
     def __str__(self) -> str:
         versions = ", ".join(f"{arm} v{version}" for arm, version in self.versions.items()) or "no version"
@@ -112,7 +114,12 @@ def _register(
     base = evaluation.measurement if evaluation else None
     stale = outdated(lock, best)
     clauses = [stale] if stale else data_clauses(root, params.gated_benchmarks)
-    promoted, reason = _gate(model, versions[best], base, clauses, params, again)
+    try:
+        promoted, reason = _gate(model, versions[best], base, clauses, params, again)
+    except InputError as error:
+        reason = f"refused: {error}"
+        model.explain(versions[best], reason)
+        return Registration(numbers, best, False, model.changed, reason, final=False)
     return Registration(numbers, best, promoted, model.changed, reason)
 
 
@@ -135,7 +142,10 @@ def _gate(
     params: Params,
     again: Mapping[str, Measurement | InputError],
 ) -> tuple[bool, str]:
-    """Whether the candidate became champion, and why; the version keeps the reason."""
+    """Whether the candidate became champion, and why; the version keeps the reason.
+
+    Raises InputError where the candidate and the policy before it cannot be compared.
+    """
     champion = model.aliased("champion")
     if champion is not None and champion.version == candidate.version:
         return False, "the candidate is the champion"
@@ -145,15 +155,10 @@ def _gate(
     name = f"champion v{champion.version}" if champion else "the starting policy"
     against = str(champion.version) if champion else STARTING_POLICY
     measured, opponent = model.measurement(candidate), base
-    try:
-        if champion is not None:
-            opponent = _measured_alike(model, champion, measured, params, again)
-        elif base is not None and (names := measured_otherwise(measured, base, params.gated_benchmarks)):
-            raise InputError(f"{name} was measured otherwise ({', '.join(names)}); run `hpt run` to the end")
-    except InputError as error:
-        reason = f"refused: {error}"
-        model.explain(candidate, reason)
-        return False, reason
+    if champion is not None:
+        opponent = _measured_alike(model, champion, measured, params, again)
+    elif base is not None and (names := measured_otherwise(measured, base, params.gated_benchmarks)):
+        raise InputError(f"{name} was measured otherwise ({', '.join(names)}); run `hpt run` to the end")
     scores = opponent.scores if opponent else None
     attempt = model.attempt(candidate, against, json_hash([measured.scores, scores]))
     arms = candidate.tags["arm"], champion.tags.get("arm", "champion") if champion else BASE

@@ -108,7 +108,7 @@ def test_retention_removes_old_runs_of_this_project_only(site: Site) -> None:
         for state in ("RUNNING", "COMPLETED"):
             site.api.post(f"flow_runs/{run['id']}/set_state", {"state": {"type": state}, "force": True})
         made[flow] = run["id"]
-    # Prefect's API takes no time of a state.
+    # Prefect's API refuses the time of a state.
     with sqlite3.connect(Path(site.environment["PREFECT_HOME"], "prefect.db"), timeout=60) as database:
         old = "update flow_run set end_time = '2020-01-01 00:00:00.000000' where id = ?"
         assert [database.execute(old, (run,)).rowcount for run in made.values()] == [1, 1]
@@ -270,13 +270,6 @@ def shorten(site: Site, name: str, seconds: float) -> None:
     automation["trigger"]["within"] = seconds
     body = {key: automation[key] for key in ("name", "description", "trigger", "actions", "enabled")}
     site.api.post(f"automations/{automation['id']}", body, "PUT")
-
-
-def test_prefect_yaml_is_current() -> None:
-    from pipelines.deployment import prefect_file
-    from pipelines.params import load_params
-
-    assert (REPO / prefect_file.FILE).read_text() == prefect_file.text(load_params(REPO / "params.yaml"))
 
 
 @pytest.mark.slow

@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from hpt_core.errors import InputError
 from pipelines.cli import main
 from pipelines.tracking.comparison.equal_budgets import Budget, equal_table, spending
 
-PER_STEP = {"thrifty": 100.0, "costly": 300.0}
-"""FLOPs of a step."""
+PER_STEP = {
+    "thrifty": {"flops": 100.0, "tokens/generated": 5.0, "tokens/trained": 10.0},
+    "costly": {"flops": 300.0, "tokens/generated": 10.0, "tokens/trained": 5.0},
+}
+"""What a step of each arm spends; the arm of many FLOPs trains on few tokens."""
 
 
 @pytest.fixture
@@ -22,12 +26,13 @@ def runs(workspace: Path) -> dict[str, dict[int, Any]]:
 
     store = Store(workspace, "toy")
     made: dict[str, dict[int, Any]] = {}
-    for arm, flops in PER_STEP.items():
+    for arm, spends in PER_STEP.items():
         for seed in (7, 8):
             run = store.create(f"{arm} {seed}", {})
             made.setdefault(arm, {})[seed] = run
             for step in range(1, 7):
-                store.client.log_metric(run.info.run_id, "flops", step * flops, step=step)
+                for metric, amount in spends.items():
+                    store.client.log_metric(run.info.run_id, metric, step * amount, step=step)
                 if step % 2 == 0:
                     accuracy = step / 10 + (seed - 7) / 100
                     store.client.log_metric(run.info.run_id, "dev/accuracy", accuracy, step=step)
@@ -57,6 +62,15 @@ def test_at_equal_flops_the_costly_arm_counts_where_it_was_then(
     assert rows["costly"] == "costly 20.5% 20.0 to 21.0 2 2 1.8k"
 
 
+def test_tokens_that_are_generated_and_trained_on_are_budgets_of_their_own(
+    workspace: Path, runs: dict[str, dict[int, Any]]
+) -> None:
+    generated, trained = (row(workspace, runs, b) for b in (Budget.GENERATED_TOKENS, Budget.TRAINED_TOKENS))
+    assert generated["dev"].endswith("generated tokens: 30") and trained["dev"].endswith("trained tokens: 30")
+    assert generated["costly"] == "costly 20.5% 20.0 to 21.0 2 2 60"
+    assert trained["thrifty"] == "thrifty 20.5% 20.0 to 21.0 2 2 60"
+
+
 def test_at_equal_steps_both_count_with_their_end(workspace: Path, runs: dict[str, dict[int, Any]]) -> None:
     rows = row(workspace, runs, Budget.STEPS)
     assert rows["dev"] == "dev prompts at equal steps: 6"
@@ -73,6 +87,16 @@ def test_an_arm_that_was_never_measured_in_time_has_no_number(
     rows = row(workspace, {**runs, "short": {7: run}}, Budget.FLOPS)
     assert rows["short"] == rows["short"].split()[0] + " \u2013 \u2013 \u2013 \u2013 50"
     assert rows["costly"].startswith("costly \u2013")
+
+
+def test_a_run_that_spent_nothing_of_it_is_no_budget(
+    workspace: Path, runs: dict[str, dict[int, Any]]
+) -> None:
+    from pipelines.tracking.mlflow_store import Store
+
+    runs["imitation"] = {7: Store(workspace, "toy").create("imitation", {})}
+    with pytest.raises(InputError, match="imitation, seed 7: spent no FLOPs; choose another budget"):
+        row(workspace, runs, Budget.FLOPS)
 
 
 def test_another_budget_and_unpublished_arms_are_errors(

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import http.server
+import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow_server import mlflow_server
 
+from pipelines.ending import Ending
+from pipelines.orchestration.process_group import ProcessGroups
 from pipelines.tracking import settled
+from pipelines.tracking.lineage.index import Index
 from pipelines.tracking.run_layout import CHECKOUT_TAG
 
 ASK = """
 import sys
 from pathlib import Path
+from pipelines.ending import Ending
+from pipelines.orchestration.process_group import ProcessGroups
 from pipelines.tracking import settled
+from pipelines.tracking.lineage.index import Index
 known = settled.confirmed(Path.cwd())
 assert "mlflow" not in sys.modules
 print(known.published, "|", known.registered)
@@ -39,7 +49,8 @@ def published(workspace: Path, monkeypatch: pytest.MonkeyPatch, server: str) -> 
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     assert settled.confirmed(workspace) is None, "nothing was ever published"
-    settled.keep(workspace, publish(workspace).runs, register(workspace))
+    inputs = settled.inputs_hash(workspace)
+    settled.keep(workspace, inputs, publish(workspace, "night", "night"), register(workspace))
     return Store(workspace, "toy")
 
 
@@ -83,3 +94,65 @@ def test_it_says_what_the_steps_would_say_and_sees_whatever_changes(
     params.write_text(text)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.replace("127.0.0.1", "localhost"))
     assert settled.confirmed(workspace) is None, "what another server has is not known"
+
+
+def test_the_last_steps_go_the_long_way_where_something_is_new_and_note_it_again(
+    workspace: Path, published: Any
+) -> None:
+    def messages(complete: bool) -> tuple[dict[str, str], bool]:
+        """Step -> what it says, and whether nothing was written for it."""
+        ending = Ending(workspace, ProcessGroups(), "night", "night")
+        ending.look_at_mlflow()
+        steps = [step for step in ending.steps(complete) if step.name != "push"]
+        said = {step.name: step.run(lambda *arguments: None).message for step in steps}
+        return said, ending._published is None
+
+    said, short = messages(complete=True)
+    assert short and said["publish"].startswith("unchanged: ")
+
+    params = workspace / "params.yaml"
+    params.write_text(params.read_text() + "\n# changed\n")
+    assert messages(complete=True) == (said, False)
+    assert messages(complete=True) == (said, True), "it was noted again"
+
+    # A run of which a stage failed looks at everything, and so does the one after it.
+    assert messages(complete=False) == ({"publish": said["publish"]}, False)
+    assert settled.expected(workspace) is None
+
+
+def test_no_password_follows_a_redirect(
+    workspace: Path, published: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str | None] = []
+
+    class Redirect(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            seen.append(self.headers["Authorization"])
+            self.send_response(302)
+            self.send_header("Location", f"http://127.0.0.1:{elsewhere.server_port}/")
+            self.end_headers()
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    class Elsewhere(Redirect):
+        def do_GET(self) -> None:
+            seen.append(self.headers["Authorization"])
+            self.send_error(404)
+
+    servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) for kind in (Redirect, Elsewhere)]
+    server, elsewhere = servers
+    for each in servers:
+        threading.Thread(target=each.serve_forever, daemon=True).start()
+    known = settled.expected(workspace)
+    assert known is not None
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "anna")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "planted")
+    path = workspace / settled.FILE
+    path.write_text(json.dumps({**asdict(known), "inputs": settled.inputs_hash(workspace)}))
+    Index(workspace, "toy").mark_synchronised(1)  # There is one for this server, too.
+    assert settled.confirmed(workspace) is None
+    assert seen == ["Basic YW5uYTpwbGFudGVk", None]
+    for each in servers:
+        each.shutdown()

@@ -18,9 +18,9 @@ from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.loop import train
 from hpt_core.upge import ALGORITHMS
 
-CORE = {"hpt", "sft", "dr_grpo", "chord_phi"}
-"""Always tested: a gate between both losses, imitation alone, rewards alone, and a sum of both losses; the
-others with `make test-all`."""
+CORE = {"hpt", "sft", "dr_grpo", "chord_phi", "ppo", "relift", "luffy"}
+"""Always tested: a gate between both losses, imitation alone, rewards alone, a sum of both losses, a value
+head, a buffer, and demonstrations among the rollouts; the others with `make test-all`."""
 
 
 @pytest.mark.parametrize(
