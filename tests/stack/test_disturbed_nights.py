@@ -56,6 +56,8 @@ def test_killed_at_random_moments(nights: Nights, victim: str) -> None:
 def test_cancelled_on_prefects_page(nights: Nights) -> None:
     """The stages end, and the runs in MLflow say that they were killed, and why."""
     with nights.held("train@human") as (run, _):
+        # The other arm trains beside it, and is in MLflow from its first step on.
+        wait_for(lambda: nights.stack.rows("MLFLOW", "SELECT 1 FROM runs WHERE status = 'RUNNING'"), NIGHT)
         nights.stack.cancel(run)
         assert nights.end(run) == "Cancelled"
     killed = "SELECT name, status, value FROM runs JOIN tags USING (run_uuid) WHERE key = 'hpt.ended'"
