@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pipelines.tracking.publish import Published
 
 STEPS = ("publish", "register", "push")
+DELAYS = (5.0, 15.0, 30.0)
+"""Seconds between attempts while the tracking server is away: its restart takes half a minute."""
 PUBLISH_LATER = "Models, data and metrics are complete on disk. Publish them with: hpt publish"
 
 
@@ -101,13 +103,14 @@ class Ending:
             settled.keep(self.root, self._inputs, self._published, registered)
         return registered
 
-    @staticmethod
-    def _tracking(name: str, desc: str, upstream: tuple[str, ...], action: Callable[[], StepReport]) -> Step:
+    def _tracking(
+        self, name: str, desc: str, upstream: tuple[str, ...], action: Callable[[], StepReport]
+    ) -> Step:
         """A step that writes to MLflow."""
 
         def act(log: Log) -> Outcome:
             try:
-                published = action()
+                published = self._attempt(action, log)
             except InputError as error:
                 return failed(clean(str(error)), status=2)
             except TrackingError as error:
@@ -116,6 +119,19 @@ class Ending:
             return Outcome("done" if published.changed else "unchanged", str(published))
 
         return Step(name, desc, upstream, act)
+
+    def _attempt(self, action: Callable[[], StepReport], log: Log) -> StepReport:
+        """What `action` gives, tried again while the tracking server is away and the run is not stopped."""
+        for delay in DELAYS:
+            try:
+                return action()
+            except TrackingError as error:
+                if not error.away:
+                    raise
+                log("%s; trying again in %.0f s", error, delay)
+                if self.groups.closed_within(delay):
+                    raise
+        return action()
 
     def _push(self, log: Log) -> Outcome:
         lines: list[str] = []

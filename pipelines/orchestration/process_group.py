@@ -86,7 +86,11 @@ class ProcessGroups:
         self._grace = grace
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
-        self._closed = False
+        self._closing = threading.Event()
+
+    def closed_within(self, seconds: float) -> bool:
+        """Wait so long, or until `close` is called, and say whether it was."""
+        return self._closing.wait(seconds)
 
     def run(
         self,
@@ -114,7 +118,7 @@ class ProcessGroups:
     def close(self) -> None:
         """End everything that runs: SIGTERM, then SIGKILL after the grace."""
         with self._lock:
-            self._closed = True
+            self._closing.set()
             running = list(self._running)
         end(running, self._grace)
 
@@ -122,7 +126,7 @@ class ProcessGroups:
         self, command: Sequence[str], cwd: Path, env: Mapping[str, str] | None
     ) -> subprocess.Popen[str]:
         with self._lock:
-            if self._closed:
+            if self._closing.is_set():
                 raise CommandError(
                     keeper.KILLED + signal.SIGTERM, ["not started, because the run is being stopped"]
                 )

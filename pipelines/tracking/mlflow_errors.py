@@ -40,10 +40,12 @@ NOT_WRITABLE = {EACCES, EDQUOT, ENOSPC, EROFS}
 class TrackingError(RuntimeError):
     """MLflow failed; the message is one line with the remedy. All results are still on disk."""
 
-    def __init__(self, message: str, reason: str) -> None:
+    def __init__(self, message: str, reason: str, away: bool = False) -> None:
         super().__init__(clean(message))
         self.reason = clean(reason)
         """MLflow's own words."""
+        self.away = away
+        """Whether the tracking server does not answer at all, as while it is started again."""
 
 
 @contextmanager
@@ -60,7 +62,8 @@ def tracking_errors(root: Path) -> Iterator[None]:
             raise
         uri = tracking_uri(root)
         reason = _one_line(error)
-        raise TrackingError(_diagnosis(uri, error, reason), reason) from error
+        away = uri.startswith("http") and not answers(uri)
+        raise TrackingError(_diagnosis(uri, error, reason, away), reason, away) from error
 
 
 def answers(uri: str) -> bool:
@@ -74,13 +77,13 @@ def answers(uri: str) -> bool:
         return False
 
 
-def _diagnosis(uri: str, error: Exception, reason: str) -> str:
-    """What is down, why, and what to do about it."""
+def _diagnosis(uri: str, error: Exception, reason: str, away: bool) -> str:
+    """What is down, why, and what to do about it; away: the tracking server does not answer."""
     name, served = f"MLflow at {without_user(uri)}", uri.startswith("http")
     if isinstance(error, ModuleNotFoundError):
         package = DRIVERS[str(error.name)]
         return f"{name} needs a driver that is not installed; install it with: pip install {package}"
-    if served and not answers(uri):
+    if away:
         remedy = "start it, or correct MLFLOW_TRACKING_URI"
         return f"{name} cannot be reached: {_brief(error, reason)}; {remedy}"
     if _is_of_storage(error) or ARTIFACTS.search(str(error)):

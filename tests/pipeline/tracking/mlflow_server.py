@@ -20,9 +20,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_server(folder: Path, *options: str, **variables: str) -> Iterator[str]:
-    """Address of a server with its database in `folder`, these options and environment variables."""
-    port = free_port()
+def mlflow_server(folder: Path, *options: str, port: int = 0, **variables: str) -> Iterator[str]:
+    """Address of a server with its database in `folder`, these options and environment variables.
+
+    port: 0 for any that is free.
+    """
+    port = port or free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1", *options]
     env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **variables}

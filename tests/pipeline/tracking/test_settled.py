@@ -8,13 +8,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow_server import mlflow_server
+from mlflow_server import free_port, mlflow_server
 
+from pipelines import ending as final_steps
 from pipelines.ending import Ending
 from pipelines.orchestration.process_group import ProcessGroups
 from pipelines.tracking import settled
@@ -24,6 +26,7 @@ from pipelines.tracking.run_layout import CHECKOUT_TAG
 ASK = """
 import sys
 from pathlib import Path
+from pipelines import ending as final_steps
 from pipelines.ending import Ending
 from pipelines.orchestration.process_group import ProcessGroups
 from pipelines.tracking import settled
@@ -156,3 +159,31 @@ def test_no_password_follows_a_redirect(
     assert seen == ["Basic YW5uYTpwbGFudGVk", None]
     for each in servers:
         each.shutdown()
+
+
+def test_a_server_that_is_started_again_is_waited_for(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, services: Path
+) -> None:
+    """It is away when the night ends, and back before the attempts are used up."""
+    monkeypatch.setattr(final_steps, "DELAYS", (1.0, 60.0))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    port, lines, groups = free_port(), list[str](), ProcessGroups()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    ending = Ending(workspace, groups, "night", "night")
+    publish = ending.steps(complete=True)[0]
+
+    def log(message: str, *arguments: object) -> None:
+        lines.append(message % arguments)
+        if len(lines) == 2:
+            threading.Timer(0.5, groups.close).start()
+
+    # A run that is stopped does not wait for it.
+    assert publish.run(log).verdict == "failed"
+    assert len(lines) == 2 and "connection refused" in lines[0] and "trying again in 1 s" in lines[0]
+
+    ending = Ending(workspace, ProcessGroups(), "night", "night")
+    with ThreadPoolExecutor() as pool:
+        monkeypatch.setattr(final_steps, "DELAYS", (1.0,) * 100)
+        outcome = pool.submit(ending.steps(complete=True)[0].run, log)
+        with mlflow_server(tmp_path, port=port):
+            assert outcome.result().verdict == "done"
