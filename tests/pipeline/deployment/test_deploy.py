@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,8 @@ def test_retention_removes_old_runs_of_this_project_only(site: Site) -> None:
             site.api.post(f"flow_runs/{run['id']}/set_state", {"state": {"type": state}, "force": True})
         made[flow] = run["id"]
     # Prefect's API refuses the time of a state.
-    with sqlite3.connect(Path(site.environment["PREFECT_HOME"], "prefect.db"), timeout=60) as database:
+    prefect = Path(site.environment["PREFECT_HOME"], "prefect.db")
+    with closing(sqlite3.connect(prefect, timeout=60)) as database, database:
         old = "update flow_run set end_time = '2020-01-01 00:00:00.000000' where id = ?"
         assert [database.execute(old, (run,)).rowcount for run in made.values()] == [1, 1]
     young = len(site.api.post("flow_runs/filter", {"flows": {"id": {"any_": [ours]}}})) - 1
@@ -118,7 +120,7 @@ def test_retention_removes_old_runs_of_this_project_only(site: Site) -> None:
     state = site.api.wait(site.api.start("hpt-retention/retention"), "Completed", "Failed", "Crashed")
     expected = "1 runs removed from Prefect; MLflow: 1 deleted runs removed for good"
     assert state["message"] == expected
-    with sqlite3.connect(site.root / "mlflow.db") as database:
+    with closing(sqlite3.connect(site.root / "mlflow.db")) as database:
         deleted = database.execute("select run_uuid from runs where lifecycle_stage = 'deleted'").fetchall()
     assert deleted == [(kept,)]
     left = {run["id"] for run in site.api.post("flow_runs/filter", {"limit": 200})}
@@ -133,7 +135,7 @@ def delete_in_mlflow(root: Path, days_ago: int) -> str:
     store = Store(root, "toy")
     run = store.create("deleted", {}).info.run_id
     store.client.delete_run(run)
-    with sqlite3.connect(root / "mlflow.db") as database:
+    with closing(sqlite3.connect(root / "mlflow.db")) as database, database:
         when = int((time.time() - days_ago * 86400) * 1000)
         database.execute("update runs set deleted_time = ? where run_uuid = ?", (when, run))
     return run
