@@ -57,7 +57,7 @@ class Ending:
     groups: ProcessGroups
     flow_run: str
     name: str
-    _settled: Settled | None = None
+    _settled: Settled | None = field(default=None, init=False)
     _published: Published | None = field(default=None, init=False)
     _inputs: str = field(default="", init=False)
 

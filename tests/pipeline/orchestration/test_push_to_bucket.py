@@ -12,6 +12,8 @@ import pytest
 from s3_server import KEY, SECRET, client, s3_server
 from toy_project import REPO
 
+from pipelines.orchestration import push as push_module
+
 PUSH = "from pipelines.orchestration import push; push.DELAYS = (0.1,); push.main()"
 FILES = 30
 
@@ -62,6 +64,19 @@ def test_credentials_that_are_missing_or_wrong(data: Path, s3_url: str, key: str
     assert status == 1 and ("403" in line if key else "Unable to locate credentials" in line)
     assert "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in line and "wrong-secret" not in line
     assert line.endswith("push again with: hpt push")
+
+
+@pytest.mark.parametrize(
+    ("reason", "refused"),
+    [
+        ('Could not connect to the endpoint URL: "http://127.0.0.1:40321/plain/54041"', False),
+        ("An error occurred (403) when calling the HeadObject operation: Forbidden", True),
+        ("An error occurred (ExpiredToken) when calling the PutObject operation", True),
+    ],
+)
+def test_a_port_is_no_status(reason: str, refused: bool) -> None:
+    assert bool(push_module.REFUSED.search(reason)) == refused
+    assert not push_module.ABSENT.search(reason)
 
 
 @pytest.mark.slow

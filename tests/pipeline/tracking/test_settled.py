@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,23 @@ def test_the_last_steps_go_the_long_way_where_something_is_new_and_note_it_again
     # A run of which a stage failed looks at everything, and so does the one after it.
     assert messages(complete=False) == ({"publish": said["publish"]}, False)
     assert settled.expected(workspace) is None
+
+
+def test_what_is_undecided_or_made_elsewhere_is_not_noted(workspace: Path, published: Any) -> None:
+    from pipelines.tracking.publish import publish
+    from pipelines.tracking.registry import register
+
+    inputs, all_there, registered = settled.inputs_hash(workspace), publish(workspace), register(workspace)
+    for told, said in (
+        (all_there, replace(registered, final=False)),
+        (replace(all_there, elsewhere=["program"]), registered),
+        (all_there, replace(registered, versions={})),
+    ):
+        settled.forget(workspace)
+        settled.keep(workspace, inputs, told, said)
+        assert settled.expected(workspace) is None
+    settled.keep(workspace, inputs, all_there, registered)
+    assert settled.expected(workspace) is not None
 
 
 def test_no_password_follows_a_redirect(
