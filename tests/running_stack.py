@@ -8,9 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -209,16 +208,3 @@ def _free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def wait_for(condition: Callable[[], Any], limit: float, what: Callable[[], Any] = lambda: "") -> Any:
-    """The value of `condition` as soon as it is true. PostgreSQL may be away meanwhile."""
-    deadline = time.monotonic() + limit
-    while True:
-        try:
-            if value := condition():
-                return value
-        except psycopg2.OperationalError:
-            pass
-        assert time.monotonic() < deadline, f"not within {limit:.0f} s: {what()}"
-        time.sleep(0.3)

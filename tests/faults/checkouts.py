@@ -9,27 +9,15 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from processes import MARK, marked
 from toy_project import clean_environment
+from waiting import wait_for
 
 LIMIT = 400
 """Seconds that a run may take on a busy machine."""
-MARK = "HPT_TEST_MARK"
-"""Variable by which the processes of a checkout are found, whatever became of their parents."""
-
-
-def wait_until(condition: Callable[[], object], seconds: float) -> bool:
-    """Whether the condition comes true within `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 class Checkout:
@@ -67,8 +55,8 @@ class Checkout:
         child = self.root / "logs" / "child" / stage
         child.unlink(missing_ok=True)
         run = self.start(*(arguments or ("run",)), TOY_HANG=stage, **variables)
-        there = wait_until(lambda: run.poll() is not None or (child.exists() and child.read_text()), LIMIT)
-        assert there and run.poll() is None, self.output.read_text()
+        wait_for(lambda: run.poll() is not None or child.read_text(), LIMIT, self.output.read_text)
+        assert run.poll() is None, self.output.read_text()
         return run
 
     def release(self, stage: str) -> None:
@@ -77,20 +65,12 @@ class Checkout:
 
     def processes(self, *words: str) -> list[int]:
         """The living processes of this checkout whose command line has all `words`."""
-        return [pid for pid, command in self._commands() if all(word in command for word in words)]
-
-    def _commands(self) -> Iterator[tuple[int, str]]:
-        mark = f"{MARK}={self.root}".encode() + b"\0"
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if mark in (folder / "environ").read_bytes():
-                    yield int(folder.name), (folder / "cmdline").read_text().replace("\0", " ")
-            except OSError:
-                continue  # It has ended.
+        commands = marked(str(self.root))
+        return [pid for pid, command in commands.items() if all(word in command for word in words)]
 
     def nothing_is_left(self, seconds: float = 20) -> bool:
-        """Whether every process of the checkout has ended within `seconds`."""
-        return wait_until(lambda: not self.processes(), seconds)
+        """True as soon as every process of the checkout has ended; fails after `seconds`."""
+        return bool(wait_for(lambda: not self.processes(), seconds, lambda: marked(str(self.root))))
 
     def end_all(self) -> None:
         for pid in self.processes():

@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from checkouts import LIMIT, Checkout, wait_until
+from checkouts import LIMIT, Checkout
+from waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +56,7 @@ def test_killed_at_ten_random_moments(checkout: Checkout, undisturbed: str, vict
     for _ in range(10):
         checkout.make_stale()
         run = checkout.start("run")
-        wait_until(lambda run=run: run.poll() is not None or checkout.processes("stages.py"), LIMIT)  # type: ignore[misc]
+        wait_for(lambda run=run: run.poll() is not None or checkout.processes("stages.py"), LIMIT)  # type: ignore[misc]
         time.sleep(rng.uniform(0, 15))
         kills += run.poll() is None
         kill(checkout, victim)

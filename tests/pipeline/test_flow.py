@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import is_running
+from waiting import wait_for
 
 from pipelines import run
 from pipelines.environment import SERVER_OF_RUN
@@ -174,26 +176,11 @@ def test_cancelled_run_leaves_no_process_behind(
         run = subprocess.Popen(command, cwd=root, stdout=log, stderr=subprocess.STDOUT)
     child = root / "logs" / "child" / "curate"
     try:
-        wait_for(lambda: child.exists() and child.read_text() != "", run)
-    except AssertionError as error:
-        error.add_note((tmp_path / "log").read_text())
-        raise
+        wait_for(lambda: run.poll() is not None or child.read_text(), seen=(tmp_path / "log").read_text)
     finally:
         run.send_signal(signal.SIGTERM)
     assert run.wait(timeout=60) != 0
-    assert not alive(int(child.read_text())), "the stage's own child, which ignores SIGTERM, still runs"
-
-
-def wait_for(condition: Callable[[], bool], run: subprocess.Popen[bytes], limit: float = 240) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert run.poll() is None and time.monotonic() < deadline, "no stage began"
-        time.sleep(0.1)
-
-
-def alive(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    assert not is_running(int(child.read_text())), "the stage's own child, which ignores SIGTERM, still runs"
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from running_stack import Stack, wait_for
+from running_stack import Stack
 from toy_project import REPO
+from waiting import wait_for
 
 ZOMBIES = 300
 """Seconds after which no record may say that a run goes on which does not."""

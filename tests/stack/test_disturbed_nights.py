@@ -14,7 +14,8 @@ from contextlib import suppress
 import psutil
 import pytest
 from nights import NIGHT, PARTS, SERVERS, Nights, deployed
-from running_stack import Stack, wait_for
+from running_stack import Stack
+from waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(6 * 3600)]
 

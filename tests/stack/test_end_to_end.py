@@ -17,8 +17,9 @@ import pytest
 import reasoning_gym
 from nights import NIGHT, OVER
 from ruamel.yaml import YAML
-from running_stack import Stack, choose_ports, remove, wait_for
+from running_stack import Stack, choose_ports, remove
 from toy_project import IDENTITY, REPO
+from waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

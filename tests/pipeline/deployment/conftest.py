@@ -7,23 +7,24 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import free_port
+from waiting import wait_for
 
 REPO = Path(__file__).parents[3]
 TIMEOUT = 240
-"""Seconds to wait for a state. On a busy machine a server takes half a minute to start."""
+"""Seconds that a command may take."""
 BUSY = 30
 """Seconds for which the server may refuse a request because its database is locked."""
 
@@ -56,7 +57,7 @@ class Api:
     def wait(self, run: str, *names: str) -> dict[str, Any]:
         """The state of a run as soon as its name is one of `names`."""
         return wait_for(
-            lambda: (state := self.state(run))["name"] in names and state, lambda: self.state(run)
+            lambda: (state := self.state(run))["name"] in names and state, seen=lambda: self.state(run)
         )
 
     @staticmethod
@@ -74,19 +75,6 @@ class Api:
                 time.sleep(0.3)
 
 
-def wait_for(condition: Callable[[], Any], seen: Callable[[], Any] = lambda: "") -> Any:
-    """The value of `condition` as soon as it is true."""
-    deadline = time.monotonic() + TIMEOUT
-    while time.monotonic() < deadline:
-        try:
-            if value := condition():
-                return value
-        except OSError:
-            pass  # The server is starting, or its database was locked.
-        time.sleep(0.3)
-    pytest.fail(f"not within {TIMEOUT} s: {seen()}")
-
-
 @dataclass
 class Alerts:
     """What arrived at the webhook."""
@@ -98,7 +86,7 @@ class Alerts:
         def found() -> str | None:
             return next((text for text in self.texts if all(word in text for word in words)), None)
 
-        text: str = wait_for(found, lambda: self.texts)
+        text: str = wait_for(found, seen=lambda: self.texts)
         return text
 
 
@@ -186,9 +174,7 @@ def site(
     root = folder / "toy"
     shutil.copytree(reproduced, root, symlinks=True)
     shutil.copytree(REPO / "infra/job_templates", root / "infra/job_templates")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
@@ -200,7 +186,7 @@ def site(
     environment |= {"PREFECT_API_URL": api.url, "HPT_ALERT_WEBHOOK": alerts.address}
     made = Site(root, api, alerts, environment)
     try:
-        wait_for(lambda: api.get("health"), lambda: (folder / "server.log").read_text()[-2000:])
+        wait_for(lambda: api.get("health"), seen=lambda: (folder / "server.log").read_text()[-2000:])
         yield made
     finally:
         for process in filter(None, (made.worker, server)):

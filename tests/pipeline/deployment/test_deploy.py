@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from waiting import wait_for
 
-from tests.pipeline.deployment.conftest import REPO, Site, wait_for
+from tests.pipeline.deployment.conftest import REPO, Site
 
 pytestmark = pytest.mark.slow
 
@@ -220,7 +221,7 @@ def test_after_kill_of_worker_and_run_the_run_is_crashed_the_slot_free_and_the_a
     assert "no heartbeat" in text and run["id"] in text
     assert site.api.get("v2/concurrency_limits/hpt-training")["active_slots"] == 0
     # The server stores events a little later than it acts on them.
-    wait_for(lambda: run["id"] in acted_on(site), lambda: acted_on(site))
+    wait_for(lambda: run["id"] in acted_on(site), seen=lambda: acted_on(site))
     assert ended not in acted_on(site)
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow_server import free_port, mlflow_server
+from mlflow_server import mlflow_server
+from servers import free_port
 
 from pipelines import ending as final_steps
 from pipelines.ending import Ending

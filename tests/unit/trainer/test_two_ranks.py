@@ -13,6 +13,8 @@ from pathlib import Path
 from shutil import copytree
 
 import pytest
+from processes import is_running
+from waiting import wait_for
 
 from hpt_core import tables
 from pipelines import train
@@ -166,18 +168,7 @@ def test_the_ranks_end_with_their_launcher(tmp_path: Path, ending: signal.Signal
     with subprocess.Popen(
         [sys.executable, "-c", LAUNCHER, "1", str(script)], cwd=tmp_path, env=ENVIRONMENT
     ) as launcher:
-        pid = int(_waited_for(tmp_path / "pid"))
+        pid = int(wait_for((tmp_path / "pid").read_text))
         launcher.send_signal(ending)
         assert launcher.wait(60) == (-ending if ending == signal.SIGKILL else 128 + ending)
-    deadline = time.monotonic() + 20
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < deadline, "the rank outlives its launcher"
-        time.sleep(0.1)
-
-
-def _waited_for(path: Path) -> str:
-    deadline = time.monotonic() + 120
-    while not path.exists() or not path.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return path.read_text()
+    wait_for(lambda: not is_running(pid), 20)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import is_running
+from waiting import wait_for
 
 from hpt_core.types import Verdict
 from hpt_core.verifier import VerifierPool, verify_lines
@@ -182,18 +184,8 @@ def test_a_hanging_worker_ends_after_its_parent() -> None:
         env=environment(),
     )
     pid = int(process.stdout)
-    assert running(pid)
-    deadline = time.monotonic() + 60
-    while running(pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not running(pid)
-
-
-def running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    assert is_running(pid)
+    wait_for(lambda: not is_running(pid), 60)
 
 
 def environment() -> dict[str, str]:

