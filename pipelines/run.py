@@ -27,7 +27,7 @@ from pipelines.orchestration.steps import Threads
 from pipelines.orchestration.views import TerminalView
 from pipelines.params import load_params
 from pipelines.result import Result
-from pipelines.tracking import settled
+from pipelines.tracking import published_state
 from pipelines.tracking.mlflow_errors import TrackingError, tracking_errors
 from pipelines.work import Work
 
@@ -178,7 +178,7 @@ def _warm_up(root: Path) -> None:
 
     Not where the last run left nothing to write: the import would only slow down the rest.
     """
-    if settled.expected(root) is not None:
+    if published_state.expected(root) is not None:
         return
     from pipelines.tracking.mlflow_store import Store
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from hpt_core.errors import InputError
 from pipelines import paths
-from pipelines.ending import STEPS, Ending, close_runs
 from pipelines.environment import FLOW_RUN, FLOW_RUN_NAME
+from pipelines.final_steps import STEPS, FinalSteps, close_runs
 from pipelines.orchestration import dvc_locks, run_lock
 from pipelines.orchestration.dag import Stage, load_stages, mend_lock, order_lock
 from pipelines.orchestration.dvc_stage import failure_line, failure_message, reproduce
@@ -94,8 +94,8 @@ class Work:
         if mend_lock(self.root):
             log("dvc.lock was cut off by a kill; what it lacks comes from git and from DVC's run cache")
         # MLflow may take seconds to answer, in which the first stage can run.
-        ending = Ending(self.root, self.groups, env[FLOW_RUN], env[FLOW_RUN_NAME])
-        closing = threading.Thread(target=ending.look_at_mlflow)
+        final = FinalSteps(self.root, self.groups, env[FLOW_RUN], env[FLOW_RUN_NAME])
+        closing = threading.Thread(target=final.look_at_mlflow)
         closing.start()
         self._remove_stale_outputs(log)
         loaded = load_stages(self.root)
@@ -108,7 +108,7 @@ class Work:
         closing.join()
         if not self.stopped:
             complete = all(outcome.good for outcome in self.outcomes.values())
-            run_steps(ending.steps(complete), executor, self.workers + 1, self.outcomes, self.views)
+            run_steps(final.steps(complete), executor, self.workers + 1, self.outcomes, self.views)
         if self.stopped:
             close_runs(self.root, None, self.stopped)
         order = [*(step.name for step in stages), *(name for name in STEPS if name in self.outcomes)]

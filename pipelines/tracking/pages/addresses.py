@@ -9,7 +9,7 @@ from pipelines import paths
 from pipelines.environment import tracking_uri
 from pipelines.messages import clean
 from pipelines.params import load_params
-from pipelines.tracking import settled
+from pipelines.tracking import published_state
 from pipelines.tracking.mlflow_errors import tracking_errors
 
 
@@ -21,7 +21,7 @@ def addresses(root: Path, flow_run: str | None) -> dict[str, str]:
     base = clean(tracking_uri(root)).rstrip("/")
     if not base.startswith("http"):
         return {}
-    if flow_run is None and (known := settled.expected(root)) is not None:
+    if flow_run is None and (known := published_state.expected(root)) is not None:
         return _model_pages(base, known.model, known.aliases)
     from pipelines.tracking.mlflow_store import Store
 

@@ -14,9 +14,9 @@ from pipelines.messages import clean
 from pipelines.orchestration.process_group import CommandError, ProcessGroups
 from pipelines.orchestration.push import push_command
 from pipelines.orchestration.steps import Log, Outcome, Step, failed
-from pipelines.tracking import settled
+from pipelines.tracking import published_state
 from pipelines.tracking.mlflow_errors import TrackingError
-from pipelines.tracking.settled import Settled
+from pipelines.tracking.published_state import PublishedState
 
 if TYPE_CHECKING:
     from pipelines.tracking.publish import Published
@@ -46,7 +46,7 @@ class AlreadyDone:
 
 
 @dataclass
-class Ending:
+class FinalSteps:
     """The last steps of the run `flow_run`, which is called `name`.
 
     MLflow's client is imported only where something is to be written: that takes longer than a whole run in
@@ -57,7 +57,7 @@ class Ending:
     groups: ProcessGroups
     flow_run: str
     name: str
-    _settled: Settled | None = field(default=None, init=False)
+    _confirmed: PublishedState | None = field(default=None, init=False)
     _published: Published | None = field(default=None, init=False)
     _inputs: str = field(default="", init=False)
 
@@ -66,14 +66,14 @@ class Ending:
 
         If MLflow is away, publishing says so.
         """
-        self._settled = settled.confirmed(self.root)
-        if self._settled is None:
+        self._confirmed = published_state.confirmed(self.root)
+        if self._confirmed is None:
             close_runs(self.root, self.flow_run, "the process that wrote this run was killed")
 
     def steps(self, complete: bool) -> list[Step]:
         """Publish in any case; register and push what is complete."""
-        if not complete or self._settled != settled.expected(self.root):
-            self._settled = None  # The stages made something new.
+        if not complete or self._confirmed != published_state.expected(self.root):
+            self._confirmed = None  # The stages made something new.
         status = "FINISHED" if complete else "FAILED"
         steps = [
             self._tracking("publish", "Send to MLflow what it lacks", (), partial(self._publish, status))
@@ -84,23 +84,23 @@ class Ending:
         return steps
 
     def _publish(self, status: str) -> StepReport:
-        if self._settled is not None:
-            return AlreadyDone(self._settled.published)
+        if self._confirmed is not None:
+            return AlreadyDone(self._confirmed.published)
         from pipelines.tracking.publish import publish
 
-        settled.forget(self.root)
-        self._inputs = settled.inputs_hash(self.root)
+        published_state.forget(self.root)
+        self._inputs = published_state.inputs_hash(self.root)
         self._published = publish(self.root, self.flow_run, self.name, status)
         return self._published
 
     def _register(self) -> StepReport:
-        if self._settled is not None:
-            return AlreadyDone(self._settled.registered)
+        if self._confirmed is not None:
+            return AlreadyDone(self._confirmed.registered)
         from pipelines.tracking.registry import register
 
         registered = register(self.root)
         if self._published is not None:
-            settled.keep(self.root, self._inputs, self._published, registered)
+            published_state.keep(self.root, self._inputs, self._published, registered)
         return registered
 
     def _tracking(

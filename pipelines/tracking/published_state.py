@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FILE = paths.LOGS / "settled.json"
+FILE = paths.LOGS / "published_state.json"
 RULES = 1
 """Counts changes of what a publication or a registration decides from the same inputs."""
 TIMEOUT_S = 5.0
@@ -47,7 +47,7 @@ TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
-class Settled:
+class PublishedState:
     """The runs and aliases in MLflow after the last complete publication and registration."""
 
     inputs: str
@@ -76,7 +76,7 @@ def keep(root: Path, inputs: str, published: Published, registered: Registration
     reason = "the candidate is the champion" if registered.promoted else registered.reason
     try:
         experiment, aliases = _there(root)
-        settled = Settled(
+        state = PublishedState(
             inputs=inputs,
             experiment=experiment,
             runs=sorted(published.runs.values()),
@@ -85,7 +85,7 @@ def keep(root: Path, inputs: str, published: Published, registered: Registration
             published=str(Published(unchanged=list(published.runs))),
             registered=str(replace(registered, promoted=False, changed=False, reason=reason)),
         )
-        write_json(root / FILE, asdict(settled))
+        write_json(root / FILE, asdict(state))
     except Exception:
         log.debug("the state of MLflow is not noted", exc_info=True)
 
@@ -113,12 +113,12 @@ def _there(root: Path) -> tuple[str, dict[str, str]]:
     return store.experiment, store.aliases(tracking.registered_model)
 
 
-def expected(root: Path) -> Settled | None:
+def expected(root: Path) -> PublishedState | None:
     """What a tracking server should have, if nothing was made since; None where only its client can tell."""
     try:
         if not (root / FILE).exists():
             return None
-        known = Settled(**json.loads((root / FILE).read_text(encoding="utf-8")))
+        known = PublishedState(**json.loads((root / FILE).read_text(encoding="utf-8")))
         if known.inputs != inputs_hash(root) or read_unpublished(root) is not None:
             return None
         index = Index(root, load_params(root / paths.PARAMS).tracking.experiment)
@@ -129,7 +129,7 @@ def expected(root: Path) -> Settled | None:
         return None
 
 
-def confirmed(root: Path) -> Settled | None:
+def confirmed(root: Path) -> PublishedState | None:
     """What the tracking server has, if that is all as it was left, and no run of this checkout is RUNNING."""
     known = expected(root)
     if known is None:
@@ -145,11 +145,11 @@ def confirmed(root: Path) -> Settled | None:
     except Exception:
         log.debug("MLflow's server was not asked", exc_info=True)
         return None
-    settled = not running and sorted(there) == known.runs and aliases == known.aliases
-    return known if settled else None
+    unchanged = not running and sorted(there) == known.runs and aliases == known.aliases
+    return known if unchanged else None
 
 
-def _search(root: Path, known: Settled, condition: str, status: str) -> list[str]:
+def _search(root: Path, known: PublishedState, condition: str, status: str) -> list[str]:
     """Ids of the runs of the experiment that are not deleted."""
     query = {
         "experiment_ids": [known.experiment],
