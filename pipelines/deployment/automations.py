@@ -36,7 +36,10 @@ def apply(client: SyncPrefectClient, automations: list[dict[str, Any]], changes:
 
     One that somebody disabled on the server stays disabled.
     """
-    existing = {a["name"]: a for a in _read(client) if a["name"].startswith(PREFIX)}
+    ours = [automation for automation in _read(client) if automation["name"].startswith(PREFIX)]
+    existing = {automation["name"]: automation for automation in ours}
+    # A request that was repeated because its answer was lost has made a second one of the same name.
+    superfluous = [automation for automation in ours if automation is not existing[automation["name"]]]
     for automation in automations:
         name = automation["name"]
         found = existing.pop(name, None)
@@ -47,9 +50,9 @@ def apply(client: SyncPrefectClient, automations: list[dict[str, Any]], changes:
             body = automation | {"enabled": found["enabled"]}
             client.request("PUT", "/automations/{id}", path_params={"id": found["id"]}, json=body)
             changes.note("changed", f"automation {name}")
-    for name, automation in existing.items():
+    for automation in [*existing.values(), *superfluous]:
         client.request("DELETE", "/automations/{id}", path_params={"id": automation["id"]})
-        changes.note("removed", f"automation {name}")
+        changes.note("removed", f"automation {automation['name']}")
 
 
 def _read(client: SyncPrefectClient) -> list[dict[str, Any]]:

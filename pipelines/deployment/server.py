@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.utilities.callables import ParameterSchema
 
 from hpt_core.errors import InputError
@@ -29,15 +31,21 @@ DESCRIPTION = (
     "Runs of the HPT pipeline. `hpt deploy` wrote the job template, which fixes what a run may start."
 )
 
+PATIENCE = {PREFECT_API_REQUEST_TIMEOUT: 30.0, PREFECT_CLIENT_MAX_RETRIES: 3}
+"""Somebody waits at the terminal: a server that hangs is told of after two minutes, not after six."""
+
 
 @contextmanager
 def connect() -> Iterator[SyncPrefectClient]:
-    """A client of the Prefect server in force. Raises InputError where none answers or one refuses."""
+    """A client of the Prefect server in force.
+
+    Raises InputError where none answers, one refuses, or one stops to answer.
+    """
     if not os.environ.get("PREFECT_API_URL"):
         raise InputError(
             "deployments need a Prefect server: `hpt stack up` starts one, PREFECT_API_URL names one"
         )
-    with get_client(sync_client=True) as client:
+    with temporary_settings(PATIENCE), get_client(sync_client=True) as client:
         if (error := client.api_healthcheck()) is not None:
             reason = type(error).__name__
             raise InputError(
@@ -51,6 +59,13 @@ def connect() -> Iterator[SyncPrefectClient]:
             raise InputError(
                 f"the Prefect server refused {request.method} {request.url.path} with {status}: {detail}"
             ) from refusal
+        except httpx.TransportError as error:
+            reason = type(error).__name__
+            raise InputError(
+                f"the Prefect server no longer answers ({reason}): start it again, then give the same command"
+                " again, which goes on from what is there. On SQLite, Prefect before 3.8.6 can block itself"
+                " while an automation is written (prefect#23055)"
+            ) from error
 
 
 def flow_name(flow_run: UUID) -> str:

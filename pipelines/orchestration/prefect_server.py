@@ -26,7 +26,9 @@ FREE_LIMIT = STOP_LIMIT + 2.0
 PATIENCE = 3.0
 """Seconds after which a person is told what is being waited for."""
 WATCH_INTERVAL = 1.0
-"""Seconds between two looks at whether a server is still running."""
+"""Seconds between two looks at whether a server still runs and answers."""
+SILENCE_LIMIT = 180.0
+"""Seconds without an answer after which a server that runs is ended, and started again."""
 REMEDY = "give another --port, or set PREFECT_API_URL to a Prefect server that runs"
 
 EPHEMERAL = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
@@ -131,8 +133,16 @@ def _free_within(port: int, seconds: float) -> bool:
 
 
 def _keep_running(server: Server, closing: threading.Event) -> None:
-    """Start the server again whenever it ends: a nightly run must not depend on somebody who looks."""
+    """Start the server again whenever it ends or hangs: no night may depend on somebody who looks."""
+    deadline = time.monotonic() + SILENCE_LIMIT
     while not closing.wait(WATCH_INTERVAL):
-        if server.process.poll() is not None:
-            print(f"the Prefect server ended with status {server.process.returncode}; it is started again")
+        if (status := server.process.poll()) is not None:
+            print(f"the Prefect server ended with status {status}; it is started again", flush=True)
             server.start()
+            deadline = time.monotonic() + START_LIMIT
+        elif answers(server.url):
+            deadline = time.monotonic() + SILENCE_LIMIT
+        elif time.monotonic() > deadline:
+            # On SQLite, Prefect before 3.8.6 can block itself while an automation is written (prefect#23055).
+            print("the Prefect server runs and does not answer; it is ended", flush=True)
+            server.end()

@@ -43,6 +43,11 @@ class Definition:
         return list(range(first, first + INNER_PORTS))
 
     @property
+    def silence_limit(self) -> float:
+        """Seconds without an answer after which MLflow's or Prefect's server hangs."""
+        return float(self["HPT_SILENCE_LIMIT"])
+
+    @property
     def buckets(self) -> tuple[str, ...]:
         return self["HPT_DVC_BUCKET"], self["HPT_MLFLOW_BUCKET"], self["HPT_INBOX_BUCKET"]
 
@@ -88,6 +93,7 @@ REQUIRED = (
     "HPT_MLFLOW_ALLOWED_HOSTS",
     "HPT_PREFECT_PORT",
     "HPT_WORK_POOL",
+    "HPT_SILENCE_LIMIT",
     "HPT_USER",
 )
 
@@ -95,6 +101,9 @@ REQUIRED = (
 def _check(definition: Definition, path: Path) -> None:
     if missing := [name for name in REQUIRED if not definition.values.get(name)]:
         raise InputError(f"{path}: {', '.join(missing)} is missing; restore the line from git")
+    if not definition["HPT_SILENCE_LIMIT"].isdecimal():
+        value = definition["HPT_SILENCE_LIMIT"]
+        raise InputError(f"{path}: HPT_SILENCE_LIMIT={value} is not a whole number of seconds; give one")
     ports = ("HPT_POSTGRES_PORT", "HPT_S3_PORT", "HPT_SEAWEEDFS_PORTS", "HPT_MLFLOW_PORT", "HPT_PREFECT_PORT")
     for name in ports:
         value = definition[name]

@@ -32,6 +32,8 @@ class Server:
     needs: tuple[str, ...] = ()
     """Servers that must be healthy before it starts."""
     ports: tuple[int, ...] = ()
+    silence_limit: float | None = None
+    """Seconds without an answer after which it is ended and started again, though it runs; None: never."""
     provision: str | None = None
     """The part of pipelines.stack.provision that makes its databases or buckets each time it has started."""
     stop_signal: signal.Signals = signal.SIGTERM

@@ -102,6 +102,7 @@ def _mlflow(definition: Definition, secrets: Secrets) -> Server:
         partial(health.mlflow, definition, secrets),
         needs=("postgres",),
         ports=(definition.port("HPT_MLFLOW_PORT"),),
+        silence_limit=definition.silence_limit,
         options={"cwd": definition.folder},
     )
 
@@ -144,6 +145,7 @@ def _prefect(definition: Definition, secrets: Secrets) -> Server:
         partial(health.prefect, definition),
         needs=("postgres",),
         ports=(definition.port("HPT_PREFECT_PORT"),),
+        silence_limit=definition.silence_limit,
         options={"cwd": definition.folder},
     )
 

@@ -24,6 +24,8 @@ from pipelines.stack.servers import servers
 
 PAUSE = 0.2
 """Seconds between two looks at the servers."""
+WATCH_INTERVAL = 20.0
+"""Seconds between two questions to a server that has been healthy."""
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 """Seconds before a server that ended is started again: none at first, then doubled until it is healthy."""
 
@@ -52,7 +54,7 @@ class Supervisor:
             time.sleep(PAUSE)
 
     def _look_after(self, server: Server) -> None:
-        delay = 0.0
+        delay, heard, asked = 0.0, time.monotonic(), 0.0
         while True:
             leader = self.state.leaders.get(server.name)
             if leader is None or not leader.alive():
@@ -61,11 +63,26 @@ class Supervisor:
                     time.sleep(delay)
                     delay = min(max(2 * delay, FIRST_DELAY), LONGEST_DELAY)
                 self._start(server)
+                heard = time.monotonic()
             elif server.name not in self.state.healthy:
                 failure = server.probe(leader.started) or self._provision(server)
                 self._note(server, failure and f"starting: {failure}")
                 delay = delay if failure else 0.0
+                heard = time.monotonic()
+            elif server.silence_limit and time.monotonic() - asked > WATCH_INTERVAL:
+                asked = time.monotonic()
+                if self._answers(server):
+                    heard = asked
+                elif asked - heard > server.silence_limit:
+                    self._note(server, f"has not answered for {server.silence_limit:.0f} s, is ended")
+                    processes.end(server, processes.processes(self.stack.folder).get(server.name, []), leader)
             time.sleep(PAUSE)
+
+    def _answers(self, server: Server) -> bool:
+        """Whether a server that has been healthy answers, or cannot because one that it needs does not."""
+        asked = [self.servers[name] for name in server.needs] + [server]
+        first = next((one for one in asked if one.probe(self.state.leaders[one.name].started)), None)
+        return first is not server
 
     def _start(self, server: Server) -> None:
         while missing := [need for need in server.needs if need not in self.state.healthy]:

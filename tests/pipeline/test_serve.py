@@ -14,7 +14,9 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from hpt_core.errors import InputError
@@ -60,14 +62,18 @@ def wait_for(condition: Callable[[], Any], log: Path) -> Any:
     pytest.fail(f"not within {TIMEOUT} s; the log of `hpt serve` ends with:\n{log.read_text()[-2000:]}")
 
 
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
 @pytest.fixture
 def served(
     make_toy: Callable[[Path], Path], tmp_path: Path
 ) -> Iterator[tuple[Api, Path, subprocess.Popen[bytes]]]:
     toy = make_toy(tmp_path / "toy")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     environment["PREFECT_HOME"] = str(tmp_path / "prefect")
     environment["PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS"] = "2"
@@ -148,3 +154,25 @@ def test_server_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     message = r"not start on port 4321, see .*prefect-server\.log: .*--port.*PREFECT_API_URL"
     with pytest.raises(InputError, match=message), prefect_server.prefect_server(tmp_path, 4321):
         pass
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    monkeypatch.setattr(prefect_server, "SILENCE_LIMIT", 10.0)
+    with prefect_server.prefect_server(tmp_path, free_port()) as url:
+        for process in server_processes(url):
+            process.suspend()
+        assert not prefect_server.answers(url)
+        wait_for(lambda: prefect_server.answers(url), tmp_path / "logs/prefect-server.log")
+
+
+def server_processes(url: str) -> list[psutil.Process]:
+    """Whoever listens on the port of a server."""
+    port = urlsplit(url).port
+    found = [
+        c.pid for c in psutil.net_connections() if c.laddr and c.laddr.port == port and c.status == "LISTEN"
+    ]
+    assert found and None not in found
+    return [psutil.Process(pid) for pid in found if pid]

@@ -125,6 +125,24 @@ def test_a_server_that_is_killed_comes_back(stack: Stack, name: str) -> None:
     assert others == {other: pid for other, pid in before.items() if other != name}
 
 
+def test_a_server_that_hangs_is_started_again(tmp_path: Path) -> None:
+    """Its process runs and answers nothing, as Prefect's does that waits for its own lock (prefect#23055)."""
+    stack = new_stack(tmp_path / "toy")
+    stack.variables["HPT_SILENCE_LIMIT"] = "30"
+    try:
+        stack.hpt("stack", "up")
+        before = leaders(stack)
+        for name in ("prefect", "mlflow"):
+            os.killpg(before[name], signal.SIGSTOP)
+        wait_for(lambda: all(leaders(stack)[name] != before[name] for name in ("prefect", "mlflow")), 240)
+        wait_for(lambda: healthy(stack))
+        assert leaders(stack)["postgres"] == before["postgres"]
+        log = (stack.root / ".stack/logs/supervisor.log").read_text()
+        assert "Prefect: has not answered for 30 s" in log and "MLflow: has not answered for 30 s" in log
+    finally:
+        remove(stack)
+
+
 def test_a_killed_supervisor_is_replaced_and_its_servers_kept(stack: Stack) -> None:
     before = leaders(stack)
     supervisor = next(p for p in stack.processes() if "pipelines.stack.supervisor" in p.cmdline())

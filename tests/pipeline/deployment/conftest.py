@@ -1,4 +1,4 @@
-"""A Prefect server of its own, a toy checkout, a worker, and an HTTP server that receives the alerts."""
+"""A Prefect server on PostgreSQL, a toy checkout, a worker, and an HTTP server that receives the alerts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from postgres_server import postgres_server
 from servers import free_port
 from waiting import wait_for
 
@@ -98,6 +100,9 @@ class Site:
     api: Api
     alerts: Alerts
     environment: dict[str, str]
+    server: subprocess.Popen[bytes]
+    database: Path
+    """Folder of the socket of the server's database."""
     worker: subprocess.Popen[bytes] | None = None
 
     def hpt(self, *arguments: str) -> str:
@@ -107,6 +112,15 @@ class Site:
         )
         assert finished.returncode == 0, finished.stdout + finished.stderr
         return finished.stdout
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """The server runs, and answers nothing."""
+        os.killpg(self.server.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.server.pid, signal.SIGCONT)
 
     def start_worker(self, folder: Path, *command: str) -> None:
         """Start a worker that stands in `folder` and has no environment but the server's address."""
@@ -164,9 +178,16 @@ def alerts() -> Iterator[Alerts]:
 
 
 @pytest.fixture(scope="module")
+def database() -> Iterator[Path]:
+    with postgres_server() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
 def site(
     reproduced: Path,
     alerts: Alerts,
+    database: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
     """A toy checkout and a Prefect server with which nothing is deployed yet."""
@@ -177,6 +198,9 @@ def site(
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    # On SQLite, Prefect before 3.8.6 may block itself while an automation is written (prefect#23055).
+    url = f"postgresql+asyncpg://hpt@/postgres?host={database}"
+    environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = url
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(
@@ -184,7 +208,7 @@ def site(
         )
     api = Api(f"http://127.0.0.1:{port}/api")
     environment |= {"PREFECT_API_URL": api.url, "HPT_ALERT_WEBHOOK": alerts.address}
-    made = Site(root, api, alerts, environment)
+    made = Site(root, api, alerts, environment, server, database)
     try:
         wait_for(lambda: api.get("health"), seen=lambda: (folder / "server.log").read_text()[-2000:])
         yield made

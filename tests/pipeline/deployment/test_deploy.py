@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from ruamel.yaml import YAML
 from waiting import wait_for
 
+from hpt_core.errors import InputError
 from tests.pipeline.deployment.conftest import REPO, Site
 
 pytestmark = pytest.mark.slow
@@ -111,10 +113,12 @@ def test_retention_removes_old_runs_of_this_project_only(site: Site) -> None:
             site.api.post(f"flow_runs/{run['id']}/set_state", {"state": {"type": state}, "force": True})
         made[flow] = run["id"]
     # Prefect's API refuses the time of a state.
-    prefect = Path(site.environment["PREFECT_HOME"], "prefect.db")
-    with closing(sqlite3.connect(prefect, timeout=60)) as database, database:
-        old = "update flow_run set end_time = '2020-01-01 00:00:00.000000' where id = ?"
-        assert [database.execute(old, (run,)).rowcount for run in made.values()] == [1, 1]
+    with closing(psycopg2.connect(host=site.database, user="hpt", dbname="postgres")) as prefect, prefect:
+        cursor = prefect.cursor()
+        cursor.execute(
+            "update flow_run set end_time = '2020-01-01' where id::text = any(%s)", (list(made.values()),)
+        )
+        assert cursor.rowcount == 2
     young = len(site.api.post("flow_runs/filter", {"flows": {"id": {"any_": [ours]}}})) - 1
     kept = delete_in_mlflow(site.root, days_ago=10)
     delete_in_mlflow(site.root, days_ago=40)
@@ -301,3 +305,15 @@ def test_prefect_deploy_takes_the_file(site: Site) -> None:
     deployed = {f"{d['name']}" for d in site.api.post("deployments/filter", {})}
     assert names <= deployed
     assert os.environ.get("PREFECT_API_URL") is None
+
+
+def test_a_server_that_stops_to_answer_is_one_line(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.deployment import server
+
+    monkeypatch.setenv("PREFECT_API_URL", site.api.url)
+    patience = dict(zip(server.PATIENCE, (3.0, 0), strict=True))
+    monkeypatch.setattr(server, "PATIENCE", patience)
+    message = r"no longer answers \(ReadTimeout\): start it again, then give the same command again"
+    with pytest.raises(InputError, match=message), server.connect() as client, site.suspended():
+        client.request("POST", "/automations/filter", json={})
+    assert site.hpt("deploy")

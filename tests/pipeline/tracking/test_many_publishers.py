@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -12,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from pipelines.stack import postgres
+from postgres_server import postgres_server
 
 PUBLISHERS, OWN, SHARED = 8, 24, 8
 """Arms that each publishes alone, and arms that all of them publish at once: 200 in total."""
@@ -43,25 +41,10 @@ if parent.find():
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[str]:
+def database() -> Iterator[str]:
     """A PostgreSQL server of its own; the URI of its database."""
-    account = postgres.account()
-    folder = Path(os.path.realpath("/tmp")) / f"hpt-pg-{os.getpid()}"
-    folder.mkdir(mode=0o700)
-    if account.name:
-        shutil.chown(folder, account.name)
-    data, options = folder / "data", {"check": True, "capture_output": True, **account.options}
-    subprocess.run(
-        [postgres.binary("initdb"), "-D", str(data), "-U", "hpt", "-A", "trust", "--no-sync"], **options
-    )
-    control = [postgres.binary("pg_ctl"), "-D", str(data), "-w", "-l", str(folder / "log")]
-    settings = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-    subprocess.run([*control, "-o", settings, "start"], **options)
-    try:
+    with postgres_server() as folder:
         yield f"postgresql+psycopg2://hpt@/postgres?host={folder}"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], **options)
-        shutil.rmtree(folder)
 
 
 @pytest.mark.slow
