@@ -110,7 +110,8 @@ def warm_start(config: WarmStart, seed: int, prompts: Path, name: str) -> Loaded
     lessons = [
         (prompt.problem, solution)
         for prompt in _prompts(config)
-        if overlap_key(prompt.problem) not in held_out and (solution := program_solution(prompt))
+        if overlap_key(prompt.problem) not in held_out
+        and (solution := program_solution(prompt, config.wording))
     ]
     if not lessons:
         raise InputError(

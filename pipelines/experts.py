@@ -1,4 +1,4 @@
-"""Stage `experts`: human, program and teacher solutions -> verified trajectories."""
+"""Stage `experts`: human, program and teacher solutions -> verified (or wrong) trajectories."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def run(
     check(config.sources)
     prompts = tables.read_prompts(inputs.train)
     ingested, samples = _ingest_all(params, inputs, prompts)
-    accepted = [trajectory for part in ingested.values() for trajectory in part.trajectories]
+    kept = [trajectory for part in ingested.values() for trajectory in [*part.trajectories, *part.wrong]]
     if config.base_logp:
-        accepted = with_base_logp(load_policy(inputs.base), accepted, prompts)
-    trajectories = [tables.as_row(trajectory) for trajectory in accepted]
+        kept = with_base_logp(load_policy(inputs.base), kept, prompts)
+    trajectories = [tables.as_row(trajectory) for trajectory in kept]
     rejects = [reject.quarantine("experts") for part in ingested.values() for reject in part.rejects]
     tables.write(out / EXPERTS.name, trajectories, tables.EXPERTS)
     too_long = samples.too_long if samples else []
@@ -92,9 +92,7 @@ def run(
     distance = {}
     if config.distance:
         policy = load_policy(inputs.base)
-        distance = distance_by_source(
-            policy, accepted, prompts, inputs.rollouts, config.distance, params.seed
-        )
+        distance = distance_by_source(policy, kept, prompts, inputs.rollouts, config.distance, params.seed)
     write_json(out / EXPERTS_DISTANCE.name, distance)
     _log(report)
     return report
@@ -117,13 +115,14 @@ def _ingest_all(
     with build_verifier(params) as verifier:
         retrying = RetryingVerifier(params, verifier)
         ingested = {
-            source.name: ingest(source, prompts, retrying, eligibility, left_out) for source in config.sources
+            source.name: ingest(source, prompts, retrying, eligibility, left_out, config.wrong)
+            for source in config.sources
         }
     if params.teacher is None:
         return ingested, None
     samples = read_samples(inputs.teacher, prompts)
     teacher = _teacher(params.teacher, samples.authorship, params.seed)
-    ingested["teacher"] = from_samples(samples.responses, len(prompts), teacher, eligibility)
+    ingested["teacher"] = from_samples(samples.responses, len(prompts), teacher, eligibility, config.wrong)
     return ingested, samples
 
 
@@ -160,8 +159,9 @@ def without_expert(
     P is the pass rate of the starting policy. without_expert counts prompts without an expert of `source`,
     without_any_expert those without any expert.
     """
-    with_any = {row["prompt_id"] for row in trajectories}
-    with_source = {row["prompt_id"] for row in trajectories if row["source"] == source}
+    right = [row for row in trajectories if row["verified"]]
+    with_any = {row["prompt_id"] for row in right}
+    with_source = {row["prompt_id"] for row in right if row["source"] == source}
     rates = tables.read_pass_rates(pass_rates)
 
     def lacking(covered: set[str]) -> dict[str, int]:

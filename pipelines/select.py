@@ -1,4 +1,4 @@
-"""Stage `select@ARM`: the demonstrations of an arm, at most one for each training prompt.
+"""Stage `select@ARM`: the demonstrations of an arm.
 
 An arm is trained on this file alone, so that a source grows, comes or goes without a new training of the arms
 whose demonstrations stay the same.
@@ -7,16 +7,16 @@ whose demonstrations stay the same.
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hpt_core import tables
-from hpt_core.data.demonstrations.selection import choose, entry_of, may_have_expert
+from hpt_core.data.demonstrations.arm_selection import select
+from hpt_core.data.demonstrations.selection import entry_of
 from hpt_core.errors import InputError
 from hpt_core.files import read_json, write_json
-from hpt_core.types import Trajectory
 from pipelines import paths
 from pipelines.params import Params
 from pipelines.stage.launch import argument, check_name, launch
@@ -31,28 +31,31 @@ def run(params: Params, arm: str, root: Path = Path()) -> None:
     """
     config = params.arms[arm]
     prompts = tables.read_prompts(root / paths.TRAIN_PROMPTS)
-    by_prompt: defaultdict[str, list[Trajectory]] = defaultdict(list)
-    for trajectory in tables.read_experts(root / paths.EXPERTS):
-        by_prompt[trajectory.prompt_id].append(trajectory)
-    covered = [p.prompt_id for p in prompts if may_have_expert(p.prompt_id, config.coverage, params.seed)]
-    choices = (choose(by_prompt[name], config.mix, params.seed, config.choose) for name in covered)
-    chosen = [tables.as_row(trajectory) for trajectory in choices if trajectory is not None]
+    experts = tables.read_experts(root / paths.EXPERTS)
+    try:
+        selected = select([prompt.prompt_id for prompt in prompts], experts, config, params.seed)
+    except InputError as error:
+        raise InputError(f"arm {arm}: {error}") from None
+    chosen = [tables.as_row(trajectory) for trajectory in selected]
     if not chosen and params.train.uses_demonstrations:
         report = read_json(root / paths.EXPERTS_REPORT)
         raise InputError(_why_none(params, arm, len(prompts), report))
     rows = ({name: row[name] for name in tables.DEMONSTRATIONS.names} for row in chosen)
     tables.write(root / paths.demonstrations(arm), rows, tables.DEMONSTRATIONS)
-    share = len(chosen) / len(prompts)
+    with_expert = len({row["prompt_id"] for row in chosen})
+    share = with_expert / len(prompts)
     write_json(
         root / paths.coverage(arm),
         {
             "prompts": len(prompts),
-            "with_expert": len(chosen),
+            "with_expert": with_expert,
             "coverage": share,
             "sources": Counter(row["source"] for row in chosen),
         },
     )
-    log.info("%s: %d of %d prompts (%.1f%%) have an expert", arm, len(chosen), len(prompts), 100 * share)
+    log.info("%s: %d of %d prompts (%.1f%%) have an expert", arm, with_expert, len(prompts), 100 * share)
+    if wrong := sum(not row["verified"] for row in chosen):
+        log.warning("%s: %d of %d demonstrations are wrong (wrong_share)", arm, wrong, len(chosen))
 
 
 def _why_none(params: Params, arm: str, prompts: int, report: Mapping[str, Mapping[str, Any]]) -> str:

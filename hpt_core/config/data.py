@@ -128,6 +128,11 @@ Choice = Literal["shortest", "preferred", "random", "likeliest"]
 """How an arm chooses among several trajectories for a prompt (`hpt_core.data.demonstrations.selection`)."""
 
 
+Wording = Literal["plain", "marked", "labelled"]
+"""How a program's solutions are worded: plain as they are taught by default, marked with other characters
+between the same words (and as long), labelled with a label before each line as well (and longer)."""
+WRONG = "-wrong"
+"""End of the source's name in trajectories that are known to be wrong."""
 SOURCE = "source/"
 """Prefix of a source's name in the mix of an arm. DVC's YAML accepts no colon in {braces}."""
 
@@ -145,6 +150,9 @@ class ExpertSource(Config):
     each trajectory and never interpreted, even where it looks like the name of a Python module."""
     license: str = "unknown"
     """License of the trajectories; it must be in `experts.licenses`."""
+    wording: Wording = "plain"
+    """Wording of a program's solutions: plain, marked or labelled, for studies. Marked has other characters
+    between the same words, labelled also a label before each line."""
     file: str | None = None
     """Path, folder, pattern or s3:// address of the data, as in a prompt source."""
     root: str | None = None
@@ -188,6 +196,9 @@ class ExpertSource(Config):
             raise ValueError(f"expert source {self.name!r}: code writes program trajectories; drop {origins}")
         if self.kind != "program" and len(origins) != 1:
             raise ValueError(f"expert source {self.name!r}: give exactly one of file, hub")
+        if self.kind != "program" and self.wording != "plain":
+            message = "only a program's solutions have a wording to choose; remove it"
+            raise error_at(("wording",), message)
         return self
 
     @field_validator("columns")

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from hpt_core.config.base import Config, Fraction, Positive, error_at
 from hpt_core.config.curation import Script
-from hpt_core.config.data import Choice, ExpertSource, Keep
+from hpt_core.config.data import WRONG, Choice, ExpertSource, Keep
 from hpt_core.config.endpoint import EndpointConfig
 from hpt_core.config.policy import Policy, Sampling
 
@@ -81,6 +81,11 @@ class ExpertsConfig(Config):
     """Trajectories of each source whose distance from the starting policy is measured; null: none. Each
     costs a forward pass, and sixteen of a source a backward pass (docs/data.md)."""
 
+    wrong: bool = False
+    """Keep trajectories that the verifier rejects as well, for studies with `arms.NAME.wrong_share`. Their
+    source is NAME-wrong and `verified` is false, no other arm gets one, and a project with one promotes
+    nothing. For a program, solutions with a slip are written."""
+
     @model_validator(mode="after")
     def _source_names_are_unique(self) -> ExpertsConfig:
         # The name identifies the source of a trajectory and its dataset in MLflow.
@@ -88,7 +93,7 @@ class ExpertsConfig(Config):
         for i, source in enumerate(self.sources):
             if source.name in seen:
                 raise error_at(("sources", i, "name"), f"two sources are named {source.name!r}; rename one")
-            seen.add(source.name)
+            seen |= {source.name, source.name + WRONG} if self.wrong else {source.name}
         return self
 
 
@@ -106,6 +111,22 @@ class ArmConfig(Config):
     coverage: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the training prompts that may have a demonstration, drawn by `seed`, the same for every arm.
     The others are left to RL."""
+    shared: list[str] = Field(default_factory=list)
+    """Entries, as in a mix, of each of which a prompt must have a trajectory to get a demonstration. Arms
+    with the same list have demonstrations for the same prompts."""
+    per_prompt: Positive = 1
+    """Demonstrations of a prompt at most; the others follow by the same choice among those that are left.
+    Training takes them in turn, one at each visit of the prompt."""
+    match_length: str | None = None
+    """An entry, as in a mix, to whose mean length the demonstrations are brought; null: none. The longest are
+    left out until their mean is not above that of the entry's own for the prompts that may have one."""
+    max_demonstrations: Positive | None = None
+    """Demonstrations at most, drawn by `seed`; null: any number."""
+    max_tokens: Positive | None = None
+    """Tokens of all demonstrations together at most, drawn by `seed`; null: any number."""
+    wrong_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the demonstrations that are replaced by wrong ones, for studies of what that does. They are
+    drawn by `seed` and have the same prompt and mix. It needs `experts.wrong`."""
 
     @model_validator(mode="after")
     def _weights_decide(self) -> ArmConfig:

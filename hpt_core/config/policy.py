@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from hpt_core.config.base import Config, Fraction, Positive, PositiveFloat, error_at
-from hpt_core.config.data import PromptSource
+from hpt_core.config.data import PromptSource, Wording
 
 
 class OptimizerConfig(Config):
@@ -47,6 +47,8 @@ class WarmStart(Config):
     sources: Annotated[list[PromptSource], Field(min_length=1)]
     """Sources of the problems; benchmark problems are excluded. Each is a reasoning-gym task for which this
     project writes solutions: chain_sum or spell_backward."""
+    wording: Wording = "plain"
+    """Wording of these solutions, which the policy then writes itself."""
 
 
 class Policy(Config):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,8 +32,18 @@ class Task:
     """Number of tokens at the end of `tokens` that begin the expert's response (UFT)."""
     opening: str = ""
     """The hint as text."""
+    others: tuple[tuple[Trajectory, list[int]], ...] = ()
+    """Further experts of the prompt with the tokens of their responses. A visit of the prompt has one."""
     decode: Callable[[Sequence[int]], str] | None = field(default=None, compare=False, repr=False)
     """Text of a response's tokens; with a hint, the verifier reads hint and response in one text."""
+
+    def in_turn(self, visit: int) -> Task:
+        """The task with the demonstration of this visit of the prompt, counted from 0."""
+        turn = visit % (1 + len(self.others))
+        if turn == 0:
+            return self
+        expert, demonstration = self.others[turn - 1]
+        return replace(self, expert=expert, demonstration=demonstration)
 
     @property
     def question(self) -> list[int]:

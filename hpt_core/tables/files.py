@@ -134,9 +134,12 @@ def read_experts(path: Path) -> list[Trajectory]:
     return [Trajectory(**row) for row in read(path, EXPERTS)]
 
 
-def read_demonstrations(path: Path) -> dict[str, Trajectory]:
-    """Prompt_id -> the demonstration that an arm has for the prompt."""
-    return {row["prompt_id"]: Trajectory(**row) for row in read(path, DEMONSTRATIONS)}
+def read_demonstrations(path: Path) -> dict[str, list[Trajectory]]:
+    """Prompt_id -> the demonstrations that an arm has for the prompt."""
+    found: dict[str, list[Trajectory]] = {}
+    for row in read(path, DEMONSTRATIONS):
+        found.setdefault(row["prompt_id"], []).append(Trajectory(**row))
+    return found
 
 
 def as_row(value: Prompt | Trajectory) -> dict[str, Any]:

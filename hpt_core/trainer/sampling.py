@@ -113,7 +113,8 @@ def tasks_of_step(tasks: Sequence[Task], step: int, count: int, seed: int) -> li
     chosen = []
     for position in range((step - 1) * count, step * count):
         epoch, offset = divmod(position, len(tasks))
-        chosen.append(tasks[_shuffle(len(tasks), derive(seed, "epoch", epoch))[offset]])
+        task = tasks[_shuffle(len(tasks), derive(seed, "epoch", epoch))[offset]]
+        chosen.append(task.in_turn(epoch))
     # A prompt may come twice in a step where an epoch ends; one group of it is enough.
     return list({task.prompt.prompt_id: task for task in chosen}.values())
 

@@ -116,6 +116,19 @@ def arms_have_sources(params: Params) -> None:
                 f"nothing gives {missing}: experts.sources and teacher give {mix_entries}; add a "
                 "source, or drop the entry from the mix",
             )
+        named = {"shared": arm.shared, "match_length": [arm.match_length] if arm.match_length else []}
+        for key, entries in named.items():
+            if missing := sorted(set(entries) - set(mix_entries)):
+                raise error_at(("arms", name, key), f"nothing gives {missing}; choose among {mix_entries}")
+
+
+def wrong_trajectories_are_kept(params: Params) -> None:
+    for name, arm in params.arms.items():
+        if arm.wrong_share and not params.experts.wrong:
+            raise error_at(
+                ("arms", name, "wrong_share"),
+                "the stage experts keeps wrong trajectories on request only; set experts.wrong: true",
+            )
 
 
 def inbox_folders_are_not_sources(params: Params) -> None:
@@ -167,6 +180,7 @@ RELATIONS: tuple[Callable[[Params], None], ...] = (
     arms_have_sources,
     inbox_folders_are_not_sources,
     likeliest_has_log_probabilities,
+    wrong_trajectories_are_kept,
     arm_names_are_file_names,
     names_are_file_names,
 )

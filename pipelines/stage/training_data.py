@@ -75,9 +75,9 @@ def load_tasks(
     selected, out_of_window = in_window(prompts, params.train.difficulty, files.pass_rates)
 
     def task(prompt: Prompt) -> Task:
-        expert = experts.get(prompt.prompt_id)
-        demonstration = chat.response(expert.response) if expert else []
-        return Task(prompt, tokens[prompt.prompt_id], expert, demonstration)
+        own = [(expert, chat.response(expert.response)) for expert in experts.get(prompt.prompt_id, ())]
+        expert, demonstration = own[0] if own else (None, [])
+        return Task(prompt, tokens[prompt.prompt_id], expert, demonstration, others=tuple(own[1:]))
 
     tasks = [task(prompt) for prompt in selected if prompt.prompt_id in tokens]
     if not tasks:
@@ -85,11 +85,11 @@ def load_tasks(
             f"train: none of {len(prompts)} prompts is within train.difficulty {params.train.difficulty}; "
             f"widen it in params.yaml ({files.pass_rates} has the pass rates)"
         )
-    with_expert = sum(t.expert is not None for t in tasks)
+    with_expert, read = sum(t.expert is not None for t in tasks), sum(map(len, experts.values()))
     if not with_expert and params.train.uses_demonstrations:
         raise InputError(
             f"train: none of the {len(tasks)} prompts that arm {arm} trains on has an expert: its "
-            f"{len(experts)} demonstrations are of prompts outside of train.difficulty or over "
+            f"{read} demonstrations are of prompts outside of train.difficulty or over "
             "rollout.max_prompt_tokens; change one of them in params.yaml"
         )
     log.info(
@@ -130,7 +130,11 @@ def check_room(tasks: Sequence[Task], params: Params, policy: LoadedPolicy) -> N
     """Raise InputError where a demonstration, or a rollout after a hint, exceeds the model's positions."""
     hinted = any("hint" in algorithm(phase.algorithm).needs for phase in params.train.per_phase)
     after = params.rollout.max_new_tokens if hinted else 0
-    longest = max(len(task.tokens) + len(task.demonstration) + after for task in tasks)
+    longest = max(
+        len(task.tokens) + len(demonstration) + after
+        for task in tasks
+        for demonstration in [task.demonstration, *(tokens for _, tokens in task.others)]
+    )
     check_positions(
         policy.model,
         longest,

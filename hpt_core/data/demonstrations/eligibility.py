@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from hpt_core.config.data import WRONG
 from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.scripts import other_script
 from hpt_core.errors import InputError
@@ -34,6 +35,13 @@ class Candidate:
     def accepted(self) -> Trajectory:
         """The trajectory once the verifier has judged it correct."""
         return replace(self.trajectory, verified=True)
+
+    @property
+    def known_wrong(self) -> Trajectory:
+        """The trajectory once the verifier has judged it wrong, under a source's name that says so."""
+        t, source = self.trajectory, self.trajectory.source + WRONG
+        name = trajectory_id(t.prompt_id, t.kind, source, t.response)
+        return replace(t, source=source, trajectory_id=name)
 
 
 @dataclass

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
+from itertools import chain, islice
 from types import MappingProxyType
 
 from hpt_core.config import ExpertSource
 from hpt_core.data.demonstrations.eligibility import Candidate, Eligibility, Provenance, verdict_reject
-from hpt_core.data.demonstrations.program_solutions import AUTHOR, program_solution
+from hpt_core.data.demonstrations.program_rows import program_rows, rows_with_slips, with_response
 from hpt_core.data.demonstrations.report import Ingested, IngestReport
 from hpt_core.data.problems import GSM8K_MARKER, prompt_id
 from hpt_core.data.progress import with_progress
-from hpt_core.data.reading.records import Record, Reject, RowValues, SourceRow
+from hpt_core.data.reading.records import Reject, SourceRow
 from hpt_core.data.reading.sources import first_rows, read_rows, why_unusable
 from hpt_core.errors import InputError
 from hpt_core.protocols import Verifier
@@ -63,18 +63,23 @@ def ingest(
     verifier: Verifier,
     eligibility: Eligibility,
     left_out: Mapping[str, str] = MappingProxyType({}),
+    wrong: bool = False,
 ) -> Ingested:
     """The trajectories of `source` for `prompts`, all verified here, whatever the source claims.
 
-    left_out: prompt_id -> why curation left the problem out.
+    left_out: prompt_id -> why curation left the problem out. wrong: keep those that the verifier rejects, as
+    wrong ones; a program then writes solutions with a slip as well.
 
     Raises InputError if the source cannot be read, or if `content` in params.yaml does not match its rows.
     """
     problems = TrainingProblems({prompt.prompt_id: prompt for prompt in prompts}, left_out)
-    rows = _program_rows(source, problems.prompts.values()) if source.kind == "program" else read_rows(source)
     report = IngestReport()
     candidates = _candidates(
-        with_progress(rows, f"experts {source.name}"), source, problems, eligibility, report
+        with_progress(_rows(source, problems, wrong), f"experts {source.name}"),
+        source,
+        problems,
+        eligibility,
+        report,
     )
     while batch := list(islice(candidates, BATCH)):
         verdicts = _verdicts(batch, verifier)
@@ -86,6 +91,8 @@ def ingest(
             report.count_mark(result.row, verdict)
             if reject := verdict_reject(result.row, result.prompt, verdict):
                 report.drop(reject)
+                if wrong and verdict.error is None:
+                    report.keep_wrong(result)
             else:
                 report.keep(result)
     if source.content not in (None, report.content):
@@ -94,6 +101,13 @@ def ingest(
             f"{report.content}, and `content` is {source.content}; restore the source, or correct `content`"
         )
     return report.close(len(problems.prompts), marks=source.has_marks)
+
+
+def _rows(source: ExpertSource, problems: TrainingProblems, wrong: bool) -> Iterator[SourceRow | Reject]:
+    prompts = problems.prompts.values()
+    if source.kind != "program":
+        return read_rows(source)
+    return chain(program_rows(source, prompts), rows_with_slips(source, prompts) if wrong else ())
 
 
 def _candidates(
@@ -121,27 +135,7 @@ def _candidate(
         response = REWRITES[name](response)
     author = row.values.get("author", source.author)
     provenance = Provenance(row.kind or source.kind, author, source.license, source.weight)
-    return eligibility.check(_with_response(row, response), prompt, provenance)
-
-
-def _with_response(row: SourceRow, response: str) -> SourceRow:
-    values: RowValues = {**row.values, "response": response}
-    return replace(row, values=values)
-
-
-def _program_rows(source: ExpertSource, prompts: Iterable[Prompt]) -> Iterator[SourceRow | Reject]:
-    for number, prompt in enumerate(prompts, 1):
-        record: Record = {
-            "prompt_id": prompt.prompt_id,
-            "answer_kind": prompt.answer_kind,
-            "problem": prompt.problem,
-        }
-        row = SourceRow(source.name, "train.parquet", number, {"problem": prompt.problem}, record)
-        response = program_solution(prompt)
-        if response is None:
-            yield row.reject("no_writer", f"{AUTHOR} writes no solution of {prompt.answer_kind}")
-        else:
-            yield _with_response(row, response)
+    return eligibility.check(with_response(row, response), prompt, provenance)
 
 
 def _verdicts(batch: Sequence[Candidate | Reject], verifier: Verifier) -> Iterator[Verdict]:

@@ -25,6 +25,7 @@ ExpertCounts = TypedDict(
         "contradicts": NotRequired[dict[str, int]],
         "selection": NotRequired[str],
         "unused_turns": NotRequired[dict[str, int]],
+        "wrong": NotRequired[int],
     },
 )
 """What report.json says of a source: in = kept + the sum of dropped (reason -> rows).
@@ -32,7 +33,8 @@ ExpertCounts = TypedDict(
 prompts_without: prompts for which nothing was kept. content: sha256 of the rows as they were read. marked:
 how many verified responses a source with marks calls right and wrong. contradicts: how many of those marks
 the verifier contradicts. selection: which correct samples of a teacher were kept. unused_turns: rows
-with turns of a conversation that are not used, by their place (earlier, later) or role.
+with turns of a conversation that are not used, by their place (earlier, later) or role. wrong: how many of
+the dropped ones are kept as wrong trajectories.
 """
 
 
@@ -43,6 +45,8 @@ class Ingested:
     trajectories: list[Trajectory]
     rejects: list[Reject]
     report: ExpertCounts
+    wrong: list[Trajectory]
+    """Those of the dropped that are kept as wrong ones; none unless they are asked for."""
 
 
 class IngestReport:
@@ -53,6 +57,7 @@ class IngestReport:
         self._content = hashlib.sha256()
         self._kept: list[Trajectory] = []
         self._rejects: list[Reject] = []
+        self._wrong: list[Trajectory] = []
         self._unused_turns: Counter[str] = Counter()
         self._marks: Counter[tuple[bool, bool]] = Counter()
         """(marked right, verified as correct) -> responses."""
@@ -77,6 +82,10 @@ class IngestReport:
 
     def drop(self, reject: Reject) -> None:
         self._rejects.append(reject)
+
+    def keep_wrong(self, candidate: Candidate) -> None:
+        """Keep a candidate that is dropped for its verdict as a wrong trajectory."""
+        self._wrong.append(candidate.known_wrong)
 
     @property
     def content(self) -> str:
@@ -107,4 +116,6 @@ class IngestReport:
                 "marked_right_but_wrong": right_but_wrong,
                 "marked_wrong_but_right": wrong_but_right,
             }
-        return Ingested(self._kept, self._rejects, counts)
+        if self._wrong:
+            counts["wrong"] = len(self._wrong)
+        return Ingested(self._kept, self._rejects, counts, self._wrong)

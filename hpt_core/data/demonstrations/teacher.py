@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from hpt_core.config import Keep, Sampling
@@ -36,9 +37,15 @@ class Teacher:
 
 
 def from_samples(
-    responses: Sequence[Responses], prompts: int, teacher: Teacher, eligibility: Eligibility
+    responses: Sequence[Responses],
+    prompts: int,
+    teacher: Teacher,
+    eligibility: Eligibility,
+    wrong: bool = False,
 ) -> Ingested:
     """The correct samples that `teacher.keep` selects; `prompts` is the number of training prompts.
+
+    wrong: keep the samples that the verifier rejects, as wrong ones.
 
     A sample that its length limit cut off is dropped even if correct, because it has no end-of-turn token to
     learn from. The report counts samples (in = kept + dropped) and the prompts that no sample solved.
@@ -51,8 +58,14 @@ def from_samples(
         ):
             row = _row(sampled.prompt, sample, completion, teacher)
             report.count_read(row)
-            result = _candidate(row, sampled.prompt, completion, verdict, teacher, eligibility)
-            if isinstance(result, Reject):
+            eligible = partial(_candidate, row, sampled.prompt, completion, teacher, eligibility)
+            if reject := _unusable(row, sampled.prompt, completion, verdict):
+                report.drop(reject)
+                if wrong and reject.reason == "rejected_by_verifier":
+                    mistaken = eligible()
+                    if isinstance(mistaken, Candidate):
+                        report.keep_wrong(mistaken)
+            elif isinstance(result := eligible(), Reject):
                 report.drop(result)
             else:
                 correct.append(result)
@@ -86,18 +99,17 @@ def _row(prompt: Prompt, sample: int, completion: Completion, teacher: Teacher) 
     return SourceRow(teacher.name, f"teacher:{teacher.author}", 0, values, record, sample)
 
 
-def _candidate(
-    row: SourceRow,
-    prompt: Prompt,
-    completion: Completion,
-    verdict: Verdict,
-    teacher: Teacher,
-    eligibility: Eligibility,
-) -> Candidate | Reject:
+def _unusable(row: SourceRow, prompt: Prompt, completion: Completion, verdict: Verdict) -> Reject | None:
+    """Why there is no correct response, if there is none."""
     if completion.error is not None:
         return row.reject("no_response", completion.error)
-    if reject := verdict_reject(row, prompt, verdict):
-        return reject
+    return verdict_reject(row, prompt, verdict)
+
+
+def _candidate(
+    row: SourceRow, prompt: Prompt, completion: Completion, teacher: Teacher, eligibility: Eligibility
+) -> Candidate | Reject:
+    """The response with its provenance, or why it may not be trained on, whatever its verdict."""
     if completion.finish_reason == "length":
         limit = teacher.sampling.max_new_tokens
         return row.reject("truncated", f"cut after {completion.n_tokens} tokens; max_new_tokens is {limit}")

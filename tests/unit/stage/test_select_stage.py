@@ -66,11 +66,8 @@ def test_the_coverage_counts_prompts(params: Params, tmp_path: Path) -> None:
     }
     assert [
         row.prompt_id
-        for row in tables.read_demonstrations(tmp_path / paths.demonstrations("program")).values()
-    ] == [
-        "p0",
-        "p1",
-    ]
+        for [row] in tables.read_demonstrations(tmp_path / paths.demonstrations("program")).values()
+    ] == ["p0", "p1"]
 
 
 def test_an_arm_without_any_expert_says_what_became_of_its_sources(params: Params, tmp_path: Path) -> None:

@@ -28,6 +28,15 @@ def tasks(make_group: MakeGroup) -> list[Task]:
     return [make_group(f"{i} + {i}", [0], "human" if i % 3 else None).task for i in range(10)]
 
 
+def test_demonstrations_of_a_prompt_come_in_turn(make_group: MakeGroup) -> None:
+    first, second = (make_group("a", [1.0], kind).task for kind in ("human", "program"))
+    assert first.expert and second.expert
+    task = replace(first, others=((second.expert, second.demonstration),))
+    seen = [tasks_of_step([task], step, 1, seed=4)[0].expert for step in range(1, 5)]
+    assert seen == [first.expert, second.expert, first.expert, second.expert]
+    assert tasks_of_step([first], 2, 1, seed=4) == [first]
+
+
 @pytest.mark.parametrize("count", [3, 5, 10])
 def test_an_epoch_takes_every_prompt_once(tasks: list[Task], count: int) -> None:
     steps = 30 // count

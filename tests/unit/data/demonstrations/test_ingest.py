@@ -28,6 +28,32 @@ def row(problem: str, response: str, keep: bool = True) -> dict[str, Any]:
     return {"problem": problem, "response": response, "keep": keep}
 
 
+def test_wrong_responses_are_kept_on_request_and_say_so(jsonl: Callable[..., Path], last_box: Any) -> None:
+    rows = [row("Half of 144?", f"It is \\boxed{{{n}}}.") for n in (72, 71)]
+    path = jsonl("e.jsonl", *rows, row("Half of 144?", "TIMEOUT"), row("Never seen?", "\\boxed{1}"))
+    source = ExpertSource(name="people", kind="human", license="mit", file=str(path))
+    result = ingest(source, PROMPTS, last_box, eligibility(), wrong=True)
+    [right], [mistaken] = result.trajectories, result.wrong
+    assert (mistaken.response, mistaken.source, mistaken.verified) == (
+        "It is \\boxed{71}.",
+        "people-wrong",
+        False,
+    )
+    assert right.verified and mistaken.kind == "human"
+    unasked = ingest_rows(source, last_box)
+    assert unasked.wrong == [] and result.report == {**unasked.report, "wrong": 1}
+
+
+def test_a_program_writes_slips_on_request(last_box: Any) -> None:
+    problem, kind = "Spell this word backward (example: sun -> nus): stop", "reasoning_gym:spell_backward"
+    source = ExpertSource(name="worked", kind="program", license="mit", wording="marked")
+    prompts = [prompt(problem, "pots", kind)]
+    result = ingest(source, prompts, last_box, eligibility(), wrong=True)
+    [right], [mistaken] = result.trajectories, result.wrong
+    assert right.response == "s-t-o-p\np-o-t-s\n\\boxed{pots}" != mistaken.response
+    assert mistaken.source == "worked-wrong" and result.report["dropped"] == {"rejected_by_verifier": 1}
+
+
 def test_each_row_is_a_trajectory_or_a_reject_with_its_line(
     jsonl: Callable[..., Path], last_box: Any
 ) -> None:

@@ -43,6 +43,21 @@ def test_letters_apart_then_reversed() -> None:
     assert program_solution(prompt) == "s t o p\np o t s\n\\boxed{pots}"
 
 
+def test_other_wordings_and_slips() -> None:
+    stop = make_prompt("Spell this word backward (example: sun -> nus): stop", "spell_backward")
+    assert program_solution(stop, "marked") == "s-t-o-p\np-o-t-s\n\\boxed{pots}"
+    assert program_solution(stop, "labelled") == "in: s-t-o-p\nout: p-o-t-s\n\\boxed{pots}"
+    assert program_solution(stop, slip=4) == "s t o p\np t o s\n\\boxed{ptos}"
+    assert (
+        program_solution(make_prompt(stop.problem.replace("stop", "aaa"), "spell_backward"), slip=4) is None
+    )
+    total = make_prompt(
+        "State the final answer to the following arithmetic problem: 23 + 5 - 7 =", "chain_sum"
+    )
+    assert program_solution(total, "labelled") == "step: 23 + 5 : 28\nstep: 28 - 7 : 21\n\\boxed{21}"
+    assert program_solution(total, slip=2) == "23 + 5 = 29\n29 - 7 = 22\n\\boxed{22}"
+
+
 @pytest.mark.parametrize(
     ("problem", "name"),
     [("1 + 1 =", "gcd"), ("How much is one and one?", "chain_sum"), ("stop", "spell_backward")],
@@ -69,7 +84,12 @@ def test_the_verifier_accepts_hundreds_and_each_step_is_true(name: str, options:
         # As a control, the same solutions against the answers of other problems.
         shifted = [(s, items[i - 1][1], kind) for i, (s, _, kind) in enumerate(items)]
         wrong = verifier.verify(shifted)
-    assert [v for v in verdicts if not v.correct] == []
+        labelled = [(program_solution(p, "labelled"), p.answer, p.answer_kind) for p in prompts[:50]]
+        slips = [(program_solution(p, slip=i), p.answer, p.answer_kind) for i, p in enumerate(prompts[:50])]
+        reworded = verifier.verify([(s, *gold) for s, *gold in labelled if s])  # type: ignore[misc]
+        mistaken = verifier.verify([(s, *gold) for s, *gold in slips if s])  # type: ignore[misc]
+    assert [v for v in [*verdicts, *reworded] if not v.correct] == []
+    assert len(reworded) == 50 and len(mistaken) > 30 and not any(v.correct for v in mistaken)
     assert sum(v.correct for v in wrong) < 30
     if name == "chain_sum":
         for solution, _, _ in items:

@@ -83,6 +83,18 @@ def test_the_shortest_correct_sample_of_a_teacher_is_kept() -> None:
     assert result.report["selection"] == "shortest_correct"
 
 
+def test_wrong_samples_are_kept_on_request_and_say_so() -> None:
+    completions = [[sampled("a 72"), sampled("b 71"), sampled("c 71", "length"), sampled("so " * 30)]]
+    samples = responses_to(PROMPTS[:1], completions, [[RIGHT, WRONG, WRONG, WRONG]])
+    result, unasked = (from_samples(samples, 3, TEACHER, eligibility(), wrong) for wrong in (True, False))
+    [mistaken] = (
+        result.wrong
+    )  # One was cut off, one is too long: neither could be trained on if it were right.
+    assert (mistaken.response, mistaken.source, mistaken.verified) == ("b 71", "big-wrong", False)
+    assert mistaken.trajectory_id not in {t.trajectory_id for t in result.trajectories}
+    assert result.report == {**unasked.report, "wrong": 1} and unasked.wrong == []
+
+
 def test_all_correct_samples_of_a_teacher_can_be_kept() -> None:
     completions = [[sampled("a b c 72"), sampled("a 72"), sampled("71"), sampled("a 72")]]
     samples = responses_to(PROMPTS[:1], completions, [[RIGHT, RIGHT, WRONG, RIGHT]])
