@@ -96,7 +96,7 @@ class Study:
             for seed in self.design.seeds
             for setting in self.design.settings
             for budget in self.design.budgets
-            for method in self.design.methods
+            for method in self.design.methods_of.get(setting, self.design.methods)
         ]
 
     def at(self, cell: Cell) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -30,6 +30,24 @@ class MethodDesign(Config):
     reported. None: the method has nothing to choose."""
 
 
+class Contrast(Config):
+    """What a factor of the settings does, with others held equal (`pipelines/lab/contrasts.py`)."""
+
+    factor: str
+    """The factor."""
+    base: str
+    """Its level in the settings that the others are compared with."""
+    to: str
+    """Its level in the others."""
+    equal: list[str] = Field(default_factory=list)
+    """Factors that are held equal: each of their levels has a constant of its own."""
+    covariates: list[Literal["tokens", "nll", "wrong"]] = Field(default_factory=list)
+    """Measures of the demonstrations that are held equal by a slope: mean length, NLL per token under the
+    base, share of wrong ones."""
+    settings: Annotated[list[str], Field(min_length=2)]
+    """The settings that are compared."""
+
+
 class StudyDesign(Config):
     """A study. Each run has the parameters of the recipe with the keys of its row in their place."""
 
@@ -37,6 +55,8 @@ class StudyDesign(Config):
     """What the study is to answer."""
     recipe: str
     """Recipe of conf/recipe."""
+    params_of: str | None = None
+    """Another study, whose `params` come before those here; null: none."""
     params: Keys = Field(default_factory=dict)
     """Keys of params.yaml, the same for all runs."""
     arm: str
@@ -56,6 +76,39 @@ class StudyDesign(Config):
     """Seeds of training, sampling and evaluation. What a setting is made from has the recipe's seed."""
     methods: Annotated[dict[str, MethodDesign], Field(min_length=1)]
     """Method -> how it trains."""
+    methods_of: dict[str, list[str]] = Field(default_factory=dict)
+    """Setting -> its methods, where they are not all."""
+    factors: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Setting -> factor -> level, for the contrasts."""
+    contrasts: dict[str, Contrast] = Field(default_factory=dict)
+    """Name -> what a factor of the settings does."""
+
+    @model_validator(mode="after")
+    def _methods_are_known(self) -> StudyDesign:
+        first = next(iter(self.settings))
+        for setting, methods in self.methods_of.items():
+            if setting not in self.settings or setting == first:
+                message = f"no setting that may have fewer; choose among the settings after {first}"
+                raise error_at(("methods_of", setting), message)
+            if unknown := sorted(set(methods) - self.methods.keys()):
+                raise error_at(("methods_of", setting), f"no such methods: {unknown}")
+        return self
+
+    @model_validator(mode="after")
+    def _contrasts_have_levels(self) -> StudyDesign:
+        for name, contrast in self.contrasts.items():
+            for setting in contrast.settings:
+                levels = self.factors.get(setting, {})
+                if setting not in self.settings:
+                    raise error_at(("contrasts", name, "settings"), f"there is no setting {setting!r}")
+                if missing := [f for f in (contrast.factor, *contrast.equal) if f not in levels]:
+                    raise error_at(("factors", setting), f"contrast {name} needs a level of {missing}")
+                if levels[contrast.factor] not in (contrast.base, contrast.to):
+                    message = f"{setting} has {levels[contrast.factor]!r}, which is not one of the two levels"
+                    raise error_at(("contrasts", name, "settings"), message)
+            if len({self.factors[setting][contrast.factor] for setting in contrast.settings}) < 2:
+                raise error_at(("contrasts", name, "settings"), "no setting has the other level; add one")
+        return self
 
     @model_validator(mode="after")
     def _names_are_file_names(self) -> StudyDesign:
@@ -90,10 +143,24 @@ def read_design(root: Path, name: str) -> StudyDesign:
     path = root / FOLDER / f"{name}.yaml"
     tree = yaml_errors.read_yaml(path)
     try:
-        return StudyDesign.model_validate(yaml_errors.plain_values(tree))
+        design = StudyDesign.model_validate(yaml_errors.plain_values(tree))
     except ValidationError as error:
         messages = (yaml_errors.message(path, tree, details) for details in error.errors())
         raise InputError("\n".join(messages)) from None
+    if design.params_of is None:
+        return design
+    other = read_yaml(root, design.params_of) if design.params_of != name else {}
+    if other.get("params_of") or not other:
+        raise InputError(f"conf/lab/{name}.yaml: params_of: name another study, with params of its own")
+    return design.model_copy(update={"params": replaced(other.get("params", {}), design.params)})
+
+
+def read_yaml(root: Path, name: str) -> Keys:
+    """The keys of conf/lab/NAME.yaml. Raises InputError."""
+    if name not in (known := names(root)):
+        raise InputError(f"conf/lab/{name}.yaml: not found; studies: {', '.join(known) or 'none'}")
+    keys: Keys = yaml_errors.plain_values(yaml_errors.read_yaml(root / FOLDER / f"{name}.yaml"))
+    return keys
 
 
 def replaced(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> Keys:

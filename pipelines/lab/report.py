@@ -10,6 +10,7 @@ from typing import Any
 from hpt_core.files import write_json, write_text
 from pipelines import paths
 from pipelines.lab.cells import STUDIES, Study, locked
+from pipelines.lab.sentences import sentences
 from pipelines.lab.tables import tables
 from pipelines.report.accuracy_charts import Estimate, dot_whisker
 from pipelines.report.figures import CURVES
@@ -48,6 +49,7 @@ def page(studies: Mapping[str, Mapping[str, Any]]) -> str:
             studies=studies,
             charts={name: _charts(study) for name, study in studies.items()},
             swatches={name: _swatches(study) for name, study in studies.items()},
+            sentences={name: sentences(study) for name, study in studies.items()},
         )
     )
 

@@ -14,7 +14,7 @@ from pipelines.lab.cells import Cell, Study
 from pipelines.lab.choice import chosen_rates
 from pipelines.lab.design import read_design
 from pipelines.lab.report import write_report
-from pipelines.lab.tables import FAILED
+from pipelines.lab.scores import FAILED
 from pipelines.lab.worker import work
 from pipelines.tracking.lab import CellRecord, publish_cells
 from pipelines.tracking.mlflow_errors import TrackingError

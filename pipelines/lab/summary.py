@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines import paths
+from pipelines.lab.sentences import sentences
 from pipelines.report import words
 
 
@@ -26,6 +27,8 @@ def print_tables(console: Console, tables: Mapping[str, Any]) -> None:
                 table.add_row(method, str(of["seeds"]), accuracy, interval, *amounts)
             if group["methods"]:
                 console.print(table)
+    for sentence in sentences(tables):
+        console.print(sentence)
     if tables["missing"]:
         console.print(f"{tables['missing']} runs are missing.")
     console.print(f"{paths.LAB_REPORT}, {paths.LAB_TABLES}")

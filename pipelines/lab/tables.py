@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hpt_core.evaluation import Flags, PassAtK, doublings, passes_of_prompts
+from hpt_core.evaluation import PassAtK, doublings, passes_of_prompts
 from hpt_core.files import read_json
 from hpt_core.pooling import pool, pooled_difference
 from hpt_core.seeds import derive
@@ -18,11 +18,10 @@ from pipelines import paths
 from pipelines.lab.cell_result import SPENT
 from pipelines.lab.cells import Cell, Study
 from pipelines.lab.choice import chosen_rates
+from pipelines.lab.contrasts import contrasts
+from pipelines.lab.scores import FAILED, Results, flags, matching, scores
 
-FAILED = "failed"
-"""Key of a result that says why the training of a cell had to end; such a cell has no other results."""
 DRAWS = 2000
-Results = Mapping[Cell, Mapping[str, Any]]
 Row = dict[str, Any]
 
 
@@ -40,10 +39,11 @@ def tables(study: Study) -> dict[str, Any]:
         "seeds": design.seeds,
         "missing": len(study.trials()) - len(trials) + len(cells) - len(results),
         "distance": _distances(study, cells),
+        "contrasts": contrasts(study, results),
         "trials": [_trial(study, cell, result, chosen) for cell, result in trials.items()],
         "results": {
             setting: {
-                budget: _compared(study, _of(results, setting=setting, budget=budget))
+                budget: _compared(study, matching(results, setting=setting, budget=budget))
                 for budget in design.budgets
             }
             for setting in design.settings
@@ -66,15 +66,6 @@ def _distances(study: Study, cells: Sequence[Cell]) -> dict[str, Any]:
     return {setting: read_json(file) for setting, file in files.items() if file.exists()}
 
 
-def _of(results: Results, **names: str) -> Results:
-    """The results of the cells that have these names."""
-    return {
-        cell: result
-        for cell, result in results.items()
-        if all(getattr(cell, key) == value for key, value in names.items())
-    }
-
-
 def _trial(study: Study, cell: Cell, result: Mapping[str, Any], chosen: Mapping[str, int]) -> Row:
     assert cell.trial is not None
     return {
@@ -90,7 +81,7 @@ def _trial(study: Study, cell: Cell, result: Mapping[str, Any], chosen: Mapping[
 def _compared(study: Study, results: Results) -> dict[str, Any]:
     """The methods of one setting and budget against each other."""
     design = study.design
-    by_method = {method: _of(results, method=method) for method in design.methods}
+    by_method = {method: matching(results, method=method) for method in design.methods}
     complete = {
         method: {cell.seed: result for cell, result in of.items() if FAILED not in result}
         for method, of in by_method.items()
@@ -132,9 +123,9 @@ def _method(results: Sequence[Mapping[str, Any]], benchmarks: Sequence[str]) -> 
 
 
 def _benchmark(results: Sequence[Mapping[str, Any]], name: str) -> Row:
-    scores = np.stack([_scores(result, name) for result in results])
-    mean, interval = _pooled(scores)
-    correct = [_flags(result, name) for result in results]
+    of_prompts = np.stack([scores(result, name) for result in results])
+    mean, interval = _pooled(of_prompts)
+    correct = [flags(result, name) for result in results]
     curve: list[PassAtK] = []
     for k in doublings(correct[0].shape[1]):
         at_k, ci95 = _pooled(np.stack([passes_of_prompts(flags, k) for flags in correct]))
@@ -153,7 +144,7 @@ def _differences(
         if method == reference or len(seeds) < 2:
             continue
         pairs = ((of[seed], complete[reference][seed]) for seed in seeds)
-        ours, theirs = zip(*((_scores(a, name), _scores(b, name)) for a, b in pairs), strict=True)
+        ours, theirs = zip(*((scores(a, name), scores(b, name)) for a, b in pairs), strict=True)
         difference = pooled_difference(np.stack(ours), np.stack(theirs))
         found[method] = {
             "difference": difference.difference,
@@ -187,24 +178,7 @@ def _solved_by_one(
 
 
 def _accuracy(result: Mapping[str, Any], name: str) -> float:
-    return float(_scores(result, name).mean())
-
-
-def _scores(result: Mapping[str, Any], name: str) -> Reals:
-    """The share of right responses to each prompt, in the order of the prompts' names."""
-    k: int = result["k"][name]
-    return _counts(result, name) / k
-
-
-def _counts(result: Mapping[str, Any], name: str) -> Reals:
-    solved = result["solved"][name]
-    return np.array([solved[prompt] for prompt in sorted(solved)], dtype=np.float64)
-
-
-def _flags(result: Mapping[str, Any], name: str) -> Flags:
-    """Right responses [P, k]; which of the k they are does not matter to pass@k."""
-    flags: Flags = np.arange(result["k"][name]) < _counts(result, name)[:, None]
-    return flags
+    return float(scores(result, name).mean())
 
 
 def _pooled(values: Reals) -> tuple[float, list[float]]:

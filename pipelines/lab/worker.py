@@ -31,7 +31,7 @@ from pipelines import (
 from pipelines.lab.cell_result import CellResult, cell_result
 from pipelines.lab.cells import RESULT, Cell, Study, locked, write_params
 from pipelines.lab.choice import chosen_rates
-from pipelines.lab.tables import FAILED
+from pipelines.lab.scores import FAILED
 from pipelines.params import Params, load_params
 from pipelines.report.results import BASE
 
