@@ -133,6 +133,9 @@ class RolloutConfig(Config):
     GRPO."""
     slots: Positive = 256
     """Responses decoded at once."""
+    lag: Annotated[int, Field(ge=0)] = 0
+    """k: the weights after step t-1-k draw the rollouts of step t; 0 is on-policy. The weights that a phase
+    begins with draw those of its first k+1 steps."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the sampler's copy of the weights: float32 or bfloat16. The loss uses the log-probabilities of
     the distribution that was sampled from."""

@@ -29,6 +29,7 @@ from hpt_core.tables.schemas import (
     TEACHER_RESPONSES,
     TRAINING_ROLLOUTS,
     UNFINISHED_EVALUATION,
+    WAITING_ROLLOUTS,
 )
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "TEACHER_RESPONSES",
     "TRAINING_ROLLOUTS",
     "UNFINISHED_EVALUATION",
+    "WAITING_ROLLOUTS",
     "GateRow",
     "QuarantineRow",
     "SourceStatistics",

@@ -52,6 +52,14 @@ ROLLOUTS = _schema(
 )
 TRAINING_ROLLOUTS = ROLLOUTS.append(pa.field("trained", FLAG, nullable=False))
 """The rollouts of training; trained: the rollout had a gradient in an update that the optimizer took."""
+WAITING_ROLLOUTS = _schema(
+    nullable=("reward",),
+    **{column.name: column.type for column in ROLLOUTS if column.name != "logprobs"},
+    # As the engine gave them, so that a resumed run trains on the same numbers.
+    logprobs=_list_of(REAL),
+    over_limit=FLAG,
+)
+"""The rollouts in a checkpoint that later steps train on (`rollout.lag`)."""
 TEACHER_RESPONSES = _schema(
     nullable=("extracted", "no_response", "no_verdict"),
     prompt_id=TEXT,

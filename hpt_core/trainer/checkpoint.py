@@ -2,7 +2,8 @@
 
     ROOT/FINGERPRINT/run.json          the inputs behind the fingerprint
     ROOT/FINGERPRINT/records/000020/   rollouts, gate decisions and metrics since the last checkpoint
-    ROOT/FINGERPRINT/weights/000020/   policy and optimizer; its appearance makes the checkpoint valid
+    ROOT/FINGERPRINT/weights/000020/   policy and optimizer; its appearance makes the checkpoint valid.
+                                       With rollout.lag, also the rollouts that later steps train on
 
 All randomness of training is a function of seed and step, so no random state is saved. Tensors are full, so
 that a run can be resumed with another number of ranks. contents.json beside the weights has a checksum of
@@ -16,13 +17,14 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from hpt_core import tables
 from hpt_core.errors import CheckpointError
 from hpt_core.files import write_json
 from hpt_core.fingerprint import (
@@ -41,6 +43,16 @@ from hpt_core.trainer.step_records import Records
 
 log = logging.getLogger(__name__)
 CONTENTS = "contents.json"
+WAITING = "waiting.parquet"
+
+
+class Waiting(NamedTuple):
+    """The rollouts that steps after a checkpoint train on, and the weights that may have drawn them."""
+
+    rows: list[dict[str, Any]]
+    """Of `tables.WAITING_ROLLOUTS`, in the order of steps."""
+    versions: list[str]
+    """Hashes of the weights before the last steps, oldest first."""
 
 
 class Checkpoints:
@@ -115,7 +127,14 @@ class Checkpoints:
                 self._faults[step] = error
         return self._faults[step]
 
-    def save(self, step: int, module: nn.Module, optimizers: Sequence[Optimizer], since: Records) -> None:
+    def save(
+        self,
+        step: int,
+        module: nn.Module,
+        optimizers: Sequence[Optimizer],
+        since: Records,
+        waiting: Waiting | None = None,
+    ) -> None:
         """Write the checkpoint of `step`, clear the records `since` the last one, remove older weights.
 
         All ranks call this; the main rank writes, and the others wait for it.
@@ -131,9 +150,12 @@ class Checkpoints:
             with _placed(self._at("weights", step)) as folder:
                 save_file(policy, folder / "model.safetensors")
                 save_file(moments, folder / "optimizers.safetensors")
+                if waiting and waiting.rows:
+                    tables.write(folder / WAITING, waiting.rows, tables.WAITING_ROLLOUTS)
                 contents = {
                     "optimizers": _names(optimizers),
                     "records": self._records_written,
+                    **({"versions": waiting.versions} if waiting and waiting.rows else {}),
                     "files": file_hashes(folder),
                 }
                 write_sealed(folder / CONTENTS, contents)
@@ -143,6 +165,14 @@ class Checkpoints:
                     shutil.rmtree(self._at("weights", old))
         since.clear()
         self.ranks.wait()
+
+    def waiting(self, step: int) -> Waiting:
+        """What `save` was given with checkpoint `step`."""
+        folder = self._at("weights", step)
+        if not (folder / WAITING).exists():
+            return Waiting([], [])
+        rows = list(tables.read(folder / WAITING, remedy=step_records.REMEDY))
+        return Waiting(rows, read_sealed(folder / CONTENTS)["versions"])
 
     def rows(self, table: str, until: int) -> Iterator[dict[str, Any]]:
         """Rows of "rollouts" or "gate" of all steps up to checkpoint `until`, in order."""

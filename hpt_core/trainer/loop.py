@@ -14,7 +14,7 @@ from hpt_core.protocols import MetricSink
 from hpt_core.rollout.group import Group, Task
 from hpt_core.seeds import derive
 from hpt_core.tables import GateRow
-from hpt_core.trainer.checkpoint import Checkpoints
+from hpt_core.trainer.checkpoint import Checkpoints, Waiting
 from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.measures.health import Watch
 from hpt_core.trainer.measures.metrics import Totals, overlong_metrics, step_metrics, verifier_metrics
@@ -24,7 +24,8 @@ from hpt_core.trainer.phases import plateau
 from hpt_core.trainer.phases.held_out import hold_out
 from hpt_core.trainer.phases.schedule import Schedule
 from hpt_core.trainer.phases.spending import Spent
-from hpt_core.trainer.sampling import EngineWeights, greedy_accuracy, has_signal, sample_groups
+from hpt_core.trainer.rollout_queue import RolloutQueue
+from hpt_core.trainer.sampling import EngineWeights, greedy_accuracy, has_signal
 from hpt_core.trainer.step_records import Decisions, Records
 from hpt_core.trainer.train_state import TrainState
 from hpt_core.upge import algorithm
@@ -48,6 +49,10 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
     state = TrainState.of(run, schedule)
     state.resume(checkpoints)
     speed, weights = Speed.of(run), EngineWeights(run, state.policy_module)
+    queue = RolloutQueue(run.rollout.lag)
+    waiting = checkpoints.waiting(checkpoints.newest)
+    queue.restore(waiting.rows, state.run)
+    weights.versions.names.extend(waiting.versions)
     if _samples(state):
         weights.push()
     while not schedule.over:
@@ -55,7 +60,8 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
         clock.last.clear()
         torch.manual_seed(derive(run.seed, "step", step, run.ranks.index))
         scale_rates(state.optimizers, schedule.rate_factor())
-        taken = take_step(state, weights, step, clock)
+        sampled = queue.take(state.run, step, schedule.last_step, clock)
+        taken = take_step(state, weights, sampled, step, clock)
         metrics = {**_metrics(taken, state.run, schedule), **_held_out(state, held_out, schedule, clock)}
         if evaluated := step % config.dev_every == 0:
             metrics |= _dev_accuracy(state, weights, clock)
@@ -66,6 +72,7 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
             metrics |= _nll(state, "nll_after", clock)
         elif phase_ended:
             state.enter(schedule)
+            queue.clear()
             watch = Watch(run.config.health)
         if _samples(state) and not evaluated and not schedule.over:
             with clock.phase("push"):
@@ -74,10 +81,12 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
         records.gate += taken.gate_rows
         records.metrics.append({"step": step, **metrics})
         # Times differ from run to run, so they go to the sink and not into the record.
-        sink.log(step, {**metrics, **speed.metrics(clock.last, taken.spent.generated, taken.totals)})
+        sink.log(step, {**metrics, **speed.metrics(clock.last, queue.drawn, taken.totals)})
         if step % config.checkpoint_every == 0 or schedule.over:
             with clock.phase("checkpoint"):
-                checkpoints.save(step, state.policy_module, state.optimizers, records)
+                # The newest version is pushed again by whoever resumes.
+                waiting = Waiting(queue.rows(), list(weights.versions.names)[:-1])
+                checkpoints.save(step, state.policy_module, state.optimizers, records, waiting)
     return dict(clock.total)
 
 
@@ -113,10 +122,13 @@ class StepTaken:
     spent: Spent
 
 
-def take_step(state: TrainState, weights: EngineWeights, step: int, clock: Clock) -> StepTaken:
-    """Sample, verify, gate and update. Raises TrainingError where no prompt can be decided."""
+def take_step(
+    state: TrainState, weights: EngineWeights, sampled: Sequence[Group], step: int, clock: Clock
+) -> StepTaken:
+    """Gate and update on what was sampled for the step. Raises TrainingError where no prompt can be
+    decided.
+    """
     run = state.run
-    sampled = sample_groups(run, step, clock)
     judged = [group for group in sampled if group.decidable]
     if not judged:
         raise TrainingError(f"step {step}: no prompt has two judged rollouts; see the warnings above")

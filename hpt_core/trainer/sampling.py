@@ -80,7 +80,7 @@ class EngineWeights:
 
     def __init__(self, run: TrainContext, policy_module: PolicyModule) -> None:
         self.run = run
-        self.versions = WeightVersions(run.config.max_staleness)
+        self.versions = WeightVersions(max(run.config.max_staleness, run.rollout.lag))
         prompts = [task.tokens for task in run.tasks]
         self.check = EngineCheck(run.engine, policy_module, run.policy.model, prompts, run.rollout)
 

@@ -109,7 +109,7 @@ class Speed:
         dtype = getattr(torch, run.config.autocast)
         return cls(gemm_rate(run.policy.model.device, dtype) * run.ranks.count)
 
-    def metrics(self, seconds: Mapping[str, float], generated: float, totals: Totals) -> dict[str, float]:
+    def metrics(self, seconds: Mapping[str, float], generated: int, totals: Totals) -> dict[str, float]:
         return {
             **{f"seconds/{phase}": spent for phase, spent in seconds.items()},
             **({"tokens_per_s/generate": generated / seconds["generate"]} if generated else {}),

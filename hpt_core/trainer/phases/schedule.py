@@ -62,6 +62,11 @@ class Schedule:
         return self.step - int(self.before.steps)
 
     @property
+    def last_step(self) -> int:
+        """The last step that the phase can have; a budget or a plateau may end it before."""
+        return int(self.before.steps) + self._steps_of_phase()
+
+    @property
     def over(self) -> bool:
         """Whether the run ends with its last step, its budget or its last phase."""
         return (

@@ -1,10 +1,11 @@
-"""A training run of a second: a verifier without a model behind it, a sink, and the context of a run."""
+"""A training run of a second: a verifier without a model, an engine that lags, a sink, and the context."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from hpt_core.config import HintConfig, MixSchedule, OptimizerConfig, RolloutConfig, TrainConfig
@@ -31,6 +32,30 @@ class Fickle:
         return [
             Verdict(gold not in self.hopeless and len(response) % 2 == 0, None) for response, gold, _ in items
         ]
+
+
+class Lagging:
+    """An engine that loads new weights `lag` pushes late."""
+
+    def __init__(self, engine: HFEngine, lag: int) -> None:
+        self.engine, self.lag = engine, lag
+        self.waiting: list[Any] = []
+
+    @property
+    def policy(self) -> str:
+        return self.engine.policy
+
+    def load_weights(self, model: Any, policy: str) -> None:
+        frozen = SimpleNamespace(weights={name: p.detach().clone() for name, p in model.named_parameters()})
+        self.waiting.append((frozen, policy))
+        if len(self.waiting) > self.lag:
+            old, self.engine.policy = self.waiting.pop(0)
+            self.engine.model.load_state_dict(old.weights, strict=False)
+
+    def sleep(self) -> None: ...
+
+    def generate(self, *asked: Any) -> Any:
+        return self.engine.generate(*asked)
 
 
 class Sink:

@@ -16,7 +16,7 @@ from hpt_core.config import BudgetConfig, OptimizerConfig, PlateauConfig, TrainC
 from hpt_core.errors import InputError
 from hpt_core.policy.model import LoadedPolicy, weights_hash
 from hpt_core.rollout.group import Group, Task
-from hpt_core.trainer import loop
+from hpt_core.trainer import rollout_queue
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.loop import train
 from hpt_core.trainer.measures.throughput import flops, forward_flops
@@ -255,8 +255,8 @@ def test_flops_are_those_of_sampling_and_of_updates(
 ) -> None:
     """For one step by hand: a forward pass of each rollout with its prompt, three of each trained row."""
     groups: list[Group] = []
-    real = loop.sample_groups
-    monkeypatch.setattr(loop, "sample_groups", lambda *args: groups.extend(real(*args)) or groups)
+    real = rollout_queue.sample_groups
+    monkeypatch.setattr(rollout_queue, "sample_groups", lambda *args: groups.extend(real(*args)) or groups)
     run = run_of(policy, tasks, "reinforce", steps=1)
     train(run, Checkpoints(tmp_path, "f"), sink := Sink())
     rows = [

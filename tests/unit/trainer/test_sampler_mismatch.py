@@ -6,11 +6,11 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from small_run import Lagging
 from torch.testing import assert_close
 
 from hpt_core.config import OptimizerConfig, RolloutConfig, Sampling, TrainConfig
@@ -46,29 +46,6 @@ def config(**keys: Any) -> TrainConfig:
 class ByLength:
     def verify(self, items: Sequence[tuple[str, str, str]]) -> list[Verdict]:
         return [Verdict(len(response) % 2 == 0, None) for response, _, _ in items]
-
-
-class Lagging:
-    """An engine that loads new weights `lag` pushes late."""
-
-    def __init__(self, engine: HFEngine, lag: int) -> None:
-        self.engine, self.lag, self.waiting = engine, lag, []
-
-    @property
-    def policy(self) -> str:
-        return self.engine.policy
-
-    def load_weights(self, model: Any, policy: str) -> None:
-        frozen = SimpleNamespace(weights={name: p.detach().clone() for name, p in model.named_parameters()})
-        self.waiting.append((frozen, policy))
-        if len(self.waiting) > self.lag:
-            old, self.engine.policy = self.waiting.pop(0)
-            self.engine.model.load_state_dict(old.weights, strict=False)
-
-    def sleep(self) -> None: ...
-
-    def generate(self, *asked: Any) -> Any:
-        return self.engine.generate(*asked)
 
 
 class Sink:

@@ -40,15 +40,15 @@ sys.exit(start(int(sys.argv[1]), sys.argv[2:], threads=1))
 # One of two ranks; the second is killed in step 3.
 DYING = """
 import os, signal
-from hpt_core.trainer import loop
+from hpt_core.trainer import rollout_queue
 from pipelines import train
 
-def sample_groups(run, step, clock, sample=loop.sample_groups):
+def sample_groups(run, step, clock, sample=rollout_queue.sample_groups):
     if step == 3 and os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGKILL)
     return sample(run, step, clock)
 
-loop.sample_groups = sample_groups
+rollout_queue.sample_groups = sample_groups
 train.main()
 """
 
