@@ -139,21 +139,24 @@ def lineage(
     epilog=examples(
         "hpt lab ordering           make its runs (conf/lab), or go on with them",
         "hpt lab ordering --report  the report alone, of complete runs",
+        "hpt lab ordering --plan    its runs, and how many are complete",
     )
 )
 def lab(
-    study: Annotated[
-        str, typer.Argument(metavar="STUDY", help="ordering, provenance, ablations, or your own.")
-    ],
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A file of conf/lab, such as ordering.")],
     report: Annotated[bool, typer.Option("--report", help="Make no run.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Check the design and say what it would run.")] = False,
 ) -> None:
     """Make the runs of a study, and reports/lab.html. Call it twice for two workers; it may be killed."""
     from rich.console import Console
 
-    from pipelines.lab.run import progress, run_study
-    from pipelines.lab.summary import print_tables
+    from pipelines.lab.run import planned, progress, run_study
+    from pipelines.lab.summary import print_plan, print_tables
 
     checkout()
+    if plan:
+        print_plan(Console(), planned(ROOT, study))
+        return
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for library in ("httpx", "datasets", "transformers"):
         logging.getLogger(library).setLevel(logging.ERROR)

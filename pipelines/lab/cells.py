@@ -1,5 +1,6 @@
 """The cells of a study: one run each, in a project folder of its own that is named by its content.
 
+    lab/STUDY/sources/HASH/     prompts, base and trajectories, of settings that differ in their arm alone
     lab/STUDY/settings/HASH/    the project folder that the cells of a setting take their inputs from
     lab/STUDY/cells/HASH/       the project folder of a cell; result.json is there once it is complete
 
@@ -49,6 +50,8 @@ class Cell:
     setting_tree: Keys = field(compare=False)
     """That of its setting."""
     trained: bool = field(compare=False)
+    likelihood: int | None = field(compare=False)
+    """Prompts on which NLLs are measured; None without."""
 
     @property
     def name(self) -> str:
@@ -59,11 +62,17 @@ class Cell:
     def content(self) -> str:
         """16 hex digits of all that decides the result."""
         sections = {name: self.tree[name] for name in RUNNING}
-        return json_hash([sections, self.setting_content, self.trained, _code()])
+        measured = [] if self.likelihood is None else [self.likelihood]
+        return json_hash([sections, self.setting_content, self.trained, _code(), *measured])
 
     @cached_property
     def setting_content(self) -> str:
         return json_hash([{name: self.setting_tree[name] for name in PREPARING}, _code()])
+
+    @cached_property
+    def sources_content(self) -> str:
+        """Of what all settings share that differ in their arm alone."""
+        return json_hash([{name: self.setting_tree[name] for name in PREPARING if name != "arms"}, _code()])
 
 
 class Study:
@@ -73,7 +82,7 @@ class Study:
         """Raises InputError where the parameters of a cell are refused."""
         self.root, self.name, self.design = root.resolve(), name, design
         self.folder = self.root / STUDIES / name
-        self._params = replaced(composed(root, design.recipe, []), design.params)
+        self._params = replaced(composed(root, design.recipe, design.inputs), design.params)
         for cell in [*self.trials(), *self.cells({})]:
             self._check(cell)
 
@@ -106,6 +115,9 @@ class Study:
     def setting_at(self, cell: Cell) -> Path:
         return self.folder / "settings" / cell.setting_content
 
+    def sources_at(self, cell: Cell) -> Path:
+        return self.folder / "sources" / cell.sources_content
+
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """What a complete cell says; None for any other. A file with a changed byte counts as none."""
         try:
@@ -127,7 +139,8 @@ class Study:
         tree = {**shared, "seed": seed}
         for changes in keys:
             tree = replaced(tree, {"train": changes})
-        return Cell(setting, budget, method, seed, trial, tree, shared, of.train is not None)
+        trained, likelihood = of.train is not None, self.design.likelihood
+        return Cell(setting, budget, method, seed, trial, tree, shared, trained, likelihood)
 
     def _shared(self, setting: str) -> Keys:
         """The parameters of a setting, with the arm of the study alone."""
@@ -184,5 +197,6 @@ def _code() -> str:
     package = Path(__file__).parent.parent
     stages = ("curate", "base", "rollouts", "teacher_responses", "experts", "select", "train", "evaluate")
     files = [package / f"{stage}.py" for stage in stages]
-    files += [*sorted((package / "stage").glob("*.py")), package / "lab/cell_result.py"]
+    files += sorted((package / "stage").glob("*.py"))
+    files += [package / "lab" / name for name in ("cell_result.py", "likelihood.py")]
     return code_hash(*map(str, files))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from hpt_core.config import Config
-from hpt_core.config.base import error_at
+from hpt_core.config.base import Positive, error_at
 from hpt_core.config.names import file_name_fault
 from hpt_core.errors import InputError
 from pipelines.params import yaml_errors
@@ -57,8 +57,13 @@ class StudyDesign(Config):
     """Recipe of conf/recipe."""
     params_of: str | None = None
     """Another study, whose `params` come before those here; null: none."""
+    inputs: list[str] = Field(default_factory=list)
+    """Overrides of the recipe, `key=value`, for what it needs: files and a model, by paths in the project."""
     params: Keys = Field(default_factory=dict)
     """Keys of params.yaml, the same for all runs."""
+    likelihood: Positive | None = None
+    """Prompts without a demonstration whose trajectories of every source, and rollouts of the base, have
+    their NLL measured after training; null: none."""
     arm: str
     """The arm whose demonstrations are used."""
     benchmark: str

@@ -47,6 +47,19 @@ def progress(root: Path, name: str) -> dict[str, Any]:
     return write_report(Study(root, name, read_design(root, name)))
 
 
+def planned(root: Path, name: str) -> list[tuple[str, str, int, int]]:
+    """Setting, methods, runs and complete runs, the trials of rates first. Nothing is written."""
+    study = Study(root, name, read_design(root, name))
+    trials = study.trials()
+    cells = study.cells(chosen_rates(study.results(trials)))
+    groups = {"trials of rates": trials} if trials else {}
+    groups |= {setting: [c for c in cells if c.setting == setting] for setting in study.design.settings}
+    return [
+        (group, ", ".join(dict.fromkeys(c.method for c in of)), len(of), len(study.results(of)))
+        for group, of in groups.items()
+    ]
+
+
 def _publish(study: Study, cells: Iterable[Cell]) -> None:
     address = tracking_uri(study.root)
     lacking = [cell for cell in cells if _published_to(study.at(cell)) != address]
@@ -74,6 +87,7 @@ def _record(study: Study, cell: Cell) -> CellRecord:
         f"eval/{benchmark}/accuracy": sum(solved.values()) / (len(solved) * result["k"][benchmark])
         for benchmark, solved in result.get("solved", {}).items()
     }
+    metrics |= {f"nll/{source}": nll for source, nll in result.get("nll", {}).items()}
     names = {"setting": cell.setting, "budget": cell.budget, "method": cell.method, "seed": str(cell.seed)}
     names |= {} if cell.trial is None else {"trial": str(cell.trial)}
     names |= {FAILED: str(result[FAILED])[:500]} if FAILED in result else {}

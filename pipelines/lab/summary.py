@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +11,15 @@ from rich.table import Table
 from pipelines import paths
 from pipelines.lab.sentences import sentences
 from pipelines.report import words
+
+
+def print_plan(console: Console, plan: Sequence[tuple[str, str, int, int]]) -> None:
+    """Print what a study would run."""
+    table = Table("setting", "methods", "runs", "complete")
+    for setting, methods, runs, complete in plan:
+        table.add_row(setting, methods, str(runs), str(complete))
+    console.print(table)
+    console.print(f"{sum(runs - complete for _, _, runs, complete in plan)} runs are missing.")
 
 
 def print_tables(console: Console, tables: Mapping[str, Any]) -> None:

@@ -119,6 +119,19 @@ def _method(results: Sequence[Mapping[str, Any]], benchmarks: Sequence[str]) -> 
         "health": Counter(rule for result in results for rule in result["health"]),
         "curves": {key: _mean_curve(results, key) for key in results[0]["curves"]},
         "phases": [result["phases"] for result in results],
+        "nll": _nll(results),
+    }
+
+
+def _nll(results: Sequence[Mapping[str, Any]]) -> dict[str, Row]:
+    """Source -> NLL per token of solutions that were not trained on; nothing where it was not measured."""
+    measured = [result["nll"] for result in results if "nll" in result]
+    return {
+        source: {
+            "mean": _mean([each[source] for each in measured]),
+            "seeds": [each[source] for each in measured],
+        }
+        for source in (measured[0] if measured else ())
     }
 
 

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -31,6 +31,7 @@ from pipelines import (
 from pipelines.lab.cell_result import CellResult, cell_result
 from pipelines.lab.cells import RESULT, Cell, Study, locked, write_params
 from pipelines.lab.choice import chosen_rates
+from pipelines.lab.likelihood import held_out_nll
 from pipelines.lab.scores import FAILED
 from pipelines.params import Params, load_params
 from pipelines.report.results import BASE
@@ -70,14 +71,22 @@ def _make(study: Study, cell: Cell, completed: Callable[[Cell], None]) -> bool:
         log.info("%s", cell.name)
         setting = prepared(study, cell)
         write_params(folder, cell.tree)
-        for inputs in (paths.PROMPTS_FOLDER, paths.demonstrations("").parent, paths.rollouts(BASE)):
-            _link(folder / inputs, setting / inputs)
-        _link(folder / paths.BASE_MODEL, setting / paths.BASE_MODEL)
+        inputs = (
+            paths.PROMPTS_FOLDER,
+            paths.demonstrations("").parent,
+            paths.rollouts(BASE),
+            paths.BASE_MODEL,
+        )
+        for path in inputs:
+            _link(folder / path, setting / path)
         with contextlib.chdir(folder):
             params = load_params()
             torch.set_num_threads(params.threads)
             try:
-                result = dict(_run(params, study.design.arm if cell.trained else BASE))
+                policy = study.design.arm if cell.trained else BASE
+                result = dict(_run(params, policy))
+                if study.design.likelihood is not None:
+                    result["nll"] = held_out_nll(cell, policy, setting, study.design)
             except TrainingError as error:
                 log.warning("%s: %s", cell.name, error)
                 result = {FAILED: str(error)}
@@ -100,35 +109,43 @@ def _run(params: Params, policy: str) -> CellResult:
 
 def prepared(study: Study, cell: Cell) -> Path:
     """The folder of the cell's setting, with every input of its cells."""
-    folder = study.setting_at(cell)
+    sources, folder, arm = study.sources_at(cell), study.setting_at(cell), study.design.arm
+    _run_stages(sources, cell, {name: study.root / name for name in ("raw", "conf")}, SOURCES)
+    shared = (paths.PROMPTS_FOLDER, paths.BASE_MODEL, paths.rollouts(BASE), paths.EXPERTS_FOLDER)
+    links = {str(path): sources / path for path in shared}
+    _run_stages(folder, cell, links, {"select": lambda params: select.run(params, arm)})
+    return folder
+
+
+def _run_stages(
+    folder: Path, cell: Cell, links: Mapping[str, Path], stages: Mapping[str, Callable[[Params], object]]
+) -> None:
+    """Run the stages that are not complete in `folder`, one worker after the other."""
     with locked(folder, wait=True):
         write_params(folder, cell.setting_tree)
-        for name in ("raw", "conf"):
-            _link(folder / name, study.root / name)
+        for name, target in links.items():
+            _link(folder / name, target)
         with contextlib.chdir(folder):
             params = load_params()
             torch.set_num_threads(params.threads)
-            for name, stage in _stages(study.design.arm).items():
+            for name, stage in stages.items():
                 done = Path("complete") / name
                 if not done.exists():
                     log.info("setting %s: %s", cell.setting, name)
                     stage(params)
                     done.parent.mkdir(exist_ok=True)
                     done.touch()
-    return folder
 
 
-def _stages(arm: str) -> dict[str, Callable[[Params], object]]:
-    """The stages before training, in order."""
-    return {
-        "curate": curate.run,
-        "base": lambda params: base.run(params, "base", paths.BASE_MODEL),
-        "teacher": lambda params: base.run(params, "teacher", paths.TEACHER_MODEL),
-        "rollouts": rollouts.run,
-        "teacher_responses": teacher_responses.run,
-        "experts": experts.run,
-        "select": lambda params: select.run(params, arm),
-    }
+SOURCES: Mapping[str, Callable[[Params], object]] = {
+    "curate": curate.run,
+    "base": lambda params: base.run(params, "base", paths.BASE_MODEL),
+    "teacher": lambda params: base.run(params, "teacher", paths.TEACHER_MODEL),
+    "rollouts": rollouts.run,
+    "teacher_responses": teacher_responses.run,
+    "experts": experts.run,
+}
+"""The stages before the selection of an arm's demonstrations, in order."""
 
 
 def _link(link: Path, target: Path) -> None:
