@@ -10,7 +10,9 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from processes import MARK, marked
 from toy_project import clean_environment
@@ -97,9 +99,14 @@ class Checkout:
         """Status -> runs in MLflow."""
         return self._count("mlflow.db", "SELECT status, count(*) FROM runs GROUP BY 1")
 
+    def last_end_in_mlflow(self) -> float:
+        """When the last run in MLflow ended by the clock of who ended it, in seconds since 1970."""
+        [(milliseconds,)] = self._rows("mlflow.db", "SELECT max(end_time) FROM runs")
+        return float(milliseconds) / 1000
+
     def _count(self, database: str, query: str) -> Counter[str]:
-        connection = sqlite3.connect(self.root / database, timeout=30)
-        try:
-            return Counter(dict(connection.execute(query).fetchall()))
-        finally:
-            connection.close()
+        return Counter(dict(self._rows(database, query)))
+
+    def _rows(self, database: str, query: str) -> list[Any]:
+        with closing(sqlite3.connect(self.root / database, timeout=30)) as connection:
+            return connection.execute(query).fetchall()

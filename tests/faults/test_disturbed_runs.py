@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ if "TOY_CLOCK" in os.environ:
     time.time = shifted
 """
 """The system's own clock would jump for every process of the machine."""
+DAY = 86400
 
 
 def test_a_clock_that_jumps(checkout: Checkout, undisturbed: str, tmp_path: Path) -> None:
@@ -61,12 +63,14 @@ def test_a_clock_that_jumps(checkout: Checkout, undisturbed: str, tmp_path: Path
     clock.write_text("0")
     path = os.pathsep.join([str(tmp_path / "site"), checkout.env["PYTHONPATH"]])
     checkout.env |= {"PYTHONPATH": path, "TOY_CLOCK": str(clock)}
-    run = checkout.start_until("train@human", *RUN)
-    clock.write_text("-90000")  # More than a day back.
-    checkout.release("train@human")
-    assert run.wait(LIMIT) == 0, checkout.output.read_text()
-    assert checkout.results() == undisturbed and set(checkout.mlflow_runs()) == {"FINISHED"}
-    clock.write_text("34560000")  # 400 days forward.
+    for seconds in (-DAY, 400 * DAY):
+        checkout.make_stale()
+        run = checkout.start_until("train@human", *RUN)
+        clock.write_text(str(seconds))
+        checkout.release("train@human")
+        assert run.wait(LIMIT) == 0, checkout.output.read_text()
+        assert abs(checkout.last_end_in_mlflow() - time.time() - seconds) < LIMIT, "the clock did not jump"
+        assert checkout.results() == undisturbed and set(checkout.mlflow_runs()) == {"FINISHED"}
     status, output = checkout.hpt(*RUN)
     assert status == 0 and "every stage is up to date" in output
     assert set(checkout.mlflow_runs()) == {"FINISHED"}
