@@ -6,8 +6,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+
+import psycopg2
+from servers import server
 
 from pipelines.stack import postgres
 
@@ -24,11 +27,17 @@ def postgres_server() -> Iterator[Path]:
     subprocess.run(
         [postgres.binary("initdb"), "-D", str(data), "-U", "hpt", "-A", "trust", "--no-sync"], **options
     )
-    control = [postgres.binary("pg_ctl"), "-D", str(data), "-w", "-l", str(folder / "log")]
-    settings = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-    subprocess.run([*control, "-o", settings, "start"], **options)
-    try:
+    command = [postgres.binary("postgres"), "-D", str(data), "-c", f"unix_socket_directories={folder}"]
+    command += ["-c", "listen_addresses=", "-c", "fsync=off"]
+    if account.name:
+        # PostgreSQL refuses to run as root, as which its keeper runs.
+        user = [f"--reuid={account.name}", f"--regid={account.name}", "--clear-groups"]
+        command = ["setpriv", *user, *command]
+    with server(command, folder / "log", lambda: _answers(folder)):
         yield folder
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], **options)
-        shutil.rmtree(folder)
+    shutil.rmtree(folder)
+
+
+def _answers(folder: Path) -> bool:
+    with closing(psycopg2.connect(host=folder, user="hpt", dbname="postgres")):
+        return True

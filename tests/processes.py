@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-MARK = "HPT_TEST_MARK"
+MARK = "MARK_OF_TEST"
 """Variable by which the processes of a test are found, whatever became of their parents."""
 
 

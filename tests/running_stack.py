@@ -27,6 +27,9 @@ from pipelines.stack.processes import State, read_state
 
 PORTS = ("HPT_POSTGRES_PORT", "HPT_S3_PORT", "HPT_SEAWEEDFS_PORTS", "HPT_MLFLOW_PORT", "HPT_PREFECT_PORT")
 
+LATER = "import os, sys; sys.stdin.read(); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+"""Runs a command as soon as its input is closed."""
+
 
 @dataclass
 class Stack:
@@ -35,6 +38,8 @@ class Stack:
     root: Path
     variables: dict[str, str] = field(default_factory=dict)
     """Environment variables of the commands, above those of the user that concern no service."""
+    down: subprocess.Popen[str] | None = None
+    """`hpt stack down`, which waits for `remove` or the end of this process."""
 
     def hpt(
         self, *arguments: str, check: bool = True, timeout: float = 550
@@ -164,7 +169,23 @@ def new_stack(root: Path) -> Stack:
     """A toy project in `root` with a definition of free ports; nothing is started."""
     make_toy(root)
     choose_ports(root)
-    return Stack(root, {"DVC_SITE_CACHE_DIR": str(root.parent / "dvc-site")})
+    return ends_with_this_process(Stack(root, {"DVC_SITE_CACHE_DIR": str(root.parent / "dvc-site")}))
+
+
+def ends_with_this_process(stack: Stack) -> Stack:
+    """The same stack, which is now ended with this process, however that ends."""
+    command = [sys.executable, "-c", LATER, "-m", "pipelines.cli", "stack", "down"]
+    stack.down = subprocess.Popen(
+        command,
+        cwd=stack.root,
+        env=clean_environment() | stack.variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    return stack
 
 
 def choose_ports(root: Path) -> None:
@@ -182,7 +203,8 @@ def choose_ports(root: Path) -> None:
 
 def remove(stack: Stack) -> None:
     """End the stack, and delete the database that is outside the checkout where root runs the tests."""
-    stack.hpt("stack", "down", check=False)
+    assert stack.down is not None
+    stack.down.communicate(timeout=120)
     data = stack.root / ".stack" / "postgres"
     if data.is_symlink():
         folder = data.resolve()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
-from servers import free_port
+from servers import free_port, server
 
 KEY, SECRET = "inbox-key", "inbox-secret"
 
@@ -46,27 +44,19 @@ def s3_server(folder: Path) -> Iterator[str]:
         "s3.port.lance": 0,
     }  # They have fixed ports otherwise.
     command += [f"-{name}={value}" for name, value in options.items()]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_until_it_stores(url, server, folder / "log")
+    url = f"http://127.0.0.1:{port}"
+    with server(command, folder / "log", lambda: _stores(url)):
+        client(url).create_bucket(Bucket="versioned")
+        status = {"Status": "Enabled"}
+        client(url).put_bucket_versioning(Bucket="versioned", VersioningConfiguration=status)
         yield url
-    finally:
-        server.kill()
-        server.wait()
 
 
-def _wait_until_it_stores(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            client(url).create_bucket(Bucket="plain")
-            client(url).put_object(Bucket="plain", Key="probe", Body=b"1")
-            break
-        except Exception:
-            assert server.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
-            time.sleep(0.3)
-    client(url).create_bucket(Bucket="versioned")
-    status = {"Status": "Enabled"}
-    client(url).put_bucket_versioning(Bucket="versioned", VersioningConfiguration=status)
+def _stores(url: str) -> bool:
+    """Whether an object can be written; the server refuses that for a while after it has begun to answer."""
+    try:
+        client(url).create_bucket(Bucket="plain")
+        client(url).put_object(Bucket="plain", Key="probe", Body=b"1")
+    except Exception:
+        return False
+    return True

@@ -35,7 +35,8 @@ def main(grace: float, command: list[str]) -> int:
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _note)
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent)
+    # A keeper that is killed can end nothing itself.
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent)
     status: int | None = None
     while status is None:
         ready, _, _ = select.select([sys.stdin, wake], [], [])
@@ -103,8 +104,8 @@ def _below(leader: int) -> list[int]:
     return sorted(found)
 
 
-def _end_with_parent() -> None:
-    """In the new process: end it if this keeper is killed, which then can end nothing."""
+def end_with_parent() -> None:
+    """In a new process: the kernel kills it when the process that started it has ended (Linux)."""
     _control(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

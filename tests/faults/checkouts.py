@@ -18,6 +18,8 @@ from processes import MARK, marked
 from toy_project import clean_environment
 from waiting import wait_for
 
+from pipelines.orchestration.keeper import end_with_parent
+
 LIMIT = 400
 """Seconds that a run may take on a busy machine."""
 
@@ -42,6 +44,7 @@ class Checkout:
                 env={**self.env, **variables},
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                preexec_fn=end_with_parent,
             )
 
     def hpt(self, *arguments: str, **variables: str) -> tuple[int, str]:

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,13 +17,13 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from servers import free_port
+from waiting import wait_for
 
 from hpt_core.errors import InputError
 from pipelines.cli import main
 from pipelines.orchestration import prefect_server
-
-TIMEOUT = 240
-"""Seconds to wait for a state. On a busy machine the server takes half a minute to start."""
+from pipelines.orchestration.keeper import end_with_parent
 
 
 class Api:
@@ -49,25 +48,6 @@ class Api:
         return runs
 
 
-def wait_for(condition: Callable[[], Any], log: Path) -> Any:
-    """The value of `condition` as soon as it is true."""
-    deadline = time.monotonic() + TIMEOUT
-    while time.monotonic() < deadline:
-        try:
-            if value := condition():
-                return value
-        except OSError:
-            pass  # the server is still starting
-        time.sleep(0.5)
-    pytest.fail(f"not within {TIMEOUT} s; the log of `hpt serve` ends with:\n{log.read_text()[-2000:]}")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @pytest.fixture
 def served(
     make_toy: Callable[[Path], Path], tmp_path: Path
@@ -85,6 +65,7 @@ def served(
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
+            preexec_fn=end_with_parent,
         )
     yield Api(port), log, process
     process.send_signal(signal.SIGINT)
@@ -100,18 +81,20 @@ def test_runs_are_scheduled_and_an_overlapping_one_is_cancelled(
     served: tuple[Api, Path, subprocess.Popen[bytes]],
 ) -> None:
     api, log, _ = served
-    [deployment] = wait_for(lambda: api.post("deployments/filter", {}), log)
+    [deployment] = wait_for(lambda: api.post("deployments/filter", {}), seen=log.read_text)
     [schedule] = deployment["schedules"]
     assert schedule["schedule"]["cron"] == "0 2 * * *"
     assert schedule["schedule"]["timezone"] == "Europe/Berlin"
     # Without the server's own scheduler no run would ever be scheduled.
-    wait_for(lambda: len(api.runs("SCHEDULED")) > 2, log)
+    wait_for(lambda: len(api.runs("SCHEDULED")) > 2, seen=log.read_text)
 
     now = {"state": {"type": "SCHEDULED"}}
     path = f"deployments/{deployment['id']}/create_flow_run"
     # A busy server may answer that its database is locked.
-    first, second = (wait_for(lambda: api.post(path, now), log) for _ in range(2))
-    ended = wait_for(lambda: len(runs := api.runs("COMPLETED", "CANCELLED", "FAILED")) == 2 and runs, log)
+    first, second = (wait_for(lambda: api.post(path, now), seen=log.read_text) for _ in range(2))
+    ended = wait_for(
+        lambda: len(runs := api.runs("COMPLETED", "CANCELLED", "FAILED")) == 2 and runs, seen=log.read_text
+    )
     states = {run["id"]: run["state"] for run in ended}
     assert {states[first["id"]]["type"], states[second["id"]]["type"]} == {"COMPLETED", "CANCELLED"}
     [cancelled] = [state for state in states.values() if state["type"] == "CANCELLED"]
@@ -165,7 +148,7 @@ def test_a_server_that_hangs_is_started_again(tmp_path: Path, monkeypatch: pytes
         for process in server_processes(url):
             process.suspend()
         assert not prefect_server.answers(url)
-        wait_for(lambda: prefect_server.answers(url), tmp_path / "logs/prefect-server.log")
+        wait_for(lambda: prefect_server.answers(url), seen=(tmp_path / "logs/prefect-server.log").read_text)
 
 
 def server_processes(url: str) -> list[psutil.Process]:

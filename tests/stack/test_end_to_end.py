@@ -17,7 +17,7 @@ import pytest
 import reasoning_gym
 from nights import NIGHT, OVER
 from ruamel.yaml import YAML
-from running_stack import Stack, choose_ports, remove
+from running_stack import Stack, choose_ports, ends_with_this_process, remove
 from toy_project import IDENTITY, REPO
 from waiting import wait_for
 
@@ -74,7 +74,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     for command in (["init", "-q"], ["add", "-A"], [*IDENTITY, "commit", "-qm", "project"]):
         subprocess.run(["git", *command], cwd=root, check=True)
     variables = {"DVC_SITE_CACHE_DIR": str(root.parent / "dvc-site"), "PYTHONPATH": str(root)}
-    made = Stack(root, {**variables, "OMP_NUM_THREADS": "1"})
+    made = ends_with_this_process(Stack(root, {**variables, "OMP_NUM_THREADS": "1"}))
     try:
         made.hpt("stack", "up")
         yield made

@@ -13,7 +13,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -22,6 +21,7 @@ import pytest
 from ruamel.yaml import YAML
 from running_stack import Stack, new_stack, remove
 from toy_project import REPO, clean_environment
+from waiting import wait_for
 
 from pipelines import environment
 from pipelines.stack import postgres
@@ -34,13 +34,6 @@ SERVERS = ("postgres", "s3", "prefect", "mlflow", "worker")
 def leaders(stack: Stack) -> dict[str, int]:
     state = json.loads((stack.root / ".stack" / "state.json").read_text())
     return {name: leader["pid"] for name, leader in state["leaders"].items()}
-
-
-def wait_for(condition: Callable[[], object], limit: float = 120) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.5)
 
 
 def healthy(stack: Stack) -> bool:

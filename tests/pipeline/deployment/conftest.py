@@ -21,12 +21,16 @@ from typing import Any
 
 import pytest
 from postgres_server import postgres_server
-from servers import free_port
+from servers import free_port, server
 from waiting import wait_for
+
+from pipelines.orchestration.process_group import end, kept
 
 REPO = Path(__file__).parents[3]
 TIMEOUT = 240
 """Seconds that a command may take."""
+GRACE = 30.0
+"""Seconds that a worker may take to end its runs."""
 BUSY = 30
 """Seconds for which the server may refuse a request because its database is locked."""
 
@@ -100,10 +104,10 @@ class Site:
     api: Api
     alerts: Alerts
     environment: dict[str, str]
-    server: subprocess.Popen[bytes]
+    server: subprocess.Popen[str]
     database: Path
     """Folder of the socket of the server's database."""
-    worker: subprocess.Popen[bytes] | None = None
+    worker: subprocess.Popen[str] | None = None
 
     def hpt(self, *arguments: str) -> str:
         command = [sys.executable, "-m", "pipelines.cli", *arguments]
@@ -122,26 +126,19 @@ class Site:
         finally:
             os.killpg(self.server.pid, signal.SIGCONT)
 
-    def start_worker(self, folder: Path, *command: str) -> None:
+    def start_worker(self, folder: Path, *module: str) -> None:
         """Start a worker that stands in `folder` and has no environment but the server's address."""
         folder.mkdir(exist_ok=True)
-        log = (folder / "worker.log").open("w")
         plain = {"HOME": str(folder), "PATH": "/usr/bin:/bin", "PREFECT_WORKER_QUERY_SECONDS": "1"}
         passed = ("PREFECT_API_URL", "PYTHONPATH", "DVC_SITE_CACHE_DIR")
         environment = plain | {name: self.environment[name] for name in passed}
-        self.worker = subprocess.Popen(
-            [sys.executable, "-m", *command],
-            cwd=folder,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with (folder / "worker.log").open("w") as log:
+            command = [sys.executable, "-m", *module]
+            self.worker = kept(command, log.fileno(), GRACE, environment, folder)
 
     def stop_worker(self) -> None:
         assert self.worker is not None
-        os.killpg(self.worker.pid, signal.SIGTERM)
-        self.worker.wait(60)
+        end([self.worker], GRACE)
         self.worker = None
 
     def change_stages(self, before_main: str) -> None:
@@ -202,21 +199,12 @@ def site(
     url = f"postgresql+asyncpg://hpt@/postgres?host={database}"
     environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = url
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
-    with (folder / "server.log").open("w") as log:
-        server = subprocess.Popen(
-            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
     api = Api(f"http://127.0.0.1:{port}/api")
-    environment |= {"PREFECT_API_URL": api.url, "HPT_ALERT_WEBHOOK": alerts.address}
-    made = Site(root, api, alerts, environment, server, database)
-    try:
-        wait_for(lambda: api.get("health"), seen=lambda: (folder / "server.log").read_text()[-2000:])
-        yield made
-    finally:
-        for process in filter(None, (made.worker, server)):
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+    with server(command, folder / "server.log", lambda: api.get("health"), environment) as process:
+        environment |= {"PREFECT_API_URL": api.url, "HPT_ALERT_WEBHOOK": alerts.address}
+        made = Site(root, api, alerts, environment, process, database)
+        try:
+            yield made
+        finally:
+            if made.worker is not None:
+                made.stop_worker()

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from servers import free_port
+from servers import free_port, server
 
 from hpt_core.config import EndpointConfig, OptimizerConfig, PromptSource, Sampling, WarmStart
 from hpt_core.errors import EngineError
@@ -64,29 +60,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command += ["--max-model-len", str(ROOM), "--host", "127.0.0.1", "--port", str(port)]
     env = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_API_KEY": "right", "HF_HUB_OFFLINE": "1"}
     env |= {"VLLM_NO_USAGE_STATS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    log_path = root / "log"
-    with log_path.open("w") as log:
-        process = subprocess.Popen(
-            command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 300
-        while not healthy(port):
-            assert process.poll() is None and time.monotonic() < deadline, log_path.read_text()[-4000:]
-            time.sleep(0.2)
+    health = f"http://127.0.0.1:{port}/health"
+    with server(command, root / "log", lambda: urllib.request.urlopen(health, timeout=5), env):
         yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # The engine is a separate process.
-        process.wait()
-
-
-def healthy(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 @pytest.fixture
