@@ -13,6 +13,8 @@ from waiting import wait_for
 
 from pipelines.orchestration.process_group import end, kept
 
+START_LIMIT = 400
+"""Seconds that a server may take to start on a busy machine; vLLM is the slowest."""
 GRACE = 5.0
 """Seconds that a server may take to end by itself."""
 
@@ -39,7 +41,7 @@ def server(
         return log.read_text(errors="replace")[-4000:]
 
     try:
-        wait_for(lambda: process.poll() is not None or answers(), seen=end_of_log)
+        wait_for(lambda: process.poll() is not None or answers(), START_LIMIT, end_of_log)
         assert process.poll() is None, end_of_log()
         yield process
     finally:
