@@ -8,18 +8,15 @@ import shutil
 import socket
 import subprocess
 import sys
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
-import httpx
 import psutil
 import psycopg2
 import pytest
+from prefect_api import PrefectApi
 from toy_project import REPO, clean_environment, make_toy
 
 from pipelines.environment import parse
@@ -112,30 +109,10 @@ class Stack:
         finally:
             connection.close()
 
-    def start(self, deployment: str) -> str:
-        """Id of a new run of FLOW/NAME, which the worker takes."""
-        with self._prefect() as client:
-            found = client.get(f"deployments/name/{deployment}").raise_for_status().json()
-            body = {"state": {"type": "SCHEDULED"}}
-            run = client.post(f"deployments/{found['id']}/create_flow_run", json=body).raise_for_status()
-            return str(run.json()["id"])
-
-    def cancel(self, run: str) -> None:
-        """What the button in Prefect's page does."""
-        with self._prefect() as client:
-            state = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
-            client.post(f"flow_runs/{run}/set_state", json=state).raise_for_status()
-
-    @contextmanager
-    def _prefect(self) -> Iterator[httpx.Client]:
-        """A client of the Prefect server that may write."""
-        user, _, password = self.connection["PREFECT_API_AUTH_STRING"].partition(":")
-        base = self.connection["PREFECT_API_URL"]
-        with httpx.Client(auth=(user, password), base_url=base, timeout=60, trust_env=False) as client:
-            me = str(uuid.uuid4())
-            token = client.get("csrf-token", params={"client": me}).raise_for_status().json()["token"]
-            client.headers.update({"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": me})
-            yield client
+    @property
+    def prefect(self) -> PrefectApi:
+        connection = self.connection
+        return PrefectApi(connection["PREFECT_API_URL"], connection["PREFECT_API_AUTH_STRING"], csrf=True)
 
     def run_state(self, run: str) -> str:
         """Name of the state of a flow run, from the database: Prefect's server may be away."""

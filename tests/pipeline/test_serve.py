@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from prefect_api import PrefectApi
 from servers import free_port
 from waiting import wait_for
 
@@ -26,32 +25,10 @@ from pipelines.orchestration import prefect_server
 from pipelines.orchestration.keeper import end_with_parent
 
 
-class Api:
-    """The part of Prefect's REST API that the tests read."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/api"
-
-    def post(self, path: str, body: dict[str, Any]) -> Any:
-        with urllib.request.urlopen(f"{self.url}/csrf-token?client=tests", timeout=10) as response:
-            token = json.load(response)["token"]
-        headers = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "tests"}
-        request = urllib.request.Request(
-            f"{self.url}/{path}", json.dumps(body).encode(), {"content-type": "application/json", **headers}
-        )
-        with urllib.request.urlopen(request, timeout=10) as response:
-            return json.load(response)
-
-    def runs(self, *states: str) -> list[dict[str, Any]]:
-        selection = {"flow_runs": {"state": {"type": {"any_": list(states)}}}, "limit": 50}
-        runs: list[dict[str, Any]] = self.post("flow_runs/filter", selection)
-        return runs
-
-
 @pytest.fixture
 def served(
     make_toy: Callable[[Path], Path], tmp_path: Path
-) -> Iterator[tuple[Api, Path, subprocess.Popen[bytes]]]:
+) -> Iterator[tuple[PrefectApi, Path, subprocess.Popen[bytes]]]:
     toy = make_toy(tmp_path / "toy")
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
@@ -67,7 +44,7 @@ def served(
             stderr=subprocess.STDOUT,
             preexec_fn=end_with_parent,
         )
-    yield Api(port), log, process
+    yield PrefectApi(f"http://127.0.0.1:{port}/api", csrf=True), log, process
     process.send_signal(signal.SIGINT)
     process.wait(60)
     with socket.socket() as probe:
@@ -78,7 +55,7 @@ def served(
 
 @pytest.mark.slow
 def test_runs_are_scheduled_and_an_overlapping_one_is_cancelled(
-    served: tuple[Api, Path, subprocess.Popen[bytes]],
+    served: tuple[PrefectApi, Path, subprocess.Popen[bytes]],
 ) -> None:
     api, log, _ = served
     [deployment] = wait_for(lambda: api.post("deployments/filter", {}), seen=log.read_text)
@@ -86,19 +63,25 @@ def test_runs_are_scheduled_and_an_overlapping_one_is_cancelled(
     assert schedule["schedule"]["cron"] == "0 2 * * *"
     assert schedule["schedule"]["timezone"] == "Europe/Berlin"
     # Without the server's own scheduler no run would ever be scheduled.
-    wait_for(lambda: len(api.runs("SCHEDULED")) > 2, seen=log.read_text)
+    wait_for(lambda: len(runs(api, "SCHEDULED")) > 2, seen=log.read_text)
 
     now = {"state": {"type": "SCHEDULED"}}
     path = f"deployments/{deployment['id']}/create_flow_run"
     # A busy server may answer that its database is locked.
     first, second = (wait_for(lambda: api.post(path, now), seen=log.read_text) for _ in range(2))
     ended = wait_for(
-        lambda: len(runs := api.runs("COMPLETED", "CANCELLED", "FAILED")) == 2 and runs, seen=log.read_text
+        lambda: len(found := runs(api, "COMPLETED", "CANCELLED", "FAILED")) == 2 and found, seen=log.read_text
     )
     states = {run["id"]: run["state"] for run in ended}
     assert {states[first["id"]]["type"], states[second["id"]]["type"]} == {"COMPLETED", "CANCELLED"}
     [cancelled] = [state for state in states.values() if state["type"] == "CANCELLED"]
     assert "concurrency limit" in cancelled["message"]
+
+
+def runs(api: PrefectApi, *states: str) -> list[dict[str, Any]]:
+    selection = {"flow_runs": {"state": {"type": {"any_": list(states)}}}, "limit": 50}
+    found: list[dict[str, Any]] = api.post("flow_runs/filter", selection)
+    return found
 
 
 def test_port_that_is_taken(

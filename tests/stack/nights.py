@@ -42,7 +42,7 @@ class Nights:
         self.steps += 1
         params = self.stack.root / "params.yaml"
         params.write_text(re.sub(r"steps: \d+", f"steps: {self.steps}", params.read_text()))
-        run = self.stack.start("hpt/nightly")
+        run = self.stack.prefect.start("hpt/nightly")
         begun = ("Running", *OVER)
         wait_for(lambda: self.stack.run_state(run) in begun, NIGHT, lambda: self.stack.run_state(run))
         assert self.stack.run_state(run) == "Running"

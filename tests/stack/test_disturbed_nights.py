@@ -59,7 +59,7 @@ def test_cancelled_on_prefects_page(nights: Nights) -> None:
     with nights.held("train@human") as (run, _):
         # The other arm trains beside it, and is in MLflow from its first step on.
         wait_for(lambda: nights.stack.rows("MLFLOW", "SELECT 1 FROM runs WHERE status = 'RUNNING'"), NIGHT)
-        nights.stack.cancel(run)
+        nights.stack.prefect.cancel(run)
         assert nights.end(run) == "Cancelled"
     killed = "SELECT name, status, value FROM runs JOIN tags USING (run_uuid) WHERE key = 'hpt.ended'"
     reasons = [row for row in nights.stack.rows("MLFLOW", killed) if "cancelled in Prefect" in row[2]]

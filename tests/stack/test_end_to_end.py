@@ -115,7 +115,7 @@ def test_an_upload_becomes_a_model_that_a_clone_has(project: Stack, tmp_path: Pa
     assert ("champion" in aliases) == any(re.match("promoted", reason) for (reason,) in reasons), reasons
 
     # The promotion alone is a deployment too, and finds nothing to do.
-    run = project.start("hpt-promotion/promotion")
+    run = project.prefect.start("hpt-promotion/promotion")
     wait_for(lambda: project.run_state(run) in OVER, NIGHT, lambda: project.run_state(run))
     assert project.run_state(run) in ("Completed", "Unchanged")
 

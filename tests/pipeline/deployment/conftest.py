@@ -10,9 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +18,7 @@ from typing import Any
 
 import pytest
 from postgres_server import postgres_server
+from prefect_api import PrefectApi
 from servers import free_port, server
 from waiting import wait_for
 
@@ -31,54 +29,6 @@ TIMEOUT = 240
 """Seconds that a command may take."""
 GRACE = 30.0
 """Seconds that a worker may take to end its runs."""
-BUSY = 30
-"""Seconds for which the server may refuse a request because its database is locked."""
-
-
-@dataclass
-class Api:
-    """The part of Prefect's REST API that the tests use."""
-
-    url: str
-
-    def get(self, path: str) -> Any:
-        return self._send(urllib.request.Request(f"{self.url}/{path}"))
-
-    def post(self, path: str, body: Any, method: str = "POST") -> Any:
-        headers = {"content-type": "application/json"}
-        data = json.dumps(body).encode()
-        return self._send(urllib.request.Request(f"{self.url}/{path}", data, headers, method=method))
-
-    def start(self, deployment: str) -> str:
-        """Id of a new run of FLOW/NAME."""
-        found = self.get(f"deployments/name/{deployment}")
-        body = {"state": {"type": "SCHEDULED"}}
-        run = wait_for(lambda: self.post(f"deployments/{found['id']}/create_flow_run", body))
-        return str(run["id"])
-
-    def state(self, run: str) -> dict[str, Any]:
-        state: dict[str, Any] = self.get(f"flow_runs/{run}")["state"]
-        return state
-
-    def wait(self, run: str, *names: str) -> dict[str, Any]:
-        """The state of a run as soon as its name is one of `names`."""
-        return wait_for(
-            lambda: (state := self.state(run))["name"] in names and state, seen=lambda: self.state(run)
-        )
-
-    @staticmethod
-    def _send(request: urllib.request.Request) -> Any:
-        deadline = time.monotonic() + BUSY
-        while True:
-            try:
-                with urllib.request.urlopen(request, timeout=60) as response:
-                    text = response.read()
-                    return json.loads(text) if text else None
-            except urllib.error.HTTPError as error:
-                # The server's answer while one of its services writes to the SQLite file.
-                if error.code != 503 or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.3)
 
 
 @dataclass
@@ -101,7 +51,7 @@ class Site:
     """A toy checkout whose deployments are on a Prefect server, and its worker."""
 
     root: Path
-    api: Api
+    api: PrefectApi
     alerts: Alerts
     environment: dict[str, str]
     server: subprocess.Popen[str]
@@ -199,7 +149,7 @@ def site(
     url = f"postgresql+asyncpg://hpt@/postgres?host={database}"
     environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = url
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
-    api = Api(f"http://127.0.0.1:{port}/api")
+    api = PrefectApi(f"http://127.0.0.1:{port}/api")
     with server(command, folder / "server.log", lambda: api.get("health"), environment) as process:
         environment |= {"PREFECT_API_URL": api.url, "HPT_ALERT_WEBHOOK": alerts.address}
         made = Site(root, api, alerts, environment, process, database)
