@@ -34,6 +34,8 @@ def prefect_variables(host: str, port: int, environment: Mapping[str, str] | Non
         "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        # An event that is not written in time is lost, with its alert. Prefect gives the lock of SQLite 10 s.
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
     }
     if password := given.get(PREFECT_PASSWORD):
         variables["PREFECT_API_AUTH_STRING"] = password
