@@ -65,7 +65,7 @@ def gate_decisions(arm: str) -> Path:
 
 
 def demonstrations(arm: str) -> Path:
-    """The demonstrations of an arm: at most one for each training prompt."""
+    """The demonstrations of an arm."""
     return Path(f"data/demonstrations/{arm}.parquet")
 
 
