@@ -137,7 +137,8 @@ def _teacher(config: TeacherConfig, authorship: Authorship, seed: int) -> Teache
         system_prompt=authorship["system_prompt"],
         keep=config.keep,
         not_sent=frozenset(authorship["not_sent"]),
-        more_parameters=authorship["more_parameters"],
+        more_parameters=authorship["more_parameters"]
+        | ({} if config.rewrite is None else {"rewrite": config.rewrite}),
     )
 
 

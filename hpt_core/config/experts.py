@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hpt_core.config.base import Config, Fraction, Positive, error_at
 from hpt_core.config.curation import Script
@@ -31,6 +31,10 @@ class TeacherConfig(Config):
     """Probability mass that nucleus sampling keeps; 1 keeps all."""
     max_new_tokens: Positive
     """Longest response, in tokens."""
+    rewrite: str | None = None
+    """Text that asks the teacher to rewrite a program's solution in its own words; null: it solves the
+    problem. {problem} and {solution} in it are filled in. Problems without a program's solution are not
+    asked. The teacher must follow instructions; with the policy of `base` the student rewrites."""
     keep: Keep = "shortest"
     """Correct responses to a prompt that become trajectories: shortest keeps one, all keeps each. With all,
     each arm chooses by `arms.NAME.choose`."""
@@ -46,6 +50,13 @@ class TeacherConfig(Config):
     def sampling(self) -> Sampling:
         """How one response is sampled."""
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_new_tokens=self.max_new_tokens)
+
+    @field_validator("rewrite")
+    @classmethod
+    def _asks_with_both(cls, text: str | None) -> str | None:
+        if text is not None and not ("{problem}" in text and "{solution}" in text):
+            raise error_at((), "the text needs {problem} and {solution}, which are filled in")
+        return text
 
     @model_validator(mode="after")
     def _one_teacher(self) -> TeacherConfig:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 
 from hpt_core import tables
 from hpt_core.config import TeacherConfig
+from hpt_core.data.demonstrations.program_solutions import program_solution
 from hpt_core.data.demonstrations.teacher_rows import as_rows, from_rows
 from hpt_core.errors import EngineError
 from hpt_core.fingerprint import file_hash
@@ -77,26 +79,46 @@ def sample_teacher(
     Raises EngineError where the teacher fails or answers no prompt, InputError where it cannot be used.
     """
     prompts = tables.read_prompts(inputs.train)
-    trainable, too_long = tokenize_within_limit(chat, prompts, params, "experts", inputs.train)
+    tokens, too_long = tokenize_within_limit(chat, prompts, params, "experts", inputs.train)
+    texts = {prompt: text for prompt in prompts if (text := _text(prompt, config)) is not None}
+    trainable = [prompt for prompt in texts if prompt.prompt_id in tokens]
+    # All prompts, so that their numbers are the lines of the file.
+    asked = [replace(prompt, problem=texts.get(prompt, prompt.problem)) for prompt in prompts]
     if config.endpoint:
         response_log = shards.with_name(f"{shards.name}.jsonl")
-        server = teacher_backends.served(config.endpoint, prompts, response_log)
+        server = teacher_backends.served(config.endpoint, asked, response_log)
         return _sample(_restricted(server, trainable, too_long), params, config, inputs, shards, verifier)
     assert config.policy, "a teacher is a policy or an endpoint"
     policy = teacher_backends.local(
-        params, config.policy, config.max_new_tokens, inputs.teacher, prompts, inputs.train
+        params, config.policy, config.max_new_tokens, inputs.teacher, asked, inputs.train
     )
     return _sample(_restricted(policy, trainable, too_long), params, config, inputs, shards, verifier)
 
 
+def _text(prompt: Prompt, config: TeacherConfig) -> str | None:
+    """What the teacher is asked; None where there is no solution for it to rewrite."""
+    if config.rewrite is None:
+        return prompt.problem
+    solution = program_solution(prompt)
+    if solution is None:
+        return None
+    parts = re.split(r"(\{problem\}|\{solution\})", config.rewrite)
+    filled = {"{problem}": prompt.problem, "{solution}": solution}
+    return "".join(filled.get(part, part) for part in parts)
+
+
 def _restricted(
-    backend: TeacherBackend[P], trainable: Collection[str], too_long: Sequence[QuarantineRow]
+    backend: TeacherBackend[P], trainable: Collection[Prompt], too_long: Sequence[QuarantineRow]
 ) -> TeacherBackend[P]:
-    """The backend with the trainable prompts only. The others have no pass rate and would come first."""
+    """The backend with the trainable prompts only, as themselves whatever text the teacher gets for them.
+
+    The others have no pass rate and would come first.
+    """
     by_line = {row["line"]: row for row in [*too_long, *backend.too_long]}
+    forms = {prompt.prompt_id: form for prompt, form in backend.prompts.items()}
     return replace(
         backend,
-        prompts={prompt: form for prompt, form in backend.prompts.items() if prompt.prompt_id in trainable},
+        prompts={prompt: forms[prompt.prompt_id] for prompt in trainable if prompt.prompt_id in forms},
         too_long=[by_line[line] for line in sorted(by_line)],
     )
 

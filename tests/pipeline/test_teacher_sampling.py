@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -387,6 +388,27 @@ def test_reasoning_apart_from_the_answer_becomes_part_of_the_trajectory(
     rows = tables.read_experts(Path("data/experts/experts.parquet"))
     assert {row.response for row in rows} == {f"\\boxed{{{answer}}}" for answer in answers.values()}
     assert len(server.requests) == SAMPLES * N
+
+
+def test_a_teacher_rewrites_the_solutions_of_a_program(project: Callable[..., Params], server: Any) -> None:
+    def respond(body: Any) -> tuple[str, str]:
+        problem, _, solution = body["messages"][-1]["content"].removeprefix("Say ").partition(" by ")
+        assert solution.startswith(f"{problem} ")
+        return solution.replace("\\boxed", "so \\boxed"), "stop"
+
+    server.answer = respond
+    params = project()
+    sums = [replace(prompt, answer_kind="reasoning_gym:chain_sum") for prompt in PROMPTS[:4]]
+    tables.write(
+        Path("data/prompts/train.parquet"), map(tables.as_row, [*sums, *PROMPTS[4:]]), tables.PROMPTS
+    )
+    config = params.teacher.model_copy(update={"rewrite": "Say {problem} by {solution}"})  # type: ignore[union-attr]
+    run(params.model_copy(update={"teacher": config}))
+    rows = tables.read_experts(Path("data/experts/experts.parquet"))
+    assert {row.prompt_id for row in rows} == {prompt.prompt_id for prompt in sums}
+    assert len(server.requests) == SAMPLES * len(sums), "what no program solves is not asked"
+    assert {row.response for row in rows} == {f"{a} + 3 = {a + 3}\nso \\boxed{{{a + 3}}}" for a in range(4)}
+    assert {json.loads(row.sampling)["rewrite"] for row in rows} == {config.rewrite}
 
 
 def test_what_the_host_did_not_take_is_recorded_as_null(project: Callable[..., Params], server: Any) -> None:
