@@ -42,8 +42,8 @@ class Contrast(Config):
     equal: list[str] = Field(default_factory=list)
     """Factors that are held equal: each of their levels has a constant of its own."""
     covariates: list[Literal["tokens", "nll", "wrong"]] = Field(default_factory=list)
-    """Measures of the demonstrations that are held equal by a slope: mean length, NLL per token under the
-    base, share of wrong ones."""
+    """Measures of the demonstrations that a slope holds equal. tokens: their mean length. nll: in nats per
+    token under the base. wrong: the share of wrong ones."""
     settings: Annotated[list[str], Field(min_length=2)]
     """The settings that are compared."""
 
@@ -62,8 +62,8 @@ class StudyDesign(Config):
     params: Keys = Field(default_factory=dict)
     """Keys of params.yaml, the same for all runs."""
     likelihood: Positive | None = None
-    """Prompts without a demonstration whose trajectories of every source, and rollouts of the base, have
-    their NLL measured after training; null: none."""
+    """Number of prompts without a demonstration on which NLLs are measured after training; null: none. They
+    are those of every source's trajectories and of the base's own rollouts."""
     arm: str
     """The arm whose demonstrations are used."""
     benchmark: str

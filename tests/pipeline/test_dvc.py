@@ -126,7 +126,13 @@ def test_a_further_source_samples_no_teacher_and_trains_no_arm_that_does_not_use
     assert stages_run(command("dvc", "repro")) == {"curate", "experts", "select@program", "compare"}
 
 
-@pytest.mark.parametrize("name", ["x; touch planted", "$(touch planted)", "'; touch planted; '"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x; touch planted",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("$(touch planted)", "'; touch planted; '")),
+    ],
+)
 def test_no_shell_interprets_the_name_of_an_arm(project: None, name: str) -> None:
     """`hpt` refuses such names; `dvc repro` alone reads params.yaml without `hpt`."""
     params = yaml.safe_load(Path("params.yaml").read_text())
@@ -143,6 +149,7 @@ def test_curation_with_the_same_results_re_runs_nothing_else(project: None) -> N
     assert stale_stages() == set()
 
 
+@pytest.mark.slow
 def test_an_experiment_changes_one_parameter_of_the_present_recipe(project: None) -> None:
     """params.yaml is no recipe of conf/ here, so an experiment that composed one would change other keys."""
     before = yaml.safe_load(Path("params.yaml").read_text())

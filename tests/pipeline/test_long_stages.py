@@ -232,7 +232,8 @@ def again(stage: str, params: Params | None = None) -> dict[str, str]:
 
 
 # 19 prompts in parts of 4 are 5 calls; benchmarks of 6 and 9 are 2 and 3.
-@pytest.mark.parametrize("stage", ["rollouts", pytest.param("evaluate@human", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["rollouts", "evaluate@human"])
 def test_a_stage_that_was_killed_twice_resumes(
     project: Path, expected: dict[str, dict[str, str]], calls: list[int], stage: str
 ) -> None:
@@ -378,6 +379,7 @@ def with_timeout(seconds: float) -> Params:
     return params.model_copy(update={"verifier": verifier})
 
 
+@pytest.mark.slow
 def test_a_response_over_the_time_limit_is_graded_again_with_ten_times_as_much(
     project: Path, expected: dict[str, dict[str, str]], calls: list[int], pools: list[float]
 ) -> None:

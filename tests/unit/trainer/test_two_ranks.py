@@ -158,7 +158,8 @@ def test_a_rank_that_fails_ends_the_others(tmp_path: Path) -> None:
     assert done.stderr.strip() == "rank 1 of 2 failed; its error is printed above"
 
 
-@pytest.mark.parametrize("ending", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
 def test_the_ranks_end_with_their_launcher(tmp_path: Path, ending: signal.Signals) -> None:
     script = tmp_path / "rank.py"
     script.write_text(
