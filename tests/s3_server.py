@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 from servers import free_port, server
 
 KEY, SECRET = "inbox-key", "inbox-secret"
@@ -57,6 +58,6 @@ def _stores(url: str) -> bool:
     try:
         client(url).create_bucket(Bucket="plain")
         client(url).put_object(Bucket="plain", Key="probe", Body=b"1")
-    except Exception:
+    except (BotoCoreError, ClientError):
         return False
     return True

@@ -49,10 +49,13 @@ WAITING = "waiting.parquet"
 class Waiting(NamedTuple):
     """The rollouts that steps after a checkpoint train on, and the weights that may have drawn them."""
 
-    rows: list[dict[str, Any]]
+    rows: Sequence[dict[str, Any]]
     """Of `tables.WAITING_ROLLOUTS`, in the order of steps."""
-    versions: list[str]
+    versions: Sequence[str]
     """Hashes of the weights before the last steps, oldest first."""
+
+
+NOTHING_WAITING = Waiting((), ())
 
 
 class Checkpoints:
@@ -133,7 +136,7 @@ class Checkpoints:
         module: nn.Module,
         optimizers: Sequence[Optimizer],
         since: Records,
-        waiting: Waiting | None = None,
+        waiting: Waiting = NOTHING_WAITING,
     ) -> None:
         """Write the checkpoint of `step`, clear the records `since` the last one, remove older weights.
 
@@ -150,12 +153,12 @@ class Checkpoints:
             with _placed(self._at("weights", step)) as folder:
                 save_file(policy, folder / "model.safetensors")
                 save_file(moments, folder / "optimizers.safetensors")
-                if waiting and waiting.rows:
+                if waiting.rows:
                     tables.write(folder / WAITING, waiting.rows, tables.WAITING_ROLLOUTS)
                 contents = {
                     "optimizers": _names(optimizers),
                     "records": self._records_written,
-                    **({"versions": waiting.versions} if waiting and waiting.rows else {}),
+                    "versions": waiting.versions,
                     "files": file_hashes(folder),
                 }
                 write_sealed(folder / CONTENTS, contents)
@@ -170,7 +173,7 @@ class Checkpoints:
         """What `save` was given with checkpoint `step`."""
         folder = self._at("weights", step)
         if not (folder / WAITING).exists():
-            return Waiting([], [])
+            return NOTHING_WAITING
         rows = list(tables.read(folder / WAITING, remedy=step_records.REMEDY))
         return Waiting(rows, read_sealed(folder / CONTENTS)["versions"])
 

@@ -35,7 +35,9 @@ Row = dict[str, Any]
 
 def contrasts(study: Study, results: Results) -> dict[str, Row]:
     """Contrast -> budget -> method -> its effect, of the settings that are complete; why there is none."""
-    measured = {cell.setting: covariates(study.setting_at(cell), study.design.arm) for cell in results}
+    used = {setting for contrast in study.design.contrasts.values() for setting in contrast.settings}
+    folders = {cell.setting: study.setting_at(cell) for cell in results if cell.setting in used}
+    measured = {setting: covariates(folder, study.design.arm) for setting, folder in folders.items()}
     found = {
         name: {"of": contrast.model_dump(), "budgets": _by_budget(study, contrast, results, measured)}
         for name, contrast in study.design.contrasts.items()

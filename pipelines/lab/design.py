@@ -143,9 +143,7 @@ def names(root: Path) -> list[str]:
 
 def read_design(root: Path, name: str) -> StudyDesign:
     """Read conf/lab/NAME.yaml. Raises InputError that names the line of the first wrong key."""
-    if name not in (known := names(root)):
-        raise InputError(f"conf/lab/{name}.yaml: not found; studies: {', '.join(known) or 'none'}")
-    path = root / FOLDER / f"{name}.yaml"
+    path = _file(root, name)
     tree = yaml_errors.read_yaml(path)
     try:
         design = StudyDesign.model_validate(yaml_errors.plain_values(tree))
@@ -154,18 +152,17 @@ def read_design(root: Path, name: str) -> StudyDesign:
         raise InputError("\n".join(messages)) from None
     if design.params_of is None:
         return design
-    other = read_yaml(root, design.params_of) if design.params_of != name else {}
-    if other.get("params_of") or not other:
-        raise InputError(f"conf/lab/{name}.yaml: params_of: name another study, with params of its own")
-    return design.model_copy(update={"params": replaced(other.get("params", {}), design.params)})
+    other: Keys = yaml_errors.plain_values(yaml_errors.read_yaml(_file(root, design.params_of)))
+    if "params_of" in other or "params" not in other:
+        raise InputError(f"{path}: params_of: name another study, with params of its own")
+    return design.model_copy(update={"params": replaced(other["params"], design.params)})
 
 
-def read_yaml(root: Path, name: str) -> Keys:
-    """The keys of conf/lab/NAME.yaml. Raises InputError."""
+def _file(root: Path, name: str) -> Path:
+    """conf/lab/NAME.yaml. Raises InputError that names the studies that there are."""
     if name not in (known := names(root)):
         raise InputError(f"conf/lab/{name}.yaml: not found; studies: {', '.join(known) or 'none'}")
-    keys: Keys = yaml_errors.plain_values(yaml_errors.read_yaml(root / FOLDER / f"{name}.yaml"))
-    return keys
+    return root / FOLDER / f"{name}.yaml"
 
 
 def replaced(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> Keys:

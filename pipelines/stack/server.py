@@ -32,8 +32,8 @@ class Server:
     needs: tuple[str, ...] = ()
     """Servers that must be healthy before it starts."""
     ports: tuple[int, ...] = ()
-    silence_limit: float | None = None
-    """Seconds without an answer after which it is ended and started again, though it runs; None: never."""
+    silence_limit: float = 0.0
+    """Seconds without an answer after which it is ended and started again, though it runs; 0: never."""
     provision: str | None = None
     """The part of pipelines.stack.provision that makes its databases or buckets each time it has started."""
     stop_signal: signal.Signals = signal.SIGTERM
