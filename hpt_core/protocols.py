@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hpt_core.config import Sampling
 from hpt_core.types import Completion, Verdict
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 
 P = TypeVar("P", contravariant=True)
 """A prompt: token ids for an engine in this process, text for a server that has its own tokenizer."""
+
+
+class PassingWeights(Protocol):
+    """The weights of a model, which can be passed over once and are named then."""
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model that they are of, or another one of its class and shape."""
+
+    @property
+    def name(self) -> str:
+        """The hash of the weights, after the last of them."""
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        """All that an output depends on by the names of the plain model, in order of name."""
 
 
 class Sampler(Protocol[P]):
@@ -36,8 +52,11 @@ class RolloutEngine(Sampler[Sequence[int]], Protocol):
     The same weights, prompts, seeds and sampling parameters give the same completions, also after a restart.
     """
 
-    def load_weights(self, model: PreTrainedModel, policy: str) -> None:
-        """Take over the weights of `model`, whose hash is `policy`."""
+    def load_weights(self, weights: PassingWeights) -> None:
+        """Take over the weights in one pass over them; `policy` is then their name.
+
+        All ranks of a sharded model call this together.
+        """
 
     def sleep(self) -> None:
         """Free the memory that only sampling needs, until `load_weights`."""

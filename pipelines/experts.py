@@ -39,7 +39,7 @@ from pipelines.stage.distance import distance_by_source
 from pipelines.stage.generation import build_verifier
 from pipelines.stage.launch import launch
 from pipelines.stage.regrade import RetryingVerifier
-from pipelines.stage.teacher_files import Authorship, TeacherSamples, read_samples
+from pipelines.stage.teacher.files import Authorship, TeacherSamples, read_samples
 
 log = logging.getLogger(__name__)
 

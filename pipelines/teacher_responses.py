@@ -16,8 +16,8 @@ from pipelines.params import Params
 from pipelines.paths import TEACHER_FOLDER, checkpoints
 from pipelines.stage.generation import build_verifier
 from pipelines.stage.launch import launch
-from pipelines.stage.teacher_files import write_samples
-from pipelines.stage.teacher_sampling import TeacherInputs, sample_teacher
+from pipelines.stage.teacher.files import write_samples
+from pipelines.stage.teacher.sampling import TeacherInputs, sample_teacher
 
 INPUTS = TeacherInputs()
 SHARDS = checkpoints("experts@teacher")

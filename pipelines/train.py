@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import sys
@@ -27,11 +26,12 @@ from hpt_core.verifier import installed_versions
 from pipelines.params import Params
 from pipelines.paths import model, rollouts, training_metrics
 from pipelines.stage import generation, training_data
-from pipelines.stage.generation import build_engine, build_verifier
+from pipelines.stage.generation import build_verifier
 from pipelines.stage.launch import StageReport, argument, check_name, launch
 from pipelines.stage.progress import ProgressBar, StepProgress
 from pipelines.stage.rank_processes import joined_ranks, start
 from pipelines.stage.regrade import PatientVerifier
+from pipelines.stage.replicas import training_engine
 from pipelines.stage.training_data import PROJECT, TrainingFiles, check_room, load_tasks
 from pipelines.tracking.live import LiveSink
 
@@ -50,10 +50,13 @@ def run(
     tasks, dev, left_out = load_tasks(params, arm, policy, paths)
     steps = params.train.steps
     check_room(tasks, params, policy)
-    engine = build_engine(params, _sampling_policy(policy, params, ranks))
-    if params.train.lora is not None:
-        policy = with_lora(policy, params.train.lora, params.seed)
-    with build_verifier(params) as verifier, _progress(arm, steps, ranks) as bars:
+    with (
+        training_engine(params, policy, paths.base, ranks) as engine,
+        build_verifier(params) as verifier,
+        _progress(arm, steps, ranks) as bars,
+    ):
+        if params.train.lora is not None:
+            policy = with_lora(policy, params.train.lora, params.seed)
         context = TrainContext(
             policy=policy,
             engine=engine,
@@ -91,16 +94,6 @@ def _progress(arm: str, steps: int, ranks: Ranks) -> Iterator[list[MetricSink]]:
         yield [StepProgress(bar)]
 
 
-def _sampling_policy(policy: LoadedPolicy, params: Params, ranks: Ranks) -> LoadedPolicy:
-    """The engine's policy: the trained one itself, or a copy where that is sharded or gets adapters.
-
-    An engine whose weights are of another type makes a copy of its own.
-    """
-    changes = ranks.count > 1 or params.train.lora is not None
-    copied = changes and getattr(torch, params.rollout.dtype) == policy.model.dtype
-    return policy._replace(model=copy.deepcopy(policy.model)) if copied else policy
-
-
 class Tee:
     """A `MetricSink` that forwards to several."""
 
@@ -113,7 +106,7 @@ class Tee:
 
 
 def run_inputs(params: Params, arm: str, policy: LoadedPolicy, paths: TrainingFiles) -> dict[str, Any]:
-    """All that decides the result, by name, code included; the number of ranks does not."""
+    """All that decides the result, by name, code included; the numbers of ranks and replicas do not."""
     data = {
         "train": paths.train,
         "dev": paths.dev,
@@ -121,7 +114,7 @@ def run_inputs(params: Params, arm: str, policy: LoadedPolicy, paths: TrainingFi
         **({} if params.train.difficulty is None else {"pass_rates": paths.pass_rates}),
     }
     parameters = params.model_dump(mode="json", include={"seed", "threads", "rollout", "train", "verifier"})
-    del parameters["train"]["ranks"]
+    del parameters["train"]["ranks"], parameters["rollout"]["placement"], parameters["rollout"]["replicas"]
     return {
         **parameters,
         "arm": params.arms[arm].model_dump(mode="json"),

@@ -105,6 +105,9 @@ class Sampling(Config):
 class VLLMConfig(Config):
     """Resources of the vLLM engine; the engine hf ignores them."""
 
+    tensor_parallel: Positive = 1
+    """Ranks of `train.ranks` over which one copy of the sampler's weights is split. Each such group samples
+    its share of the prompts. The stages rollouts and evaluate sample in one process, from a whole copy."""
     memory: Fraction = 0.4
     """Share of the GPU's memory for vLLM's weights and cache. vLLM frees it while the policy trains."""
     cpu_cache_gib: Positive = 2
@@ -133,6 +136,12 @@ class RolloutConfig(Config):
     GRPO."""
     slots: Positive = 256
     """Responses decoded at once."""
+    placement: Literal["shared", "separate"] = "shared"
+    """shared: each rank samples with an engine of its own, and sampling alternates with training. separate:
+    replicas sample in processes of their own, on a GPU of their own where there are GPUs; with a lag they
+    sample while the policy trains. The rollouts are the same."""
+    replicas: Positive = 1
+    """Sampling processes beside training with `placement: separate`; each samples its part of the prompts."""
     lag: Annotated[int, Field(ge=0)] = 0
     """k: the weights after step t-1-k draw the rollouts of step t; 0 is on-policy. The weights that a phase
     begins with draw those of its first k+1 steps."""

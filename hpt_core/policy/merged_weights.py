@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from heapq import merge
+from operator import itemgetter
 from typing import Any, cast
 
 import torch
@@ -50,6 +52,11 @@ def persistent_buffers(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     state: dict[str, Tensor] = model.state_dict()
     yield from ((plain_name(name), state[name]) for name in sorted(state.keys() - parameters))
+
+
+def named_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+    """`merged_weights` and `persistent_buffers` together, in order of name: all that an output depends on."""
+    yield from merge(merged_weights(model), persistent_buffers(model), key=itemgetter(0))
 
 
 def plain_name(name: str) -> str:

@@ -1,9 +1,7 @@
-"""A policy as a transformers folder: load it, save it, read its weights and hash them."""
+"""A policy as a transformers folder: load it and save it."""
 
 from __future__ import annotations
 
-import hashlib
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hpt_core.errors import InputError
 from hpt_core.policy.chat import Chat, default_template
+from hpt_core.policy.hashed_weights import weights_hash
 from hpt_core.policy.loading.checked import load_checked
 from hpt_core.policy.merged_weights import full_tensor, merged_weights, persistent_buffers
 
@@ -75,15 +74,6 @@ def save_policy(policy: LoadedPolicy, folder: Path, *, write: bool = True) -> No
         buffers = dict(persistent_buffers(policy.model))
         policy.model.save_pretrained(folder, state_dict=buffers | weights)
         policy.tokenizer.save_pretrained(folder)
-
-
-def weights_hash(model: PreTrainedModel) -> str:
-    """16 hex digits that name the weights: sha256 over every parameter and saved buffer and its name."""
-    digest = hashlib.sha256()
-    for name, parameter in chain(merged_weights(model), persistent_buffers(model)):
-        digest.update(name.encode())
-        digest.update(parameter.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def stop_tokens(policy: LoadedPolicy) -> frozenset[int]:

@@ -28,3 +28,11 @@ class TrainContext:
     ranks: Ranks = ALONE
     begun: int = 0
     """Steps before the phase that `config` is of."""
+
+    @property
+    def ranks_per_engine(self) -> int:
+        """Ranks whose engines are the parts of one, which they must ask for the same."""
+        if self.rollout.placement == "separate":
+            return self.ranks.count
+        split = self.rollout.engine == "vllm" and self.ranks.count > 1
+        return self.rollout.vllm.tensor_parallel if split else 1

@@ -39,17 +39,27 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
     verdict; InputError before the first step where a method imitates demonstrations alone and no prompt has
     one.
     """
-    clock, records = Clock(), Records()
     tasks, held_out = hold_out(run.tasks, run.config, run.seed)
     run = replace(run, tasks=tasks)
     _check_demonstrations(run)
+    with RolloutQueue(run.rollout.lag, background=run.rollout.placement == "separate") as queue:
+        return _take_steps(run, held_out, queue, checkpoints, sink)
+
+
+def _take_steps(
+    run: TrainContext,
+    held_out: Sequence[Task],
+    queue: RolloutQueue,
+    checkpoints: Checkpoints,
+    sink: MetricSink,
+) -> dict[str, float]:
+    clock, records = Clock(), Records()
     recorded = checkpoints.metrics(checkpoints.newest)
     schedule = Schedule.of(run.config, recorded)
     watch = Watch(run.config.health, recorded[int(schedule.before.steps) :])
     state = TrainState.of(run, schedule)
     state.resume(checkpoints)
     speed, weights = Speed.of(run), EngineWeights(run, state.policy_module)
-    queue = RolloutQueue(run.rollout.lag)
     waiting = checkpoints.waiting(checkpoints.newest)
     queue.restore(waiting.rows, state.run)
     weights.versions.names.extend(waiting.versions)
@@ -62,6 +72,7 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
         scale_rates(state.optimizers, schedule.rate_factor())
         sampled = queue.take(state.run, step, schedule.last_step, clock)
         taken = take_step(state, weights, sampled, step, clock)
+        queue.finish(clock)
         metrics = {**_metrics(taken, state.run, schedule), **_held_out(state, held_out, schedule, clock)}
         if evaluated := step % config.dev_every == 0:
             metrics |= _dev_accuracy(state, weights, clock)

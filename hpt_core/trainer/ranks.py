@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from typing import TypeVar
 
 import torch
 import torch.distributed
 from accelerate import PartialState  # type: ignore[import-untyped]
+from torch.distributed import ProcessGroup
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from hpt_core.policy.module import PolicyModule
@@ -27,10 +29,12 @@ LONGEST_WAIT = timedelta(hours=2)
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among `count`. All processes must call every method but `share`, in the same order."""
+    """This process among `count`. All must call every method but `share` and `span`, in the same order."""
 
     index: int = 0
     count: int = 1
+    group: ProcessGroup | None = None
+    """Group of torch.distributed through which they exchange objects; None: that of the launcher."""
 
     @property
     def main(self) -> bool:
@@ -39,16 +43,29 @@ class Ranks:
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """This rank's part of `items`, which all ranks hold; the parts in order of rank are all of them."""
-        first, last = (len(items) * index // self.count for index in (self.index, self.index + 1))
-        return items[first:last]
+        return items[self.span(len(items))]
+
+    def span(self, count: int, group: int = 1) -> slice:
+        """The places of this rank's part of `count` items; of the parts of all `group` ranks beside it where
+        each `group` of them works as one.
+        """
+        begin = self.index // group * group
+        return slice(count * begin // self.count, count * (begin + group) // self.count)
 
     def gather(self, items: Sequence[T]) -> list[T]:
         """The items of all ranks in order of rank, on each of them."""
         if self.count == 1:
             return list(items)
         parts: list[list[T]] = [[] for _ in range(self.count)]
-        torch.distributed.all_gather_object(parts, list(items))
+        torch.distributed.all_gather_object(parts, list(items), self.group)
         return [item for part in parts for item in part]
+
+    def apart(self) -> Ranks:
+        """The same ranks with a group of their own, through which another thread may exchange objects.
+
+        The first call must not overlap with another exchange.
+        """
+        return self if self.count == 1 else replace(self, group=_group_apart())
 
     def wait(self) -> None:
         """Wait until every rank is here."""
@@ -78,6 +95,12 @@ class Ranks:
                 # A rank without demonstrations must still reduce the gradients of parameters that only
                 # demonstrations train.
                 module.set_reduce_scatter_unused_params(True)
+
+
+@cache
+def _group_apart() -> ProcessGroup:
+    group: ProcessGroup = torch.distributed.new_group(backend="gloo", timeout=LONGEST_WAIT)
+    return group
 
 
 ALONE = Ranks()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 
@@ -12,7 +13,7 @@ from hpt_core.config import Sampling
 from hpt_core.errors import TrainingError
 from hpt_core.groups import rewards_equal
 from hpt_core.policy.chat import Chat
-from hpt_core.policy.model import weights_hash
+from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.module import PolicyModule
 from hpt_core.rollout.engine_check import EngineCheck
 from hpt_core.rollout.group import Group, Task, reward, sample, score
@@ -21,9 +22,11 @@ from hpt_core.seeds import derive
 from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.measures.sampler_mismatch import WeightVersions
 from hpt_core.trainer.measures.throughput import Clock
+from hpt_core.types import Completion
 from hpt_core.upge import algorithm
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def sample_groups(run: TrainContext, step: int, clock: Clock) -> list[Group]:
@@ -64,11 +67,22 @@ def replacements(tasks: Sequence[Task], sampled: Sequence[Task], seed: int) -> l
 def _judged(run: TrainContext, tasks: Sequence[Task], step: int, clock: Clock) -> list[Group]:
     mine = run.ranks.share(tasks)
     with clock.phase("generate"):
-        completions = sample(run.engine, mine, run.rollout, step, run.seed)
+        completions = of_rank(run, tasks, lambda some: sample(run.engine, some, run.rollout, step, run.seed))
     with clock.phase("verify"):
         judged = score(mine, completions, run.verifier, step, run.engine.policy)
         rollouts = run.ranks.gather([group.rollouts for group in judged])
     return [Group(task, of_task) for task, of_task in zip(tasks, rollouts, strict=True)]
+
+
+def of_rank(
+    run: TrainContext, tasks: Sequence[Task], generate: Callable[[Sequence[Task]], list[T]]
+) -> Sequence[T]:
+    """What `generate` gives for this rank's share of the tasks.
+
+    Ranks whose engines are one ask it together, for the shares of them all.
+    """
+    own, together = run.ranks.span(len(tasks)), run.ranks.span(len(tasks), run.ranks_per_engine)
+    return generate(tasks[together])[own.start - together.start : own.stop - together.start]
 
 
 class EngineWeights:
@@ -89,9 +103,9 @@ class EngineWeights:
 
         Raises TrainingError, on every rank, if the engine then samples another policy.
         """
-        name = weights_hash(self.run.policy.model)
-        fresh = name not in self.versions.names
-        self.run.engine.load_weights(self.run.policy.model, name)
+        weights = HashedWeights(self.run.policy.model)
+        self.run.engine.load_weights(weights)
+        fresh, name = weights.name not in self.versions.names, weights.name
         self.versions.add(name)
         # An engine that lags by as many steps as train.max_staleness allows has older weights.
         if fresh and self.check.made < 2 and self.run.engine.policy == name:
@@ -128,7 +142,11 @@ def greedy_accuracy(run: TrainContext) -> dict[str, float]:
     """
     greedy = Sampling(temperature=0.0, max_new_tokens=run.rollout.max_new_tokens)
     mine = run.ranks.share(run.dev)
-    completions = run.engine.generate([task.tokens for task in mine], [0] * len(mine), greedy)
+
+    def generate(tasks: Sequence[Task]) -> list[Completion]:
+        return run.engine.generate([task.tokens for task in tasks], [0] * len(tasks), greedy)
+
+    completions = of_rank(run, run.dev, generate)
     verdicts = run.verifier.verify(
         [
             (completion.response, task.prompt.answer, task.prompt.answer_kind)

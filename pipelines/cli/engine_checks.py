@@ -14,6 +14,7 @@ from torch import nn
 from hpt_core.config import LoraConfig, RolloutConfig
 from hpt_core.errors import InputError
 from hpt_core.policy.chat import Chat
+from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.loading.attention import attention_difference
 from hpt_core.policy.loading.checked import load_unchecked, read_files
 from hpt_core.policy.loading.rope import changing_length
@@ -157,7 +158,7 @@ class ModelInUse:
                 if "lora_B" in name:
                     nn.init.constant_(parameter, 0.02)
         engine = self.engine.engine
-        engine.load_weights(adapted.model, weights_hash(adapted.model))
+        engine.load_weights(HashedWeights(adapted.model))
         check = EngineCheck(engine, adapted.model, adapted.model, self._prompts(), self.rollout)
         fault = check.fault()
         if fault is not None:

@@ -72,11 +72,21 @@ def overlong_buffer_is_within_the_response(params: Params) -> None:
             )
 
 
-def vllm_has_one_trainer_process(params: Params) -> None:
-    if params.rollout.engine == "vllm" and params.train.ranks > 1:
+def ranks_are_whole_engines(params: Params) -> None:
+    ranks, group = params.train.ranks, params.rollout.vllm.tensor_parallel
+    if params.rollout.engine == "vllm" and ranks > 1 and ranks % group:
         raise error_at(
-            ("train", "ranks"),
-            "vLLM samples beside one training process only; set rollout.engine: hf, or ranks: 1",
+            ("rollout", "vllm", "tensor_parallel"),
+            f"{group} does not divide train.ranks, {ranks}; give a number that does, or 1 for a whole copy "
+            "of the sampler's weights on each rank",
+        )
+
+
+def replicas_hold_whole_copies(params: Params) -> None:
+    if params.rollout.placement == "separate" and params.rollout.vllm.tensor_parallel > 1:
+        raise error_at(
+            ("rollout", "vllm", "tensor_parallel"),
+            "a replica of the sampler holds a whole copy of its weights; set 1, or rollout.placement: shared",
         )
 
 
@@ -174,7 +184,8 @@ RELATIONS: tuple[Callable[[Params], None], ...] = (
     promotion_names_benchmarks,
     gate_has_weights_at_every_pass_rate,
     overlong_buffer_is_within_the_response,
-    vllm_has_one_trainer_process,
+    ranks_are_whole_engines,
+    replicas_hold_whole_copies,
     sources_are_filled_in,
     no_source_is_named_teacher,
     arms_have_sources,

@@ -31,8 +31,13 @@ P = TypeVar("P")
 """A prompt in the form that the sampler takes: tokens or text."""
 
 
-def build_engine(params: Params, policy: LoadedPolicy) -> RolloutEngine:
+def build_engine(
+    params: Params, policy: LoadedPolicy, *, copies: bool = False, ranks: int = 1
+) -> RolloutEngine:
     """The engine of `rollout.engine`, with the weights of `policy`.
+
+    `copies`: it shares no weight with `policy`, which will be sharded or adapted. `ranks`: processes that a
+    launcher started, each of which builds one.
 
     Raises InputError where the longest prompt with the longest response exceeds the model's positions.
     """
@@ -44,15 +49,17 @@ def build_engine(params: Params, policy: LoadedPolicy) -> RolloutEngine:
         f"rollout.max_prompt_tokens + rollout.max_new_tokens is {longest}",
         "lower one of them in params.yaml",
     )
-    return start_engine(config, policy)
+    return start_engine(config, policy, copies=copies, ranks=ranks)
 
 
-def start_engine(config: RolloutConfig, policy: LoadedPolicy) -> RolloutEngine:
+def start_engine(
+    config: RolloutConfig, policy: LoadedPolicy, *, copies: bool = False, ranks: int = 1
+) -> RolloutEngine:
     """The engine of `config` with the weights of `policy`, for texts of any length."""
     dtype = getattr(torch, config.dtype)
     if config.engine == "vllm":
-        return VLLMEngine(policy, config.slots, dtype, config.vllm)
-    return HFEngine(policy, config.slots, dtype)
+        return VLLMEngine(policy, config.slots, dtype, config.vllm, ranks=ranks)
+    return HFEngine(policy, config.slots, dtype, copies=copies)
 
 
 def checked_engine(

@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from hpt_core.child_process import end_with_parent
 from hpt_core.errors import REPORTED_ERRORS, InputError
 from hpt_core.trainer.ranks import Ranks, join, launched, leave
 
@@ -73,7 +73,7 @@ def start(count: int, arguments: Sequence[str], threads: int) -> int:
 def joined_ranks() -> Iterator[Ranks]:
     """Join the other ranks for the body of the `with`; a run without a launcher is its only rank."""
     if launched():
-        threading.Thread(target=_exit_with, args=(os.getppid(),), daemon=True).start()
+        end_with_parent()  # Killing a launcher does not end its ranks, and a new run may start.
         # The default action prints no traceback; one from each rank would add nothing.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     ranks = join()
@@ -90,13 +90,3 @@ def joined_ranks() -> Iterator[Ranks]:
             time.sleep(GRACE)
         raise
     leave(ranks)
-
-
-def _exit_with(launcher: int) -> None:
-    """End this rank when its launcher has ended.
-
-    Killing a launcher does not end its ranks, and a new run may start.
-    """
-    while os.getppid() == launcher:
-        time.sleep(0.5)
-    os._exit(1)

@@ -18,7 +18,8 @@ BENCHES = {
     "ragged": "step_time.ragged_lengths",
     "memory": "memory.peak_memory",
     "arithmetic": "arithmetic.forward_backward",
-    "checkpoints": "checkpoints.overhead",
+    "checkpoints": "runs.checkpoints.overhead",
+    "overlap": "runs.overlap.separate_sampler",
     "hf": "engines.hf_engine",
     "gpu": "sampling.gpu_engine",
     "vllm": "engines.vllm_engine",
@@ -45,7 +46,7 @@ def main() -> None:
 
 
 def bench_of(name: str) -> Callable[[Path | None], None]:
-    module, _, function = BENCHES[name].partition(".")
+    module, _, function = BENCHES[name].rpartition(".")
     bench: Callable[[Path | None], None] = getattr(import_module(f"tests.bench.{module}"), function)
     return bench
 

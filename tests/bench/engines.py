@@ -13,7 +13,8 @@ import torch
 from hpt_core import tables
 from hpt_core.config import Sampling
 from hpt_core.policy.chat import Chat
-from hpt_core.policy.model import LoadedPolicy, load_policy, weights_hash
+from hpt_core.policy.hashed_weights import HashedWeights
+from hpt_core.policy.model import LoadedPolicy, load_policy
 from hpt_core.rollout.engines.hf import HFEngine
 from pipelines import base, curate
 from pipelines.params import load_params, recipes
@@ -72,7 +73,7 @@ def weight_push(folder: Path | None) -> None:
     engine, timings = VLLMEngine(policy, slots=8, dtype=torch.bfloat16), []
     for _ in range(1 + REPETITIONS):
         start = time.perf_counter()
-        engine.load_weights(policy.model, weights_hash(policy.model))
+        engine.load_weights(HashedWeights(policy.model))
         timings.append(time.perf_counter() - start)
     count = sum(parameter.numel() for parameter in policy.model.parameters())
     show(

@@ -20,6 +20,7 @@ from hpt_core.config import GateConfig, LoraConfig, OptimizerConfig, RolloutConf
 from hpt_core.errors import REPORTED_ERRORS, InputError
 from hpt_core.policy.batching import TrainingRow, pad
 from hpt_core.policy.chat import Chat
+from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.logprobs import token_logprobs
 from hpt_core.policy.lora import with_lora
 from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy, weights_hash
@@ -271,7 +272,7 @@ def lora(family: Family) -> None:
     family.notes["lora/change"] = change
     if change < 0.01:
         raise Mismatch("the adapters change nothing")
-    engine.load_weights(policy.model, weights_hash(policy.model))
+    engine.load_weights(HashedWeights(policy.model))
     _same("pushed", _logits(LoadedPolicy(engine.model, policy.tokenizer), family), adapted, family)
     save_policy(policy, family.folder / "merged")
     again = load_policy(family.folder / "merged")

@@ -16,6 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from hpt_core.config import KLConfig, OptimizerConfig, TrainConfig
 from hpt_core.errors import TrainingError
+from hpt_core.policy import hashed_weights
 from hpt_core.policy.batching import TrainingRow
 from hpt_core.policy.model import full_tensor, merged_weights
 from hpt_core.policy.module import PolicyModule
@@ -157,6 +158,22 @@ def trained(ranks: Ranks) -> dict[str, Tensor]:
     return dict(merged_weights(policy_module.model))
 
 
+def hashed(ranks: Ranks) -> tuple[str, int]:
+    """The name of the weights, and how many of them this rank hashed."""
+    policy_module = PolicyModule(model(tied=True))
+    ranks.shard(policy_module)
+    counted, sha256 = list[Tensor](), hashed_weights._sha256
+
+    def counting(tensor: Tensor) -> str:
+        counted.append(tensor)
+        return sha256(tensor)
+
+    hashed_weights._sha256 = counting
+    name = hashed_weights.weights_hash(policy_module.model)
+    hashed_weights._sha256 = sha256
+    return name, len(counted)
+
+
 def main(folder: Path) -> None:
     ranks = join()
     dealt = batch.deal
@@ -182,6 +199,7 @@ def main(folder: Path) -> None:
     # The last rank alone meets the NaN.
     (folder / f"nan.{ranks.index}").write_text(message_of_a_nan(ranks))
     batch.deal = dealt
+    (folder / f"hash.{ranks.index}").write_text(json.dumps(hashed(ranks)))
     (folder / f"sums.{ranks.index}").write_text(json.dumps(sums))
     if ranks.main:
         save_file(results, folder / "gradients.safetensors")

@@ -73,6 +73,15 @@ def test_sums_are_those_of_all_ranks(folders: tuple[Path, Path]) -> None:
     assert expected["one row"]["rows_trained"] == 1
 
 
+def test_ranks_share_the_hashing_of_the_weights(folders: tuple[Path, Path]) -> None:
+    one, two = folders
+    name, tensors = json.loads((one / "hash.0").read_text())
+    found = [json.loads((two / f"hash.{rank}").read_text()) for rank in (0, 1)]
+    assert {each for each, _ in found} == {name}, "the number of ranks does not change it"
+    counts = [count for _, count in found]
+    assert sum(counts) == tensors > 20 and abs(counts[0] - counts[1]) <= 1
+
+
 def test_a_nan_on_one_rank_stops_all(folders: tuple[Path, Path]) -> None:
     one, two = folders
     for path in (one / "nan.0", two / "nan.0", two / "nan.1"):

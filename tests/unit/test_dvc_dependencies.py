@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 REPO = Path(__file__).parents[2]
 PACKAGES = ("hpt_core", "pipelines")
 DECIDES_NO_BYTE = {
+    "hpt_core.child_process": "ends a process with its parent",
     "hpt_core.errors": "classes of exceptions",
     "hpt_core.printable": "control characters in messages",
     "hpt_core.redaction": "secrets in messages",

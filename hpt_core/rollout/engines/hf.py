@@ -16,8 +16,9 @@ from transformers import PreTrainedModel
 from hpt_core.config import Sampling
 from hpt_core.errors import TrainingError
 from hpt_core.policy.chat import Chat
-from hpt_core.policy.model import LoadedPolicy, merged_weights, stop_tokens, weights_hash
+from hpt_core.policy.model import LoadedPolicy, stop_tokens, weights_hash
 from hpt_core.policy.precision import copy_in_dtype
+from hpt_core.protocols import PassingWeights
 from hpt_core.rollout.engines.decoding import Decoder, find_way
 from hpt_core.rollout.engines.sampling import draw, uniforms
 from hpt_core.types import Completion, FinishReason
@@ -34,10 +35,13 @@ class HFEngine:
         policy: LoadedPolicy,
         slots: int = 256,
         dtype: torch.dtype = torch.float32,
+        *,
+        copies: bool = False,
     ) -> None:
         """`slots` is the number of rows that are decoded at once.
 
-        The engine shares the policy's model if its weights have type `dtype`, and copies it otherwise.
+        The engine shares the policy's model if its weights have type `dtype`, and copies it otherwise, or
+        where `copies` is set because the model will be sharded or adapted.
 
         Raises InputError for a model that cannot continue from a cache as its plain forward pass does.
         """
@@ -45,7 +49,7 @@ class HFEngine:
         self.pad = policy.tokenizer.pad_token_id
         self.way = find_way(policy.model, self.pad)
         self.model: PreTrainedModel = policy.model
-        if policy.model.dtype != dtype:
+        if copies or policy.model.dtype != dtype:
             self.model = copy_in_dtype(policy.model, dtype)
         self.device = self.model.device
         self.slots = slots
@@ -53,13 +57,13 @@ class HFEngine:
         self.policy = weights_hash(policy.model)
 
     @torch.no_grad()
-    def load_weights(self, model: PreTrainedModel, policy: str) -> None:
+    def load_weights(self, weights: PassingWeights) -> None:
         """Every rank takes over the full weights of a sharded model."""
-        if model is not self.model:
-            parameters = dict(self.model.named_parameters())
-            for name, weight in merged_weights(model):
-                parameters[name].copy_(weight)  # casts to the engine's dtype
-        self.policy = policy
+        own: dict[str, Tensor] = self.model.state_dict()
+        for name, weight in weights:
+            if own[name].data_ptr() != weight.data_ptr():  # not the policy's own
+                own[name].copy_(weight)  # casts to the engine's dtype
+        self.policy = weights.name
 
     def sleep(self) -> None:
         """Do nothing: this engine holds no memory between calls."""

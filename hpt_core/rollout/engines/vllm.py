@@ -6,26 +6,27 @@ import logging
 import math
 import os
 import warnings
+from collections import deque
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from hpt_core.config import Sampling, VLLMConfig
 from hpt_core.errors import EngineError, InputError, TrainingError
 from hpt_core.policy.chat import Chat
+from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.loading.rope import fixed_rope_config
-from hpt_core.policy.model import LoadedPolicy, stop_tokens, weights_hash
+from hpt_core.policy.merged_weights import named_weights
+from hpt_core.policy.model import LoadedPolicy, stop_tokens
 from hpt_core.policy.sizes import positions
+from hpt_core.protocols import PassingWeights
 from hpt_core.rollout.engines.checkpoint_names import checkpoint_weights
 from hpt_core.rollout.engines.patched_classes import Classes
 from hpt_core.rollout.engines.reloading import after_reload, before_reload
 from hpt_core.rollout.engines.vllm_errors import KEPT, engine_error
 from hpt_core.types import Completion
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -47,33 +48,40 @@ class VLLMEngine:
         slots: int = 256,
         dtype: torch.dtype = torch.float32,
         config: VLLMConfig | None = None,
+        *,
+        ranks: int = 1,
     ) -> None:
         """`slots` is the number of rows that are decoded at once, in `dtype`.
+
+        ranks: processes of a launcher, each of which builds one. Groups of `config.tensor_parallel` of them
+        hold a copy of the weights and must be asked for the same.
 
         Raises InputError if vLLM is not installed and EngineError if it does not start.
         """
         self.chat, self.slots, self.policy = Chat(policy.tokenizer), slots, ""
         self.stops = sorted(stop_tokens(policy))
         self.sleeps, self.awake = torch.cuda.is_available(), True
-        self.llm = _start(policy, slots, dtype, config or VLLMConfig())
-        self.load_weights(policy.model, weights_hash(policy.model))
+        self.llm = _start(policy, slots, dtype, config or VLLMConfig(), ranks)
+        self.load_weights(HashedWeights(policy.model))
 
     @torch.no_grad()
-    def load_weights(self, model: PreTrainedModel, policy: str) -> None:
+    def load_weights(self, weights: PassingWeights) -> None:
         """Every rank takes over the full weights of a sharded model."""
-        self.policy = ""
+        self.policy, model = "", weights.model
         try:
             if not self.awake:
                 self.llm.wake_up(tags=["weights"])
             if not self.sleeps:
                 self.llm.collective_rpc(before_reload)
-            self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": checkpoint_weights(model)})
-            self.llm.collective_rpc(after_reload, args=(checkpoint_weights(model),))
+            pushed = checkpoint_weights(model, weights)
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": pushed})
+            deque(pushed, maxlen=0)  # what vLLM's loader left unread is a part of the hash
+            self.llm.collective_rpc(after_reload, args=(checkpoint_weights(model, named_weights(model)),))
             if not self.awake:
                 self.llm.wake_up(tags=["kv_cache"])
         except Exception as error:
-            raise engine_error(f"did not take the weights {policy}", error) from error
-        self.awake, self.policy = True, policy
+            raise engine_error("did not take the new weights", error) from error
+        self.awake, self.policy = True, weights.name
 
     def sleep(self) -> None:
         """Free the GPU memory of weights and cache; on a CPU nothing is freed."""
@@ -141,7 +149,7 @@ class VLLMEngine:
         return Completion(text, ids, logprobs if keep_logprobs else (), output.finish_reason)
 
 
-def _start(policy: LoadedPolicy, slots: int, dtype: torch.dtype, config: VLLMConfig) -> Any:
+def _start(policy: LoadedPolicy, slots: int, dtype: torch.dtype, config: VLLMConfig, ranks: int) -> Any:
     """An engine for the policy's architecture; `load_weights` gives it the weights."""
     gpu = torch.cuda.is_available()
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights are handed over in memory
@@ -177,6 +185,7 @@ def _start(policy: LoadedPolicy, slots: int, dtype: torch.dtype, config: VLLMCon
                 max_model_len=-1,  # the model's positions, or as many as fit into the cache
                 max_num_seqs=slots,
                 **({} if gpu else _unsplit_prompts(policy, slots)),
+                **({} if ranks == 1 else _beside_ranks(config)),
                 enforce_eager=config.eager or not gpu,
                 gpu_memory_utilization=config.memory if gpu else 0.9,
                 enable_sleep_mode=gpu,
@@ -192,6 +201,14 @@ def _start(policy: LoadedPolicy, slots: int, dtype: torch.dtype, config: VLLMCon
             raise engine_error("did not start", error) from error
         finally:
             classes.restore(None)
+
+
+def _beside_ranks(config: VLLMConfig) -> dict[str, Any]:
+    """Settings under which vLLM joins the launcher's processes: a rank's engine is on the rank's own GPU."""
+    return {
+        "distributed_executor_backend": "external_launcher",
+        "tensor_parallel_size": config.tensor_parallel,
+    }
 
 
 def _unsplit_prompts(policy: LoadedPolicy, slots: int) -> dict[str, Any]:

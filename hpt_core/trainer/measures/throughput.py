@@ -88,7 +88,14 @@ class Clock:
     def phase(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        spent = time.perf_counter() - start
+        self._add(name, time.perf_counter() - start)
+
+    def add(self, other: Clock) -> None:
+        """Count what `other` measured in another thread, beside this one's own phases."""
+        for name, spent in other.total.items():
+            self._add(name, spent)
+
+    def _add(self, name: str, spent: float) -> None:
         # A step with dynamic sampling generates in several rounds.
         self.last[name] = self.last.get(name, 0.0) + spent
         self.total[name] += spent

@@ -119,11 +119,34 @@ def test_no_source_is_named_teacher_beside_a_teacher(tmp_path: Path) -> None:
         load_params(path)
 
 
-def test_vllm_needs_a_single_training_process(tmp_path: Path) -> None:
-    vllm = TEXT.replace("  group_size: 4", "  engine: vllm\n  group_size: 4")
-    vllm = vllm.replace("  steps: 7", "  steps: 7\n  ranks: 2")
-    expected = r"params.yaml:26: train.ranks: vLLM samples beside one .*; set rollout.engine: hf, or ranks: 1"
-    assert re.match(expected, error_of(tmp_path, vllm))
+def test_ranks_are_whole_engines(tmp_path: Path) -> None:
+    ranks = TEXT.replace("  steps: 7", "  steps: 7\n  ranks: 4")
+    for engine, group, refused in (
+        ("vllm", 3, True),
+        ("vllm", 8, True),
+        ("vllm", 2, False),
+        ("hf", 3, False),
+    ):
+        text = ranks.replace(
+            "  group_size: 4", f"  engine: {engine}\n  vllm: {{tensor_parallel: {group}}}\n  group_size: 4"
+        )
+        if not refused:
+            (tmp_path / "params.yaml").write_text(text)
+            load_params(tmp_path / "params.yaml")
+            continue
+        expected = (
+            rf"params.yaml:\d+: rollout.vllm.tensor_parallel: {group} does not divide train.ranks, 4; give"
+        )
+        assert re.match(expected, error_of(tmp_path, text))
+
+
+def test_a_replica_holds_a_whole_copy(tmp_path: Path) -> None:
+    text = TEXT.replace(
+        "  group_size: 4", "  placement: separate\n  vllm: {tensor_parallel: 2}\n  group_size: 4"
+    )
+    assert re.search(
+        r"rollout\.vllm\.tensor_parallel: a replica .* set 1, or rollout", error_of(tmp_path, text)
+    )
 
 
 def test_a_formula_of_the_gate_is_checked_at_every_rate_of_the_group(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from hpt_core.config import LoraConfig
 from hpt_core.errors import InputError
+from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.lora import _check_layers, with_lora
 from hpt_core.policy.merged_weights import merged_weights, persistent_buffers
 from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy, weights_hash
@@ -91,7 +92,7 @@ def test_saved_pushed_and_hashed(
     expected = logits(built.model, TOKENS)
     engine = HFEngine(LoadedPolicy(plain(family, torch.float32), policy.tokenizer))
     assert weights_hash(engine.model) != weights_hash(built.model)
-    engine.load_weights(built.model, "pushed")
+    engine.load_weights(HashedWeights(built.model))
     assert_close(logits(engine.model, TOKENS), expected, rtol=1e-4, atol=1e-4)
     assert weights_hash(engine.model) == weights_hash(built.model)
     save_policy(built, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from hpt_core.config import LoraConfig, OptimizerConfig, RolloutConfig, Sampling, TrainConfig
 from hpt_core.errors import TrainingError
+from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.lora import with_lora
-from hpt_core.policy.model import LoadedPolicy, weights_hash
+from hpt_core.policy.model import LoadedPolicy
 from hpt_core.policy.module import PolicyModule
+from hpt_core.protocols import PassingWeights
 from hpt_core.rollout.engine_check import LONGEST_PROMPT, PROMPTS, EngineCheck, few
 from hpt_core.rollout.engines.decoding import Decoder
 from hpt_core.rollout.engines.hf import HFEngine
@@ -159,7 +162,7 @@ def test_an_update_that_the_engine_missed_is_found_however_small(
             parameter.add_(size * parameter.std() * torch.randn_like(parameter))
     found = missing.fault()
     assert found is not None and "did not take over all updated weights" in found
-    engine.load_weights(policy.model, weights_hash(policy.model))
+    engine.load_weights(HashedWeights(policy.model))
     assert following.fault() is None
 
 
@@ -175,7 +178,7 @@ def test_adapters_that_are_left_out_of_a_push_are_found(
             if "lora_B" in name:
                 nn.init.normal_(parameter, std=0.01)
     assert missing.fault() is not None
-    engine.load_weights(adapted.model, "merged")
+    engine.load_weights(HashedWeights(adapted.model))
     assert following.fault() is None
 
 
@@ -198,8 +201,9 @@ class Sink:
 class Deaf(HFEngine):
     """Says that it has the newest weights, and keeps its own."""
 
-    def load_weights(self, model: Any, policy: str) -> None:
-        self.policy = policy
+    def load_weights(self, weights: PassingWeights) -> None:
+        deque(weights, maxlen=0)
+        self.policy = weights.name
 
 
 @pytest.mark.parametrize("engine_class", [Deaf, HFEngine])

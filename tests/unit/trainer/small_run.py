@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from hpt_core.config import HintConfig, MixSchedule, OptimizerConfig, RolloutConfig, TrainConfig
 from hpt_core.policy.lora import with_lora
 from hpt_core.policy.model import LoadedPolicy
+from hpt_core.protocols import PassingWeights
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.group import Task
 from hpt_core.trainer.checkpoint import Checkpoints
@@ -45,12 +45,12 @@ class Lagging:
     def policy(self) -> str:
         return self.engine.policy
 
-    def load_weights(self, model: Any, policy: str) -> None:
-        frozen = SimpleNamespace(weights={name: p.detach().clone() for name, p in model.named_parameters()})
-        self.waiting.append((frozen, policy))
+    def load_weights(self, weights: PassingWeights) -> None:
+        frozen = {name: weight.detach().clone() for name, weight in weights}
+        self.waiting.append((frozen, weights.name))
         if len(self.waiting) > self.lag:
             old, self.engine.policy = self.waiting.pop(0)
-            self.engine.model.load_state_dict(old.weights, strict=False)
+            self.engine.model.load_state_dict(old, strict=False)
 
     def sleep(self) -> None: ...
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from hpt_core.config import Sampling
+from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.model import LoadedPolicy, weights_hash
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.engines.sampling import draw
@@ -165,7 +166,7 @@ def test_a_copy_in_another_dtype_does_not_change_the_policy(
     before = weights_hash(policy.model)
     engine = HFEngine(policy, dtype=torch.bfloat16)
     engine.generate(prompt_tokens, range(5), WARM)
-    engine.load_weights(policy.model, weights_hash(policy.model))
+    engine.load_weights(HashedWeights(policy.model))
     assert policy.model.dtype == torch.float32 and weights_hash(policy.model) == before
     assert engine.model.dtype == torch.bfloat16
     assert engine.policy == before, "the hash is that of the policy, not of the copy"
@@ -180,7 +181,7 @@ def test_new_weights_change_the_output_and_the_hash(
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.mul_(1.2)
-    engine.load_weights(policy.model, weights_hash(policy.model))
+    engine.load_weights(HashedWeights(policy.model))
     new = engine.generate(prompt_tokens, range(5), WARM)
     assert engine.policy == weights_hash(policy.model) != old_hash
     assert _without_logprobs(new) != _without_logprobs(old)

@@ -24,6 +24,7 @@ from hpt_core.config import (
 )
 from hpt_core.errors import EngineError, InputError, TrainingError
 from hpt_core.policy.chat import Chat
+from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.lora import with_lora
 from hpt_core.policy.model import LoadedPolicy, save_policy, weights_hash
 from hpt_core.policy.warm_start import build_policy
@@ -82,7 +83,7 @@ def served(request: pytest.FixtureRequest, sizes: WarmStart) -> tuple[LoadedPoli
 def fresh(served: tuple[LoadedPolicy, VLLMEngine]) -> tuple[LoadedPolicy, VLLMEngine]:
     """The engine with the policy's own weights, which an earlier test may have replaced."""
     policy, engine = served
-    engine.load_weights(policy.model, weights_hash(policy.model))
+    engine.load_weights(HashedWeights(policy.model))
     return served
 
 
@@ -125,12 +126,12 @@ def test_after_an_update_it_samples_from_the_updated_policy(fresh: tuple[LoadedP
     policy, engine = fresh
     prompts, moved = prompts_for(policy), other(policy)
     before = engine.generate(prompts, [0] * 6, GREEDY)
-    engine.load_weights(moved.model, weights_hash(moved.model))
+    engine.load_weights(HashedWeights(moved.model))
     after = engine.generate(prompts, [0] * 6, GREEDY)
     assert_same(after, HFEngine(moved).generate(prompts, [0] * 6, GREEDY), atol=1e-4)
     assert [c.token_ids for c in after] != [c.token_ids for c in before]
     assert engine.policy == weights_hash(moved.model) != weights_hash(policy.model)
-    engine.load_weights(policy.model, weights_hash(policy.model))
+    engine.load_weights(HashedWeights(policy.model))
     assert engine.generate(prompts, [0] * 6, GREEDY) == before
 
 
@@ -141,12 +142,12 @@ def test_adapters_are_pushed_as_part_of_the_weights(fresh: tuple[LoadedPolicy, V
         for name, parameter in adapted.model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=2.0)
-    engine.load_weights(adapted.model, "adapted")
+    engine.load_weights(HashedWeights(adapted.model))
     prompts = prompts_for(policy)
     for prompt, completion in zip(prompts, engine.generate(prompts, range(6), WARM), strict=True):
         expected = expected_logprobs(adapted, prompt, completion, 0.7)
         assert_close(torch.tensor(completion.logprobs), expected, rtol=0, atol=1e-3)
-    assert engine.policy == "adapted"
+    assert engine.policy == weights_hash(adapted.model) != weights_hash(policy.model)
 
 
 def test_logprobs_are_those_that_the_loss_uses(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
@@ -285,8 +286,8 @@ def test_the_engine_survives_what_it_cannot_do(fresh: tuple[LoadedPolicy, VLLMEn
     with pytest.raises(EngineError, match=r"have 130 tokens, and vLLM has room for 128; raise rollout.vllm"):
         engine.generate([[5] * 110], [0], GREEDY)
     assert engine.generate(prompts_for(policy), [0] * 6, GREEDY)
-    with pytest.raises(EngineError, match="did not take the weights w"):
-        engine.load_weights(torch.nn.ModuleDict({"unheard_of": torch.nn.Linear(2, 2)}), "w")  # type: ignore[arg-type]
+    with pytest.raises(EngineError, match="did not take the new weights"):
+        engine.load_weights(HashedWeights(torch.nn.ModuleDict({"unheard_of": torch.nn.Linear(2, 2)})))  # type: ignore[arg-type]
     assert engine.policy == "", "without a hash, the trainer refuses rollouts of partly loaded weights"
 
 
@@ -296,7 +297,7 @@ def test_broken_weights_stop_the_run(fresh: tuple[LoadedPolicy, VLLMEngine]) -> 
     broken = copy.deepcopy(policy.model)
     with torch.no_grad():
         next(iter(broken.parameters())).fill_(torch.nan)
-    engine.load_weights(broken, "broken")
+    engine.load_weights(HashedWeights(broken))
     for top_p in (1.0, 0.95):
         sampling = Sampling(temperature=0.7, top_p=top_p, max_new_tokens=20)
         with pytest.raises(TrainingError, match="logits are NaN"):
@@ -334,7 +335,7 @@ def test_on_a_gpu_it_sleeps_until_it_receives_weights(policy: LoadedPolicy) -> N
     engine.sleep()
     with pytest.raises(AssertionError, match="call load_weights after sleep"):
         engine.generate([[1]], [0], GREEDY)
-    engine.load_weights(policy.model, "new")
+    engine.load_weights(HashedWeights(policy.model))
     assert llm.calls == [
         ("sleep", 2),
         ("wake_up", ["weights"]),
@@ -342,13 +343,13 @@ def test_on_a_gpu_it_sleeps_until_it_receives_weights(policy: LoadedPolicy) -> N
         ("collective_rpc", None),
         ("wake_up", ["kv_cache"]),
     ]
-    assert engine.policy == "new" and engine.awake
+    assert engine.policy == weights_hash(policy.model) and engine.awake
 
 
 def test_an_engine_that_did_not_take_the_weights_has_no_hash(policy: LoadedPolicy) -> None:
     engine = asleep(policy, RecordedLLM(fault="reload_weights"))
-    with pytest.raises(EngineError, match=r"did not take the weights new .*out of memory"):
-        engine.load_weights(policy.model, "new")
+    with pytest.raises(EngineError, match=r"did not take the new weights.*out of memory"):
+        engine.load_weights(HashedWeights(policy.model))
     assert engine.policy == "" and not engine.awake
 
 

@@ -12,7 +12,8 @@ from torch.testing import assert_close
 
 from hpt_core.config import RolloutConfig, VLLMConfig
 from hpt_core.policy.chat import Chat
-from hpt_core.policy.model import LoadedPolicy, weights_hash
+from hpt_core.policy.hashed_weights import HashedWeights
+from hpt_core.policy.model import LoadedPolicy
 from hpt_core.rollout.engine_check import EngineCheck
 from hpt_core.rollout.engines.vllm import VLLMEngine
 
@@ -113,6 +114,6 @@ def test_a_family_is_sampled_right_before_and_after_a_push(family: str, policy: 
     first = check.before
     move(built, 0.1)
     assert check.fault() is not None, "the engine has the weights of before"
-    engine.load_weights(built.model, weights_hash(built.model))
+    engine.load_weights(HashedWeights(built.model))
     assert check.fault() is None
     assert first is not None and check.before is not None and first.tokens != check.before.tokens

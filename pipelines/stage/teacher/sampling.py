@@ -30,7 +30,6 @@ from hpt_core.tables import QuarantineRow
 from hpt_core.types import Prompt
 from pipelines.params import Params
 from pipelines.paths import BASE_MODEL, PASS_RATES, TEACHER_MODEL, TRAIN_PROMPTS
-from pipelines.stage import teacher_backends
 from pipelines.stage.generation import (
     SamplingRequest,
     sample_and_verify,
@@ -38,8 +37,9 @@ from pipelines.stage.generation import (
 )
 from pipelines.stage.regrade import regrade, retry_timeout
 from pipelines.stage.shards import Part, ShardRow, Shards, run_inputs
-from pipelines.stage.teacher_backends import TeacherBackend
-from pipelines.stage.teacher_files import Authorship, TeacherSamples
+from pipelines.stage.teacher import backends
+from pipelines.stage.teacher.backends import TeacherBackend
+from pipelines.stage.teacher.files import Authorship, TeacherSamples
 
 log = logging.getLogger(__name__)
 P = TypeVar("P")
@@ -86,12 +86,10 @@ def sample_teacher(
     asked = [replace(prompt, problem=texts.get(prompt, prompt.problem)) for prompt in prompts]
     if config.endpoint:
         response_log = shards.with_name(f"{shards.name}.jsonl")
-        server = teacher_backends.served(config.endpoint, asked, response_log)
+        server = backends.served(config.endpoint, asked, response_log)
         return _sample(_restricted(server, trainable, too_long), params, config, inputs, shards, verifier)
     assert config.policy, "a teacher is a policy or an endpoint"
-    policy = teacher_backends.local(
-        params, config.policy, config.max_new_tokens, inputs.teacher, asked, inputs.train
-    )
+    policy = backends.local(params, config.policy, config.max_new_tokens, inputs.teacher, asked, inputs.train)
     return _sample(_restricted(policy, trainable, too_long), params, config, inputs, shards, verifier)
 
 
@@ -245,5 +243,5 @@ def _run_inputs(
     return {
         **run_inputs(parameters, backend.sampler.policy, inputs.teacher, inputs.train, __file__, kinds),
         "order": hashlib.sha256("".join(prompt.prompt_id for prompt in order).encode()).hexdigest(),
-        "teacher_backends": file_hash(Path(teacher_backends.__file__)),
+        "backends": file_hash(Path(backends.__file__)),
     }

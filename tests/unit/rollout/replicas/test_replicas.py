@@ -1,0 +1,160 @@
+"""Replicas are real processes: they sample what an engine in this process samples, and end with a cause."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from processes import is_running
+from waiting import wait_for
+
+from hpt_core.config import Sampling
+from hpt_core.errors import EngineError, InputError
+from hpt_core.policy.hashed_weights import HashedWeights, weights_hash
+from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy
+from hpt_core.protocols import RolloutEngine
+from hpt_core.rollout.engines.hf import HFEngine
+from hpt_core.rollout.replicas.engine import Replicas
+
+WARM = Sampling(temperature=0.9, max_new_tokens=12)
+LONG = Sampling(temperature=1.0, max_new_tokens=80)
+
+
+def hf_engine(folder: Path) -> tuple[RolloutEngine, LoadedPolicy]:
+    policy = load_policy(folder)
+    return HFEngine(policy, slots=16), policy
+
+
+def failing(folder: Path) -> tuple[RolloutEngine, LoadedPolicy]:
+    raise InputError(f"{folder}: no model")
+
+
+class Stuck(HFEngine):
+    """Samples for ever."""
+
+    def generate(self, *arguments: object) -> list[object]:  # type: ignore[override]
+        time.sleep(600)
+        raise AssertionError
+
+
+def stuck_engine(folder: Path) -> tuple[RolloutEngine, LoadedPolicy]:
+    policy = load_policy(folder)
+    return Stuck(policy), policy
+
+
+@pytest.fixture
+def folder(policy: LoadedPolicy, tmp_path: Path) -> Path:
+    save_policy(policy, tmp_path / "policy")
+    return tmp_path / "policy"
+
+
+@pytest.fixture
+def two(folder: Path) -> Iterator[Replicas]:
+    replicas = Replicas(partial(hf_engine, folder), 2, threads=1, device=torch.device("cpu"))
+    yield replicas
+    replicas.close()
+
+
+def moved(policy: LoadedPolicy) -> LoadedPolicy:
+    model = copy.deepcopy(policy.model)
+    torch.manual_seed(4)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * parameter.std() * torch.randn_like(parameter))
+    return policy._replace(model=model)
+
+
+def test_they_sample_as_an_engine_of_this_process_and_take_weights_over(
+    policy: LoadedPolicy, prompt_tokens: list[list[int]], two: Replicas
+) -> None:
+    prompts, seeds = prompt_tokens * 2, range(10)
+    assert two.policy == "", "they have no weights of the trainer's yet"
+    drawn = []
+    for trained in (policy, moved(policy)):
+        two.load_weights(HashedWeights(trained.model))
+        assert two.policy == weights_hash(trained.model)
+        drawn.append(two.generate(prompts, seeds, WARM))
+        for one, other in zip(drawn[-1], HFEngine(trained).generate(prompts, seeds, WARM), strict=True):
+            assert one.token_ids == other.token_ids and one.finish_reason == other.finish_reason
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
+    assert drawn[0] != drawn[1]
+    assert two.generate([], [], WARM) == []
+    assert len(two.generate(prompts[:1], [1], WARM)) == 1, "one of the two has nothing to do"
+    pids = [replica.process.pid for replica in two.replicas]
+    two.close()
+    assert not any(map(is_running, pids))
+
+
+def test_a_replica_that_dies_while_it_samples_is_named_at_once(
+    policy: LoadedPolicy, prompt_tokens: list[list[int]], folder: Path
+) -> None:
+    replicas = Replicas(partial(stuck_engine, folder), 2, threads=1, device=torch.device("cpu"))
+    replicas.load_weights(HashedWeights(policy.model))
+    kill = threading.Timer(0.5, replicas.replicas[1].process.send_signal, [signal.SIGKILL])
+    kill.start()
+    started = time.monotonic()
+    with pytest.raises(EngineError, match="replica 2 of the sampler was ended by SIGKILL; the same command"):
+        replicas.generate(prompt_tokens, range(5), WARM)
+    assert time.monotonic() - started < 30
+    replicas.close()
+
+
+def test_a_replica_that_dies_before_or_in_a_push(policy: LoadedPolicy, two: Replicas) -> None:
+    two.load_weights(HashedWeights(policy.model))
+    two.replicas[0].process.kill()
+    started = time.monotonic()
+    with pytest.raises(EngineError, match="replica 1 of the sampler was ended by SIGKILL"):
+        two.load_weights(HashedWeights(policy.model))
+    assert time.monotonic() - started < 60
+    assert two.policy == "", "partly sent weights have no name"
+
+
+def test_a_replica_that_cannot_start_says_why(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no model"):
+        Replicas(partial(failing, tmp_path), 1, threads=1, device=torch.device("cpu"))
+
+
+TRAINER = """
+import sys, time
+from functools import partial
+from pathlib import Path
+import torch
+from test_replicas import stuck_engine
+from hpt_core.rollout.replicas.engine import Replicas
+replicas = Replicas(partial(stuck_engine, Path(sys.argv[1])), 1, threads=1, device=torch.device("cpu"))
+Path(sys.argv[2]).write_text(str(replicas.replicas[0].process.pid))
+time.sleep(600)
+"""
+
+
+def test_a_replica_ends_with_a_trainer_that_is_killed(folder: Path, tmp_path: Path) -> None:
+    written, here = tmp_path / "pid", Path(__file__).parent
+    path = os.pathsep.join(map(str, [here, *sys.path]))
+    command = [sys.executable, "-c", TRAINER, str(folder), str(written)]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}) as trainer:
+        pid = int(wait_for(written.read_text))
+        assert is_running(pid)
+        trainer.kill()
+    wait_for(lambda: not is_running(pid), 20)
+
+
+def test_replicas_have_gpus_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hpt_core.rollout.replicas import engine
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    monkeypatch.setenv("RANK", "0")
+    found = list(engine._environments(2, 3, first_gpu=2))
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in found] == ["6", "7"]
+    assert all(each["OMP_NUM_THREADS"] == "3" and "RANK" not in each for each in found)
+    with pytest.raises(InputError, match=r"need 5 GPUs, and this machine has 4; lower one"):
+        list(engine._environments(1, 1, first_gpu=4))
