@@ -26,13 +26,13 @@ from pipelines.stage.evaluation_settings import published_settings, settings
 from pipelines.stage.generation import (
     SamplingRequest,
     build_verifier,
-    checked_engine,
     chunk,
     sample_and_verify,
     tokenize_within_limit,
 )
 from pipelines.stage.launch import argument, check_name, launch
 from pipelines.stage.regrade import regrade, retry_timeout
+from pipelines.stage.sampler import checked_engine
 from pipelines.stage.shards import Part, ShardRow, Shards, run_inputs
 
 log = logging.getLogger(__name__)
@@ -100,15 +100,17 @@ def evaluate(params: Params, files: Files) -> None:
         benchmark: _tokens(params, policy, benchmark, benchmarks[benchmark]) for benchmark in benchmarks
     }
     sampled = [prompt for of_benchmark in tokens.values() for prompt in of_benchmark.values()]
-    engine = checked_engine(params, policy, sampled, params.evaluate.temperature)
     kinds = {prompt.answer_kind for prompts in benchmarks.values() for prompt in prompts}
-    inputs = run_inputs(_parameters(params), engine.policy, files.model, files.prompts, __file__, kinds)
-    shards = Shards(files.shards, inputs, tables.UNFINISHED_EVALUATION)
-    with build_verifier(params) as verifier:
+    with (
+        checked_engine(params, policy, files.model, sampled, params.evaluate.temperature) as engine,
+        build_verifier(params) as verifier,
+    ):
+        inputs = run_inputs(_parameters(params), engine.policy, files.model, files.prompts, __file__, kinds)
+        shards = Shards(files.shards, inputs, tables.UNFINISHED_EVALUATION)
         parts = [
             _part(params, engine, verifier, benchmark, {p: tokens[benchmark][p.prompt_id] for p in part})
             for benchmark, prompts in benchmarks.items()
-            for part in chunk(prompts, params.rollout.slots, samples[benchmark])
+            for part in chunk(prompts, params.rollout.all_slots, samples[benchmark])
         ]
         shards.finish(parts, f"evaluate {files.name}", lambda row: int(row["n_tokens"]))
 

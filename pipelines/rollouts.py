@@ -23,12 +23,12 @@ from pipelines.params import Params
 from pipelines.paths import BASE_MODEL, PASS_RATES, TRAIN_PROMPTS, checkpoints, rollouts
 from pipelines.stage.generation import (
     build_verifier,
-    checked_engine,
     chunk,
     tokenize_within_limit,
 )
 from pipelines.stage.launch import launch
 from pipelines.stage.regrade import PatientVerifier
+from pipelines.stage.sampler import checked_engine
 from pipelines.stage.shards import Part, ShardRow, Shards, run_inputs
 
 OUT = rollouts("base")
@@ -66,14 +66,16 @@ def run(params: Params, train: Path = TRAIN_PROMPTS, base: Path = BASE_MODEL, ou
     policy, prompts = load_policy(base), tables.read_prompts(train)
     tokens, too_long = tokenize_within_limit(Chat(policy.tokenizer), prompts, params, "rollouts", train)
     tasks = [Task(p, tokens[p.prompt_id], None, []) for p in prompts if p.prompt_id in tokens]
-    engine = checked_engine(params, policy, tokens.values())
     kinds = {prompt.answer_kind for prompt in prompts}
-    inputs = run_inputs(_parameters(params), engine.policy, base, train, __file__, kinds)
-    shards = Shards(SHARDS if out == OUT else out / ".shards", inputs, tables.ROLLOUTS)
-    with build_verifier(params) as verifier:
+    with (
+        checked_engine(params, policy, base, tokens.values()) as engine,
+        build_verifier(params) as verifier,
+    ):
+        inputs = run_inputs(_parameters(params), engine.policy, base, train, __file__, kinds)
+        shards = Shards(SHARDS if out == OUT else out / ".shards", inputs, tables.ROLLOUTS)
         parts = [
             _part(params, engine, PatientVerifier(params, verifier), part_tasks)
-            for part_tasks in chunk(tasks, params.rollout.slots, params.rollout.group_size)
+            for part_tasks in chunk(tasks, params.rollout.all_slots, params.rollout.group_size)
         ]
         shards.finish(parts, "rollouts", lambda row: len(row["token_ids"]))
 

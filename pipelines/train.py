@@ -31,8 +31,8 @@ from pipelines.stage.launch import StageReport, argument, check_name, launch
 from pipelines.stage.progress import ProgressBar, StepProgress
 from pipelines.stage.rank_processes import joined_ranks, start
 from pipelines.stage.regrade import PatientVerifier
-from pipelines.stage.replicas import training_engine
 from pipelines.stage.training_data import PROJECT, TrainingFiles, check_room, load_tasks
+from pipelines.stage.training_sampler import training_engine
 from pipelines.tracking.live import LiveSink
 
 

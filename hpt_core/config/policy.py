@@ -139,9 +139,10 @@ class RolloutConfig(Config):
     placement: Literal["shared", "separate"] = "shared"
     """shared: each rank samples with an engine of its own, and sampling alternates with training. separate:
     replicas sample in processes of their own, on a GPU of their own where there are GPUs; with a lag they
-    sample while the policy trains. The rollouts are the same."""
+    sample while the policy trains. The rollouts are the same. The stages rollouts, teacher_responses and
+    evaluate sample with these replicas, too."""
     replicas: Positive = 1
-    """Sampling processes beside training with `placement: separate`; each samples its part of the prompts."""
+    """Sampling processes with `placement: separate`; each samples its part of the prompts."""
     lag: Annotated[int, Field(ge=0)] = 0
     """k: the weights after step t-1-k draw the rollouts of step t; 0 is on-policy. The weights that a phase
     begins with draw those of its first k+1 steps."""
@@ -160,6 +161,11 @@ class RolloutConfig(Config):
                     "it would bias every ratio; remove it (evaluate.top_p is for evaluation)",
                 )
         return keys
+
+    @property
+    def all_slots(self) -> int:
+        """Responses that all processes of the sampler decode at once."""
+        return self.slots * (self.replicas if self.placement == "separate" else 1)
 
     @property
     def sampling(self) -> Sampling:

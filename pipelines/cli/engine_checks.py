@@ -24,7 +24,7 @@ from hpt_core.policy.sizes import positions
 from hpt_core.rollout.engine_check import LIMITS, EngineCheck
 from hpt_core.rollout.engines.decoding import find_way
 from pipelines.cli.check_rows import Doubt, NotRun
-from pipelines.stage.generation import start_engine
+from pipelines.stage.sampler import start_engine
 
 PROBLEMS = (
     "What is 3 + 4?",

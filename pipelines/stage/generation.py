@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-
-from hpt_core.config import RolloutConfig, Sampling
+from hpt_core.config import Sampling
 from hpt_core.errors import InputError
 from hpt_core.policy.chat import Chat
-from hpt_core.policy.model import LoadedPolicy
-from hpt_core.policy.sizes import check_positions
-from hpt_core.protocols import RolloutEngine, Sampler, Verifier
-from hpt_core.rollout.engine_check import EngineCheck
-from hpt_core.rollout.engines.hf import HFEngine
-from hpt_core.rollout.engines.vllm import VLLMEngine
+from hpt_core.protocols import Sampler, Verifier
 from hpt_core.seeds import derive
 from hpt_core.tables import QuarantineRow, quarantined
 from hpt_core.types import Completion, Prompt, Responses, Verdict
@@ -29,54 +22,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 P = TypeVar("P")
 """A prompt in the form that the sampler takes: tokens or text."""
-
-
-def build_engine(
-    params: Params, policy: LoadedPolicy, *, copies: bool = False, ranks: int = 1
-) -> RolloutEngine:
-    """The engine of `rollout.engine`, with the weights of `policy`.
-
-    `copies`: it shares no weight with `policy`, which will be sharded or adapted. `ranks`: processes that a
-    launcher started, each of which builds one.
-
-    Raises InputError where the longest prompt with the longest response exceeds the model's positions.
-    """
-    config = params.rollout
-    longest = config.max_prompt_tokens + config.max_new_tokens
-    check_positions(
-        policy.model,
-        longest,
-        f"rollout.max_prompt_tokens + rollout.max_new_tokens is {longest}",
-        "lower one of them in params.yaml",
-    )
-    return start_engine(config, policy, copies=copies, ranks=ranks)
-
-
-def start_engine(
-    config: RolloutConfig, policy: LoadedPolicy, *, copies: bool = False, ranks: int = 1
-) -> RolloutEngine:
-    """The engine of `config` with the weights of `policy`, for texts of any length."""
-    dtype = getattr(torch, config.dtype)
-    if config.engine == "vllm":
-        return VLLMEngine(policy, config.slots, dtype, config.vllm, ranks=ranks)
-    return HFEngine(policy, config.slots, dtype, copies=copies)
-
-
-def checked_engine(
-    params: Params,
-    policy: LoadedPolicy,
-    prompts: Collection[Sequence[int]],
-    temperature: float | None = None,
-) -> RolloutEngine:
-    """The engine of `build_engine`, after a check on a few of the `prompts` that it samples `policy`.
-
-    `temperature` is that of the rollouts unless it is given; 0 is checked at 1. Raises InputError.
-    """
-    engine = build_engine(params, policy)
-    check = EngineCheck(engine, policy.model, policy.model, prompts, params.rollout, temperature)
-    if fault := check.fault():
-        raise InputError(fault)
-    return engine
 
 
 def build_verifier(params: Params) -> VerifierPool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -17,7 +18,8 @@ from hpt_core.rollout.endpoint.client import Endpoint
 from hpt_core.tables import QuarantineRow
 from hpt_core.types import Prompt
 from pipelines.params import Params
-from pipelines.stage.generation import checked_engine, tokenize_within_limit
+from pipelines.stage.generation import tokenize_within_limit
+from pipelines.stage.sampler import checked_engine
 
 P = TypeVar("P")
 REQUESTS_PER_SLOT = 8
@@ -42,9 +44,10 @@ class TeacherBackend(Generic[P]):
     """Further parameters of the server."""
 
 
+@contextmanager
 def local(
     params: Params, config: Policy, max_new_tokens: int, folder: Path, prompts: Sequence[Prompt], file: Path
-) -> TeacherBackend[Sequence[int]]:
+) -> Iterator[TeacherBackend[Sequence[int]]]:
     """The policy in `folder`; `prompts` are those of `file`.
 
     Raises InputError where the longest prompt with the longest response exceeds the policy's positions.
@@ -58,19 +61,19 @@ def local(
         "lower one of them in params.yaml",
     )
     tokens, too_long = tokenize_within_limit(Chat(teacher.tokenizer), prompts, params, "experts", file)
-    engine = checked_engine(params, teacher, tokens.values())
     # The author of a local folder is the folder's name, because its path differs between machines.
     name = Path(config.model).name if config.model and Path(config.model).is_dir() else config.model
     template = hashlib.sha256(str(teacher.tokenizer.chat_template).encode()).hexdigest()
-    return TeacherBackend(
-        engine,
-        {prompt: tokens[prompt.prompt_id] for prompt in prompts if prompt.prompt_id in tokens},
-        too_long,
-        responses_per_part=params.rollout.slots,
-        author=f"{name or 'warm-start'}@{config.revision or engine.policy}",
-        chat_template=f"sha256:{template}",
-        system_prompt=config.system_prompt,
-    )
+    with checked_engine(params, teacher, folder, tokens.values()) as engine:
+        yield TeacherBackend(
+            engine,
+            {prompt: tokens[prompt.prompt_id] for prompt in prompts if prompt.prompt_id in tokens},
+            too_long,
+            responses_per_part=params.rollout.all_slots,
+            author=f"{name or 'warm-start'}@{config.revision or engine.policy}",
+            chat_template=f"sha256:{template}",
+            system_prompt=config.system_prompt,
+        )
 
 
 def served(config: EndpointConfig, prompts: Sequence[Prompt], response_log: Path) -> TeacherBackend[str]:

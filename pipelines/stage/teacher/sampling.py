@@ -89,8 +89,9 @@ def sample_teacher(
         server = backends.served(config.endpoint, asked, response_log)
         return _sample(_restricted(server, trainable, too_long), params, config, inputs, shards, verifier)
     assert config.policy, "a teacher is a policy or an endpoint"
-    policy = backends.local(params, config.policy, config.max_new_tokens, inputs.teacher, asked, inputs.train)
-    return _sample(_restricted(policy, trainable, too_long), params, config, inputs, shards, verifier)
+    length = config.max_new_tokens
+    with backends.local(params, config.policy, length, inputs.teacher, asked, inputs.train) as policy:
+        return _sample(_restricted(policy, trainable, too_long), params, config, inputs, shards, verifier)
 
 
 def _text(prompt: Prompt, config: TeacherConfig) -> str | None:

@@ -14,11 +14,12 @@ from shutil import copytree
 import pytest
 from processes import is_running
 
+from hpt_core import tables
 from hpt_core.errors import EngineError
 from hpt_core.rollout.replicas.engine import Replicas
-from pipelines import train
+from pipelines import rollouts, train
 from pipelines.params import load_params
-from pipelines.stage import replicas as stage_replicas
+from pipelines.stage import sampler
 
 OUTPUTS = (
     "models/program/model.safetensors",
@@ -72,7 +73,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Replicas]:
             super().__init__(*arguments, **options)  # type: ignore[arg-type]
             found.append(self)
 
-    monkeypatch.setattr(stage_replicas, "Replicas", Noted)
+    monkeypatch.setattr(sampler, "Replicas", Noted)
     return found
 
 
@@ -128,6 +129,23 @@ def test_placement_decides_nothing(
     params.write_text(params.read_text().replace(SEPARATE, SHARED))
     assert min(trained(begun, monkeypatch).steps) == 3
     assert contents(begun) == contents(whole)
+
+
+def test_a_stage_that_samples_alone_shares_its_prompts_among_replicas(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rows = tmp_path_factory.mktemp("stages"), []
+    for name, keys in (
+        ("shared", "slots: 8, "),
+        ("separate", "slots: 8, placement: separate, replicas: 2, "),
+    ):
+        monkeypatch.chdir(of(project, "rollout: {" + keys, folder / name))
+        rollouts.run(load_params())
+        rows.append(list(tables.read(rollouts.OUT / "rollouts.parquet")))
+    for one, two in zip(*rows, strict=True):
+        # The rows decoded beside a row change the rounding of its log-probabilities and nothing else.
+        assert two.pop("logprobs") == pytest.approx(one.pop("logprobs"), rel=1e-5)
+        assert two == one
 
 
 @pytest.mark.slow

@@ -1,0 +1,116 @@
+"""The engine that a stage samples with: one in its own process, or replicas in processes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from hpt_core.config import RolloutConfig
+from hpt_core.errors import InputError
+from hpt_core.policy.hashed_weights import HashedWeights
+from hpt_core.policy.model import LoadedPolicy, load_policy
+from hpt_core.policy.sizes import check_positions
+from hpt_core.protocols import RolloutEngine
+from hpt_core.rollout.engine_check import EngineCheck
+from hpt_core.rollout.engines.hf import HFEngine
+from hpt_core.rollout.engines.vllm import VLLMEngine
+from hpt_core.rollout.replicas.engine import Replicas
+from pipelines.params import Params
+
+
+def build_engine(
+    params: Params, policy: LoadedPolicy, *, copies: bool = False, ranks: int = 1
+) -> RolloutEngine:
+    """The engine of `rollout.engine`, with the weights of `policy`.
+
+    `copies`: it shares no weight with `policy`, which will be sharded or adapted. `ranks`: processes that a
+    launcher started, each of which builds one.
+
+    Raises InputError where the longest prompt with the longest response exceeds the model's positions.
+    """
+    check_room(params, policy)
+    return start_engine(params.rollout, policy, copies=copies, ranks=ranks)
+
+
+def check_room(params: Params, policy: LoadedPolicy) -> None:
+    """Raises InputError where the longest prompt with the longest response exceeds the model's positions."""
+    longest = params.rollout.max_prompt_tokens + params.rollout.max_new_tokens
+    check_positions(
+        policy.model,
+        longest,
+        f"rollout.max_prompt_tokens + rollout.max_new_tokens is {longest}",
+        "lower one of them in params.yaml",
+    )
+
+
+def start_engine(
+    config: RolloutConfig, policy: LoadedPolicy, *, copies: bool = False, ranks: int = 1
+) -> RolloutEngine:
+    """The engine of `config` with the weights of `policy`, for texts of any length."""
+    dtype = getattr(torch, config.dtype)
+    if config.engine == "vllm":
+        return VLLMEngine(policy, config.slots, dtype, config.vllm, ranks=ranks)
+    return HFEngine(policy, config.slots, dtype, copies=copies)
+
+
+@contextmanager
+def checked_engine(
+    params: Params,
+    policy: LoadedPolicy,
+    folder: Path,
+    prompts: Collection[Sequence[int]],
+    temperature: float | None = None,
+) -> Iterator[RolloutEngine]:
+    """The sampler of a stage that does nothing else, with the weights of `policy`, loaded from `folder`.
+
+    A check on a few of the `prompts` comes first: that it samples `policy`. `temperature` is that of the
+    rollouts unless it is given; 0 is checked at 1. Raises InputError.
+    """
+    if params.rollout.placement == "shared":
+        engine = build_engine(params, policy)
+        _check(engine, params, policy, prompts, temperature)
+        yield engine
+        return
+    check_room(params, policy)
+    with started_replicas(params, folder, policy.model.device) as replicas:
+        replicas.load_weights(HashedWeights(policy.model))
+        _check(replicas, params, policy, prompts, temperature)
+        yield replicas
+
+
+@contextmanager
+def started_replicas(
+    params: Params, folder: Path, device: torch.device, first_gpu: int = 0
+) -> Iterator[Replicas]:
+    """Replicas of the policy in `folder`, to which weights on `device` are sent; they end with the block."""
+    build = partial(_replica, params.rollout, folder.resolve())
+    replicas = Replicas(build, params.rollout.replicas, params.threads, device, first_gpu)
+    try:
+        yield replicas
+    finally:
+        replicas.close()
+
+
+def _replica(config: RolloutConfig, folder: Path) -> tuple[RolloutEngine, LoadedPolicy]:
+    """Built in the process of a replica."""
+    policy = load_policy(folder)
+    engine = start_engine(config, policy)
+    if config.engine == "vllm":  # which has a copy of its own, so that only names and shapes are needed here
+        policy.model.to("meta")  # type: ignore[arg-type]
+    return engine, policy
+
+
+def _check(
+    engine: RolloutEngine,
+    params: Params,
+    policy: LoadedPolicy,
+    prompts: Collection[Sequence[int]],
+    temperature: float | None,
+) -> None:
+    check = EngineCheck(engine, policy.model, policy.model, prompts, params.rollout, temperature)
+    if fault := check.fault():
+        raise InputError(fault)
