@@ -64,6 +64,9 @@ class TrainConfig(MethodConfig):
     microbatch_tokens: Positive = 16384
     """Bound on rows x padded length of one forward pass, in tokens. It changes memory and speed, not the
     gradient."""
+    packing: bool = False
+    """Several rows share a sequence, whose attention keeps them apart: little padding where lengths differ.
+    It changes speed and memory, not the gradient."""
     gradient_checkpointing: bool = False
     """Recompute the layers in the backward pass: less memory, about a third more time."""
     ranks: Positive = 1

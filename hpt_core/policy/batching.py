@@ -1,4 +1,4 @@
-"""Training rows, how they are cut into micro-batches under a token budget, and the padded tensors of one."""
+"""Training rows, how they are cut into micro-batches under a token budget, and the tensors of one."""
 
 from __future__ import annotations
 
@@ -46,12 +46,15 @@ class TrainingRow:
 
 @dataclass(frozen=True)
 class Padded:
-    """B rows of L columns, each left-aligned: the prompt, the response (at most T tokens), then padding.
+    """B rows in S sequences of L columns: one row in each, left-aligned, or several behind each other.
 
-    A causal model never attends to the right, so right padding needs no attention mask and no position ids.
+    A row is its prompt and its response, of at most T tokens; padding follows the last row of a sequence. A
+    causal model never attends to the right, so right padding needs no attention mask and no position ids.
     """
 
-    input_ids: Int64[Tensor, "B L"]
+    input_ids: Int64[Tensor, "S L"]
+    sequence: Int64[Tensor, "B"]
+    """The sequence that holds the row."""
     start: Int64[Tensor, "B"]
     """The column of input_ids where the response starts."""
     mask: Bool[Tensor, "B T"]
@@ -62,6 +65,9 @@ class Padded:
     """True if the row's logp_old is known."""
     logp_sampled: Float32[Tensor, "B T"]
     """log pi as the sampler reported it; 0 for demonstrations and on padding."""
+    positions: Int64[Tensor, "S L"] | None = None
+    """Position ids of packed rows: each row and the padding behind the last one begin at 0, from which
+    transformers makes a mask that is causal within a row and keeps rows apart. None without packing."""
 
     @property
     def tokens(self) -> tuple[Int64[Tensor, "N"], Int64[Tensor, "N"], Int64[Tensor, "N"]]:
@@ -70,12 +76,20 @@ class Padded:
         return row, position, self.start[row] + position
 
 
-def micro_batches(rows: Sequence[TrainingRow], active: Tensor, budget: int) -> Iterator[list[int]]:
+def micro_batches(
+    rows: Sequence[TrainingRow], active: Tensor, budget: int, capacity: int | None = None
+) -> Iterator[list[int]]:
     """Yield indices of the active rows, longest first, at most `budget` tokens at a time with their padding.
 
     A row that is longer than the budget gets a micro-batch of its own, so that no data is dropped.
+
+    capacity: tokens of a sequence that several rows may share, at least those of the longest; None: each row
+    has a sequence of its own.
     """
     order = sorted(active.nonzero().squeeze(1).tolist(), key=lambda i: (-rows[i].length, i))
+    if capacity is not None:
+        yield from _packed(rows, order, budget, capacity)
+        return
     batch: list[int] = []
     for i in order:
         if batch and rows[batch[0]].length * (len(batch) + 1) > budget:
@@ -86,19 +100,64 @@ def micro_batches(rows: Sequence[TrainingRow], active: Tensor, budget: int) -> I
         yield batch
 
 
-def pad(rows: Sequence[TrainingRow], token: int, device: torch.device) -> Padded:
-    """The rows as tensors; `token` is the padding token."""
+def _packed(
+    rows: Sequence[TrainingRow], order: Sequence[int], budget: int, capacity: int
+) -> Iterator[list[int]]:
+    """Micro-batches of the rows in `order`, longest first, that `pad` packs into the same sequences."""
+    sequences = first_fit([rows[i].length for i in order], capacity)
+    most = max(1, budget // capacity)
+    for first in range(0, len(sequences), most):
+        yield [order[place] for sequence in sequences[first : first + most] for place in sequence]
+
+
+def first_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Places of the lengths in sequences of `capacity` tokens: each goes to the first one with room for it.
+
+    Longest first, few tokens stay empty (first-fit decreasing). Whole sequences of the result, alone, give
+    themselves again.
+    """
+    sequences: list[list[int]] = []
+    room: list[int] = []
+    for place, length in enumerate(lengths):
+        fits = next((number for number, left in enumerate(room) if left >= length), len(sequences))
+        if fits == len(sequences):
+            sequences.append([])
+            room.append(capacity)
+        sequences[fits].append(place)
+        room[fits] -= length
+    return sequences
+
+
+def pad(rows: Sequence[TrainingRow], token: int, device: torch.device, capacity: int | None = None) -> Padded:
+    """The rows as tensors; `token` is the padding token, and `capacity` that of `micro_batches`."""
+    sequences = [[i] for i in range(len(rows))]
+    if capacity is not None:
+        order = sorted(range(len(rows)), key=lambda i: (-rows[i].length, i))
+        places = first_fit([rows[i].length for i in order], capacity)
+        sequences = [[order[place] for place in of_sequence] for of_sequence in places]
     longest = max(len(row.response) for row in rows)
-    input_ids = torch.full((len(rows), max(row.length for row in rows)), token)
+    width = max(sum(rows[i].length for i in members) for members in sequences)
+    input_ids = torch.full((len(sequences), width), token)
+    positions = torch.zeros_like(input_ids)
+    sequence, start = (torch.zeros(len(rows), dtype=torch.int64) for _ in range(2))
+    for number, members in enumerate(sequences):
+        column = 0
+        for i in members:
+            row, end = rows[i], column + rows[i].length
+            input_ids[number, column:end] = torch.tensor([*row.prompt, *row.response])
+            positions[number, column:end] = torch.arange(row.length)
+            sequence[i], start[i] = number, column + len(row.prompt)
+            column = end
+        positions[number, column:] = torch.arange(width - column)
     logp_old, logp_sampled = (torch.zeros((len(rows), longest)) for _ in range(2))
     for i, row in enumerate(rows):
-        input_ids[i, : row.length] = torch.tensor([*row.prompt, *row.response])
         logp_old[i, : len(row.logp_old)] = torch.tensor(row.logp_old)
         logp_sampled[i, : len(row.logp_sampled)] = torch.tensor(row.logp_sampled)
-    start = torch.tensor([len(row.prompt) for row in rows])
     mask = torch.arange(longest) < torch.tensor([len(row.response) for row in rows])[:, None]
     recorded = torch.tensor([len(row.logp_old) > 0 for row in rows])
-    return Padded(*(part.to(device) for part in (input_ids, start, mask, logp_old, recorded, logp_sampled)))
+    batch = Padded(input_ids, sequence, start, mask, logp_old, recorded, logp_sampled, positions)
+    on_device = {name: part.to(device) for name, part in vars(batch).items()}
+    return Padded(**on_device if capacity is not None else on_device | {"positions": None})
 
 
 @torch.no_grad()

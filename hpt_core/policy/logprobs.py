@@ -87,15 +87,16 @@ def _without_logits(
     take effect.
     """
     row, _, column = batch.tokens
+    sequence = batch.sequence[row]
     head_outputs: list[Tensor] = []
 
     def forward(hidden: Tensor) -> Tensor:
-        states = _at(hidden, row, column - 1)
+        states = _at(hidden, sequence, column - 1)
         logp, entropy = logp_and_entropy(
             states,
             head.weight,
             head.bias,
-            batch.input_ids[row, column],
+            batch.input_ids[sequence, column],
             request.temperature,
             entropy_gradient=request.entropy_gradient,
         )
@@ -105,7 +106,7 @@ def _without_logits(
 
     cpu_state, cuda_states = torch.get_rng_state(), torch.cuda.get_rng_state_all()
     with _replaced(head, forward):
-        logits = model(input_ids=batch.input_ids, use_cache=False).logits
+        logits = model(input_ids=batch.input_ids, use_cache=False, **_positions(batch)).logits
     if head_outputs and logits is head_outputs[-1]:
         logp, entropy, *value = logits.unbind(1)
         return logp, entropy if request.entropy_gradient else entropy.detach(), *value
@@ -125,28 +126,35 @@ def _without_logits(
 def _from_logits(model: PreTrainedModel, batch: Padded, request: _OutputRequest) -> Sequence[Tensor]:
     """The same outputs as `_without_logits`, for any model, with the full logits in memory."""
     row, _, column = batch.tokens
+    sequence = batch.sequence[row]
     length = batch.input_ids.shape[1]
     output = model(
         input_ids=batch.input_ids,
         use_cache=False,
         logits_to_keep=length - int(batch.start.min()) + 1,
         output_hidden_states=request.value_head is not None,
+        **_positions(batch),
     )
-    logits = _at(output.logits, row, column - 1 - (length - output.logits.shape[1]))
+    logits = _at(output.logits, sequence, column - 1 - (length - output.logits.shape[1]))
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     logprobs = (wide / request.temperature).log_softmax(-1)
-    logp = logprobs.gather(1, batch.input_ids[row, column][:, None]).squeeze(1)
+    logp = logprobs.gather(1, batch.input_ids[sequence, column][:, None]).squeeze(1)
     with torch.set_grad_enabled(request.entropy_gradient and torch.is_grad_enabled()):
         entropy = -(logprobs.exp() * logprobs).sum(-1)
     if request.value_head is None:
         return logp, entropy
-    states = _at(output.hidden_states[-1], row, column - 1)
+    states = _at(output.hidden_states[-1], sequence, column - 1)
     return logp, entropy, _value(request.value_head, states).to(logp.dtype)
 
 
-def _at(sequences: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """[N, d]: the entries of `sequences` [B, L, d] at N pairs of row and column."""
-    return sequences.flatten(0, 1).index_select(0, row * sequences.shape[1] + column)
+def _positions(batch: Padded) -> dict[str, Tensor]:
+    """The argument that keeps packed rows apart."""
+    return {} if batch.positions is None else {"position_ids": batch.positions}
+
+
+def _at(states: Tensor, sequence: Tensor, column: Tensor) -> Tensor:
+    """[N, d]: the entries of `states` [S, L, d] at N pairs of sequence and column."""
+    return states.flatten(0, 1).index_select(0, sequence * states.shape[1] + column)
 
 
 def _value(value_head: nn.Linear, states: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ def row_info(rows: Sequence[TrainingRow], device: torch.device) -> RowInfo:
 
 
 def rank_batches(
-    rows: Sequence[TrainingRow], active: Tensor, budget: int, ranks: Ranks
+    rows: Sequence[TrainingRow], active: Tensor, budget: int, ranks: Ranks, capacity: int | None = None
 ) -> list[list[int] | None]:
     """Row indices of this rank's micro-batches of the active rows [B] bool, as many as on every other rank.
 
@@ -92,7 +92,7 @@ def rank_batches(
     for positions in deal([rows[i].length for i in where.tolist()], ranks.count):
         dealt = torch.zeros_like(active)
         dealt[where[positions]] = True
-        cuts.append(list(micro_batches(rows, dealt, budget)))
+        cuts.append(list(micro_batches(rows, dealt, budget, capacity)))
     mine = cuts[ranks.index]
     return [*mine, *[None] * (max(map(len, cuts)) - len(mine))]
 

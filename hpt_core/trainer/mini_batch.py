@@ -63,6 +63,13 @@ class MiniBatch:
         return active | self.planned.kept if self.regularisers else active
 
     @property
+    def capacity(self) -> int | None:
+        """Tokens of a sequence that rows may share: those of the longest row; None without packing."""
+        if not self.learner.config.packing:
+            return None
+        return max(row.length for row, needed in zip(self.rows, self.needed.tolist(), strict=True) if needed)
+
+    @property
     def regularised(self) -> int:
         """Number of tokens that the regularisers are a mean over."""
         return int(self.info.length[self.planned.kept].sum())
@@ -86,7 +93,7 @@ class MiniBatch:
         learner, members = self.learner, [self.rows[i] for i in chosen]
         name, options = learner.config.algorithm, learner.options
         part = torch.tensor(chosen, device=learner.device)
-        padded = pad(members, 0, learner.device)
+        padded = pad(members, 0, learner.device, self.capacity)
         outputs, logp_reference = self._forward(padded)
         tokens = self._tokens(part, padded, outputs)
         planned = self.planned[part]
@@ -105,6 +112,7 @@ class MiniBatch:
         totals.add(observe(tokens, members, clipped(name, tokens, planned, **options), inputs))
         lengths = [row.length for row in members]
         totals.add({"flops": flops(learner.policy_module.model, lengths)})
+        totals.add({"tokens_passed": sum(lengths), "tokens_with_padding": padded.input_ids.numel()})
         if logp_reference is not None:
             totals.add({"flops_reference": forward_flops(learner.policy_module.model, lengths)})
         return loss, kept

@@ -78,7 +78,8 @@ def _accumulate(batch: MiniBatch) -> tuple[Totals, list[int]]:
     learner = batch.learner
     learner.policy_module.train()
     totals, losses, masked = Totals(), [], list[int]()
-    for chosen in rank_batches(batch.rows, batch.needed, learner.config.microbatch_tokens, learner.ranks):
+    budget = learner.config.microbatch_tokens
+    for chosen in rank_batches(batch.rows, batch.needed, budget, learner.ranks, batch.capacity):
         if chosen is None:
             batch.dummy_pass()
             continue

@@ -12,6 +12,7 @@ from hpt_core.policy.batching import TrainingRow
 from hpt_core.policy.logprobs import checkpoint_layers
 from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.optimizers import build_optimizers
+from hpt_core.policy.packing import check_packing
 from hpt_core.rollout.group import Group
 from hpt_core.trainer.algorithm_options import options_at
 from hpt_core.trainer.batch import demonstration, rows_of
@@ -51,6 +52,8 @@ class TrainState:
         reference = None
         if any(phase.kl.coefficient for phase in phases):
             reference = Reference(policy_module, run.ranks)
+        if any(phase.packing for phase in phases):
+            check_packing(run.policy.model)
         _prepare(policy_module, config)
         run.ranks.shard(policy_module)
         return cls(

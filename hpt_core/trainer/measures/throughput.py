@@ -117,9 +117,12 @@ class Speed:
         return cls(gemm_rate(run.policy.model.device, dtype) * run.ranks.count)
 
     def metrics(self, seconds: Mapping[str, float], generated: int, totals: Totals) -> dict[str, float]:
+        """`padding` is the padding's share of the tokens of forward passes with a gradient."""
+        passed = totals.mean("tokens_passed", "tokens_with_padding")
         return {
             **{f"seconds/{phase}": spent for phase, spent in seconds.items()},
             **({"tokens_per_s/generate": generated / seconds["generate"]} if generated else {}),
             "tokens_per_s/update": totals["tokens"] / seconds["update"],
             "mfu": totals["flops"] / seconds["update"] / self.rate,
+            **({"padding": 1 - passed} if passed is not None else {}),
         }

@@ -81,6 +81,39 @@ def test_long_prompts_and_long_responses_together_cost_their_sum_and_no_more() -
     assert list(micro_batches(rows, torch.tensor([True, True]), 103)) == [[0], [1]]
 
 
+@pytest.mark.parametrize("budget", [100, 2000, 16384, 10**6])
+def test_packed_rows_leave_little_padding(budget: int) -> None:
+    draw = random.Random(6)
+    rows = [row(draw.randint(10, 30), draw.randint(90, 770)) for _ in range(320)]
+    longest = max(given.length for given in rows)
+    assert 7 < longest / min(given.length for given in rows) < 8
+    cut = list(micro_batches(rows, torch.ones(len(rows)), budget, longest))
+    assert sorted(i for part in cut for i in part) == list(range(len(rows))), "every row once"
+    batches = [pad([rows[i] for i in part], PAD, CPU, longest) for part in cut]
+    assert all(batch.input_ids.numel() <= max(budget, longest) for batch in batches)
+    passed = sum(batch.input_ids.numel() for batch in batches)
+    assert 1 - sum(given.length for given in rows) / passed < 0.05
+    wide = [pad([rows[i] for i in part], PAD, CPU) for part in micro_batches(rows, torch.ones(320), 10**6)]
+    assert 1 - sum(given.length for given in rows) / sum(b.input_ids.numel() for b in wide) > 0.4
+
+
+def test_packed_rows_are_whole_and_begin_at_position_0(ragged: list[TrainingRow]) -> None:
+    batch = pad(ragged, PAD, CPU, 12)
+    assert batch.positions is not None and batch.input_ids.shape == (3, 12)
+    index, number, column = batch.tokens
+    found = batch.input_ids[batch.sequence[index], column].tolist()
+    assert found == [t for given in ragged for t in given.response]
+    assert_close(batch.logp_old[index, number], -0.5 * torch.tensor(found, dtype=torch.float32))
+    begun = (batch.positions == 0).sum()
+    padded = sum(int((ids == PAD).any()) for ids in batch.input_ids)
+    assert begun == len(ragged) + padded, "each row, and the padding behind the last row of a sequence"
+    for i, given in enumerate(ragged):
+        first = int(batch.start[i]) - len(given.prompt)
+        at = batch.sequence[i], slice(first, first + given.length)
+        assert batch.input_ids[at].tolist() == [*given.prompt, *given.response]
+        assert batch.positions[at].tolist() == list(range(given.length))
+
+
 def test_no_active_row_is_no_batch() -> None:
     assert list(micro_batches([row(2, 2)], torch.tensor([False]), 100)) == []
 
