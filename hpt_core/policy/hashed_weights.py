@@ -53,7 +53,7 @@ class HashedWeights:
 
     @property
     def name(self) -> str:
-        """16 hex digits; two models have the same ones if and only if their weights have the same bytes."""
+        """16 hex digits of a sha256 over the names, types, shapes and bytes of all tensors."""
         assert self._name, "iterate over all weights first"
         return self._name
 

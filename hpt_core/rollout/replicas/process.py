@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from transformers.utils import logging as transformers_logging
 
 from hpt_core.child_process import end_with_parent
 from hpt_core.errors import REPORTED_ERRORS, EngineError, one_line
@@ -39,6 +40,9 @@ def serve(fd: int) -> None:
     # Ctrl-C sends SIGINT to the whole process group; only the trainer reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for library in ("transformers", "httpx"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     connection = Connection(fd)
     try:
         start: Start = connection.recv()

@@ -108,6 +108,7 @@ def test_separate_is_shared_to_the_byte_also_after_the_end_of_a_replica(
     assert contents(broken) == contents(shared)
 
 
+@pytest.mark.slow
 def test_placement_decides_nothing(
     project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +132,7 @@ def test_placement_decides_nothing(
     assert contents(begun) == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_stage_that_samples_alone_shares_its_prompts_among_replicas(
     project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

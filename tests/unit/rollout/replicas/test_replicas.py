@@ -109,6 +109,7 @@ def test_a_replica_that_dies_while_it_samples_is_named_at_once(
     replicas.close()
 
 
+@pytest.mark.slow
 def test_a_replica_that_dies_before_or_in_a_push(policy: LoadedPolicy, two: Replicas) -> None:
     two.load_weights(HashedWeights(policy.model))
     two.replicas[0].process.kill()
@@ -137,6 +138,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_a_replica_ends_with_a_trainer_that_is_killed(folder: Path, tmp_path: Path) -> None:
     written, here = tmp_path / "pid", Path(__file__).parent
     path = os.pathsep.join(map(str, [here, *sys.path]))
