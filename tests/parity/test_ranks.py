@@ -68,6 +68,9 @@ def test_sums_are_those_of_all_ranks(folders: tuple[Path, Path]) -> None:
     first, second = (json.loads((two / f"sums.{rank}").read_text()) for rank in (0, 1))
     assert first == second, "to the last bit, so that no rank decides otherwise than another"
     for case, sums in expected.items():
+        # How rows are cut among ranks decides how much padding they have.
+        padded, alone = first[case].pop("tokens_with_padding"), sums.pop("tokens_with_padding")
+        assert padded >= sums["tokens_passed"] and alone >= sums["tokens_passed"]
         assert first[case] == pytest.approx(sums, rel=1e-12)
     assert expected["clipped"]["updates_clipped"] == 1
     assert expected["one row"]["rows_trained"] == 1
