@@ -10,7 +10,7 @@ POLL = 0.5
 """Seconds between two looks at the parent."""
 
 
-def end_with_parent() -> None:
+def exit_after_parent() -> None:
     """From now on, this process ends soon after its parent, however that ends; `kill -9` runs no handler."""
     threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
 

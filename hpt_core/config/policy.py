@@ -107,7 +107,7 @@ class VLLMConfig(Config):
 
     tensor_parallel: Positive = 1
     """Ranks of `train.ranks` over which one copy of the sampler's weights is split. Each such group samples
-    its share of the prompts. The stages rollouts and evaluate sample in one process, from a whole copy."""
+    its share of the prompts. Stages that only sample do so from whole copies."""
     memory: Fraction = 0.4
     """Share of the GPU's memory for vLLM's weights and cache. vLLM frees it while the policy trains."""
     cpu_cache_gib: Positive = 2

@@ -71,7 +71,7 @@ class Padded:
 
     @property
     def tokens(self) -> tuple[Int64[Tensor, "N"], Int64[Tensor, "N"], Int64[Tensor, "N"]]:
-        """Row, position in the response, and column of input_ids of each of the N response tokens."""
+        """Row, position in the response, and column of its sequence of each of the N response tokens."""
         row, position = self.mask.nonzero(as_tuple=True)
         return row, position, self.start[row] + position
 
@@ -138,26 +138,39 @@ def pad(rows: Sequence[TrainingRow], token: int, device: torch.device, capacity:
     longest = max(len(row.response) for row in rows)
     width = max(sum(rows[i].length for i in members) for members in sequences)
     input_ids = torch.full((len(sequences), width), token)
-    positions = torch.zeros_like(input_ids)
     sequence, start = (torch.zeros(len(rows), dtype=torch.int64) for _ in range(2))
     for number, members in enumerate(sequences):
         column = 0
         for i in members:
             row, end = rows[i], column + rows[i].length
             input_ids[number, column:end] = torch.tensor([*row.prompt, *row.response])
-            positions[number, column:end] = torch.arange(row.length)
             sequence[i], start[i] = number, column + len(row.prompt)
             column = end
-        positions[number, column:] = torch.arange(width - column)
     logp_old, logp_sampled = (torch.zeros((len(rows), longest)) for _ in range(2))
     for i, row in enumerate(rows):
         logp_old[i, : len(row.logp_old)] = torch.tensor(row.logp_old)
         logp_sampled[i, : len(row.logp_sampled)] = torch.tensor(row.logp_sampled)
     mask = torch.arange(longest) < torch.tensor([len(row.response) for row in rows])[:, None]
     recorded = torch.tensor([len(row.logp_old) > 0 for row in rows])
-    batch = Padded(input_ids, sequence, start, mask, logp_old, recorded, logp_sampled, positions)
-    on_device = {name: part.to(device) for name, part in vars(batch).items()}
-    return Padded(**on_device if capacity is not None else on_device | {"positions": None})
+    return Padded(
+        input_ids.to(device),
+        sequence.to(device),
+        start.to(device),
+        mask.to(device),
+        logp_old.to(device),
+        recorded.to(device),
+        logp_sampled.to(device),
+        None if capacity is None else _positions(rows, sequences, width).to(device),
+    )
+
+
+def _positions(rows: Sequence[TrainingRow], sequences: Sequence[Sequence[int]], width: int) -> Tensor:
+    """[S, L]: 0, 1, 2 and so on in each row of a sequence, and in the padding behind the last."""
+    counted = []
+    for members in sequences:
+        lengths = [rows[i].length for i in members]
+        counted.append(torch.cat([torch.arange(length) for length in (*lengths, width - sum(lengths))]))
+    return torch.stack(counted)
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -56,13 +57,13 @@ class MiniBatch:
     returns: Tensor | None
     """[B, T], the targets of PPO's value head."""
 
-    @property
+    @cached_property
     def needed(self) -> Tensor:
         """[B] bool, the row has a gradient, of the estimator or of a regulariser."""
         active = self.planned.active
         return active | self.planned.kept if self.regularisers else active
 
-    @property
+    @cached_property
     def capacity(self) -> int | None:
         """Tokens of a sequence that rows may share: those of the longest row; None without packing."""
         if not self.learner.config.packing:

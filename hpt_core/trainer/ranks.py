@@ -45,12 +45,12 @@ class Ranks:
         """This rank's part of `items`, which all ranks hold; the parts in order of rank are all of them."""
         return items[self.span(len(items))]
 
-    def span(self, count: int, group: int = 1) -> slice:
-        """The places of this rank's part of `count` items; of the parts of all `group` ranks beside it where
-        each `group` of them works as one.
+    def span(self, count: int, together: int = 1) -> slice:
+        """The places of this rank's part of `count` items, and of the parts of the others that it works with
+        where each `together` ranks work as one.
         """
-        begin = self.index // group * group
-        return slice(count * begin // self.count, count * (begin + group) // self.count)
+        begin = self.index // together * together
+        return slice(count * begin // self.count, count * (begin + together) // self.count)
 
     def gather(self, items: Sequence[T]) -> list[T]:
         """The items of all ranks in order of rank, on each of them."""

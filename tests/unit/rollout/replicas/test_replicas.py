@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from policies import moved
 from processes import is_running
+from torch import Tensor
 from waiting import wait_for
 
 from hpt_core.config import Sampling
@@ -65,22 +66,13 @@ def two(folder: Path) -> Iterator[Replicas]:
     replicas.close()
 
 
-def moved(policy: LoadedPolicy) -> LoadedPolicy:
-    model = copy.deepcopy(policy.model)
-    torch.manual_seed(4)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * parameter.std() * torch.randn_like(parameter))
-    return policy._replace(model=model)
-
-
 def test_they_sample_as_an_engine_of_this_process_and_take_weights_over(
     policy: LoadedPolicy, prompt_tokens: list[list[int]], two: Replicas
 ) -> None:
     prompts, seeds = prompt_tokens * 2, range(10)
     assert two.policy == "", "they have no weights of the trainer's yet"
     drawn = []
-    for trained in (policy, moved(policy)):
+    for trained in (policy, moved(policy, 0.3)):
         two.load_weights(HashedWeights(trained.model))
         assert two.policy == weights_hash(trained.model)
         drawn.append(two.generate(prompts, seeds, WARM))
@@ -109,13 +101,26 @@ def test_a_replica_that_dies_while_it_samples_is_named_at_once(
     replicas.close()
 
 
-@pytest.mark.slow
-def test_a_replica_that_dies_before_or_in_a_push(policy: LoadedPolicy, two: Replicas) -> None:
+class Interrupted(HashedWeights):
+    """Does something after a number of tensors."""
+
+    def __init__(self, policy: LoadedPolicy, after: int, act: Callable[[], None]) -> None:
+        super().__init__(policy.model)
+        self.after, self.act = after, act
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        for number, named in enumerate(super().__iter__()):
+            if number == self.after:
+                self.act()
+            yield named
+
+
+@pytest.mark.parametrize("after", [0, 5])
+def test_a_replica_that_dies_in_a_push(policy: LoadedPolicy, two: Replicas, after: int) -> None:
     two.load_weights(HashedWeights(policy.model))
-    two.replicas[0].process.kill()
     started = time.monotonic()
     with pytest.raises(EngineError, match="replica 1 of the sampler was ended by SIGKILL"):
-        two.load_weights(HashedWeights(policy.model))
+        two.load_weights(Interrupted(policy, after, two.replicas[0].process.kill))
     assert time.monotonic() - started < 60
     assert two.policy == "", "partly sent weights have no name"
 
