@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpt_core.files import write_json, write_text
+from hpt_core.files import write_text
 from pipelines import paths
 from pipelines.lab.cells import STUDIES, Study, locked
 from pipelines.lab.sentences import sentences
@@ -35,7 +35,9 @@ def write_report(study: Study) -> dict[str, Any]:
         known = json.loads(path.read_text("utf-8")) if path.exists() else {}
         first = next(iter(next(iter(found["results"].values())).values()))
         details = {**known.get(DETAILS, {}), study.name: found}
-        write_json(path, {**known, study.name: first["accuracy"], DETAILS: details})
+        written = {**known, study.name: first["accuracy"], DETAILS: details}
+        # Not sorted: the page of another study's report shows this one in the order of its design.
+        write_text(path, json.dumps(written, indent=2, allow_nan=False) + "\n")
         write_text(study.root / paths.LAB_REPORT, page(details))
     return found
 

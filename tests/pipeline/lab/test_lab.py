@@ -191,7 +191,10 @@ def test_tables_have_means_differences_and_what_one_method_alone_solves(tmp_path
     path = tmp_path / "reports/lab.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"other": {"m": {"1": 0.5}}}))
     write_report(present)
-    assert json.loads(path.read_text())["other"], "other studies stay"
+    written = json.loads(path.read_text())
+    assert written["other"], "other studies stay"
+    of_small = written["details"]["small"]["results"]["tiny"]["steps"]
+    assert list(of_small["methods"]) == ["base", "sft", "hpt"], "in the order of the design, as on the page"
 
 
 def test_a_training_that_had_to_end_is_reported_and_in_no_mean(tmp_path: Path) -> None:
