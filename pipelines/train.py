@@ -15,13 +15,14 @@ from hpt_core import tables
 from hpt_core.files import write_json, write_text
 from hpt_core.fingerprint import code_hash, file_hash, fingerprint, library_versions, model_file_hashes
 from hpt_core.policy.lora import with_lora
-from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy, weights_hash
+from hpt_core.policy.model import load_policy, save_policy, weights_hash
 from hpt_core.protocols import MetricSink
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.loop import train
 from hpt_core.trainer.measures.source_stats import summarise
 from hpt_core.trainer.ranks import ALONE, Ranks, launched
+from hpt_core.trainer.sharding import spread
 from hpt_core.verifier import installed_versions
 from pipelines.params import Params
 from pipelines.paths import model, rollouts, training_metrics
@@ -44,8 +45,10 @@ def run(
     ranks: Ranks = ALONE,
 ) -> StageReport:
     """Train `arm`, from its newest checkpoint if there is one; the main rank writes the outputs."""
-    policy = load_policy(paths.base)
-    inputs = run_inputs(params, arm, policy, paths)
+    # Among ranks the weights are in the main rank's host memory until they are sharded.
+    device = None if ranks.count == 1 else "cpu"
+    policy = spread(lambda: load_policy(paths.base, device=device), ranks)
+    inputs = run_inputs(params, arm, ranks.from_main(lambda: weights_hash(policy.model)), paths)
     checkpoints = Checkpoints(paths.checkpoints(arm), fingerprint(inputs), inputs, ranks)
     tasks, dev, left_out = load_tasks(params, arm, policy, paths)
     steps = params.train.steps
@@ -55,8 +58,8 @@ def run(
         build_verifier(params) as verifier,
         _progress(arm, steps, ranks) as bars,
     ):
-        if params.train.lora is not None:
-            policy = with_lora(policy, params.train.lora, params.seed)
+        if (lora := params.train.lora) is not None:
+            policy = spread(lambda: with_lora(policy, lora, params.seed), ranks)
         context = TrainContext(
             policy=policy,
             engine=engine,
@@ -105,8 +108,12 @@ class Tee:
             sink.log(step, metrics)
 
 
-def run_inputs(params: Params, arm: str, policy: LoadedPolicy, paths: TrainingFiles) -> dict[str, Any]:
-    """All that decides the result, by name, code included; the numbers of ranks and replicas do not."""
+def run_inputs(params: Params, arm: str, weights: str, paths: TrainingFiles) -> dict[str, Any]:
+    """All that decides the result, by name, code included; the numbers of ranks and replicas do not, nor how
+    long a replica is waited for.
+
+    `weights` is the hash of the starting policy's.
+    """
     data = {
         "train": paths.train,
         "dev": paths.dev,
@@ -114,11 +121,13 @@ def run_inputs(params: Params, arm: str, policy: LoadedPolicy, paths: TrainingFi
         **({} if params.train.difficulty is None else {"pass_rates": paths.pass_rates}),
     }
     parameters = params.model_dump(mode="json", include={"seed", "threads", "rollout", "train", "verifier"})
-    del parameters["train"]["ranks"], parameters["rollout"]["placement"], parameters["rollout"]["replicas"]
+    del parameters["train"]["ranks"]
+    for key in ("placement", "replicas", "replica_timeout_s"):
+        del parameters["rollout"][key]
     return {
         **parameters,
         "arm": params.arms[arm].model_dump(mode="json"),
-        "models/base": {"weights": weights_hash(policy.model), **model_file_hashes(paths.base)},
+        "models/base": {"weights": weights, **model_file_hashes(paths.base)},
         "data": {name: file_hash(path) for name, path in data.items()},
         "code": code_hash(__file__, generation.__file__, training_data.__file__),
         "verifiers": installed_versions(_answer_kinds(paths)),

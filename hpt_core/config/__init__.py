@@ -11,6 +11,7 @@ from hpt_core.config.experts import ArmConfig, ExpertsConfig, TeacherConfig
 from hpt_core.config.methods import (
     AlgorithmName,
     DynamicSamplingConfig,
+    ImportanceConfig,
     OverlongConfig,
     SequenceMaskConfig,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "GateConfig",
     "HealthConfig",
     "HintConfig",
+    "ImportanceConfig",
     "KLConfig",
     "Keep",
     "LoraConfig",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hpt_core.config.base import Config, Positive, PositiveFloat
 
@@ -101,6 +101,42 @@ READ_BY: dict[str, frozenset[AlgorithmName]] = {
     "dynamic_sampling": UNEQUAL,
 }
 """Option of `train` -> the methods that read it; for any other method it is refused."""
+
+
+class ImportanceConfig(Config):
+    """Importance sampling between trainer and sampler: a rollout weighs r = pi_old / pi_sampler, with pi_old
+    computed by the trainer before the step. It corrects for a sampler with other kernels, and for rollouts of
+    older weights. What weighs 0 counts in denominators all the same."""
+
+    level: Literal["token", "sequence"] = "token"
+    """token: r is each token's own. sequence: each token of a rollout has the product of all of them."""
+    kind: Literal["truncate", "mask"] = "truncate"
+    """truncate: the weight is min(r, high). mask: it is r within [low, high], and 0 outside."""
+    low: PositiveFloat | None = None
+    """Smallest r that a mask keeps; null: any. Truncation has no lower limit."""
+    high: PositiveFloat = 2.0
+    """Largest weight."""
+
+    @field_validator("level", mode="before")
+    @classmethod
+    def _geometric_means_are_no_weights(cls, level: Any) -> Any:
+        if level == "geometric":
+            raise ValueError(
+                "the geometric mean of a rollout's ratios is a measure and no weight; to take rollouts out "
+                "by it write train.sequence_mask: {low: 0.99, high: 1.01}, alone or beside importance"
+            )
+        return level
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> ImportanceConfig:
+        if self.kind == "truncate" and self.low is not None:
+            raise ValueError("kind: truncate has no lower limit; remove low, or set kind: mask")
+        if not (self.low or 0) <= 1 <= self.high:
+            raise ValueError(
+                f"[{self.low or 0}, {self.high}] leaves out 1, the ratio of equal policies; give "
+                "low <= 1 <= high"
+            )
+        return self
 
 
 class SequenceMaskConfig(Config):

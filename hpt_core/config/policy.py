@@ -143,6 +143,10 @@ class RolloutConfig(Config):
     evaluate sample with these replicas, too."""
     replicas: Positive = 1
     """Sampling processes with `placement: separate`; each samples its part of the prompts."""
+    replica_timeout_s: Positive = 1800
+    """Seconds without a sign of life after which a replica counts as hung and the run ends. A replica that
+    samples gives one after each forward pass; to load the model and start the engine is one piece. On a
+    machine on which a forward pass, or the start, takes longer, raise it."""
     lag: Annotated[int, Field(ge=0)] = 0
     """k: the weights after step t-1-k draw the rollouts of step t; 0 is on-policy. The weights that a phase
     begins with draw those of its first k+1 steps."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,7 @@ from hpt_core.config.base import Config, Fraction, Positive, PositiveFloat, erro
 from hpt_core.config.methods import (
     READ_BY,
     ROLLOUTS_ALONE,
+    ImportanceConfig,
 )
 from hpt_core.config.phases import ENDS, BudgetConfig, HealthConfig, MethodConfig, PhaseConfig, merged
 from hpt_core.config.policy import OptimizerConfig
@@ -50,9 +51,8 @@ class TrainConfig(MethodConfig):
     """Prompts per step."""
     optimizer: OptimizerConfig
     """Optimizer of the policy."""
-    importance_cap: PositiveFloat | None = None
-    """C of truncated importance sampling between trainer and sampler; null: no correction. Each token of a
-    rollout is weighted by min(pi_old / pi_sampler, C), with pi_old computed by the trainer."""
+    importance: ImportanceConfig | None = None
+    """Weights of rollouts by the ratio of trainer and sampler; null: every rollout weighs 1."""
     max_staleness: Annotated[int, Field(ge=0)] = 0
     """Steps that the weights behind a rollout may be old; older ones stop the run."""
     clip_norm: PositiveFloat = 1.0
@@ -71,6 +71,10 @@ class TrainConfig(MethodConfig):
     """Recompute the layers in the backward pass: less memory, about a third more time."""
     ranks: Positive = 1
     """Processes on this machine that share the policy's weights (FSDP2)."""
+    gathered_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type in which ranks gather a layer's weights while it computes, from shards in float32. bfloat16 takes
+    half of that memory and traffic, and what passes between layers is bfloat16, too; gradients are summed in
+    float32. It needs autocast: bfloat16 and rollout.dtype: bfloat16."""
     checkpoint_every: Positive = 20
     """Steps between checkpoints."""
     dev_every: Positive = 20
@@ -94,6 +98,15 @@ class TrainConfig(MethodConfig):
         """The parameters of each phase behind the place of its keys below `train`."""
         places = [()] if self.phases is None else [("phases", number) for number in range(len(self.phases))]
         return list(zip(places, self.per_phase, strict=True))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_keys(cls, keys: Any) -> Any:
+        if isinstance(keys, dict) and "importance_cap" in keys:
+            cap = keys["importance_cap"]
+            remedy = "remove it" if cap is None else f"write importance: {{high: {cap}}}"
+            raise error_at(("importance_cap",), f"this key is a section of its own now; {remedy}")
+        return keys
 
     @model_validator(mode="after")
     def _options_are_read(self) -> TrainConfig:

@@ -34,12 +34,16 @@ class LoadedPolicy(NamedTuple):
 
 
 def load_policy(
-    name: str | Path, *, revision: str | None = None, chat_template: str | None = None
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    chat_template: str | None = None,
+    device: str | None = None,
 ) -> LoadedPolicy:
     """A causal language model in float32 and its tokenizer, from a local folder or by hub id.
 
-    A Path is a local folder and is never looked up on the hub. The model is on the GPU if there is one.
-    `chat_template` is Jinja text that replaces the tokenizer's own template.
+    A Path is a local folder and is never looked up on the hub. The model is on `device`, by default the
+    GPU if there is one. `chat_template` is Jinja text that replaces the tokenizer's own template.
 
     Raises InputError if model or tokenizer cannot be read or trained, if the model is not the one on disk
     (`folder_checks` and `weight_checks` say what is looked for), or if the tokenizer has no chat template.
@@ -56,7 +60,7 @@ def load_policy(
         raise InputError(f"model {str(name)!r}: its tokenizer has no end-of-turn token (eos_token)")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return LoadedPolicy(model.to(device).eval(), tokenizer)  # type: ignore[arg-type]
 
 

@@ -1,15 +1,16 @@
-"""A copy of a model in another dtype, with the types that `from_pretrained` would give it."""
+"""Copies of a model in another dtype, with the types that `from_pretrained` would give it."""
 
 from __future__ import annotations
 
 import copy
 import re
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
+
+from hpt_core.policy.copies import copy_with
 
 
 def copy_in_dtype(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
@@ -20,16 +21,34 @@ def copy_in_dtype(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel
     memory with `model`, and no second copy in the model's own dtype is made on the way.
     """
     types = _types(model, dtype)
-    memo: dict[int, Any] = {}
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        cast = _cast(tensor.detach(), types.get(name, tensor.dtype))
-        trained = isinstance(tensor, nn.Parameter)
-        memo[id(tensor)] = nn.Parameter(cast, tensor.requires_grad) if trained else cast
-    # A deep copy takes what the memo has for an object, so that tied weights stay tied.
-    copied = copy.deepcopy(model, memo)
-    for config in (copied.config, copied.config.get_text_config()):
+
+    def cast(name: str, tensor: Tensor) -> Tensor:
+        return _cast(tensor, types.get(name, tensor.dtype))
+
+    return _named_as(copy_with(model, cast, cast), dtype)
+
+
+def empty_in_dtype(model: PreTrainedModel, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    """`copy_in_dtype` on `device` with parameters of any value, for weights that are yet to come.
+
+    `model` may be one without weights.
+    """
+    types = _types(model, dtype)
+
+    def empty(name: str, tensor: Tensor) -> Tensor:
+        kind = types.get(name, tensor.dtype) if tensor.is_floating_point() else tensor.dtype
+        return torch.empty_like(tensor, dtype=kind, device=device)
+
+    def cast(name: str, tensor: Tensor) -> Tensor:
+        return _cast(tensor, types.get(name, tensor.dtype)).to(device)
+
+    return _named_as(copy_with(model, empty, cast), dtype)
+
+
+def _named_as(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    for config in (model.config, model.config.get_text_config()):
         config.dtype = dtype
-    return copied
+    return model
 
 
 def _types(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, torch.dtype]:

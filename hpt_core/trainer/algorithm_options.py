@@ -8,7 +8,7 @@ from typing import Any
 from hpt_core.config import MixSchedule, RolloutConfig, TrainConfig
 from hpt_core.gate import gate_of
 from hpt_core.upge import algorithm
-from hpt_core.upge.options import SequenceMask
+from hpt_core.upge.options import Importance, SequenceMask
 from hpt_core.upge.regularise import Regularisers
 
 CHORD_SCHEDULES = {
@@ -26,8 +26,8 @@ def options_at(config: TrainConfig, rollout: RolloutConfig, step: int) -> dict[s
         "discount": config.value.discount,
         "gae_lambda": config.value.gae_lambda,
     }
-    if config.importance_cap is not None:
-        options["importance_cap"] = config.importance_cap
+    if config.importance is not None:
+        options["importance"] = Importance(**config.importance.model_dump(exclude_none=True))
     if config.clip_ratio_c is not None:
         options["clip_ratio_c"] = config.clip_ratio_c
     if config.sequence_mask is not None:

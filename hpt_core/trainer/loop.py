@@ -14,7 +14,7 @@ from hpt_core.protocols import MetricSink
 from hpt_core.rollout.group import Group, Task
 from hpt_core.seeds import derive
 from hpt_core.tables import GateRow
-from hpt_core.trainer.checkpoint import Checkpoints, Waiting
+from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.measures.health import Watch
 from hpt_core.trainer.measures.metrics import Totals, overlong_metrics, step_metrics, verifier_metrics
@@ -27,6 +27,7 @@ from hpt_core.trainer.phases.spending import Spent
 from hpt_core.trainer.rollout_queue import RolloutQueue
 from hpt_core.trainer.sampling import EngineWeights, greedy_accuracy, has_signal
 from hpt_core.trainer.step_records import Decisions, Records
+from hpt_core.trainer.storage.run_folder import Waiting
 from hpt_core.trainer.train_state import TrainState
 from hpt_core.upge import algorithm
 
@@ -42,7 +43,8 @@ def train(run: TrainContext, checkpoints: Checkpoints, sink: MetricSink) -> dict
     tasks, held_out = hold_out(run.tasks, run.config, run.seed)
     run = replace(run, tasks=tasks)
     _check_demonstrations(run)
-    with RolloutQueue(run.rollout.lag, background=run.rollout.placement == "separate") as queue:
+    background = run.rollout.placement == "separate"
+    with checkpoints, RolloutQueue(run.rollout.lag, background=background) as queue:
         return _take_steps(run, held_out, queue, checkpoints, sink)
 
 
@@ -98,6 +100,8 @@ def _take_steps(
                 # The newest version is pushed again by whoever resumes.
                 waiting = Waiting(queue.rows(), list(weights.versions.names)[:-1])
                 checkpoints.save(step, state.policy_module, state.optimizers, records, waiting)
+    with clock.phase("checkpoint"):
+        checkpoints.wait()
     return dict(clock.total)
 
 

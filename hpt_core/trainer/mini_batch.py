@@ -21,7 +21,7 @@ from hpt_core.trainer.measures.throughput import flops, forward_flops
 from hpt_core.trainer.ranks import ALONE, Ranks
 from hpt_core.trainer.reference_policy import Reference
 from hpt_core.types import RowInfo, Tokens
-from hpt_core.upge import Plan, clipped, kept_rows, surrogate
+from hpt_core.upge import Plan, clipped, kept_rows, masked, surrogate
 from hpt_core.upge.regularise import RegulariserInputs, Regularisers
 
 
@@ -107,16 +107,25 @@ class MiniBatch:
         if self.regularisers:
             regularised = padded.mask & planned.kept[:, None]
             loss = loss + self.regularisers(inputs, regularised, max(1, self.regularised))
-        kept = kept_rows(name, tokens, **options)
-        if options.get("sequence_mask") is not None:
-            totals.add({"rows_masked": int((~kept).sum()), "rows_maskable": int((~tokens.expert).sum())})
+        totals.add(self._masked(tokens))
         totals.add(observe(tokens, members, clipped(name, tokens, planned, **options), inputs))
         lengths = [row.length for row in members]
         totals.add({"flops": flops(learner.policy_module.model, lengths)})
         totals.add({"tokens_passed": sum(lengths), "tokens_with_padding": padded.input_ids.numel()})
         if logp_reference is not None:
             totals.add({"flops_reference": forward_flops(learner.policy_module.model, lengths)})
-        return loss, kept
+        return loss, kept_rows(name, tokens, **options)
+
+    def _masked(self, tokens: Tokens) -> dict[str, int]:
+        """Numbers of the rollouts and of their tokens, and of those among them that an option takes out."""
+        options, counts = self.learner.options, dict[str, int]()
+        rows, weightless = masked(self.learner.config.algorithm, tokens, **options)
+        if options.get("sequence_mask") is not None:
+            counts |= {"rows_masked": int(rows.sum()), "rows_maskable": int((~tokens.expert).sum())}
+        if options.get("importance") is not None:
+            rollout = tokens.mask & ~tokens.expert[:, None]
+            counts |= {"tokens_masked": int(weightless.sum()), "tokens_maskable": int(rollout.sum())}
+        return counts
 
     def _forward(self, padded: Padded) -> tuple[TokenLogprobs, Tensor | None]:
         """The policy's outputs for the rows, and logp [B, T] of the reference where there is a KL."""

@@ -1,9 +1,8 @@
 """Values and log-probabilities of a step's rows under the policy before the step's first update.
 
-PPO needs the values of its rollouts. PSFT and RL-PLUS need the log-probabilities of demonstrations. Truncated
-importance sampling and masks of rollouts by the sampler's ratio need the trainer's log-probabilities of
-rollouts. No other method costs a forward pass here, since rollouts come with their sampler's
-log-probabilities.
+PPO needs the values of its rollouts. PSFT and RL-PLUS need the log-probabilities of demonstrations. Weights
+of rollouts and masks of them by the sampler's ratio need the trainer's log-probabilities of rollouts. No
+other method costs a forward pass here, since rollouts come with their sampler's log-probabilities.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def with_old_logprobs(
 def compares_with_sampler(config: TrainConfig) -> bool:
     """Whether pi_old has to be the trainer's own, since it is compared with the sampler's."""
     mask = config.sequence_mask
-    return config.importance_cap is not None or (mask is not None and mask.ratio == "sampler")
+    return config.importance is not None or (mask is not None and mask.ratio == "sampler")
 
 
 class Needed(NamedTuple):

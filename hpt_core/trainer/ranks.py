@@ -7,19 +7,16 @@ A launcher (`accelerate launch`, torchrun, or `train.ranks`) starts them. Each h
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed
 from accelerate import PartialState  # type: ignore[import-untyped]
 from torch.distributed import ProcessGroup
-from torch.distributed.fsdp import FSDPModule, fully_shard
-
-from hpt_core.policy.module import PolicyModule
 
 T = TypeVar("T")
 
@@ -41,6 +38,11 @@ class Ranks:
         """Whether this one writes files and reports."""
         return self.index == 0
 
+    @property
+    def device(self) -> torch.device:
+        """The device on which this rank computes."""
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """This rank's part of `items`, which all ranks hold; the parts in order of rank are all of them."""
         return items[self.span(len(items))]
@@ -60,46 +62,30 @@ class Ranks:
         torch.distributed.all_gather_object(parts, list(items), self.group)
         return [item for part in parts for item in part]
 
-    def apart(self) -> Ranks:
-        """The same ranks with a group of their own, through which another thread may exchange objects.
+    def apart(self, user: str) -> Ranks:
+        """The same ranks with a group of `user`'s own, through which another thread may exchange objects.
 
         The first call must not overlap with another exchange.
         """
-        return self if self.count == 1 else replace(self, group=_group_apart())
+        return self if self.count == 1 else replace(self, group=_group_apart(user))
 
     def wait(self) -> None:
         """Wait until every rank is here."""
         if self.count > 1:
             torch.distributed.barrier()
 
-    def shard(self, policy_module: PolicyModule) -> None:
-        """Shard the weights in place, so that each rank holds a part of every tensor (FSDP2).
-
-        A layer is gathered while it computes. Gradients are summed over ranks, in the weights' dtype.
-        """
+    def from_main(self, make: Callable[[], T]) -> T:
+        """What `make` returns on the main rank, on each of them; the others do not call it."""
         if self.count == 1:
-            return
-        for module in policy_module.modules():
-            if type(module).__name__ in policy_module.layers:
-                fully_shard(module)
-        # By default the root stays gathered after its forward pass. A pass without a backward pass would then
-        # keep weights that the optimizer's step makes stale.
-        fully_shard(policy_module, reshard_after_forward=True)
-        for module in policy_module.modules():
-            if isinstance(module, FSDPModule):
-                # The denominators in the plan are those of the whole mini-batch: FSDP2's mean over ranks
-                # would divide once more.
-                module.set_gradient_divide_factor(1.0)
-                # FSDP2 applies the factor by a scaled sum, which gloo does not have.
-                module.set_force_sum_reduction_for_comms(True)
-                # A rank without demonstrations must still reduce the gradients of parameters that only
-                # demonstrations train.
-                module.set_reduce_scatter_unused_params(True)
+            return make()
+        made = [make() if self.main else None]
+        torch.distributed.broadcast_object_list(made, src=0, group=self.group)
+        return cast(T, made[0])
 
 
 @cache
-def _group_apart() -> ProcessGroup:
-    group: ProcessGroup = torch.distributed.new_group(backend="gloo", timeout=LONGEST_WAIT)
+def _group_apart(user: str) -> ProcessGroup:
+    group: ProcessGroup = torch.distributed.new_group(backend="gloo", timeout=LONGEST_WAIT, group_desc=user)
     return group
 
 

@@ -12,18 +12,21 @@ from hpt_core.policy.batching import Padded
 from hpt_core.policy.lora import has_adapters, without_adapters
 from hpt_core.policy.module import PolicyModule
 from hpt_core.trainer.ranks import Ranks
+from hpt_core.trainer.sharding import shard
 
 
 class Reference:
     """With adapters, the base weights under them; otherwise a frozen copy, sharded like the policy."""
 
-    def __init__(self, policy_module: PolicyModule, ranks: Ranks) -> None:
-        """`policy_module` must be neither trained nor sharded yet."""
+    def __init__(
+        self, policy_module: PolicyModule, ranks: Ranks, gathered: torch.dtype = torch.float32
+    ) -> None:
+        """`policy_module` must be neither trained nor sharded yet; `gathered` is as for `shard`."""
         self.adapted = has_adapters(policy_module.model)
         self.policy_module = policy_module
         if not self.adapted:
             self.policy_module = PolicyModule(copy.deepcopy(policy_module.model)).requires_grad_(False)
-            ranks.shard(self.policy_module)
+            shard(self.policy_module, ranks, gathered)
 
     @torch.no_grad()
     def logp(self, batch: Padded, temperature: float) -> Tensor:

@@ -99,7 +99,7 @@ class RolloutQueue:
 def _draw(run: TrainContext, step: int) -> tuple[list[Group], Clock]:
     """Draw in a thread, while the ranks exchange gradients in another."""
     clock = Clock()
-    return sample_groups(replace(run, ranks=run.ranks.apart()), step, clock), clock
+    return sample_groups(replace(run, ranks=run.ranks.apart("sampling")), step, clock), clock
 
 
 def _tasks(run: TrainContext, step: int) -> dict[str, Task]:

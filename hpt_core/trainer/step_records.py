@@ -134,9 +134,11 @@ class Records:
     gate: list[GateRow] = field(default_factory=list)
     metrics: list[dict[str, float]] = field(default_factory=list)
 
-    def clear(self) -> None:
-        for rows in (self.rollouts, self.gate, self.metrics):
-            rows.clear()
+    def moved(self) -> Records:
+        """The rows in records of their own; none are left here."""
+        moved = Records(self.rollouts, self.gate, self.metrics)
+        self.rollouts, self.gate, self.metrics = [], [], []
+        return moved
 
     def write(self, folder: Path) -> None:
         for name, schema in TABLES.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch.optim import Optimizer
 
 from hpt_core.config import TrainConfig
@@ -27,6 +28,7 @@ from hpt_core.trainer.old_logprobs import Needed, with_old_logprobs
 from hpt_core.trainer.phases.schedule import Schedule
 from hpt_core.trainer.reference_policy import Reference
 from hpt_core.trainer.sft_buffer import SFTBuffer, enters
+from hpt_core.trainer.sharding import shard
 from hpt_core.trainer.step import update
 from hpt_core.trainer.step_records import Decisions
 from hpt_core.upge import algorithm
@@ -49,13 +51,13 @@ class TrainState:
         phases, config = run.config.per_phase, schedule.phase.config
         values = any("value" in algorithm(phase.algorithm).needs for phase in phases)
         policy_module = PolicyModule.of(run.policy.model, values=values)
-        reference = None
+        reference, gathered = None, getattr(torch, config.gathered_dtype)
         if any(phase.kl.coefficient for phase in phases):
-            reference = Reference(policy_module, run.ranks)
-        if any(phase.packing for phase in phases):
+            reference = Reference(policy_module, run.ranks, gathered)
+        if any(phase.packing for phase in phases) and run.ranks.main:  # the others have no weights yet
             check_packing(run.policy.model)
         _prepare(policy_module, config)
-        run.ranks.shard(policy_module)
+        shard(policy_module, run.ranks, gathered)
         return cls(
             _in_phase(run, schedule),
             policy_module,

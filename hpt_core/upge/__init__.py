@@ -28,6 +28,7 @@ __all__ = [
     "clipped",
     "kept_rows",
     "loss",
+    "masked",
     "plan",
     "returns",
     "surrogate",
@@ -57,8 +58,16 @@ def clipped(name: str, tokens: Tokens, planned: Plan, **options: Any) -> Tensor:
 
 
 def kept_rows(name: str, tokens: Tokens, **options: Any) -> Tensor:
-    """[B] bool, False for the rollouts that `sequence_mask` takes out of the update."""
+    """[B] bool, False for the rollouts that `sequence_mask` or `importance` takes out of the update."""
     return importance.kept_rows(tokens, _options(name, options))
+
+
+def masked(name: str, tokens: Tokens, **options: Any) -> tuple[Tensor, Tensor]:
+    """The rollouts [B] bool that `sequence_mask` takes out, and their tokens [B, T] bool that weigh 0 by
+    `importance`."""
+    given = _options(name, options)
+    out = importance.importance(tokens, given) == 0
+    return ~importance.within_sequence_mask(tokens, given), out
 
 
 def returns(name: str, rows: RowInfo, **options: Any) -> Tensor:

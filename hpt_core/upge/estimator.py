@@ -19,7 +19,7 @@ from hpt_core.groups import in_float64
 from hpt_core.types import RowInfo, Tokens
 from hpt_core.upge.advantage import Advantage, with_overlong_penalty
 from hpt_core.upge.aggregate import Aggregate
-from hpt_core.upge.importance import LOG_RATIO, importance, kept_rows
+from hpt_core.upge.importance import LOG_RATIO, correction
 from hpt_core.upge.likelihood import Likelihood, identity
 from hpt_core.upge.mix import RowWeighting, by_pass_rate, even
 from hpt_core.upge.options import Options
@@ -174,14 +174,13 @@ def plan(algorithm: Algorithm, rows: RowInfo, options: Options) -> Plan:
 def weights(algorithm: Algorithm, tokens: Tokens, planned: Plan, options: Options) -> list[Tensor]:
     """w = 1_stable * (pi_theta / pi_ref) * A_hat of each token under each part, [B, T], detached.
 
-    0 where a token takes no part. With `importance_cap` times min(pi_old / pi_sampler, cap) on rollouts, and
-    with `sequence_mask` 0 on the rollouts that it takes out.
+    0 where a token takes no part. `importance` and `sequence_mask` multiply the weights of rollouts.
     """
-    part_weights, correction, kept = [], importance(tokens, options), kept_rows(tokens, options)
+    part_weights, corrected = [], correction(tokens, options)
     for (term, members, _), advantage in zip(algorithm.parts(tokens.expert), planned.advantages, strict=True):
         # `where`, since logp_old of demonstrations and of padding may be anything.
-        counted = (members & planned.active & kept)[:, None] & tokens.mask
-        weight = term.weight(tokens, advantage, options) * correction
+        counted = (members & planned.active)[:, None] & tokens.mask
+        weight = term.weight(tokens, advantage, options) * corrected
         part_weights.append(torch.where(counted, weight, 0.0).detach())
     return part_weights
 

@@ -1,5 +1,10 @@
-"""Importance of rollouts between trainer and sampler: the weight of a token, and whole rows that are taken
-out."""
+"""What corrects rollouts for the policy that sampled them: weights pi_old / pi_sampler of tokens or whole
+rollouts, truncated or masked, and rollouts that are taken out.
+
+pi_old is the trainer's own before the step, so that the ratio holds both a sampler's other kernels and, where
+rollouts were drawn with older weights (`rollout.lag`), what the policy has learned since. A weight is a part
+of the estimator's numerator. Denominators are those of the whole mini-batch, and count what weighs 0 too.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +12,43 @@ import torch
 from torch import Tensor
 
 from hpt_core.types import Tokens
-from hpt_core.upge.options import Options
+from hpt_core.upge.options import Importance, Options
 from hpt_core.upge.reference import log_ratio, row_mean
 
 # The ratio stays finite and positive in float32, so that a masked token gives 0 and never 0 * inf.
 LOG_RATIO = (-80.0, 20.0)
 
 
+def correction(tokens: Tokens, options: Options) -> Tensor:
+    """Factor of each token's weight in the estimator, [B, T]; 1 for demonstrations, and without an option."""
+    return importance(tokens, options) * within_sequence_mask(tokens, options)[:, None]
+
+
 def importance(tokens: Tokens, options: Options) -> Tensor:
-    """min(pi_old / pi_sampler, cap) of the tokens of rollouts, [B, T]; 1 elsewhere, and without a cap.
+    """The limited pi_old / pi_sampler of the tokens of rollouts, [B, T]; 1 elsewhere, and without the option.
 
-    Truncated importance sampling (Ionides 2008, doi 10.1198/106186008X320456), here between the trainer and
-    a sampler whose kernels differ. Raises ValueError if pi_sampler is unknown.
+    With r the ratio of a token, or the product of those of its rollout:
+
+        truncate: min(r, high)                          mask: r where low <= r <= high, else 0
+
+    Truncated importance sampling (TIS) is Ionides 2008, doi 10.1198/106186008X320456, for a sampler of other
+    kernels Yao et al. 2025, "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training", on
+    tokens. Sequence TIS, and its masked form MIS, are Liu et al. 2025, "When Speed Kills Stability". A mask
+    of tokens with both bounds is IcePop (Ring-1T, arXiv 2510.18855). Raises ValueError if pi_sampler is
+    unknown.
     """
-    if options.importance_cap is None or tokens.expert.all():
+    limits = options.importance
+    if limits is None or tokens.expert.all():
         return torch.ones_like(tokens.logp)
-    if tokens.logp_sampled is None:
-        raise ValueError("importance_cap weighs by pi_sampler; give the sampler's own as logp_sampled")
-    ratio = (tokens.logp_old - tokens.logp_sampled).clamp(*LOG_RATIO).exp()
     rollout = tokens.mask & ~tokens.expert[:, None]
-    return torch.where(rollout, ratio.clamp(max=options.importance_cap), 1.0).detach()
+    log_ratios = _trainer_over_sampler(tokens, "importance")
+    if limits.level == "sequence":
+        log_ratios = log_ratios.masked_fill(~rollout, 0.0).sum(1, keepdim=True)
+    ratio = log_ratios.clamp(*LOG_RATIO).exp()
+    return torch.where(rollout, _limited(ratio, limits), 1.0).detach()
 
 
-def kept_rows(tokens: Tokens, options: Options) -> Tensor:
+def within_sequence_mask(tokens: Tokens, options: Options) -> Tensor:
     """[B] bool, False for the rollouts that `sequence_mask` takes out of the update.
 
     A row is kept where low <= e^(mean of its log ratios) <= high, as SkyRL's geometric mask and verl's
@@ -40,9 +59,7 @@ def kept_rows(tokens: Tokens, options: Options) -> Tensor:
     if mask is None or tokens.expert.all():
         return torch.ones_like(tokens.expert)
     if mask.ratio == "sampler":
-        if tokens.logp_sampled is None:
-            raise ValueError("sequence_mask compares with pi_sampler; give the sampler's own as logp_sampled")
-        log_ratios = tokens.logp_old - tokens.logp_sampled
+        log_ratios = _trainer_over_sampler(tokens, "sequence_mask")
     else:
         log_ratios = log_ratio(tokens)
     of_row = row_mean(log_ratios, tokens.mask)[:, 0]
@@ -50,3 +67,22 @@ def kept_rows(tokens: Tokens, options: Options) -> Tensor:
         of_row = of_row * tokens.mask.sum(1)
     ratio = of_row.clamp(*LOG_RATIO).exp()
     return tokens.expert | ((ratio >= mask.low) & (ratio <= mask.high))
+
+
+def kept_rows(tokens: Tokens, options: Options) -> Tensor:
+    """[B] bool, False for the rollouts of which no token has a weight."""
+    counted = (correction(tokens, options) != 0) & tokens.mask
+    return tokens.expert | counted.any(1)
+
+
+def _limited(ratio: Tensor, limits: Importance) -> Tensor:
+    if limits.kind == "truncate":
+        return ratio.clamp(max=limits.high)
+    return torch.where((ratio >= limits.low) & (ratio <= limits.high), ratio, 0.0)
+
+
+def _trainer_over_sampler(tokens: Tokens, option: str) -> Tensor:
+    """log(pi_old / pi_sampler) [B, T]."""
+    if tokens.logp_sampled is None:
+        raise ValueError(f"{option} compares with pi_sampler; give the sampler's own as logp_sampled")
+    return tokens.logp_old - tokens.logp_sampled

@@ -9,6 +9,19 @@ from hpt_core.gate import Gate, Switch
 
 
 @dataclass(frozen=True)
+class Importance:
+    """The limits of the weight pi_old / pi_sampler, of trainer and sampler, of what was rolled out."""
+
+    high: float
+    """Largest weight. Above it, truncate gives `high`, and mask 0."""
+    low: float = 0.0
+    """Smallest weight of a mask, which gives 0 below it."""
+    level: Literal["token", "sequence"] = "token"
+    """Each token has its own ratio, or each token of a rollout the product of them all."""
+    kind: Literal["truncate", "mask"] = "truncate"
+
+
+@dataclass(frozen=True)
 class SequenceMask:
     """The interval [low, high] outside of which a ratio of a whole rollout takes the rollout out of an
     update."""
@@ -44,8 +57,8 @@ class Options:
     """Replaces the switch at gamma."""
     mu: float = 0.1
     """CHORD's share of the demonstrations, in [0, 1]; the trainer moves it along a schedule."""
-    importance_cap: float | None = None
-    """C of truncated importance sampling: the weight pi_old / pi_sampler, at most C, of a rollout's token."""
+    importance: Importance | None = None
+    """Rollouts weigh pi_old / pi_sampler, within limits."""
     discount: float = 1.0
     """PPO's gamma, for each token."""
     gae_lambda: float = 1.0

@@ -1,7 +1,8 @@
-"""`hpt doctor`: what would keep a model from being trained right, found in under a minute."""
+"""`hpt doctor` and `hpt plan`: what is wrong with a model and what its run will need, before it starts."""
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -11,9 +12,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.cli.parameters import examples
+from pipelines.cli.parameters import Overrides, checkout, examples, positive
 
-# The command imports what it needs when it runs, so that `hpt --help` is instant.
+# A command imports what it needs when it runs, so that `hpt --help` is instant.
 app = typer.Typer()
 ESCAPES = """
 import socket
@@ -81,6 +82,53 @@ def doctor(
     print(f"{refused} of {table.row_count} checks refuse it" if refused else "usable")
     if refused:
         raise typer.Exit(2)
+
+
+@app.command(
+    epilog=examples(
+        "hpt plan                                   of params.yaml, on an h100-80g",
+        "hpt plan --device cpu train.ranks=2        with a key changed, not written",
+        "hpt plan --recipe gsm8k gsm8k=F model=F    of a recipe",
+        "hpt plan --price 2.5 --response 3000       with a cost, for a mean length",
+    )
+)
+def plan(
+    overrides: Overrides = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of conf/recipe/NAME.yaml instead of params.yaml.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu, h100-80g, h200-141g, a100-80g, a100-40g or l40s-48g.")
+    ] = "h100-80g",
+    gpus: Annotated[
+        int | None, typer.Option(parser=positive, help="GPUs that are paid for; as many as it uses.")
+    ] = None,
+    price: Annotated[float | None, typer.Option(metavar="USD", help="Price of a GPU for an hour.")] = None,
+    response: Annotated[
+        int | None, typer.Option(parser=positive, help="Mean length of a response, in tokens; the longest.")
+    ] = None,
+    measured: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="logs/steps/ARM.jsonl, whose seconds replace estimates."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """Say what a run will need and whether it fits. Writes nothing; exit status 1 if it does not fit."""
+    from rich.console import Console
+
+    from pipelines.params import recipes
+    from pipelines.plan import devices, text
+    from pipelines.plan.plan import Request
+    from pipelines.plan.plan import plan as made
+
+    params = recipes.read(checkout(), recipe, overrides or [])
+    result = made(params, Request(devices.device(device), gpus, price, response, measured))
+    if as_json:
+        print(json.dumps(result.as_json(), indent=2))
+    else:
+        text.show(result, Console(width=text.WIDTH, highlight=False))
+    if not result.fits:
+        raise typer.Exit(1)
 
 
 def check_sandbox() -> str:

@@ -21,7 +21,7 @@ INTERRUPTED = 130
 
 # Plain text: rich would take a third of the time that `hpt --help` may take.
 app = typer.Typer(
-    help="Hybrid post-training: curate, sample, train on demonstrations and rollouts, compare.",
+    help="Hybrid post-training: curate, sample, train, evaluate, compare.",
     epilog="Arguments and examples of a command: hpt COMMAND --help",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

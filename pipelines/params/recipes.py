@@ -43,6 +43,24 @@ def write(root: Path, recipe: str, overrides: list[str]) -> None:
     _replace(root / PARAMS, [recipe, *overrides], "\n".join([*about, POINTER, text]))
 
 
+def read(root: Path, recipe: str | None, overrides: list[str]) -> Params:
+    """The parameters that `write` or, without a recipe, `override` would write; params.yaml stays as it is.
+
+    Raises InputError as they do.
+    """
+    if recipe is None and not overrides:
+        return load_params(root / PARAMS)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        if recipe is None:
+            shutil.copy(root / PARAMS, copy)
+            override(copy, overrides)
+        else:
+            (copy / "conf").symlink_to((root / "conf").resolve())
+            write(copy, recipe, overrides)
+        return load_params(copy / PARAMS)
+
+
 def override(root: Path, overrides: list[str]) -> None:
     """Set `overrides` in params.yaml, with all else unchanged. Raises InputError as `write` does."""
     path = root / PARAMS

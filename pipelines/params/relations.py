@@ -82,6 +82,21 @@ def ranks_are_whole_engines(params: Params) -> None:
         )
 
 
+def bfloat16_is_gathered_where_all_compute_in_it(params: Params) -> None:
+    """The check of the engine and the sampler's types assume what the trainer computes in."""
+    train = params.train
+    if train.gathered_dtype == "bfloat16" and not train.autocast == params.rollout.dtype == "bfloat16":
+        raise error_at(
+            ("train", "gathered_dtype"),
+            f"bfloat16 needs train.autocast and rollout.dtype: bfloat16, which are {train.autocast} "
+            f"and {params.rollout.dtype}; set them, or set it to float32",
+        )
+    if train.gathered_dtype == "bfloat16" and any(each.algorithm == "ppo" for each in train.per_phase):
+        raise error_at(
+            ("train", "gathered_dtype"), "ppo's values need more digits than bfloat16 has; set it to float32"
+        )
+
+
 def replicas_hold_whole_copies(params: Params) -> None:
     if params.rollout.placement == "separate" and params.rollout.vllm.tensor_parallel > 1:
         raise error_at(
@@ -185,6 +200,7 @@ RELATIONS: tuple[Callable[[Params], None], ...] = (
     gate_has_weights_at_every_pass_rate,
     overlong_buffer_is_within_the_response,
     ranks_are_whole_engines,
+    bfloat16_is_gathered_where_all_compute_in_it,
     replicas_hold_whole_copies,
     sources_are_filled_in,
     no_source_is_named_teacher,

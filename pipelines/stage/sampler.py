@@ -14,7 +14,7 @@ from hpt_core.errors import InputError
 from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.model import LoadedPolicy, load_policy
 from hpt_core.policy.sizes import check_positions
-from hpt_core.protocols import RolloutEngine
+from hpt_core.protocols import ReportingEngine, RolloutEngine
 from hpt_core.rollout.engine_check import EngineCheck
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.engines.reloading import WRITES_WEIGHTS_ITSELF
@@ -23,18 +23,13 @@ from hpt_core.rollout.replicas.engine import Replicas
 from pipelines.params import Params
 
 
-def build_engine(
-    params: Params, policy: LoadedPolicy, *, copies: bool = False, ranks: int = 1
-) -> RolloutEngine:
+def build_engine(params: Params, policy: LoadedPolicy) -> RolloutEngine:
     """The engine of `rollout.engine`, with the weights of `policy`.
-
-    `copies`: it shares no weight with `policy`, which will be sharded or adapted. `ranks`: processes that a
-    launcher started, each of which builds one.
 
     Raises InputError where the longest prompt with the longest response exceeds the model's positions.
     """
     check_room(params, policy)
-    return start_engine(params.rollout, policy, copies=copies, ranks=ranks)
+    return start_engine(params.rollout, policy)
 
 
 def check_room(params: Params, policy: LoadedPolicy) -> None:
@@ -48,14 +43,12 @@ def check_room(params: Params, policy: LoadedPolicy) -> None:
     )
 
 
-def start_engine(
-    config: RolloutConfig, policy: LoadedPolicy, *, copies: bool = False, ranks: int = 1
-) -> RolloutEngine:
+def start_engine(config: RolloutConfig, policy: LoadedPolicy) -> ReportingEngine:
     """The engine of `config` with the weights of `policy`, for texts of any length."""
     dtype = getattr(torch, config.dtype)
     if config.engine == "vllm":
-        return VLLMEngine(policy, config.slots, dtype, config.vllm, ranks=ranks)
-    return HFEngine(policy, config.slots, dtype, copies=copies)
+        return VLLMEngine(policy, config.slots, dtype, config.vllm)
+    return HFEngine(policy, config.slots, dtype)
 
 
 @contextmanager
@@ -89,14 +82,17 @@ def started_replicas(
 ) -> Iterator[Replicas]:
     """Replicas of the policy in `folder`, to which weights on `device` are sent; they end with the block."""
     build = partial(build_replica, params.rollout, folder.resolve())
-    replicas = Replicas(build, params.rollout.replicas, params.threads, device, first_gpu)
+    rollout = params.rollout
+    replicas = Replicas(
+        build, rollout.replicas, params.threads, device, first_gpu, timeout=rollout.replica_timeout_s
+    )
     try:
         yield replicas
     finally:
         replicas.close()
 
 
-def build_replica(config: RolloutConfig, folder: Path) -> tuple[RolloutEngine, LoadedPolicy]:
+def build_replica(config: RolloutConfig, folder: Path) -> tuple[ReportingEngine, LoadedPolicy]:
     """The engine of a replica, in its process. Raises InputError for a model that cannot be sent to it."""
     policy = load_policy(folder)
     name = type(policy.model).__name__

@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import torch
+
 from hpt_core.policy.model import LoadedPolicy
 from hpt_core.protocols import RolloutEngine
+from hpt_core.rollout.engines.decoding import find_way
+from hpt_core.rollout.engines.hf import HFEngine
+from hpt_core.rollout.engines.vllm import VLLMEngine
 from hpt_core.trainer.engine_of_main import EngineOfMain
 from hpt_core.trainer.ranks import Ranks
 from pipelines.params import Params
@@ -18,16 +23,28 @@ from pipelines.stage.sampler import build_engine, check_room, started_replicas
 def training_engine(
     params: Params, policy: LoadedPolicy, base: Path, ranks: Ranks
 ) -> Iterator[RolloutEngine]:
-    """The sampler with the weights of `policy`, which was loaded from `base`; replicas end with the block.
+    """A sampler for a policy like `policy`, which was loaded from `base`; replicas end with the block.
+
+    Its first weights are those of the first `load_weights`. The main rank alone needs `policy` with weights.
 
     Raises InputError as `build_engine` does, and where a replica has no GPU of its own.
     """
-    if params.rollout.placement == "shared":
-        changes = ranks.count > 1 or params.train.lora is not None
-        yield build_engine(params, policy, copies=changes, ranks=ranks.count)
-        return
     check_room(params, policy)
-    device, apart = policy.model.device, ranks.apart()
+    if params.rollout.placement == "shared":
+        yield _engine_of_rank(params, policy, ranks)
+        return
+    device, apart = ranks.device, ranks.apart("sampling")
     main_s = started_replicas(params, base, device, first_gpu=ranks.count) if ranks.main else nullcontext()
     with main_s as replicas:
         yield EngineOfMain(replicas, apart)
+
+
+def _engine_of_rank(params: Params, policy: LoadedPolicy, ranks: Ranks) -> RolloutEngine:
+    rollout = params.rollout
+    if ranks.count == 1 and params.train.lora is None:
+        return build_engine(params, policy)
+    dtype = getattr(torch, rollout.dtype)
+    if rollout.engine == "vllm":
+        return VLLMEngine(policy, rollout.slots, dtype, rollout.vllm, ranks=ranks.count)
+    way = ranks.from_main(lambda: find_way(policy.model, policy.tokenizer.pad_token_id))
+    return HFEngine(policy, rollout.slots, dtype, way=way, own=ranks.device)

@@ -20,6 +20,7 @@ BENCHES = {
     "arithmetic": "arithmetic.forward_backward",
     "checkpoints": "runs.checkpoints.overhead",
     "overlap": "runs.overlap.separate_sampler",
+    "steps": "runs.hundred_steps.hundred_steps",
     "hf": "engines.hf_engine",
     "gpu": "sampling.gpu_engine",
     "vllm": "engines.vllm_engine",

@@ -48,20 +48,23 @@ def test_a_full_disk_at_a_checkpoint_leaves_the_one_before(tmp_path: Path, mount
 
     learn()
     checkpoints.save(1, module, optimizers, Records())
+    checkpoints.wait()
     before = module.weight.detach().clone()
     learn()
     ballast = fill(disk)
     os.truncate(
         ballast, ballast.stat().st_size - 300_000
     )  # There is room for the weights, not for the moments.
+    checkpoints.save(2, module, optimizers, Records())
     with pytest.raises(Exception) as error:
-        checkpoints.save(2, module, optimizers, Records())
+        checkpoints.wait()
     assert str(storage_fault(error.value)).startswith("no space is left; make room")
     resumed = nn.Linear(256, 256)
     assert Checkpoints(disk / "checkpoints", "run").resume(resumed, build_optimizers(resumed, config)) == 1
     assert torch.equal(resumed.weight, before)
     ballast.unlink()
     checkpoints.save(2, module, optimizers, Records())
+    checkpoints.wait()
     assert Checkpoints(disk / "checkpoints", "run").newest == 2
 
 

@@ -6,19 +6,21 @@ import json
 import random
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
+from torch.distributed.tensor import DTensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from hpt_core.config import KLConfig, OptimizerConfig, TrainConfig
-from hpt_core.errors import TrainingError
+from hpt_core.config import ImportanceConfig, KLConfig, OptimizerConfig, TrainConfig
+from hpt_core.errors import InputError, TrainingError
 from hpt_core.policy import hashed_weights
 from hpt_core.policy.batching import TrainingRow
-from hpt_core.policy.model import full_tensor, merged_weights
+from hpt_core.policy.model import LoadedPolicy, full_tensor, merged_weights
 from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.optimizers import build_optimizers
 from hpt_core.trainer import batch
@@ -27,7 +29,9 @@ from hpt_core.trainer.mini_batch import Learner
 from hpt_core.trainer.old_logprobs import with_old_logprobs
 from hpt_core.trainer.ranks import Ranks, join, leave
 from hpt_core.trainer.reference_policy import Reference
+from hpt_core.trainer.sharding import shard, spread
 from hpt_core.trainer.step import update
+from hpt_core.upge.options import Importance
 
 OPTIONS = {"gamma": 0.25, "sft_coefficient": 0.7, "length": 20}
 VOCABULARY = 37
@@ -49,6 +53,11 @@ def model(tied: bool) -> LlamaForCausalLM:
         initializer_range=0.3,
     )
     return LlamaForCausalLM(shape).double()
+
+
+def of_main(ranks: Ranks, tied: bool) -> PreTrainedModel:
+    """The model, which only the main rank has made; the others have one without weights."""
+    return spread(lambda: LoadedPolicy(model(tied), None), ranks).model  # type: ignore[arg-type]
 
 
 def ragged(poisoned: int | None = None) -> list[TrainingRow]:
@@ -89,6 +98,13 @@ def config(**changes: Any) -> TrainConfig:
     )
 
 
+MASKED: dict[str, Any] = {
+    "algorithm": "dr_grpo",
+    "importance": ImportanceConfig(level="sequence", kind="mask", low=0.6, high=1.6),
+}
+"""A method whose rollouts an option takes out in part."""
+
+
 class Recorder(torch.optim.Optimizer):
     """Keeps the gradient of the step, and takes none."""
 
@@ -107,17 +123,33 @@ def gradient(
 ) -> tuple[dict[str, Tensor], Totals]:
     """Of the policy some way from where it started, with all that the configuration asks for."""
     asked = config(**changes)
-    policy_module = PolicyModule.of(model(tied), values=asked.algorithm == "ppo").double()
+    policy_module = PolicyModule.of(of_main(ranks, tied), values=asked.algorithm == "ppo").double()
     reference = Reference(policy_module, ranks) if asked.kl.coefficient else None
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in policy_module.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    ranks.shard(policy_module)
+    shard(policy_module, ranks)
     recorder = Recorder(dict(policy_module.named_parameters()))
+    options = dict[str, Any](OPTIONS)
+    if asked.importance is not None:
+        options["importance"] = Importance(**asked.importance.model_dump())
+        rows = sampled(policy_module, rows, asked, ranks)
     rows = with_old_logprobs(policy_module, rows, asked, 0.9, ranks)
-    totals = update(Learner(policy_module, [recorder], asked, OPTIONS, 0.9, ranks, reference), rows)
+    totals = update(Learner(policy_module, [recorder], asked, options, 0.9, ranks, reference), rows)
     return recorder.seen, totals
+
+
+def sampled(
+    policy_module: PolicyModule, rows: list[TrainingRow], asked: TrainConfig, ranks: Ranks
+) -> list[TrainingRow]:
+    """The rows with log-probabilities of a sampler that are some way from the trainer's own."""
+    draw, several = random.Random(5), asked.model_copy(update={"updates_per_step": 2})
+    own = with_old_logprobs(policy_module, rows, several, 0.9, ranks)
+    return [
+        replace(row, logp_sampled=[p + draw.gauss(0, 0.3) for p in row.logp_old if row.kind is None])
+        for row in own
+    ]
 
 
 def all_to(rank: int) -> Callable[[list[int], int], list[list[int]]]:
@@ -133,7 +165,7 @@ def message_of_a_nan(ranks: Ranks) -> str:
         return out.masked_fill((args[0] == POISON)[..., None], torch.nan)
 
     policy_module.model.get_input_embeddings().register_forward_hook(overflow)
-    ranks.shard(policy_module)
+    shard(policy_module, ranks)
     before = dict(merged_weights(policy_module.model))
     optimizers = build_optimizers(policy_module.model, OptimizerConfig(lr=1e-3))
     try:
@@ -148,7 +180,7 @@ def message_of_a_nan(ranks: Ranks) -> str:
 def trained(ranks: Ranks) -> dict[str, Tensor]:
     """Weights after three steps of Muon and AdamW."""
     policy_module = PolicyModule(model(tied=True))
-    ranks.shard(policy_module)
+    shard(policy_module, ranks)
     optimizers = build_optimizers(
         policy_module.model, OptimizerConfig(name="muon", lr=1e-3, weight_decay=0.1)
     )
@@ -158,10 +190,71 @@ def trained(ranks: Ranks) -> dict[str, Tensor]:
     return dict(merged_weights(policy_module.model))
 
 
+def held(ranks: Ranks) -> dict[str, int]:
+    """Elements: the most that this rank holds while the weights are sent, its shards, the largest unit."""
+    policy_module = PolicyModule(of_main(ranks, tied=True))
+    sizes = {True: 0, False: 0}
+    for name, parameter in policy_module.named_parameters():
+        sizes[".layers." in name] += parameter.numel()
+    counts, broadcast = [0], torch.distributed.broadcast
+
+    def counting(tensor: Tensor, src: int) -> None:
+        broadcast(tensor, src)
+        locals_ = (getattr(p, "_local_tensor", p) for p in policy_module.parameters())
+        counts.append(tensor.numel() + sum(each.numel() for each in locals_ if not each.is_meta))
+
+    torch.distributed.broadcast = counting
+    shard(policy_module, ranks)
+    torch.distributed.broadcast = broadcast
+    shards = sum(p.to_local().numel() for p in policy_module.parameters() if isinstance(p, DTensor))
+    return {"most": max(counts), "shards": shards, "unit": max(sizes[True] // 3, sizes[False])}
+
+
+def gathered(ranks: Ranks) -> dict[str, Any]:
+    """The loss on a row by where layers are gathered in bfloat16, and the types of weights and of a layer."""
+    torch.manual_seed(0)
+    found: dict[str, Any] = {}
+    for kind in (torch.float32, torch.bfloat16):
+        policy_module = PolicyModule(of_main(ranks, tied=True).float())
+        shard(policy_module, ranks, kind)
+        seen: list[str] = []
+        layer = policy_module.model.model.layers[0].self_attn.q_proj
+        layer.register_forward_hook(lambda module, *_, seen=seen: seen.append(str(module.weight.dtype)))
+        optimizer = torch.optim.AdamW(policy_module.parameters(), lr=1e-3)
+        learner = Learner(policy_module, [optimizer], config(autocast="bfloat16"), OPTIONS, 0.9, ranks)
+        norm = update(learner, ragged())["grad_norm"]
+        own = {str(p.dtype) for p in policy_module.parameters()}
+        found[str(kind)] = {"grad_norm": norm, "layer": seen[0], "weights": sorted(own)}
+    return found
+
+
+def message_of_shared_layers(ranks: Ranks) -> str:
+    """What `shard` raises where two layers are one."""
+    policy_module = PolicyModule(model(tied=True))
+    layers = policy_module.model.model.layers
+    layers[1].mlp.down_proj.weight = layers[0].mlp.down_proj.weight
+    try:
+        shard(policy_module, ranks)
+    except InputError as error:
+        return str(error)
+    return "none"
+
+
+def message_of_kept_weights(ranks: Ranks) -> str:
+    """What `shard` raises where a model keeps its norms in float32, and bfloat16 is to be gathered."""
+    policy_module = PolicyModule(model(tied=True))
+    policy_module.model._keep_in_fp32_modules_strict = {"norm"}
+    try:
+        shard(policy_module, ranks, torch.bfloat16)
+    except InputError as error:
+        return str(error)
+    return "none"
+
+
 def hashed(ranks: Ranks) -> tuple[str, int]:
     """The name of the weights, and how many of them this rank hashed."""
     policy_module = PolicyModule(model(tied=True))
-    ranks.shard(policy_module)
+    shard(policy_module, ranks)
     counted, sha256 = list[Tensor](), hashed_weights._sha256
 
     def counting(tensor: Tensor) -> str:
@@ -189,6 +282,7 @@ def main(folder: Path) -> None:
         keep(f"tied {tied}", tied, ragged())
     keep("clipped", True, ragged(), clip_norm=0.1)
     keep("ppo", False, ragged(), algorithm="ppo", kl=KLConfig(coefficient=0.1))
+    keep("masked", True, ragged(), **MASKED)
     one = [row for row in ragged() if row.prompt_id == "p1"]
     keep("one row", True, one, entropy_coefficient=0.0)
     results.update({f"trained/{name}": tensor for name, tensor in trained(ranks).items()})
@@ -199,6 +293,10 @@ def main(folder: Path) -> None:
     # The last rank alone meets the NaN.
     (folder / f"nan.{ranks.index}").write_text(message_of_a_nan(ranks))
     batch.deal = dealt
+    if ranks.count > 1:
+        found = {"held": held(ranks), "gathered": gathered(ranks), "shared": message_of_shared_layers(ranks)}
+        found["kept"] = message_of_kept_weights(ranks)
+        (folder / f"sharding.{ranks.index}").write_text(json.dumps(found))
     (folder / f"hash.{ranks.index}").write_text(json.dumps(hashed(ranks)))
     (folder / f"sums.{ranks.index}").write_text(json.dumps(sums))
     if ranks.main:

@@ -44,7 +44,7 @@ def of_case(folder: Path, case: str) -> dict[str, object]:
     return {name.partition("/")[2]: value for name, value in found.items() if name.startswith(f"{case}/")}
 
 
-@pytest.mark.parametrize("case", ["tied True", "tied False", "clipped", "ppo", "one row"])
+@pytest.mark.parametrize("case", ["tied True", "tied False", "clipped", "ppo", "masked", "one row"])
 def test_two_ranks_give_the_gradient_of_one(folders: tuple[Path, Path], case: str) -> None:
     one, two = (of_case(folder, case) for folder in folders)
     assert len(one) > 20 and all(gradient.abs().max() > 1e-6 for gradient in one.values())
@@ -74,6 +74,7 @@ def test_sums_are_those_of_all_ranks(folders: tuple[Path, Path]) -> None:
         assert first[case] == pytest.approx(sums, rel=1e-12)
     assert expected["clipped"]["updates_clipped"] == 1
     assert expected["one row"]["rows_trained"] == 1
+    assert 0 < expected["masked"]["tokens_masked"] < expected["masked"]["tokens_maskable"]
 
 
 def test_ranks_share_the_hashing_of_the_weights(folders: tuple[Path, Path]) -> None:
@@ -83,6 +84,32 @@ def test_ranks_share_the_hashing_of_the_weights(folders: tuple[Path, Path]) -> N
     assert {each for each, _ in found} == {name}, "the number of ranks does not change it"
     counts = [count for _, count in found]
     assert sum(counts) == tensors > 20 and abs(counts[0] - counts[1]) <= 1
+
+
+def test_no_rank_but_the_main_one_holds_more_than_its_shards_and_a_layer(folders: tuple[Path, Path]) -> None:
+    of_main, other = (json.loads((folders[1] / f"sharding.{rank}").read_text())["held"] for rank in (0, 1))
+    assert other["most"] <= other["shards"] + other["unit"]
+    assert of_main["most"] >= of_main["shards"] + other["shards"], "the count sees whole weights"
+
+
+def test_layers_are_gathered_in_bfloat16_from_float32(folders: tuple[Path, Path]) -> None:
+    found = json.loads((folders[1] / "sharding.1").read_text())["gathered"]
+    plain, rounded = found["torch.float32"], found["torch.bfloat16"]
+    assert (plain["layer"], rounded["layer"]) == ("torch.float32", "torch.bfloat16")
+    assert plain["weights"] == rounded["weights"] == ["torch.float32"]
+    assert plain["grad_norm"] != rounded["grad_norm"] == pytest.approx(plain["grad_norm"], rel=0.05)
+
+
+def test_layers_that_share_weights_are_refused(folders: tuple[Path, Path]) -> None:
+    for rank in (0, 1):
+        message = json.loads((folders[1] / f"sharding.{rank}").read_text())["shared"]
+        assert message.startswith("train.ranks: layers of LlamaDecoderLayer share weights (weight)")
+
+
+def test_weights_that_stay_in_float32_are_not_gathered_in_bfloat16(folders: tuple[Path, Path]) -> None:
+    for rank in (0, 1):
+        message = json.loads((folders[1] / f"sharding.{rank}").read_text())["kept"]
+        assert message.startswith("train.gathered_dtype: LlamaForCausalLM keeps") and "norm" in message
 
 
 def test_a_nan_on_one_rank_stops_all(folders: tuple[Path, Path]) -> None:

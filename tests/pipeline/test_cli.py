@@ -64,6 +64,7 @@ ARGUMENTS = {
     "verify": ["FILE", "--gold-check", "--mutation-check", "--kind", "--workers", "--timeout"],
     "inspect": ["FILE|HUB_ID", "--root", "--subset", "--split", "--revision", "--rows"],
     "doctor": ["MODEL", "--engine", "--dtype", "--revision", "--chat-template", "--system-prompt"],
+    "plan": ["--recipe", "--device", "--gpus", "--price", "--response", "--measured", "--json"],
     "remote": ["URL"],
     "stack": ["up", "down", "status", "logs", "backup", "restore"],
     "inbox": ["list", "put", "poll", "release"],

@@ -14,7 +14,7 @@ from every_stage import run_stage
 from hpt_core import tables
 from hpt_core.errors import InputError
 from hpt_core.evaluation import differing_settings
-from hpt_core.policy.model import load_policy
+from hpt_core.policy.model import load_policy, weights_hash
 from pipelines import train
 from pipelines.params import load_params
 from pipelines.stage.evaluation_settings import settings
@@ -120,13 +120,13 @@ def test_every_stage_judges_by_the_function_of_a_package(
     measured = json.loads(Path("metrics/eval/base.json").read_text())["held"]["settings"]
     assert settings(params, "held", prompts) == measured
     policy = load_policy(Path("models/base"))
-    inputs = train.run_inputs(params, "human", policy, PROJECT)
+    inputs = train.run_inputs(params, "human", weights_hash(policy.model), PROJECT)
     assert inputs["verifiers"]["letters"]["package"] == "letter-verifier"
     assert inputs["verifiers"]["letters"]["version"] == "1.0"
 
     (packages / "letter_verifier.py").write_text(MODULE + "\n# another rule\n")
     assert differing_settings(measured, settings(params, "held", prompts)) == ["verifier"]
-    assert train.run_inputs(params, "human", policy, PROJECT) != inputs
+    assert train.run_inputs(params, "human", weights_hash(policy.model), PROJECT) != inputs
 
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(packages)])
     for stage in ("curate", "rollouts", "experts", "train@human", "evaluate_base"):

@@ -52,7 +52,7 @@ train:
   steps: 3
   prompts_per_step: 6
   gate: {gamma: 0.25}
-  importance_cap: 2.0
+  importance: {high: 2.0}
   checkpoint_every: 1
   optimizer: {lr: 0.001}
 evaluate: {samples: 2, bootstrap: 200}

@@ -9,7 +9,15 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from hpt_core.config import AlgorithmName, ExpertSource, Policy, PromptSource, Sampling
+from hpt_core.config import (
+    AlgorithmName,
+    ExpertSource,
+    ImportanceConfig,
+    Policy,
+    PromptSource,
+    Sampling,
+    TrainConfig,
+)
 from hpt_core.upge import ALGORITHMS
 
 
@@ -29,6 +37,15 @@ def test_parameters_load_without_torch() -> None:
         (lambda: ExpertSource(name="x", kind="program", file="f"), "code writes program trajectories"),
         (lambda: ExpertSource(name="x", kind="human"), "exactly one of file, hub"),
         (lambda: Policy(), "exactly one of model"),
+        (
+            lambda: ImportanceConfig(level="geometric"),
+            r"no weight; to take rollouts out by it write train.seq",
+        ),
+        (lambda: ImportanceConfig(low=0.5), "truncate has no lower limit; remove low, or set kind: mask"),
+        (lambda: ImportanceConfig(kind="mask", low=1.1), r"\[1.1, 2.0\] leaves out 1"),
+        (lambda: ImportanceConfig(high=0.9), r"\[0, 0.9\] leaves out 1"),
+        (lambda: TrainConfig(importance_cap=3.0), r"own now; write importance: \{high: 3.0\}"),
+        (lambda: TrainConfig(importance_cap=None), "this key is a section of its own now; remove it"),
         (lambda: Sampling(max_new_tokens="8"), "valid integer"),
         (lambda: Sampling(max_new_tokens=8, temprature=1.0), "temprature"),
     ],

@@ -6,7 +6,7 @@ so that the other rows of the batch change its logits by rounding only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 import torch
@@ -17,9 +17,9 @@ from hpt_core.config import Sampling
 from hpt_core.errors import TrainingError
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import LoadedPolicy, stop_tokens, weights_hash
-from hpt_core.policy.precision import copy_in_dtype
-from hpt_core.protocols import PassingWeights
-from hpt_core.rollout.engines.decoding import Decoder, find_way
+from hpt_core.policy.precision import copy_in_dtype, empty_in_dtype
+from hpt_core.protocols import PassingWeights, Progress, unheard
+from hpt_core.rollout.engines.decoding import Decoder, Way, find_way
 from hpt_core.rollout.engines.sampling import draw, uniforms
 from hpt_core.types import Completion, FinishReason
 
@@ -36,25 +36,30 @@ class HFEngine:
         slots: int = 256,
         dtype: torch.dtype = torch.float32,
         *,
-        copies: bool = False,
+        way: Way | None = None,
+        own: torch.device | None = None,
     ) -> None:
         """`slots` is the number of rows that are decoded at once.
 
-        The engine shares the policy's model if its weights have type `dtype`, and copies it otherwise, or
-        where `copies` is set because the model will be sharded or adapted.
+        The engine shares the policy's model if its weights have type `dtype`, and copies it otherwise. With
+        `own`, since the model will be sharded or adapted, it has a model of its own on that device, whose
+        weights come by `load_weights`. `way` to decode: by default it is found by trying the policy's model.
 
         Raises InputError for a model that cannot continue from a cache as its plain forward pass does.
         """
         self.chat = Chat(policy.tokenizer)
         self.pad = policy.tokenizer.pad_token_id
-        self.way = find_way(policy.model, self.pad)
+        self.way = way or find_way(policy.model, self.pad)
         self.model: PreTrainedModel = policy.model
-        if copies or policy.model.dtype != dtype:
+        if own is not None:
+            self.model = empty_in_dtype(policy.model, dtype, own)
+        elif policy.model.dtype != dtype:
             self.model = copy_in_dtype(policy.model, dtype)
         self.device = self.model.device
         self.slots = slots
         self.stops = torch.tensor(sorted(stop_tokens(policy)), device=self.device)
-        self.policy = weights_hash(policy.model)
+        self.policy = "" if own is not None else weights_hash(policy.model)
+        self.progress: Progress = unheard
 
     @torch.no_grad()
     def load_weights(self, weights: PassingWeights) -> None:
@@ -72,13 +77,18 @@ class HFEngine:
     def generate(
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], sampling: Sampling
     ) -> list[Completion]:
+        assert self.policy, "call load_weights first"
         training = self.model.training
         self.model.eval()  # type: ignore[no-untyped-call]
         # Prompts of similar length need little padding; rows of one prompt share a prefill.
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), tuple(prompts[i]), i))
         completions: dict[int, Completion] = {}
         for rows in self._batches(order, prompts):
-            decoded = self._decode([prompts[i] for i in rows], [seeds[i] for i in rows], sampling)
+
+            def progress(stopped: Tensor, finished: int = len(completions)) -> None:
+                self.progress(finished + int(stopped.sum()), len(prompts))
+
+            decoded = self._decode([prompts[i] for i in rows], [seeds[i] for i in rows], sampling, progress)
             completions.update(zip(rows, decoded, strict=True))
         self.model.train(training)
         return [completions[i] for i in range(len(prompts))]
@@ -90,8 +100,14 @@ class HFEngine:
             for start in range(0, len(rows), self.slots):
                 yield rows[start : start + self.slots]
 
-    def _decode(self, prompts: list[Sequence[int]], seeds: list[int], sampling: Sampling) -> list[Completion]:
-        """Decode one batch, from the prefill to its last token."""
+    def _decode(
+        self,
+        prompts: list[Sequence[int]],
+        seeds: list[int],
+        sampling: Sampling,
+        progress: Callable[[Tensor], None],
+    ) -> list[Completion]:
+        """Decode one batch, from the prefill to its last token. `progress` gets the stopped rows [B] bool."""
         limit = sampling.max_new_tokens
         logprobs = torch.zeros((len(prompts), limit), device=self.device)
         tokens = logprobs.long()
@@ -110,6 +126,7 @@ class HFEngine:
             ended = torch.isin(token, self.stops) & ~stopped[live]
             lengths[live[ended]] = t + 1
             stopped[live[ended]] = True
+            progress(stopped)
             unfinished = ~stopped[live]
             if t + 1 == limit or not unfinished.any():
                 break

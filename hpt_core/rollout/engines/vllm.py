@@ -21,11 +21,12 @@ from hpt_core.policy.loading.rope import fixed_rope_config
 from hpt_core.policy.merged_weights import named_weights
 from hpt_core.policy.model import LoadedPolicy, stop_tokens
 from hpt_core.policy.sizes import positions
-from hpt_core.protocols import PassingWeights
+from hpt_core.protocols import PassingWeights, Progress, unheard
 from hpt_core.rollout.engines.checkpoint_names import checkpoint_weights
 from hpt_core.rollout.engines.patched_classes import Classes
 from hpt_core.rollout.engines.reloading import after_reload, before_reload
 from hpt_core.rollout.engines.vllm_errors import KEPT, engine_error
+from hpt_core.rollout.engines.vllm_progress import followed
 from hpt_core.types import Completion
 
 log = logging.getLogger(__name__)
@@ -54,15 +55,18 @@ class VLLMEngine:
         """`slots` is the number of rows that are decoded at once, in `dtype`.
 
         ranks: processes of a launcher, each of which builds one. Groups of `config.tensor_parallel` of them
-        hold a copy of the weights and must be asked for the same.
+        hold a copy of the weights and must be asked for the same. With several, `policy` may be a model
+        without weights: the first are those of the first `load_weights`.
 
         Raises InputError if vLLM is not installed and EngineError if it does not start.
         """
         self.chat, self.slots, self.policy = Chat(policy.tokenizer), slots, ""
         self.stops = sorted(stop_tokens(policy))
         self.sleeps, self.awake = torch.cuda.is_available(), True
+        self.progress: Progress = unheard
         self.llm = _start(policy, slots, dtype, config or VLLMConfig(), ranks)
-        self.load_weights(HashedWeights(policy.model))
+        if ranks == 1:
+            self.load_weights(HashedWeights(policy.model))
 
     @torch.no_grad()
     def load_weights(self, weights: PassingWeights) -> None:
@@ -94,7 +98,7 @@ class VLLMEngine:
     ) -> list[Completion]:
         from vllm import SamplingParams
 
-        assert self.awake, "call load_weights after sleep"
+        assert self.policy, "call load_weights first, and after sleep"
         self._check_room(prompts, sampling)
         sampling_params = [
             SamplingParams(
@@ -112,9 +116,12 @@ class VLLMEngine:
         # With a cached prefix of an earlier call, vLLM splits the computation and rounds it differently.
         self.llm.reset_prefix_cache()
         try:
-            outputs = self.llm.generate(
-                [{"prompt_token_ids": list(prompt)} for prompt in prompts], sampling_params, use_tqdm=False
-            )
+            with followed(self.llm.llm_engine, self.progress, len(prompts)):
+                outputs = self.llm.generate(
+                    [{"prompt_token_ids": list(prompt)} for prompt in prompts],
+                    sampling_params,
+                    use_tqdm=False,
+                )
         # An engine that stopped raises errors of many kinds.
         except Exception as error:
             raise engine_error(f"stopped while sampling {len(prompts)} responses", error) from error

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from multiprocessing import Pipe
-from multiprocessing.connection import wait
-from typing import Any
 
 import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -20,11 +15,9 @@ from hpt_core.errors import EngineError, InputError
 from hpt_core.protocols import PassingWeights
 from hpt_core.rollout.replicas.channel import HOST, LONGEST_WAIT, Channel, Form
 from hpt_core.rollout.replicas.process import Build, Start
+from hpt_core.rollout.replicas.remote import KEPT, Replica, answers
 from hpt_core.types import Completion
 
-_COMMAND = (
-    "import sys; sys.path[:] = {path!r}; from hpt_core.rollout.replicas.process import serve; serve({fd})"
-)
 _OF_A_LAUNCHER = (
     "RANK",
     "WORLD_SIZE",
@@ -34,48 +27,6 @@ _OF_A_LAUNCHER = (
     "MASTER_ADDR",
     "MASTER_PORT",
 )
-KEPT = "the same command goes on from the newest checkpoint"
-
-
-class _Replica:
-    """A process and the connection to it."""
-
-    def __init__(self, number: int, environment: dict[str, str]) -> None:
-        self.number = number
-        self.connection, remote = Pipe()
-        with remote:
-            command = _COMMAND.format(path=sys.path, fd=remote.fileno())
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", command],
-                pass_fds=[remote.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=environment,
-            )
-
-    def send(self, message: Any) -> None:
-        try:
-            self.connection.send(message)
-        except OSError as error:
-            raise self.ended() from error
-
-    def receive(self) -> Any:
-        """The value of the next answer. Raises what the replica answered, and EngineError where it ended."""
-        try:
-            succeeded, value = self.connection.recv()
-        except (EOFError, OSError) as error:
-            raise self.ended() from error
-        if not succeeded:
-            raise value
-        return value
-
-    def ended(self) -> EngineError:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(5)
-        code = self.process.poll()
-        how = "does not answer" if code is None else f"ended with status {code}"
-        if code is not None and code < 0:
-            how = f"was ended by {signal.Signals(-code).name}"
-        return EngineError(f"replica {self.number} of the sampler {how}; {KEPT}")
 
 
 class Replicas:
@@ -85,23 +36,30 @@ class Replicas:
     """
 
     def __init__(
-        self, build: Build, count: int, threads: int, device: torch.device, first_gpu: int = 0
+        self,
+        build: Build,
+        count: int,
+        threads: int,
+        device: torch.device,
+        first_gpu: int = 0,
+        timeout: float = 1800,
     ) -> None:
         """Start `count` replicas, on GPUs of their own from `first_gpu` on where the machine has GPUs.
 
-        `device` holds the weights that are sent. Raises what `build` raises there, and InputError where the
-        machine has too few GPUs.
+        `device` holds the weights that are sent. A replica that gives no sign of life for `timeout` seconds
+        is an EngineError; building its engine is one, and sampling gives one with each forward pass.
+
+        Raises what `build` raises there, and InputError where the machine has too few GPUs.
         """
         environments = list(_environments(count, threads, first_gpu))
         self.policy = ""
-        self.replicas = [_Replica(i + 1, environment) for i, environment in enumerate(environments)]
+        self.replicas = [Replica(i + 1, each, timeout) for i, each in enumerate(environments)]
         try:
             store = TCPStore(HOST, 0, count + 1, is_master=True, wait_for_workers=False, timeout=LONGEST_WAIT)
             for replica in self.replicas:
-                replica.send(Start(build, threads, store.port, replica.number, count + 1))
-            self.forms: list[Form] = []
-            for replica in self.replicas:  # all of which have the same
-                self.forms = replica.receive()
+                replica.send(Start(build, threads, store.port, replica.number, count + 1), "starting")
+            built: list[list[Form]] = [found for _, found in answers(self.replicas)]
+            self.forms = built[0]  # all replicas have the same
             self.channel = Channel(store, 0, count + 1, device)
         except BaseException:
             self.close()
@@ -110,7 +68,7 @@ class Replicas:
     def load_weights(self, weights: PassingWeights) -> None:
         self.policy = ""
         for replica in self.replicas:
-            replica.send(("load_weights", ()))
+            replica.send(("load_weights", ()), "taking new weights")
         expected = iter(self.forms)
         for name, tensor in weights:
             form = Form(name, tuple(tensor.shape), tensor.dtype)
@@ -120,9 +78,9 @@ class Replicas:
             except RuntimeError as error:
                 raise self._failure(error) from error
         for replica in self.replicas:
-            replica.send(weights.name)
-        for replica in self.replicas:
-            replica.receive()
+            replica.send(weights.name, "taking new weights")
+        for _ in answers(self.replicas):
+            pass
         self.policy = weights.name
 
     def sleep(self) -> None:
@@ -133,13 +91,11 @@ class Replicas:
     ) -> list[Completion]:
         parts = [len(prompts) * i // len(self.replicas) for i in range(len(self.replicas) + 1)]
         for replica, first, last in zip(self.replicas, parts[:-1], parts[1:], strict=True):
-            replica.send(("generate", (prompts[first:last], list(seeds[first:last]), sampling)))
-        waiting: dict[Any, _Replica] = {replica.connection: replica for replica in self.replicas}
+            message = ("generate", (prompts[first:last], list(seeds[first:last]), sampling))
+            replica.send(message, f"sampling {last - first} responses")
         completions: dict[int, list[Completion]] = {}
-        while waiting:  # in the order of their answers, so that an error of any of them is raised at once
-            for connection in wait(list(waiting)):
-                replica = waiting.pop(connection)
-                completions[replica.number] = replica.receive()
+        for replica, drawn in answers(self.replicas):
+            completions[replica.number] = drawn
         return [completion for number in sorted(completions) for completion in completions[number]]
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
@@ -15,11 +16,14 @@ from transformers.utils import logging as transformers_logging
 from hpt_core.child_process import exit_after_parent
 from hpt_core.errors import REPORTED_ERRORS, EngineError, one_line
 from hpt_core.policy.model import LoadedPolicy
-from hpt_core.protocols import RolloutEngine
+from hpt_core.protocols import ReportingEngine, RolloutEngine
 from hpt_core.rollout.replicas.channel import HOST, LONGEST_WAIT, Channel, ReceivedWeights, forms
 
-Build = Callable[[], tuple[RolloutEngine, LoadedPolicy]]
+Build = Callable[[], tuple[ReportingEngine, LoadedPolicy]]
 """The engine of a replica and a policy of the class and the shapes of the trainer's. It can be pickled."""
+
+SIGN_EVERY = 0.5
+"""Least seconds between two signs of life."""
 
 
 class Start(NamedTuple):
@@ -34,8 +38,26 @@ class Start(NamedTuple):
     members: int
 
 
+class SignsOfLife:
+    """Tells the trainer from time to time how far the sampling has come.
+
+    The thread that samples does it: another one would go on where the sampling hangs.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection, self.last = connection, time.monotonic()
+
+    def __call__(self, finished: int, asked: int) -> None:
+        if time.monotonic() - self.last >= SIGN_EVERY:
+            self.connection.send((None, f"sampling {asked} responses, of which {finished} were finished"))
+            self.last = time.monotonic()
+
+
 def serve(fd: int) -> None:
-    """Answer the messages that arrive at file descriptor `fd`, each with (whether it succeeded, value)."""
+    """Answer the messages that arrive at file descriptor `fd`, each with (whether it succeeded, value).
+
+    (None, what it does) in between is a sign of life.
+    """
     exit_after_parent()
     # Ctrl-C sends SIGINT to the whole process group; only the trainer reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -48,6 +70,7 @@ def serve(fd: int) -> None:
         start: Start = connection.recv()
         torch.set_num_threads(start.threads)
         engine, policy = start.build()
+        engine.progress = SignsOfLife(connection)
         connection.send((True, forms(policy.model)))
         store = TCPStore(HOST, start.port, start.members, is_master=False, timeout=LONGEST_WAIT)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -83,6 +83,7 @@ def _of_totals(totals: Totals, gate_rows: Sequence[GateRow]) -> dict[str, float 
         **_of_demonstrations(totals, gate_rows),
         "ratio/mean": totals.mean("ratio", "tokens_rollout"),
         "ratio/clipped": totals.mean("tokens_clipped", "tokens"),
+        "importance/masked": totals.mean("tokens_masked", "tokens_maskable"),
         "sequence_mask/masked": totals.mean("rows_masked", "rows_maskable"),
         "kl/old": totals.mean("kl_old", "tokens_rollout"),
         "kl/reference": totals.mean("kl_reference", "tokens_referred"),

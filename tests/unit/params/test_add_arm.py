@@ -148,7 +148,7 @@ def test_arms_have_the_same_prompts_budget_and_seeds(
 ) -> None:
     params, policy, paths = trained
     loaded = {arm: load_tasks(params, arm, policy, paths) for arm in params.arms}
-    inputs = {arm: run_inputs(params, arm, policy, paths) for arm in params.arms}
+    inputs = {arm: run_inputs(params, arm, "weights", paths) for arm in params.arms}
     for arm in params.arms:
         tasks, dev, left_out = loaded[arm]
         assert [task.prompt for task in tasks] == [task.prompt for task in loaded["people"][0]]
@@ -174,7 +174,7 @@ def test_each_arm_learns_from_its_mix(trained: tuple[Params, LoadedPolicy, Train
 def test_the_choice_is_a_part_of_the_run_inputs(
     trained: tuple[Params, LoadedPolicy, TrainingFiles],
 ) -> None:
-    params, policy, paths = trained
+    params, _, paths = trained
     people = params.arms["people"]
     other = params.model_copy(update={"arms": {"people": people.model_copy(update={"choose": "random"})}})
-    assert run_inputs(params, "people", policy, paths) != run_inputs(other, "people", policy, paths)
+    assert run_inputs(params, "people", "", paths) != run_inputs(other, "people", "", paths)

@@ -140,6 +140,17 @@ def test_ranks_are_whole_engines(tmp_path: Path) -> None:
         assert re.match(expected, error_of(tmp_path, text))
 
 
+def test_bfloat16_is_gathered_where_all_compute_in_it(tmp_path: Path) -> None:
+    gathered = TEXT.replace("  steps: 7", "  steps: 7\n  gathered_dtype: bfloat16")
+    message = r"train.gathered_dtype: bfloat16 needs train.autocast and rollout.dtype: bfloat16, which are"
+    assert re.search(rf"{message} float32 and float32", error_of(tmp_path, gathered))
+    half = gathered.replace("  steps: 7", "  steps: 7\n  autocast: bfloat16")
+    assert re.search(rf"{message} bfloat16 and float32", error_of(tmp_path, half))
+    fits = half.replace("  group_size: 4", "  dtype: bfloat16\n  group_size: 4")
+    (tmp_path / "params.yaml").write_text(fits)
+    assert load_params(tmp_path / "params.yaml").train.gathered_dtype == "bfloat16"
+
+
 def test_a_replica_holds_a_whole_copy(tmp_path: Path) -> None:
     text = TEXT.replace(
         "  group_size: 4", "  placement: separate\n  vllm: {tensor_parallel: 2}\n  group_size: 4"

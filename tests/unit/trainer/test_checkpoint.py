@@ -20,17 +20,18 @@ from hpt_core.errors import CheckpointError
 from hpt_core.fingerprint import fingerprint
 from hpt_core.policy.model import LoadedPolicy, load_policy, weights_hash
 from hpt_core.policy.optimizers import build_optimizers
-from hpt_core.trainer import checkpoint
 from hpt_core.trainer.checkpoint import Checkpoints, Records
+from hpt_core.trainer.storage import run_folder
 from pipelines import train
 from pipelines.params import load_params
 from pipelines.stage.training_data import PROJECT
 
 # Trains in the current folder, prints its first step, and is killed at the moment that argv[1] names.
 SCRIPT = """
-import os, signal, sys
+import os, signal, sys, time
+from pathlib import Path
 import torch
-from hpt_core.trainer import checkpoint
+from hpt_core.trainer.storage import shards
 from pipelines import train
 from pipelines.params import load_params
 from pipelines.stage.training_data import PROJECT
@@ -44,19 +45,24 @@ class Sink:
         if len(steps) == 1:
             print(step, flush=True)
         if when == f"step {step}":
+            # The checkpoint of step 2 is written in the background.
+            while not list(Path("checkpoints/program").glob("*/weights/000002")):
+                time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
 
-def save_file(tensors, path, save=checkpoint.save_file):
+def save_file(tensors, path, save=shards.save_file):
     saves.append(path)
     if when == f"save {len(saves)}":
         open(path, "wb").write(b"half a file")
         os.kill(os.getpid(), signal.SIGKILL)
     save(tensors, path)
 
-checkpoint.save_file = save_file
+shards.save_file = save_file
 train.run(load_params(), "program", sinks=[Sink()])
 """
 
+SHARDS = "rank0of1.safetensors"
+"""The file of the only rank."""
 OUTPUTS = (
     "models/program/model.safetensors",
     "data/rollouts/program/rollouts.parquet",
@@ -92,8 +98,8 @@ def test_killed_and_started_again(project: Path, monkeypatch: pytest.MonkeyPatch
         (project / name).unlink()
 
     assert killed(project, "step 3") == "1", "before the checkpoint of step 4, after that of 2"
-    # Half-way through the checkpoint of step 6, the second of this process: two files each.
-    assert killed(project, "save 3") == "3"
+    # Half-way through the checkpoint of step 6, the second of this process, while training goes on.
+    assert killed(project, "save 2") == "3"
     assert not any((project / name).exists() for name in OUTPUTS)
     train.run(params, "program")
     assert contents(project) == expected
@@ -111,7 +117,7 @@ def test_killed_while_discarding(project: Path, monkeypatch: pytest.MonkeyPatch)
                 rmtree(next(path.glob("*/records")))
                 raise KeyboardInterrupt
 
-        patch.setattr(checkpoint.shutil, "rmtree", half)
+        patch.setattr(run_folder.shutil, "rmtree", half)
         with pytest.raises(KeyboardInterrupt):
             train.run(params, "program")
     expected = contents(project)
@@ -129,6 +135,7 @@ def saved(policy: LoadedPolicy, tmp_path: Path) -> tuple[LoadedPolicy, Checkpoin
     optimizers = build_optimizers(policy.model, OPTIMIZER)
     stepped(policy, optimizers)
     checkpoints.save(4, policy.model, optimizers, Records(metrics=[{"step": 4}]))
+    checkpoints.wait()
     return policy, checkpoints
 
 
@@ -197,10 +204,9 @@ def test_what_differs_is_named(
     assert {path: path.read_bytes() for path in before} == before
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizers.safetensors"])
-def test_a_checkpoint_cut_short(saved: tuple[LoadedPolicy, Checkpoints], name: str) -> None:
+def test_a_checkpoint_cut_short(saved: tuple[LoadedPolicy, Checkpoints]) -> None:
     policy, checkpoints = saved
-    path = checkpoints.folder / "weights/000004" / name
+    path = checkpoints.folder / "weights/000004" / SHARDS
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(
         CheckpointError, match=rf"{path.parent}: cannot be read .*; remove {checkpoints.folder} "
@@ -209,8 +215,7 @@ def test_a_checkpoint_cut_short(saved: tuple[LoadedPolicy, Checkpoints], name: s
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no policy": (lambda at: (at / "weights/000008/model.safetensors").unlink(), "No such file"),
-    "no optimizers": (lambda at: (at / "weights/000008/optimizers.safetensors").unlink(), "No such file"),
+    "no shards": (lambda at: (at / "weights/000008" / SHARDS).unlink(), f"No such file.*{SHARDS}"),
     "no contents": (lambda at: (at / "weights/000008/contents.json").unlink(), "No such file"),
     "records gone": (lambda at: rmtree(at / "records/000004"), "not found"),
     "table cut": (lambda at: _cut(at / "records/000004/rollouts.parquet"), "rollouts|[Pp]arquet"),
@@ -224,6 +229,7 @@ def test_a_checkpoint_that_is_not_whole(saved: tuple[LoadedPolicy, Checkpoints],
     policy, checkpoints = saved
     optimizers = build_optimizers(policy.model, OPTIMIZER)
     checkpoints.save(8, policy.model, optimizers, Records(metrics=[{"step": 8}]))
+    checkpoints.wait()
     do, words = DAMAGE[damage]
     do(checkpoints.folder)
     before = weights_hash(policy.model)
@@ -235,8 +241,7 @@ def test_a_checkpoint_that_is_not_whole(saved: tuple[LoadedPolicy, Checkpoints],
 
 
 CHECKED = (
-    "weights/000008/model.safetensors",
-    "weights/000008/optimizers.safetensors",
+    f"weights/000008/{SHARDS}",
     "weights/000008/contents.json",
     "records/000004/rollouts.parquet",
     "records/000004/gate.parquet",
@@ -249,6 +254,7 @@ def test_four_changed_bytes_are_refused(saved: tuple[LoadedPolicy, Checkpoints],
     policy, checkpoints = saved
     optimizers = build_optimizers(policy.model, OPTIMIZER)
     checkpoints.save(8, policy.model, optimizers, Records(metrics=[{"step": 8}]))
+    checkpoints.wait()
     path = checkpoints.folder / name
     text = bytearray(path.read_bytes())
     text[-8:-4] = b"1234"
@@ -267,8 +273,9 @@ def test_an_intact_checkpoint_before_a_damaged_one_is_resumed(
     copytree(checkpoints.folder / "weights/000004", checkpoints.root / "kept")
     optimizers = build_optimizers(policy.model, OPTIMIZER)
     checkpoints.save(8, policy.model, optimizers, Records(metrics=[{"step": 8}]))
+    checkpoints.wait()
     (checkpoints.root / "kept").rename(checkpoints.folder / "weights/000004")
-    _cut(checkpoints.folder / "weights/000008/model.safetensors")
+    _cut(checkpoints.folder / f"weights/000008/{SHARDS}")
     assert Checkpoints(checkpoints.root, "one").resume(policy.model, optimizers) == 4
     assert "weights/000008: cannot be read" in caplog.text and "goes on from step 4" in caplog.text
 
@@ -277,6 +284,7 @@ def test_records_whose_weights_are_gone(saved: tuple[LoadedPolicy, Checkpoints])
     policy, checkpoints = saved
     optimizers = build_optimizers(policy.model, OPTIMIZER)
     checkpoints.save(8, policy.model, optimizers, Records())
+    checkpoints.wait()
     rmtree(checkpoints.folder / "weights")
     with pytest.raises(CheckpointError, match="the weights of step 8 are gone, its records are not; remove"):
         checkpoints.resume(policy.model, optimizers)
@@ -323,6 +331,7 @@ def test_only_the_newest_weights_are_kept(saved: tuple[LoadedPolicy, Checkpoints
     checkpoints.save(
         8, policy.model, build_optimizers(policy.model, OPTIMIZER), Records(metrics=[{"step": 8}])
     )
+    checkpoints.wait()
     assert [path.name for path in (checkpoints.folder / "weights").iterdir()] == ["000008"]
     assert checkpoints.metrics(8) == [{"step": 4}, {"step": 8}]
 
@@ -334,7 +343,12 @@ def test_the_fingerprint_covers_what_decides_the_run(
     monkeypatch.chdir(project)
     text = Path("params.yaml").read_text()
     policy = load_policy(Path("models/base"))
-    before = fingerprint(train.run_inputs(load_params(), "program", policy, PROJECT))
+
+    def found() -> str:
+        weights = weights_hash(policy.model)
+        return fingerprint(train.run_inputs(load_params(), "program", weights, PROJECT))
+
+    before = found()
     if change == "seed: 4":
         text = text.replace("seed: 3", "seed: 4")
     if change == "arm":
@@ -345,4 +359,4 @@ def test_the_fingerprint_covers_what_decides_the_run(
     if change == "weights":
         stepped(policy, build_optimizers(policy.model, OPTIMIZER))
     Path("params.yaml").write_text(text)
-    assert fingerprint(train.run_inputs(load_params(), "program", policy, PROJECT)) != before
+    assert found() != before

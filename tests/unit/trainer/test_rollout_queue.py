@@ -16,9 +16,10 @@ from hpt_core.config import DynamicSamplingConfig
 from hpt_core.policy.model import LoadedPolicy
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.group import Group, Task
-from hpt_core.trainer.checkpoint import WAITING, Checkpoints
+from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.context import TrainContext
 from hpt_core.trainer.loop import train
+from hpt_core.trainer.storage.run_folder import WAITING
 
 STEPS = 6
 

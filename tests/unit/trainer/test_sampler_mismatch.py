@@ -13,7 +13,7 @@ import torch
 from small_run import Lagging
 from torch.testing import assert_close
 
-from hpt_core.config import OptimizerConfig, RolloutConfig, Sampling, TrainConfig
+from hpt_core.config import ImportanceConfig, OptimizerConfig, RolloutConfig, Sampling, TrainConfig
 from hpt_core.errors import TrainingError
 from hpt_core.policy.model import LoadedPolicy
 from hpt_core.policy.module import PolicyModule
@@ -146,7 +146,7 @@ def test_a_cap_keeps_the_trainer_s_own_word_beside_the_sampler_s(
         )
         for row in rows_of(sampled(policy, tasks))
     ]
-    capped = config(importance_cap=2.0, updates_per_step=updates)
+    capped = config(importance=ImportanceConfig(), updates_per_step=updates)
     found = with_old_logprobs(PolicyModule(policy.model), rows, capped, 0.8, ALONE)
     for row, given in zip(found, rows, strict=True):
         assert row.logp_sampled == given.logp_sampled
@@ -171,8 +171,8 @@ def test_a_cap_weighs_each_token_by_the_trainer_over_the_sampler(
     norms = []
     for given, settings in (
         (rows, config()),
-        (off, config(importance_cap=cap)),
-        (rows, config(importance_cap=cap)),
+        (off, config(importance=ImportanceConfig(high=cap))),
+        (rows, config(importance=ImportanceConfig(high=cap))),
     ):
         policy_module = PolicyModule(copy.deepcopy(policy.model))
         options = {**options_at(settings, ROLLOUT, 1), "length": 8}
@@ -191,7 +191,7 @@ def test_dropout_is_no_difference_between_trainer_and_sampler(
     rows = rows_of(sampled(policy, tasks))
     policy.model.config.attention_dropout = 0.3
     policy_module = PolicyModule(policy.model).train()
-    settings = config(importance_cap=2.0, updates_per_step=2)
+    settings = config(importance=ImportanceConfig(), updates_per_step=2)
     found = with_old_logprobs(policy_module, rows, settings, 0.8, ALONE)
     for row, given in zip(found, rows, strict=True):
         assert_close(torch.tensor(row.logp_old), torch.tensor(given.logp_sampled), rtol=0, atol=1e-5)

@@ -6,12 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from small_run import ROLLOUT, Sink, last, run_of
 
-from hpt_core.config import DynamicSamplingConfig, OverlongConfig, SequenceMaskConfig, TrainConfig
+from hpt_core.config import (
+    DynamicSamplingConfig,
+    ImportanceConfig,
+    OverlongConfig,
+    SequenceMaskConfig,
+    TrainConfig,
+)
 from hpt_core.config.methods import CLIPPING, IMITATING, READ_BY, ROLLOUTS_ALONE, UNEQUAL
 from hpt_core.policy.model import LoadedPolicy, weights_hash
 from hpt_core.rollout.group import Group, Task
@@ -151,6 +157,26 @@ def test_a_mask_takes_out_what_sampler_and_trainer_disagree_about(
     train(run, checkpoints, sink)
     assert all(metrics["sequence_mask/masked"] == 1 for metrics in sink.steps.values())
     assert not any(row["trained"] for row in checkpoints.rows("rollouts", 2))
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_weights_see_how_old_the_weights_behind_a_rollout_are(
+    policy: LoadedPolicy, tasks: list[Task], tmp_path: Path, level: Literal["token", "sequence"]
+) -> None:
+    """The first rollouts of a run with a lag are fresh, and those of the next steps a step or more old."""
+    limits = ImportanceConfig(level=level, kind="mask", low=0.999, high=1.001)
+    masked = []
+    for lag in (0, 1):
+        rollout = ROLLOUT.model_copy(update={"lag": lag})
+        run = run_of(policy, tasks, "dr_grpo", steps=3, importance=limits, max_staleness=lag)
+        checkpoints, sink = Checkpoints(tmp_path / str(lag), "f"), Sink()
+        train(replace(run, rollout=rollout), checkpoints, sink)
+        masked.append([metrics["importance/masked"] for metrics in sink.steps.values()])
+        for step, share in enumerate(masked[-1], 1):
+            trained = [row["trained"] for row in checkpoints.rows("rollouts", 3) if row["step"] == step]
+            assert any(trained) == (share < 1)
+    fresh, stale = masked
+    assert fresh == [0, 0, 0] and stale[0] == 0 and min(stale[1:]) > 0.5
 
 
 def test_options_are_read_by_the_methods_that_say_so() -> None:

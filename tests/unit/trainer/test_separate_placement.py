@@ -79,7 +79,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Replicas]:
     return found
 
 
-def test_separate_is_shared_to_the_byte_also_after_the_end_of_a_replica(
+def test_separate_is_shared_to_the_byte_also_after_replicas_that_end_and_hang(
     project: Path,
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
@@ -98,13 +98,22 @@ def test_separate_is_shared_to_the_byte_also_after_the_end_of_a_replica(
     broken = of(project, SEPARATE, folder / "broken")
     monkeypatch.chdir(broken)
 
-    class Killer(Recorded):
-        def log(self, step: int, metrics: Mapping[str, float]) -> None:
-            if step == 5:
-                started[-1].replicas[0].process.send_signal(signal.SIGKILL)
+    class Strikes(Recorded):
+        def __init__(self, at: int, number: signal.Signals) -> None:
+            super().__init__()
+            self.at, self.number = at, number
 
-    with pytest.raises(EngineError, match="replica 1 of the sampler was ended by SIGKILL"):
-        train.run(load_params(), "program", sinks=[Killer()])
+        def log(self, step: int, metrics: Mapping[str, float]) -> None:
+            if step == self.at:
+                (replica,) = started[-1].replicas
+                replica.timeout = 3
+                replica.process.send_signal(self.number)
+
+    hangs = r"\(process \d+\) hangs: it was .* more than rollout.replica_timeout_s \(3 s\) ago"
+    for at, number, how in ((3, signal.SIGKILL, "was ended by SIGKILL"), (5, signal.SIGSTOP, hangs)):
+        with pytest.raises(EngineError, match=f"replica 1 of the sampler {how}"):
+            train.run(load_params(), "program", sinks=[Strikes(at, number)])
+        assert not is_running(started[-1].replicas[0].process.pid)
     sink = trained(broken, monkeypatch)
     assert min(sink.steps) == 5, "the newest checkpoint is that of step 4"
     assert contents(broken) == contents(shared)

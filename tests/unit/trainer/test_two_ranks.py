@@ -39,12 +39,16 @@ sys.exit(start(int(sys.argv[1]), sys.argv[2:], threads=1))
 
 # One of two ranks; the second is killed in step 3.
 DYING = """
-import os, signal
+import os, signal, time
+from pathlib import Path
 from hpt_core.trainer import rollout_queue
 from pipelines import train
 
 def sample_groups(run, step, clock, sample=rollout_queue.sample_groups):
     if step == 3 and os.environ["RANK"] == "1":
+        # The checkpoint of step 2 is written in the background.
+        while not list(Path("checkpoints/program").glob("*/weights/000002")):
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
     return sample(run, step, clock)
 
@@ -147,6 +151,24 @@ def test_the_run_of_two_ranks(
     assert sink.steps == [3, 4, 5], "the checkpoint of two ranks is one's as well"
     assert metrics(resumed_alone)[:2] == metrics(two_ranks)[:2]
     assert quiet(metrics(resumed_alone))[-1] == pytest.approx(quiet(metrics(two_ranks))[-1], rel=2e-3)
+
+
+@pytest.mark.slow
+def test_adapters_packed_rows_and_a_reference_in_two_ranks(
+    two_ranks: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The trials of the model that come before training are the main rank's, which alone has the weights."""
+    path = two_ranks / "params.yaml"
+    more = "\n  lora: {rank: 4, alpha: 8}\n  packing: true\n  kl: {coefficient: 0.1}"
+    path.write_text(path.read_text().replace("\n  ranks: 2", f"\n  ranks: 2{more}"))
+    alone = tmp_path_factory.mktemp("adapted") / "project"
+    copytree(two_ranks, alone)
+    done = launched("-m", "pipelines.train", "program", cwd=two_ranks)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(alone)
+    train.run(load_params(), "program")
+    for one, two in zip(quiet(metrics(alone)), quiet(metrics(two_ranks)), strict=True):
+        assert two == pytest.approx(one, rel=2e-3)
 
 
 def test_a_rank_that_fails_ends_the_others(tmp_path: Path) -> None:

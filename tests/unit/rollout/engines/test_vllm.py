@@ -28,6 +28,7 @@ from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.lora import with_lora
 from hpt_core.policy.model import LoadedPolicy, save_policy, weights_hash
 from hpt_core.policy.warm_start import build_policy
+from hpt_core.protocols import unheard
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.engines.vllm import VLLMEngine
 from hpt_core.rollout.group import Task
@@ -193,6 +194,17 @@ def test_the_same_seeds_give_the_same_rollouts(fresh: tuple[LoadedPolicy, VLLMEn
     assert first[1].token_ids != first[5].token_ids, "one prompt, two seeds"
 
 
+def test_it_tells_its_progress_with_each_forward_pass(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
+    policy, engine = fresh
+    told: list[tuple[int, int]] = []
+    engine.progress = lambda finished, asked: told.append((finished, asked))
+    prompts = prompts_for(policy)
+    sampled = engine.generate(prompts, range(len(prompts)), Sampling(max_new_tokens=9))
+    engine.progress = unheard
+    assert len(told) >= max(len(completion.token_ids) for completion in sampled)
+    assert told == sorted(told) and told[-1] == (len(prompts), len(prompts))
+
+
 def test_more_prompts_than_fit_one_forward_pass(fresh: tuple[LoadedPolicy, VLLMEngine]) -> None:
     """By default vLLM would split a prompt, which fails on a CPU if requests have seeds."""
     _, engine = fresh
@@ -319,7 +331,7 @@ def test_on_a_gpu_it_sleeps_until_it_receives_weights(policy: LoadedPolicy) -> N
     engine = asleep(policy, llm)
     assert engine.policy == "", "its weights are gone"
     engine.sleep()
-    with pytest.raises(AssertionError, match="call load_weights after sleep"):
+    with pytest.raises(AssertionError, match="call load_weights first, and after sleep"):
         engine.generate([[1]], [0], GREEDY)
     engine.load_weights(HashedWeights(policy.model))
     assert llm.calls == [

@@ -23,20 +23,21 @@ from hpt_core.config import Sampling
 from hpt_core.errors import EngineError, InputError
 from hpt_core.policy.hashed_weights import HashedWeights, weights_hash
 from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy
-from hpt_core.protocols import RolloutEngine
+from hpt_core.protocols import ReportingEngine
 from hpt_core.rollout.engines.hf import HFEngine
+from hpt_core.rollout.replicas import remote
 from hpt_core.rollout.replicas.engine import Replicas
 
 WARM = Sampling(temperature=0.9, max_new_tokens=12)
 LONG = Sampling(temperature=1.0, max_new_tokens=80)
 
 
-def hf_engine(folder: Path) -> tuple[RolloutEngine, LoadedPolicy]:
+def hf_engine(folder: Path) -> tuple[ReportingEngine, LoadedPolicy]:
     policy = load_policy(folder)
     return HFEngine(policy, slots=16), policy
 
 
-def failing(folder: Path) -> tuple[RolloutEngine, LoadedPolicy]:
+def failing(folder: Path) -> tuple[ReportingEngine, LoadedPolicy]:
     raise InputError(f"{folder}: no model")
 
 
@@ -48,7 +49,7 @@ class Stuck(HFEngine):
         raise AssertionError
 
 
-def stuck_engine(folder: Path) -> tuple[RolloutEngine, LoadedPolicy]:
+def stuck_engine(folder: Path) -> tuple[ReportingEngine, LoadedPolicy]:
     policy = load_policy(folder)
     return Stuck(policy), policy
 
@@ -99,6 +100,53 @@ def test_a_replica_that_dies_while_it_samples_is_named_at_once(
         replicas.generate(prompt_tokens, range(5), WARM)
     assert time.monotonic() - started < 30
     replicas.close()
+
+
+class Slow(HFEngine):
+    """Takes a quarter of a second for each token."""
+
+    def __init__(self, policy: LoadedPolicy) -> None:
+        super().__init__(policy, slots=2)
+        self.model.register_forward_hook(lambda *_: time.sleep(0.25))
+
+
+def slow_engine(folder: Path) -> tuple[ReportingEngine, LoadedPolicy]:
+    policy = load_policy(folder)
+    return Slow(policy), policy
+
+
+def test_a_replica_that_hangs_is_named_and_a_slow_one_is_waited_for(
+    policy: LoadedPolicy, prompt_tokens: list[list[int]], folder: Path
+) -> None:
+    replicas = Replicas(partial(slow_engine, folder), 2, threads=1, device=torch.device("cpu"))
+    replicas.load_weights(HashedWeights(policy.model))
+    for replica in replicas.replicas:
+        replica.timeout = 2
+    started = time.monotonic()
+    slow = replicas.generate(prompt_tokens, range(5), WARM)
+    assert time.monotonic() - started > 5, "each signs with every token, and answers late"
+    assert [c.token_ids for c in slow] == [
+        c.token_ids for c in HFEngine(policy, slots=2).generate(prompt_tokens, range(5), WARM)
+    ]
+    stop = threading.Timer(1.5, replicas.replicas[1].process.send_signal, [signal.SIGSTOP])
+    stop.start()
+    started = time.monotonic()
+    message = (
+        r"replica 2 of the sampler \(process \d+\) hangs: it was sampling 3 responses, of which \d were "
+        r"finished, and gave its last sign of life at \d{4}-\d\d-\d\d .* more than "
+        r"rollout.replica_timeout_s \(2 s\) ago; the same command goes on"
+    )
+    with pytest.raises(EngineError, match=message):
+        replicas.generate(prompt_tokens, range(5), WARM)
+    assert 2 < time.monotonic() - started < 15
+    # What does not fit into the connection waits for its reader.
+    stopped = replicas.replicas[1]
+    remote._limit_transfers(stopped.connection, 1.5)
+    with pytest.raises(EngineError, match=r"replica 2 .* hangs: it was reading, and gave"):
+        stopped.send(bytes(10_000_000), "reading")
+    pids = [replica.process.pid for replica in replicas.replicas]
+    replicas.close()
+    assert not any(map(is_running, pids)), "a stopped process is ended as well"
 
 
 class Interrupted(HashedWeights):

@@ -1,0 +1,122 @@
+"""A replica as its trainer sees it: a process, the connection to it, and its signs of life."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from hpt_core.errors import EngineError
+
+_COMMAND = (
+    "import sys; sys.path[:] = {path!r}; from hpt_core.rollout.replicas.process import serve; serve({fd})"
+)
+KEPT = "the same command goes on from the newest checkpoint"
+LOOK_EVERY = 1.0
+"""Seconds between two looks at replicas that are waited for."""
+
+
+class Replica:
+    """A process and the connection to it."""
+
+    def __init__(self, number: int, environment: dict[str, str], timeout: float) -> None:
+        """timeout: seconds without a sign of life after which it counts as hung."""
+        self.number, self.timeout = number, timeout
+        self.doing, self.heard, self.silence = "starting", datetime.now().astimezone(), 0.0
+        self.connection, remote = Pipe()
+        _limit_transfers(self.connection, timeout)
+        with remote:
+            command = _COMMAND.format(path=sys.path, fd=remote.fileno())
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", command],
+                pass_fds=[remote.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=environment,
+            )
+
+    def send(self, message: Any, doing: str) -> None:
+        """`doing` is what the replica does from now on, in words."""
+        self.doing = doing
+        self._sign_of_life()
+        try:
+            self.connection.send(message)
+        except BlockingIOError as error:
+            raise self.hung() from error
+        except OSError as error:
+            raise self.ended() from error
+
+    def receive(self) -> tuple[Any] | None:
+        """The next message: an answer as a tuple of one, or None for a sign of life.
+
+        Raises what the replica answered, and EngineError where it ended.
+        """
+        try:
+            succeeded, value = self.connection.recv()
+        except BlockingIOError as error:
+            raise self.hung() from error
+        except (EOFError, OSError) as error:
+            raise self.ended() from error
+        self._sign_of_life()
+        if succeeded is None:
+            self.doing = value
+            return None
+        if not succeeded:
+            raise value
+        return (value,)
+
+    def ended(self) -> EngineError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        code = self.process.poll()
+        how = "does not answer" if code is None else f"ended with status {code}"
+        if code is not None and code < 0:
+            how = f"was ended by {signal.Signals(-code).name}"
+        return EngineError(f"replica {self.number} of the sampler {how}; {KEPT}")
+
+    def hung(self) -> EngineError:
+        return EngineError(
+            f"replica {self.number} of the sampler (process {self.process.pid}) hangs: it was {self.doing}, "
+            f"and gave its last sign of life at {self.heard:%Y-%m-%d %H:%M:%S %Z}, more than "
+            f"rollout.replica_timeout_s ({self.timeout:g} s) ago; {KEPT}"
+        )
+
+    def _sign_of_life(self) -> None:
+        self.heard, self.silence = datetime.now().astimezone(), 0.0
+
+
+def answers(replicas: Sequence[Replica]) -> Iterator[tuple[Replica, Any]]:
+    """The next answer of each replica, in the order in which they come.
+
+    Raises what a replica answered as soon as it does, and EngineError for one that ended or hangs.
+    """
+    waiting: dict[Any, Replica] = {replica.connection: replica for replica in replicas}
+    while waiting:
+        started = time.monotonic()
+        for connection in wait(list(waiting), LOOK_EVERY):
+            assert isinstance(connection, Connection)
+            if (answer := waiting[connection].receive()) is not None:
+                yield waiting.pop(connection), *answer
+        # A longer pause means that this process itself did not run, as its replicas may not have.
+        passed = min(time.monotonic() - started, 2 * LOOK_EVERY)
+        for replica in waiting.values():
+            replica.silence += passed
+            if replica.silence > replica.timeout and not replica.connection.poll():
+                raise replica.hung()
+
+
+def _limit_transfers(connection: Connection, seconds: float) -> None:
+    """A message that is read or written in part, and then stands still, raises BlockingIOError."""
+    limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+    with socket.socket(fileno=os.dup(connection.fileno())) as end:
+        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            end.setsockopt(socket.SOL_SOCKET, direction, limit)

@@ -1,0 +1,105 @@
+"""The policy among ranks: one of them reads it, and its weights are sharded layer by layer (FSDP2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.distributed
+from torch import nn
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+
+from hpt_core.errors import InputError
+from hpt_core.policy.copies import without_weights
+from hpt_core.policy.model import LoadedPolicy
+from hpt_core.policy.module import PolicyModule
+from hpt_core.trainer.ranks import Ranks
+
+
+def spread(make: Callable[[], LoadedPolicy], ranks: Ranks) -> LoadedPolicy:
+    """What `make` returns on the main rank; on the others, which do not call it, its model without weights.
+
+    `shard` gives each rank its part of the weights. Until then nobody but the main rank has them.
+    """
+    if ranks.count == 1:
+        return make()
+    whole = make() if ranks.main else None
+
+    def skeleton() -> LoadedPolicy:
+        assert whole is not None
+        return whole._replace(model=without_weights(whole.model))
+
+    without = ranks.from_main(skeleton)
+    return whole or without
+
+
+def shard(policy_module: PolicyModule, ranks: Ranks, gathered: torch.dtype = torch.float32) -> None:
+    """Shard the main rank's weights in place, so that each rank holds a part of every tensor (FSDP2).
+
+    Layer by layer, the main rank sends the weights to the others, and each keeps its part: beside the shards
+    no rank has more than one layer on its device, or what belongs to no layer, as embedding and LM head. The
+    main rank may have its weights in host memory.
+
+    A layer is gathered while it computes, in the type `gathered` unless that is float32. Gradients are summed
+    over ranks in the weights' own type.
+
+    Raises InputError for a model whose layers share weights, and where weights that must stay in float32
+    would be gathered in another type.
+    """
+    if ranks.count == 1:
+        return
+    mixed = MixedPrecisionPolicy()
+    if gathered != torch.float32:
+        if kept := policy_module.model._get_dtype_plan(gathered):
+            raise InputError(
+                f"train.gathered_dtype: {type(policy_module.model).__name__} keeps {', '.join(kept)} in "
+                "float32; set it to float32"
+            )
+        mixed = MixedPrecisionPolicy(param_dtype=gathered, reduce_dtype=torch.float32)
+    seen = set[nn.Parameter]()
+    for module in policy_module.modules():
+        if type(module).__name__ in policy_module.layers:
+            _send(module, ranks, seen)
+            fully_shard(module, mp_policy=mixed)
+    _send(policy_module, ranks, seen)
+    # By default the root stays gathered after its forward pass. A pass without a backward pass would then
+    # keep weights that the optimizer's step makes stale.
+    fully_shard(policy_module, reshard_after_forward=True, mp_policy=mixed)
+    for module in policy_module.modules():
+        if isinstance(module, FSDPModule):
+            # The denominators in the plan are those of the whole mini-batch: FSDP2's mean over ranks
+            # would divide once more.
+            module.set_gradient_divide_factor(1.0)
+            # FSDP2 applies the factor by a scaled sum, which gloo does not have.
+            module.set_force_sum_reduction_for_comms(True)
+            # A rank without demonstrations must still reduce the gradients of parameters that only
+            # demonstrations train.
+            module.set_reduce_scatter_unused_params(True)
+
+
+@torch.no_grad()
+def _send(unit: nn.Module, ranks: Ranks, seen: set[nn.Parameter]) -> None:
+    """Give every rank the main rank's weights of `unit`, except those that are sharded already.
+
+    `seen` has the weights of the units before, and those of `unit` afterwards.
+    """
+    device = ranks.device
+    own: dict[nn.Parameter, nn.Parameter] = {}
+    for module in unit.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is None or isinstance(parameter, DTensor):
+                continue
+            if parameter in seen:
+                raise InputError(
+                    f"train.ranks: layers of {type(unit).__name__} share weights ({name}), which cannot be "
+                    "sharded here; set train.ranks to 1"
+                )
+            if parameter not in own:
+                weight = parameter.detach()
+                full = weight.to(device) if ranks.main else torch.empty_like(weight, device=device)
+                torch.distributed.broadcast(full, src=0)
+                own[parameter] = nn.Parameter(full, parameter.requires_grad)
+            # Tied weights stay tied.
+            module._parameters[name] = own[parameter]
+    seen.update(own)

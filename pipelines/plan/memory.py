@@ -1,0 +1,123 @@
+"""Bytes of one device, line by line, at the three moments at which a run may exceed it.
+
+Each line is a formula over the policy's shape, and names the code that it describes. tests/unit/plan compares
+the sums with torch's tracker of FSDP2's memory.
+"""
+
+from __future__ import annotations
+
+from transformers import PretrainedConfig
+
+from pipelines.plan.passes import passes
+from pipelines.plan.sampler import sampler
+from pipelines.plan.shape import Shape
+from pipelines.plan.sizes import FLOAT, Line, Moment, Sizes
+
+RESERVED = 0.08
+"""Share of a GPU's memory for CUDA's context, NCCL's buffers and gaps of the allocator. An allowance, which
+was not measured with several GPUs."""
+
+
+def weights_at_start(shape: Shape, ranks: int) -> Line:
+    """Weights on a rank's device: all of one rank's, or the shards and the unit that is sent last."""
+    if ranks == 1:
+        return Line(
+            "whole model, float32",
+            FLOAT * shape.parameters,
+            f"4 B x {shape.parameters:,} weights",
+            "hpt_core/policy/loading/checked.py",
+            "base.model",
+        )
+    unit = max(shape.root, shape.layer)
+    return Line(
+        "weights, float32, as they are sharded",
+        FLOAT * (shape.parameters / ranks + unit),
+        f"4 B x ({shape.parameters:,} / {ranks} ranks + {unit:,} of the largest unit)",
+        "hpt_core/trainer/sharding.py",
+        "train.ranks",
+    )
+
+
+def start(sizes: Sizes) -> Moment:
+    """The sampler is built, and the model is loaded or, among ranks, sent to them (pipelines/train.py)."""
+    shape, train = sizes.shape, sizes.params.train
+    lines = [weights_at_start(shape, sizes.ranks), *sampler(sizes, cache=False)]
+    if train.lora is None and any(phase.kl.coefficient for phase in train.per_phase):
+        lines.append(
+            Line(
+                "KL's reference",
+                FLOAT * shape.parameters / sizes.ranks,
+                f"4 B x weights / {sizes.ranks} ranks",
+                "hpt_core/trainer/reference_policy.py",
+                "train.kl.coefficient",
+            )
+        )
+    return Moment("engine start", [*lines, *_reserved(sizes)])
+
+
+def sampling(sizes: Sizes) -> Moment:
+    """A step's rollouts are drawn; gradients are not there."""
+    return Moment("sampling", [*_steady(sizes), *sampler(sizes, cache=True), *_reserved(sizes)])
+
+
+def update(sizes: Sizes, config: PretrainedConfig) -> Moment:
+    """The fullest moment of an update; vLLM sleeps on a GPU, and the engine hf keeps its copy."""
+    asleep = sizes.params.rollout.engine == "vllm" and not sizes.device.shared
+    held = [] if asleep else sampler(sizes, cache=sizes.params.rollout.engine == "vllm")
+    shape, ranks = sizes.shape, sizes.ranks
+    gradients = Line(
+        "gradients, float32" + (", a shard" if ranks > 1 else ""),
+        FLOAT * shape.trained / ranks,
+        f"4 B x {shape.trained:,} trained / {ranks} ranks",
+        "hpt_core/trainer/sharding.py",
+        "train.ranks",
+    )
+    when, working = passes(sizes, config)
+    return Moment(f"update, at {when}", [*_steady(sizes), gradients, *held, *working, *_reserved(sizes)])
+
+
+def _steady(sizes: Sizes) -> list[Line]:
+    """Weights and moments, which stay from the first step on."""
+    shape, train, ranks = sizes.shape, sizes.params.train, sizes.ranks
+    muon = train.optimizer.name == "muon"
+    moments = FLOAT * (2 * shape.trained - (shape.matrices if muon else 0))
+    lines = [
+        Line(
+            "weights, float32" + (", a shard" if ranks > 1 else ""),
+            FLOAT * shape.parameters / ranks,
+            f"4 B x {shape.parameters:,} / {ranks} ranks",
+            "hpt_core/trainer/sharding.py",
+            "train.ranks",
+        ),
+        Line(
+            f"{train.optimizer.name}'s moments",
+            moments / ranks,
+            f"{'4 B (matrices) or 8 B' if muon else '8 B'} x {shape.trained:,} trained / {ranks} ranks",
+            "hpt_core/policy/optimizers.py",
+            "train.ranks",
+        ),
+    ]
+    if train.lora is None and any(phase.kl.coefficient for phase in train.per_phase):
+        lines.append(
+            Line(
+                "KL's reference, a shard",
+                FLOAT * shape.parameters / ranks,
+                f"4 B x weights / {ranks} ranks",
+                "hpt_core/trainer/reference_policy.py",
+                "train.kl.coefficient",
+            )
+        )
+    return lines
+
+
+def _reserved(sizes: Sizes) -> list[Line]:
+    if sizes.device.shared:
+        return []
+    return [
+        Line(
+            "CUDA context, NCCL, gaps",
+            RESERVED * sizes.device.memory,
+            f"{RESERVED:.0%} of the device, an allowance",
+            "pipelines/plan/memory.py",
+        )
+    ]

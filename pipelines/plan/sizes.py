@@ -1,0 +1,70 @@
+"""Lines of a plan, and the sizes that their formulas read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipelines.params import Params
+from pipelines.plan.devices import Device
+from pipelines.plan.shape import Shape
+
+FLOAT, HALF = 4, 2
+
+
+@dataclass(frozen=True)
+class Line:
+    """One term of a sum."""
+
+    what: str
+    amount: float
+    formula: str
+    source: str
+    key: str = ""
+    """Key of params.yaml that changes it most."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is in a device's memory at one time."""
+
+    name: str
+    lines: list[Line] = field(default_factory=list)
+
+    @property
+    def total(self) -> float:
+        return sum(line.amount for line in self.lines)
+
+
+def dtype_bytes(dtype: str) -> int:
+    return HALF if dtype == "bfloat16" else FLOAT
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the formulas read of the parameters."""
+
+    params: Params
+    shape: Shape
+    device: Device
+
+    @property
+    def ranks(self) -> int:
+        return self.params.train.ranks
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row: a prompt with a response, or with a demonstration."""
+        params = self.params
+        responses = [params.rollout.max_new_tokens]
+        if params.train.uses_demonstrations:
+            responses.append(params.experts.max_tokens)
+        return params.rollout.max_prompt_tokens + max(responses)
+
+    @property
+    def sequences(self) -> int:
+        """Sequences of a forward pass, of `longest` tokens each (hpt_core/policy/batching.py)."""
+        return max(1, self.params.train.microbatch_tokens // self.longest)
+
+    @property
+    def tokens(self) -> int:
+        return self.sequences * self.longest
