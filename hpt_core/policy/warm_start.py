@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -46,24 +47,32 @@ def build_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def model_config(config: WarmStart, vocabulary: int, **tokens: Any) -> LlamaConfig:
+    """The shape of the model in `config`; `tokens` are the ids that a config names."""
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=config.hidden_size,
+        intermediate_size=config.hidden_size * 3,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        max_position_embeddings=config.max_positions,
+        tie_word_embeddings=True,
+        **tokens,
+    )
+
+
 def build_policy(config: WarmStart, texts: Sequence[str], seed: int) -> LoadedPolicy:
     """A model of the size in `config` with random weights, and a tokenizer for `texts`."""
     tokenizer = build_tokenizer(texts)
     torch.manual_seed(derive(seed, "init"))
-    model = LlamaForCausalLM(  # type: ignore[no-untyped-call]
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=config.hidden_size,
-            intermediate_size=config.hidden_size * 3,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            max_position_embeddings=config.max_positions,
-            tie_word_embeddings=True,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            bos_token_id=None,
-        )
+    shape = model_config(
+        config,
+        len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
     )
+    model = LlamaForCausalLM(shape)  # type: ignore[no-untyped-call]
     return LoadedPolicy(model, tokenizer)
 
 

@@ -69,11 +69,6 @@ class Ranks:
         """
         return self if self.count == 1 else replace(self, group=_group_apart(user))
 
-    def wait(self) -> None:
-        """Wait until every rank is here."""
-        if self.count > 1:
-            torch.distributed.barrier()
-
     def from_main(self, make: Callable[[], T]) -> T:
         """What `make` returns on the main rank, on each of them; the others do not call it."""
         if self.count == 1:

@@ -191,14 +191,9 @@ def _traffic(sizes: Sizes) -> list[Line]:
         ),
         Line(
             "B of host memory while loading",
-            (2 if _has_reference(sizes) else 1) * FLOAT * plain,
+            (2 if sizes.has_reference else 1) * FLOAT * plain,
             "4 B x weights, of the main rank alone, on their way to the devices"
-            + ("; twice with KL's reference" if _has_reference(sizes) else ""),
+            + ("; twice with KL's reference" if sizes.has_reference else ""),
             "hpt_core/policy/model.py",
         ),
     ]
-
-
-def _has_reference(sizes: Sizes) -> bool:
-    train = sizes.params.train
-    return train.lora is None and any(phase.kl.coefficient > 0 for phase in train.per_phase)

@@ -40,19 +40,9 @@ def weights_at_start(shape: Shape, ranks: int) -> Line:
 
 def start(sizes: Sizes) -> Moment:
     """The sampler is built, and the model is loaded or, among ranks, sent to them (pipelines/train.py)."""
-    shape, train = sizes.shape, sizes.params.train
-    lines = [weights_at_start(shape, sizes.ranks), *sampler(sizes, cache=False)]
-    if train.lora is None and any(phase.kl.coefficient for phase in train.per_phase):
-        lines.append(
-            Line(
-                "KL's reference",
-                FLOAT * shape.parameters / sizes.ranks,
-                f"4 B x weights / {sizes.ranks} ranks",
-                "hpt_core/trainer/reference_policy.py",
-                "train.kl.coefficient",
-            )
-        )
-    return Moment("engine start", [*lines, *_reserved(sizes)])
+    weights = weights_at_start(sizes.shape, sizes.ranks)
+    lines = [weights, *_reference(sizes), *sampler(sizes, cache=False), *_reserved(sizes)]
+    return Moment("engine start", lines)
 
 
 def sampling(sizes: Sizes) -> Moment:
@@ -97,17 +87,15 @@ def _steady(sizes: Sizes) -> list[Line]:
             "train.ranks",
         ),
     ]
-    if train.lora is None and any(phase.kl.coefficient for phase in train.per_phase):
-        lines.append(
-            Line(
-                "KL's reference, a shard",
-                FLOAT * shape.parameters / ranks,
-                f"4 B x weights / {ranks} ranks",
-                "hpt_core/trainer/reference_policy.py",
-                "train.kl.coefficient",
-            )
-        )
-    return lines
+    return [*lines, *_reference(sizes)]
+
+
+def _reference(sizes: Sizes) -> list[Line]:
+    if not sizes.has_reference:
+        return []
+    amount, formula = FLOAT * sizes.shape.parameters / sizes.ranks, f"4 B x weights / {sizes.ranks} ranks"
+    source = "hpt_core/trainer/reference_policy.py"
+    return [Line("KL's reference", amount, formula, source, "train.kl.coefficient")]
 
 
 def _reserved(sizes: Sizes) -> list[Line]:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from hpt_core.config import LoraConfig, Policy
@@ -23,6 +23,7 @@ from hpt_core.policy.loading.attention import choose_attention
 from hpt_core.policy.logprobs import autocast, checkpoint_layers
 from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.sizes import head_width, positions
+from hpt_core.policy.warm_start import model_config
 
 BYTES_OF_WARM_START = 320
 """Tokens of a policy that is built here: the bytes, and at most some sixty words and marks."""
@@ -67,16 +68,7 @@ def config_of(policy: Policy) -> PretrainedConfig:
     Raises InputError where it cannot be read.
     """
     if policy.warm_start is not None:
-        built = policy.warm_start
-        return LlamaConfig(
-            vocab_size=BYTES_OF_WARM_START,
-            hidden_size=built.hidden_size,
-            intermediate_size=built.hidden_size * 3,
-            num_hidden_layers=built.layers,
-            num_attention_heads=built.heads,
-            max_position_embeddings=built.max_positions,
-            tie_word_embeddings=True,
-        )
+        return model_config(policy.warm_start, BYTES_OF_WARM_START)
     name = str(policy.model)
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(

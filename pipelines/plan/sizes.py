@@ -52,6 +52,12 @@ class Sizes:
         return self.params.train.ranks
 
     @property
+    def has_reference(self) -> bool:
+        """Whether a KL needs a copy of the starting policy; under adapters their base weights are one."""
+        train = self.params.train
+        return train.lora is None and any(phase.kl.coefficient for phase in train.per_phase)
+
+    @property
     def longest(self) -> int:
         """Tokens of the longest row: a prompt with a response, or with a demonstration."""
         params = self.params

@@ -86,8 +86,8 @@ class Replica:
     def hung(self) -> EngineError:
         return EngineError(
             f"replica {self.number} of the sampler (process {self.process.pid}) hangs: it was {self.doing}, "
-            f"and gave its last sign of life at {self.heard:%Y-%m-%d %H:%M:%S %Z}, more than "
-            f"rollout.replica_timeout_s ({self.timeout:g} s) ago; {KEPT}"
+            f"and gave no sign of life since {self.heard:%Y-%m-%d %H:%M:%S %Z}, for more than "
+            f"rollout.replica_timeout_s ({self.timeout:g} s); {KEPT}"
         )
 
     def _sign_of_life(self) -> None:

@@ -25,6 +25,7 @@ from torch.optim import Optimizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from hpt_core.config import OptimizerConfig
+from hpt_core.errors import CheckpointError
 from hpt_core.policy.model import full_tensor
 from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.optimizers import build_optimizers
@@ -137,7 +138,7 @@ def failing(folder: Path, ranks: Ranks) -> str:
         checkpoints.save(4, *state, Records())
         try:
             checkpoints.wait()
-        except Exception as error:
+        except (OSError, CheckpointError) as error:
             return f"{type(error).__name__}: {error}"
     return "nothing"
 
@@ -157,7 +158,7 @@ def damaged(folder: Path, ranks: Ranks) -> int:
         content = bytearray(path.read_bytes())
         content[-5] ^= 1
         path.write_bytes(content)
-    ranks.wait()
+    ranks.gather([])  # until the main rank has changed the file
     return resumed(folder / str(ranks.count), ranks)[0]
 
 
