@@ -179,17 +179,20 @@ class _Worker:
         """The first message to the process; None once it was sent."""
 
     def send(self, batch: list[int], items: Sequence[Item]) -> bool:
-        """Send a batch; False if the process has ended. Raises VerifierError if it never started."""
+        """Send a batch; False if the process has ended between batches.
+
+        One that ended before its first batch counts as one that ends at its first item, so that how fast it
+        ends decides nothing: that item has the verdict, and the others another process.
+        """
         is_new = self._setup is not None
         try:
             if self._setup is not None:
                 self.connection.send(self._setup)
                 self._setup = None
             self.connection.send([tuple(items[i]) for i in batch])
-        except OSError as e:
-            if is_new:
-                raise VerifierError(f"cannot start a grading process: {self.exit_reason()}") from e
-            return False
+        except OSError:
+            if not is_new:
+                return False
         self.pending.extend(batch)
         self.heard = time.monotonic()
         return True
@@ -216,10 +219,6 @@ class _Worker:
         """The verdict on the item that the process was grading when it ended."""
         code = -signal.SIGALRM if self._silenced else self._exit_code()
         return Verdict(False, None, self._reason(code), over_limit=code == -signal.SIGALRM)
-
-    def exit_reason(self) -> str:
-        """Why the process ended."""
-        return self._reason(self._exit_code())
 
     def _exit_code(self) -> int | None:
         self.connection.close()

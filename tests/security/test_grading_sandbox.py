@@ -6,8 +6,10 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,8 +97,22 @@ def test_a_system_that_cannot_forbid_it_says_so_once_and_works(
 
 
 @needs_linux
-def test_a_sandbox_that_is_refused_grades_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fork server imports the changed module before ours; the process must end, and never grade."""
+@pytest.mark.parametrize("ended_first", [False, True])
+def test_a_sandbox_that_is_refused_grades_nothing(
+    ended_first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fork server imports the changed module before ours; the process must end, and never grade.
+
+    `ended_first`: it has ended before it is sent anything.
+    """
+    send = pool._Worker.send
+
+    def late(worker: pool._Worker, *arguments: Any) -> bool:
+        time.sleep(0.5)
+        return send(worker, *arguments)
+
+    if ended_first:
+        monkeypatch.setattr(pool._Worker, "send", late)
     (tmp_path / "sitecustomize.py").write_text(
         "from hpt_core.verifier import sandbox\n"
         "def refuse(): raise OSError(1, 'refused')\n"
