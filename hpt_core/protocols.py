@@ -33,11 +33,18 @@ class PassingWeights(Protocol):
         """The model that they are of, or another one of its class and shape."""
 
     @property
+    def base(self) -> str:
+        """The name of the weights that these adapters are added to; empty for all weights of a model."""
+
+    @property
     def name(self) -> str:
-        """The hash of the weights, after the last of them."""
+        """The hash of the weights, after the last of them; with `base`, of both."""
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
-        """All that an output depends on by the names of the plain model, in order of name."""
+        """All that an output depends on by the names of the plain model, in order of name.
+
+        With `base`, the factors of the adapters (`policy.adapter_weights`).
+        """
 
 
 class Sampler(Protocol[P]):
@@ -63,6 +70,7 @@ class RolloutEngine(Sampler[Sequence[int]], Protocol):
     def load_weights(self, weights: PassingWeights) -> None:
         """Take over the weights in one pass over them; `policy` is then their name.
 
+        Adapters replace the adapters of before. The engine must have the weights that they are added to.
         All ranks of a sharded model call this together.
         """
 

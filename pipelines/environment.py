@@ -42,6 +42,8 @@ SERVER_OF_RUN = "HPT_PREFECT_SERVER_OF_RUN"
 """`hpt run` sets this where it has started a Prefect server that ends with it."""
 FLOW_RUN, FLOW_RUN_NAME = "HPT_FLOW_RUN", "HPT_FLOW_RUN_NAME"
 """The flow sets these for its stages: id and name of the flow run, which has a parent run in MLflow."""
+CHECKOUT = "HPT_CHECKOUT"
+"""The worker of a pool sets this for the stage that it runs: the id of the checkout of the flow."""
 
 SERVER = ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE")
 """With any of these the user has chosen a Prefect server or database."""

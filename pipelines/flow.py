@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import os
 import threading
 import time
 from contextlib import suppress
@@ -43,6 +44,7 @@ from pipelines.orchestration.prefect_api import answers, answers_within
 from pipelines.orchestration.prefect_record import Ended, Record
 from pipelines.orchestration.prefect_tasks import STATES, PrefectTasks, ended
 from pipelines.params.sections import ScheduleConfig
+from pipelines.pools import child_run
 from pipelines.result import Result
 from pipelines.tracking.mlflow_errors import TrackingError
 from pipelines.work import Work
@@ -104,6 +106,17 @@ def _work(workers: int) -> Work:
 
 
 def report(work: Work, retries: int = 0) -> State[Any]:
+    """Do `work` as the flow run of this process, show the results, and return the state in which it ended."""
+    if PREFECT_API_URL.value() and environment.SERVER_OF_RUN not in os.environ:
+        work.run_on_pool = child_run.run
+    state = carry_out(work, retries)
+    result, url = work.result, PREFECT_API_URL.value() or ""
+    if result is not None and result.completed and answers(url):
+        artifacts.show_results(work.root, _pages(work.root, result))
+    return state
+
+
+def carry_out(work: Work, retries: int = 0) -> State[Any]:
     """Do `work` as the flow run of this process, and return the state in which it ended."""
     environment.prepare(work.root)
     identifier, url = str(flow_run.id), PREFECT_API_URL.value() or ""
@@ -124,8 +137,6 @@ def report(work: Work, retries: int = 0) -> State[Any]:
     if work_of_command.get() is None:
         # The command itself does not wait: it prints the result, and the next run tells Prefect.
         _wait_for_server(url)
-    if result.completed and answers(url):
-        artifacts.show_results(work.root, _pages(work.root, result))
     return _ended_run(result).state()
 
 

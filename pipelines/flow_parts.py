@@ -1,11 +1,13 @@
-"""Flows that run a part of the night alone: evaluation, promotion, the inbox, the retention of old runs.
+"""Flows that run a part of the night alone: evaluation, promotion, the inbox, the retention of old runs, and
+one stage for the flow of another checkout (`pipelines.pools`).
 
 They work in the checkout in which their process stands, under the same lock as the whole flow.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,27 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from hpt_core.errors import InputError
+from hpt_core.files import read_json, write_json
 from pipelines import environment, paths
 from pipelines import flow as whole
 from pipelines.deployment import retention as keeping
 from pipelines.deployment.inbox_event import emit_received
+from pipelines.environment import CHECKOUT, FLOW_RUN, FLOW_RUN_NAME
 from pipelines.inbox.poll import poll
 from pipelines.inbox.s3_errors import InboxError
 from pipelines.messages import clean
-from pipelines.orchestration import run_lock
+from pipelines.orchestration import dvc_locks, run_lock
 from pipelines.orchestration.dag import Stage
+from pipelines.orchestration.process_group import CommandError
+from pipelines.orchestration.steps import Executor, Log, Outcome, Step, failed
+from pipelines.orchestration.submission import run_steps
 from pipelines.params import load_params
+from pipelines.pools import transfer
+from pipelines.pools.child_run import send_reply
+from pipelines.pools.handover import Handover, PoolError, Reply, check_worker
+from pipelines.pools.on_pool import transferred
+from pipelines.result import Result
+from pipelines.tracking.dvc_lock import read_lock
 from pipelines.work import Work
 
 DELIVERED: list[Any] = [whole.delivered]
@@ -84,3 +97,82 @@ def retention() -> State[Any]:
     removed = keeping.remove_old(root, load_params(root / paths.PARAMS).retention, str(flow_run.id))
     get_run_logger().info(str(removed))
     return Failed(message=str(removed)) if removed.problem else Completed(message=str(removed))
+
+
+@flow(name="hpt-stage", persist_result=False, on_completion=DELIVERED, on_failure=DELIVERED)
+def one_stage(
+    stage: str,
+    commit: str,
+    params: str,
+    lock: dict[str, Any],
+    expected: dict[str, Any],
+    flow_run: str,
+    flow_run_name: str,
+    checkout: str,
+) -> State[Any]:
+    """Run one stage for the flow of another checkout; see `pipelines.pools.handover.Handover`."""
+    handover = Handover(stage, commit, params, lock, expected, flow_run, flow_run_name, checkout)  # type: ignore[arg-type]
+    root = Path.cwd()
+    if (holder := run_lock.holder(root)) and holder.flow_run == flow_run:
+        return Failed(
+            message=f"{root} is the checkout in which the flow itself runs, and waits for {stage}; start the "
+            "worker in another clone of the project"
+        )
+    return whole.carry_out(StageWork(root, handover=handover))
+
+
+@dataclass
+class StageWork(Work):
+    """The work of a worker: take the inputs, run the stage, give the outputs."""
+
+    handover: Handover = field(kw_only=True)
+
+    def _run(self, executor: Executor, env: dict[str, str], log: Log) -> Result:
+        dvc_locks.free(self.root, self._waiting(log, "waiting for DVC, which is in use in this checkout: %s"))
+        name = self.handover.stage
+        env = {
+            FLOW_RUN: self.handover.flow_run,
+            FLOW_RUN_NAME: self.handover.flow_run_name,
+            CHECKOUT: self.handover.checkout,
+        }
+        steps = [
+            Step("inputs", "Inputs from the DVC remote", (), self._guarded(self._take)),
+            self._stage(
+                Stage(name, f"{name} of the flow run {env[FLOW_RUN]}", ("inputs",), changed=True), env
+            ),
+            Step("outputs", "Outputs to the DVC remote", (name,), self._guarded(self._give)),
+        ]
+        run_steps(steps, executor, 1, self.outcomes, self.views)
+        return Result(self.outcomes, self.stopped, env[FLOW_RUN])
+
+    def _take(self, log: Log) -> Outcome:
+        check_worker(self.root, self.handover.commit)
+        self.handover.write(self.root)
+        self._remove_stale_outputs(log)
+        name = self.handover.stage
+        write_json(self.root / transfer.place(name), {"expected": self.handover.expected})
+        (self.root / paths.timing(name)).unlink(missing_ok=True)
+        transferred("take", name, self.root, self.groups, log)
+        return Outcome("done", f"the inputs of {name} are those of the flow")
+
+    def _give(self, log: Log) -> Outcome:
+        name = self.handover.stage
+        transferred("give", name, self.root, self.groups, log)
+        timing = self.root / paths.timing(name)
+        send_reply(Reply(read_lock(self.root)[name], read_json(timing) if timing.exists() else None))
+        return Outcome("done", f"the outputs of {name} are in the DVC remote")
+
+    def _guarded(self, act: Callable[[Log], Outcome]) -> Callable[[Log], Outcome]:
+        """What `act` gives; a refusal is a failure in one line."""
+
+        def guarded(log: Log) -> Outcome:
+            try:
+                return act(log)
+            except InputError as error:
+                return failed(clean(str(error)), status=2)
+            except PoolError as error:
+                return failed(str(error), status=error.status)
+            except CommandError as error:
+                return failed(error.tail[-1] if error.tail else str(error), status=error.status)
+
+        return guarded

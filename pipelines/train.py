@@ -14,6 +14,7 @@ import torch
 from hpt_core import tables
 from hpt_core.files import write_json, write_text
 from hpt_core.fingerprint import code_hash, file_hash, fingerprint, library_versions, model_file_hashes
+from hpt_core.policy.adapter_weights import check_served_layers
 from hpt_core.policy.lora import with_lora
 from hpt_core.policy.model import load_policy, save_policy, weights_hash
 from hpt_core.protocols import MetricSink
@@ -45,6 +46,7 @@ def run(
     ranks: Ranks = ALONE,
 ) -> StageReport:
     """Train `arm`, from its newest checkpoint if there is one; the main rank writes the outputs."""
+    ranks = ranks.sharing_rows(params.train.context_parallel)
     # Among ranks the weights are in the main rank's host memory until they are sharded.
     device = None if ranks.count == 1 else "cpu"
     policy = spread(lambda: load_policy(paths.base, device=device), ranks)
@@ -60,6 +62,8 @@ def run(
     ):
         if (lora := params.train.lora) is not None:
             policy = spread(lambda: with_lora(policy, lora, params.seed), ranks)
+            if params.rollout.vllm.lora:
+                check_served_layers(policy.model)
         context = TrainContext(
             policy=policy,
             engine=engine,
@@ -109,8 +113,8 @@ class Tee:
 
 
 def run_inputs(params: Params, arm: str, weights: str, paths: TrainingFiles) -> dict[str, Any]:
-    """All that decides the result, by name, code included; the numbers of ranks and replicas do not, nor how
-    long a replica is waited for.
+    """All that decides the result, by name, code included; the numbers of ranks and replicas do not, nor who
+    shares rows, how long a replica is waited for, and where the optimizer's moments wait.
 
     `weights` is the hash of the starting policy's.
     """
@@ -121,7 +125,8 @@ def run_inputs(params: Params, arm: str, weights: str, paths: TrainingFiles) -> 
         **({} if params.train.difficulty is None else {"pass_rates": paths.pass_rates}),
     }
     parameters = params.model_dump(mode="json", include={"seed", "threads", "rollout", "train", "verifier"})
-    del parameters["train"]["ranks"]
+    for key in ("ranks", "context_parallel", "offload"):
+        del parameters["train"][key]
     for key in ("placement", "replicas", "replica_timeout_s"):
         del parameters["rollout"][key]
     return {

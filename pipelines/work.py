@@ -27,6 +27,9 @@ from pipelines.orchestration.steps import Executor, Log, Outcome, Step, failed
 from pipelines.orchestration.submission import run_steps
 from pipelines.orchestration.views import View
 from pipelines.params import load_params
+from pipelines.pools import assignment
+from pipelines.pools.handover import PoolError
+from pipelines.pools.on_pool import RunOnPool, reproduce_on
 from pipelines.result import Result
 from pipelines.tracking.source import record_source
 
@@ -46,6 +49,8 @@ class Work:
     """Whether to wait for another run of the checkout; else it raises BusyError."""
     begun: Callable[[], None] = lambda: None
     """Called once no other run of the checkout is going on."""
+    run_on_pool: RunOnPool | None = None
+    """Runs a stage on the pool that params.yaml gives it; None where no worker of a pool could know of it."""
     groups: ProcessGroups = field(default_factory=ProcessGroups)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     stopped: str = ""
@@ -100,9 +105,10 @@ class Work:
         self._remove_stale_outputs(log)
         loaded = load_stages(self.root)
         chosen = self.choose(loaded)
+        pools = self._pools(loaded, chosen)
         for path, place in keep_edited(self.root, chosen).items():
             log("%s was changed by hand; it is kept as %s, and what its stage wrote comes back", path, place)
-        stages = [self._stage(stage, env) for stage in chosen]
+        stages = [self._stage(stage, env, pools.get(stage.name)) for stage in chosen]
         run_steps(stages, executor, self.workers, self.outcomes, self.views)
         order_lock(self.root, loaded)
         closing.join()
@@ -114,16 +120,32 @@ class Work:
         order = [*(step.name for step in stages), *(name for name in STEPS if name in self.outcomes)]
         return Result({name: self.outcomes[name] for name in order}, self.stopped, env[FLOW_RUN])
 
-    def _stage(self, stage: Stage, env: dict[str, str]) -> Step:
+    def _pools(self, loaded: list[Stage], chosen: list[Stage]) -> dict[str, str]:
+        """Stage -> its pool, for those that run elsewhere. Raises InputError where one could not."""
+        pools = load_params(self.root / paths.PARAMS).pools
+        assigned = assignment.assign(pools, [stage.name for stage in loaded])
+        due = {
+            stage.name: assigned[stage.name] for stage in chosen if stage.changed and stage.name in assigned
+        }
+        assignment.check(self.root, due, reachable=self.run_on_pool is not None)
+        return due
+
+    def _stage(self, stage: Stage, env: dict[str, str], pool: str | None = None) -> Step:
         def act(log: Log) -> Outcome:
             if not stage.changed:
                 return Outcome("unchanged", f"{stage.name} is up to date")
             log(stage.desc)
             try:
-                done = reproduce(stage.name, self.root, self.groups, partial(log, "%s"), env)
+                if pool is not None:
+                    assert self.run_on_pool is not None
+                    done = reproduce_on(pool, stage.name, self.root, self.groups, env, log, self.run_on_pool)
+                else:
+                    done = reproduce(stage.name, self.root, self.groups, partial(log, "%s"), env)
             except CommandError as error:
                 message, line = failure_message(stage.name, error), failure_line(stage.name, error)
                 return failed(message, line, error.status)
+            except PoolError as error:
+                return failed(str(error), status=error.status)
             return Outcome(done, f"{stage.name} is {done}")
 
         return Step(stage.name, stage.desc, stage.upstream, act)

@@ -33,11 +33,12 @@ from hpt_core.config.policy import (
     VLLMConfig,
     WarmStart,
 )
-from hpt_core.config.training import LoraConfig, TrainConfig
+from hpt_core.config.training import SERVED_RANKS, LoraConfig, TrainConfig
 from hpt_core.config.turns import Turns
 
 __all__ = [
     "BENCHMARKS",
+    "SERVED_RANKS",
     "AlgorithmName",
     "ArmConfig",
     "Benchmark",

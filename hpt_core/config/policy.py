@@ -112,6 +112,11 @@ class VLLMConfig(Config):
     """Share of the GPU's memory for vLLM's weights and cache. vLLM frees it while the policy trains."""
     cpu_cache_gib: Positive = 2
     """Size of the key-value cache on a machine without a GPU, in GiB."""
+    lora: bool = False
+    """Whether vLLM adds the adapters of `train.lora` while it computes. true: it gets the base once, and then
+    with each push the adapters alone. They must be those of linear layers other than the LM head. On a GPU it
+    needs `rollout.dtype: bfloat16`, and host memory for the base while the policy trains. false: each push
+    has all weights, with the adapters added to them. Stages that only sample read models without adapters."""
     eager: bool = False
     """Run without CUDA graphs: a faster start, but slower sampling."""
 

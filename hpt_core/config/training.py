@@ -15,6 +15,9 @@ from hpt_core.config.methods import (
 from hpt_core.config.phases import ENDS, BudgetConfig, HealthConfig, MethodConfig, PhaseConfig, merged
 from hpt_core.config.policy import OptimizerConfig
 
+SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Ranks that vLLM can make room for; adapters of a smaller rank fit as well."""
+
 
 class LoraConfig(Config):
     """Low-rank adapters (LoRA, arXiv 2106.09685) that are trained in place of the weights. The saved model
@@ -75,6 +78,15 @@ class TrainConfig(MethodConfig):
     """Type in which ranks gather a layer's weights while it computes, from shards in float32. bfloat16 takes
     half of that memory and traffic, and what passes between layers is bfloat16, too; gradients are summed in
     float32. It needs autocast: bfloat16 and rollout.dtype: bfloat16."""
+    context_parallel: Positive = 1
+    """Ranks that share each row. A rank computes a part of its tokens, and attention gathers the keys and
+    values of all. It divides `train.ranks`; microbatch_tokens bounds what these ranks hold together. For
+    models whose layers are all plain causal attention, without packing. It changes memory, not the
+    gradient."""
+    offload: Literal["none", "optimizer"] = "none"
+    """What waits in host memory while the device does not need it. optimizer: the optimizer's moments, which
+    go to the device and back with each update, one parameter's at a time. The weights are the same to the
+    bit."""
     checkpoint_every: Positive = 20
     """Steps between checkpoints."""
     dev_every: Positive = 20

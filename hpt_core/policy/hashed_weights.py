@@ -1,10 +1,13 @@
-"""The weights of a model in one pass that names them: shards are gathered once for a push and its hash."""
+"""The weights of a model in one pass that names them: shards are gathered once for a push and its hash.
+
+Adapters that are pushed without the weights that they belong to have a name that covers both.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -18,14 +21,20 @@ from hpt_core.policy.merged_weights import named_weights
 
 
 class HashedWeights:
-    """Iterates once over `named_weights`; afterwards `name` names them.
+    """Iterates once over the weights of a model, or a part of them; afterwards `name` names them.
 
     Each tensor has a sha256 of its own, and the name is a hash of these, so that threads of one process and
     the ranks of a sharded model share the work. Their numbers do not change it.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        part: Callable[[PreTrainedModel], Iterable[tuple[str, Tensor]]] = named_weights,
+        base: str = "",
+    ) -> None:
+        """`part` gives the tensors of `model`; `base` is the name of the weights that they are added to."""
+        self.model, self.part, self.base = model, part, base
         self._name = ""
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
@@ -36,7 +45,7 @@ class HashedWeights:
         hashed: list[tuple[str, str]] = []
         waiting: deque[tuple[str, Future[str]]] = deque()
         with ThreadPoolExecutor(threads) as pool:
-            for position, (name, tensor) in enumerate(named_weights(self.model)):
+            for position, (name, tensor) in enumerate(self.part(self.model)):
                 if position % count == index:
                     waiting.append((name, pool.submit(_sha256, tensor)))
                     # A waiting tensor is not freed, and for a sharded model it is a copy.
@@ -49,11 +58,15 @@ class HashedWeights:
             torch.distributed.all_gather_object(parts, hashed, group)
             hashed = [each for part in parts for each in part]
         lines = "".join(f"{name} {digest}\n" for name, digest in sorted(hashed))
+        lines += f"added to {self.base}\n" if self.base else ""
         self._name = hashlib.sha256(lines.encode()).hexdigest()[:16]
 
     @property
     def name(self) -> str:
-        """16 hex digits of a sha256 over the names, types, shapes and bytes of all tensors."""
+        """16 hex digits of a sha256 over the names, types, shapes and bytes of all tensors, and over `base`.
+
+        So equal names mean the same base and the same adapters. The same sum of other ones has another name.
+        """
         assert self._name, "iterate over all weights first"
         return self._name
 

@@ -16,6 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from hpt_core.errors import InputError
 from hpt_core.policy.batching import Padded
+from hpt_core.policy.context_parallel import Context, Part, part_of
 from hpt_core.policy.lm_head import logp_and_entropy
 
 if TYPE_CHECKING:
@@ -48,23 +49,33 @@ def token_logprobs(
     *,
     entropy_gradient: bool = False,
     value_head: nn.Linear | None = None,
+    context: Context | None = None,
 ) -> TokenLogprobs:
     """The policy's outputs for the response tokens of `batch`; `model` may be wrapped by peft or FSDP2.
 
     `temperature` divides the logits, so that trainer and sampler mean the same distribution.
-    `value_head` maps a last hidden state [d] to a value [1].
+    `value_head` maps a last hidden state [d] to a value [1]. The ranks of a `context` share the tokens of the
+    batch, and each has the outputs for all of them.
+
+    Raises InputError with a context for a model that changes its logits after its LM head.
     """
     head: object = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     outputs = None
-    request = _OutputRequest(temperature, entropy_gradient, value_head)
+    request, part = _OutputRequest(temperature, entropy_gradient, value_head), part_of(batch, context)
     if isinstance(head, nn.Linear) and type(head).forward is nn.Linear.forward and model not in _ALTERED:
-        outputs = _without_logits(model, head, batch, request)
+        outputs = _without_logits(model, head, part, request)
     if outputs is None:
+        if context is not None:
+            raise InputError(
+                f"train.context_parallel: {type(model).__name__} changes its logits after its LM head; set "
+                "it to 1"
+            )
         outputs = _from_logits(model, batch, request)
-    row, position, _ = batch.tokens
     logp, entropy, *value = [
-        output.new_zeros(batch.mask.shape).index_put((row, position), output) for output in outputs
+        output.new_zeros(batch.mask.shape).index_put((part.row, part.position), output) for output in outputs
     ]
+    if context is not None:
+        logp, entropy, *value = (context.joined(each) for each in (logp, entropy, *value))
     return TokenLogprobs(logp, entropy, value[0] if value else None)
 
 
@@ -77,7 +88,7 @@ class _OutputRequest(NamedTuple):
 
 
 def _without_logits(
-    model: PreTrainedModel, head: nn.Linear, batch: Padded, request: _OutputRequest
+    model: PreTrainedModel, head: nn.Linear, part: Part, request: _OutputRequest
 ) -> Sequence[Tensor] | None:
     """logp, entropy and, if requested, value: [N] each. None if the model changes its logits after the head.
 
@@ -86,17 +97,15 @@ def _without_logits(
     output), and adapters, tied weights and whatever the model computes between its layers and its head
     take effect.
     """
-    row, _, column = batch.tokens
-    sequence = batch.sequence[row]
     head_outputs: list[Tensor] = []
 
     def forward(hidden: Tensor) -> Tensor:
-        states = _at(hidden, sequence, column - 1)
+        states = _at(hidden, part.sequence, part.column)
         logp, entropy = logp_and_entropy(
             states,
             head.weight,
             head.bias,
-            batch.input_ids[sequence, column],
+            part.token,
             request.temperature,
             entropy_gradient=request.entropy_gradient,
         )
@@ -106,7 +115,7 @@ def _without_logits(
 
     cpu_state, cuda_states = torch.get_rng_state(), torch.cuda.get_rng_state_all()
     with _replaced(head, forward):
-        logits = model(input_ids=batch.input_ids, use_cache=False, **_positions(batch)).logits
+        logits = model(input_ids=part.input_ids, use_cache=False, **part.arguments).logits
     if head_outputs and logits is head_outputs[-1]:
         logp, entropy, *value = logits.unbind(1)
         return logp, entropy if request.entropy_gradient else entropy.detach(), *value
@@ -133,7 +142,7 @@ def _from_logits(model: PreTrainedModel, batch: Padded, request: _OutputRequest)
         use_cache=False,
         logits_to_keep=length - int(batch.start.min()) + 1,
         output_hidden_states=request.value_head is not None,
-        **_positions(batch),
+        **part_of(batch, None).arguments,
     )
     logits = _at(output.logits, sequence, column - 1 - (length - output.logits.shape[1]))
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -145,11 +154,6 @@ def _from_logits(model: PreTrainedModel, batch: Padded, request: _OutputRequest)
         return logp, entropy
     states = _at(output.hidden_states[-1], sequence, column - 1)
     return logp, entropy, _value(request.value_head, states).to(logp.dtype)
-
-
-def _positions(batch: Padded) -> dict[str, Tensor]:
-    """The argument that keeps packed rows apart."""
-    return {} if batch.positions is None else {"position_ids": batch.positions}
 
 
 def _at(states: Tensor, sequence: Tensor, column: Tensor) -> Tensor:

@@ -25,12 +25,12 @@ def full_tensor(tensor: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def merged_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+def merged_weights(model: PreTrainedModel, *, adapters: bool = True) -> Iterator[tuple[str, Tensor]]:
     """Parameters of the plain model in order of name, detached and unsharded; tied parameters come once.
 
-    Each adapter is added to its base weight, under the base weight's name. `model` itself does not change:
-    peft's merge and unmerge would leave rounding errors in the base weights. For a sharded model all ranks
-    must exhaust the iterator.
+    Each adapter is added to its base weight, under the base weight's name, unless `adapters` is False.
+    `model` itself does not change: peft's merge and unmerge would leave rounding errors in the base weights.
+    For a sharded model all ranks must exhaust the iterator.
     """
     layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
     adapted = {adapted_weight(layer): layer for layer in layers.values()}
@@ -42,7 +42,7 @@ def merged_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in sorted(plain.items()):
         weight = parameter.detach()
         layer = adapted.get(parameter)
-        if layer is not None:
+        if adapters and layer is not None:
             weight = _merged(weight, layer)
         yield name, full_tensor(weight)
 
@@ -57,6 +57,11 @@ def persistent_buffers(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
 def named_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
     """`merged_weights` and `persistent_buffers` together, in order of name: all that an output depends on."""
     yield from merge(merged_weights(model), persistent_buffers(model), key=itemgetter(0))
+
+
+def base_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+    """`named_weights` of the model without its adapters."""
+    yield from merge(merged_weights(model, adapters=False), persistent_buffers(model), key=itemgetter(0))
 
 
 def plain_name(name: str) -> str:

@@ -183,6 +183,7 @@ class EngineCheck:
         if fault is None:
             return None
         remedies = [] if dtype == "float32" else ["rollout.dtype: float32"]
+        remedies += ["rollout.vllm.lora: false"] if self.rollout.vllm.lora else []
         remedies.append("rollout.engine: " + ("hf" if name == "vllm" else "vllm"))
         return (
             f"rollout.engine {name} in {dtype} samples another policy than the model's: {fault}; most likely "

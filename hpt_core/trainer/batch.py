@@ -83,17 +83,18 @@ def rank_batches(
     rows: Sequence[TrainingRow], active: Tensor, budget: int, ranks: Ranks, capacity: int | None = None
 ) -> list[list[int] | None]:
     """Row indices of this rank's micro-batches of the active rows [B] bool, as many as on every other rank.
+    Ranks that share rows have the same.
 
     None stands for a micro-batch that this rank lacks. Each rank computes the cuts of all ranks, so no
     communication is needed.
     """
     where = active.nonzero().squeeze(1)
     cuts = []
-    for positions in deal([rows[i].length for i in where.tolist()], ranks.count):
+    for positions in deal([rows[i].length for i in where.tolist()], ranks.count // ranks.sharing):
         dealt = torch.zeros_like(active)
         dealt[where[positions]] = True
         cuts.append(list(micro_batches(rows, dealt, budget, capacity)))
-    mine = cuts[ranks.index]
+    mine = cuts[ranks.index // ranks.sharing]
     return [*mine, *[None] * (max(map(len, cuts)) - len(mine))]
 
 

@@ -30,6 +30,11 @@ class TrainContext:
     """Steps before the phase that `config` is of."""
 
     @property
+    def serves_adapters(self) -> bool:
+        """Whether the engine gets the weights once, and then adapters alone."""
+        return self.rollout.engine == "vllm" and self.rollout.vllm.lora and self.config.lora is not None
+
+    @property
     def ranks_per_engine(self) -> int:
         """Ranks whose engines are the parts of one, which they must ask for the same."""
         if self.rollout.placement == "separate":

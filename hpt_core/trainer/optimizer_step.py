@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from hpt_core.config import TrainConfig
 from hpt_core.errors import TrainingError
+from hpt_core.policy import host_moments
 from hpt_core.policy.model import full_tensor
 
 
@@ -28,7 +29,7 @@ def clip_and_step(
     skipped = config.skip_norm is not None and norm > config.skip_norm
     if not skipped:
         for optimizer in optimizers:
-            optimizer.step()
+            host_moments.step(optimizer)
     module.zero_grad(set_to_none=True)
     return {
         "updates": 1,

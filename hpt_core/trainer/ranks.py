@@ -18,6 +18,9 @@ import torch.distributed
 from accelerate import PartialState  # type: ignore[import-untyped]
 from torch.distributed import ProcessGroup
 
+from hpt_core.errors import InputError
+from hpt_core.policy.context_parallel import Context
+
 T = TypeVar("T")
 
 LONGEST_WAIT = timedelta(hours=2)
@@ -32,11 +35,18 @@ class Ranks:
     count: int = 1
     group: ProcessGroup | None = None
     """Group of torch.distributed through which they exchange objects; None: that of the launcher."""
+    sharing: int = 1
+    """Neighbours that compute the same rows, each a slice of their tokens (train.context_parallel)."""
 
     @property
     def main(self) -> bool:
         """Whether this one writes files and reports."""
         return self.index == 0
+
+    @property
+    def counts_rows(self) -> bool:
+        """Whether this one adds the sums of its rows; those that share them have the same."""
+        return self.index % self.sharing == 0
 
     @property
     def device(self) -> torch.device:
@@ -68,6 +78,30 @@ class Ranks:
         The first call must not overlap with another exchange.
         """
         return self if self.count == 1 else replace(self, group=_group_apart(user))
+
+    def sharing_rows(self, sharing: int) -> Ranks:
+        """The same ranks, `sharing` of which compute the same rows.
+
+        Raises InputError where it does not divide their number, which a launcher chooses.
+        """
+        if self.count % sharing:
+            raise InputError(
+                f"train.context_parallel is {sharing}, and {self.count} process(es) were started; start a "
+                "multiple of it, or set it to 1"
+            )
+        return replace(self, sharing=sharing)
+
+    def context(self) -> Context | None:
+        """The ranks that share this one's rows, with a group of their own; None where none does."""
+        if self.sharing == 1:
+            return None
+        groups = [
+            torch.distributed.new_group(
+                range(first, first + self.sharing), timeout=LONGEST_WAIT, group_desc="context"
+            )
+            for first in range(0, self.count, self.sharing)
+        ]
+        return Context(groups[self.index // self.sharing], self.index % self.sharing, self.sharing)
 
     def from_main(self, make: Callable[[], T]) -> T:
         """What `make` returns on the main rank, on each of them; the others do not call it."""

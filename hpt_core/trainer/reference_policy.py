@@ -26,6 +26,7 @@ class Reference:
         self.policy_module = policy_module
         if not self.adapted:
             self.policy_module = PolicyModule(copy.deepcopy(policy_module.model)).requires_grad_(False)
+            self.policy_module.context = policy_module.context
             shard(self.policy_module, ranks, gathered)
 
     @torch.no_grad()

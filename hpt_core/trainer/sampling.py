@@ -12,8 +12,10 @@ import torch
 from hpt_core.config import Sampling
 from hpt_core.errors import TrainingError
 from hpt_core.groups import rewards_equal
+from hpt_core.policy.adapter_weights import adapter_weights
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.hashed_weights import HashedWeights
+from hpt_core.policy.merged_weights import base_weights
 from hpt_core.policy.module import PolicyModule
 from hpt_core.rollout.engine_check import EngineCheck
 from hpt_core.rollout.group import Group, Task, reward, sample, score
@@ -93,7 +95,7 @@ class EngineWeights:
     """
 
     def __init__(self, run: TrainContext, policy_module: PolicyModule) -> None:
-        self.run = run
+        self.run, self.base = run, ""
         self.versions = WeightVersions(max(run.config.max_staleness, run.rollout.lag))
         prompts = [task.tokens for task in run.tasks]
         self.check = EngineCheck(run.engine, policy_module, run.policy.model, prompts, run.rollout)
@@ -103,8 +105,7 @@ class EngineWeights:
 
         Raises TrainingError, on every rank, if the engine then samples another policy.
         """
-        weights = HashedWeights(self.run.policy.model)
-        self.run.engine.load_weights(weights)
+        weights = self._load()
         fresh, name = weights.name not in self.versions.names, weights.name
         self.versions.add(name)
         # An engine that lags by as many steps as train.max_staleness allows has older weights.
@@ -112,6 +113,20 @@ class EngineWeights:
             faults = [fault for fault in self.run.ranks.gather([self.check.fault()]) if fault]
             if faults:
                 raise TrainingError(faults[0])
+
+    def _load(self) -> HashedWeights:
+        model, engine = self.run.policy.model, self.run.engine
+        if not self.run.serves_adapters:
+            weights = HashedWeights(model)
+            engine.load_weights(weights)
+            return weights
+        if not self.base:
+            base = HashedWeights(model, base_weights)
+            engine.load_weights(base)
+            self.base = base.name
+        adapters = HashedWeights(model, adapter_weights, self.base)
+        engine.load_weights(adapters)
+        return adapters
 
 
 def prompts_of(run: TrainContext, step: int) -> list[Task]:

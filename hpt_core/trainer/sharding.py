@@ -102,4 +102,8 @@ def _send(unit: nn.Module, ranks: Ranks, seen: set[nn.Parameter]) -> None:
                 own[parameter] = nn.Parameter(full, parameter.requires_grad)
             # Tied weights stay tied.
             module._parameters[name] = own[parameter]
+    for parameter in own:
+        # `seen` keeps the parameter, since another may get the address of one that is gone, and not its
+        # weights: the main rank would hold all of them until the last layer is sharded.
+        parameter.data = parameter.data.new_empty(0)
     seen.update(own)

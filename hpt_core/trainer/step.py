@@ -94,7 +94,8 @@ def _accumulate(batch: MiniBatch) -> tuple[Totals, list[int]]:
         if not loss.isfinite()
     ]
     all_totals, all_faults, all_masked = Totals(), list[str](), list[int]()
-    for rank_sums, rank_faults, rank_masked in learner.ranks.gather([(totals.sums, faults, masked)]):
+    found = [(totals.sums, faults, masked)] if learner.ranks.counts_rows else []
+    for rank_sums, rank_faults, rank_masked in learner.ranks.gather(found):
         all_totals.add(rank_sums)
         all_faults += rank_faults
         all_masked += rank_masked

@@ -10,6 +10,8 @@ from torch.optim import Optimizer
 
 from hpt_core.config import TrainConfig
 from hpt_core.policy.batching import TrainingRow
+from hpt_core.policy.context_parallel import attend_in_context
+from hpt_core.policy.host_moments import offload
 from hpt_core.policy.logprobs import checkpoint_layers
 from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.optimizers import build_optimizers
@@ -51,6 +53,9 @@ class TrainState:
         phases, config = run.config.per_phase, schedule.phase.config
         values = any("value" in algorithm(phase.algorithm).needs for phase in phases)
         policy_module = PolicyModule.of(run.policy.model, values=values)
+        if (context := run.ranks.context()) is not None:
+            attend_in_context(run.policy.model)
+            policy_module.context = context
         reference, gathered = None, getattr(torch, config.gathered_dtype)
         if any(phase.kl.coefficient for phase in phases):
             reference = Reference(policy_module, run.ranks, gathered)
@@ -58,6 +63,7 @@ class TrainState:
             check_packing(run.policy.model)
         _prepare(policy_module, config)
         shard(policy_module, run.ranks, gathered)
+        policy_module.check_context(gathered)
         return cls(
             _in_phase(run, schedule),
             policy_module,
@@ -139,9 +145,12 @@ def _prepare(policy_module: PolicyModule, config: TrainConfig) -> None:
 
 
 def _optimizers(policy_module: PolicyModule, config: TrainConfig) -> list[Optimizer]:
-    return build_optimizers(
+    optimizers = build_optimizers(
         policy_module.model, config.optimizer, value_head=policy_module.value_head, head_lr=config.value.lr
     )
+    if config.offload == "optimizer":
+        offload(optimizers)
+    return optimizers
 
 
 def _buffer(config: TrainConfig) -> SFTBuffer | None:

@@ -40,6 +40,11 @@ def deploy(
     from pipelines.params import load_params
 
     params = load_params(ROOT / paths.PARAMS)
+    if params.pools:
+        from pipelines.orchestration.dag import load_stages
+        from pipelines.pools.assignment import assign
+
+        assign(params.pools, [stage.name for stage in load_stages(ROOT)])
     from pipelines.deployment import specification
 
     if write:
@@ -58,12 +63,17 @@ def deploy(
         print("No alerts are sent. Set HPT_ALERT_WEBHOOK to the address of a webhook and deploy again.")
 
 
-@app.command(epilog=examples("hpt worker --name night"))
+@app.command(
+    epilog=examples(
+        "hpt worker --name night",
+        "hpt worker --pool gpu",
+    )
+)
 def worker(
     name: Annotated[str | None, typer.Option(help="Name of the worker on the server.")] = None,
-    pool: Annotated[str, typer.Option(help="The process work pool.")] = "hpt",
+    pool: Annotated[str, typer.Option(help="Its work pool; any but hpt is one of stages.")] = "hpt",
 ) -> None:
-    """Run what the deployments have due, in this checkout."""
+    """Run here what the deployments have due, or the stages of a pool."""
     from pipelines.deployment.worker import work
 
     work(name, pool)

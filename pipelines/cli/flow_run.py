@@ -21,12 +21,13 @@ def main() -> int:
     environment.prepare(Path.cwd())
     run = os.environ["PREFECT__FLOW_RUN_ID"]
     from pipelines.deployment.server import flow_name
-    from pipelines.deployment.specification import FLOWS
+    from pipelines.deployment.specification import FLOWS, STAGE_FLOW, STAGE_OPTION
 
-    name = flow_name(UUID(run))
-    if name not in FLOWS:
-        known = ", ".join(FLOWS)
-        print(f"flow run {run} is of the flow {name!r}; this project has {known}", file=sys.stderr)
+    name, of_stages = flow_name(UUID(run)), STAGE_OPTION in sys.argv
+    allowed = [flow for flow in FLOWS if (flow == STAGE_FLOW) == of_stages]
+    if name not in allowed:
+        known = ", ".join(allowed)
+        print(f"flow run {run} is of the flow {name!r}; this worker runs {known}", file=sys.stderr)
         return 2
     # Prefect's engine imports this object then, and reads neither entrypoint nor pull steps.
     os.environ["PREFECT__FLOW_ENTRYPOINT"] = FLOWS[name]

@@ -11,9 +11,9 @@ from typing import Any
 
 from prefect.utilities.callables import parameter_schema
 
-from pipelines.deployment import alerts, automations, server, triggers
+from pipelines.deployment import alerts, automations, job_templates, server, triggers
 from pipelines.deployment.changes import Changes
-from pipelines.deployment.specification import Deployment, PoolType
+from pipelines.deployment.specification import Deployment, PoolType, pool_name, stage_pools
 from pipelines.params import Params
 
 
@@ -27,7 +27,9 @@ def everything(
     changes = Changes()
     deployments = [(deployment, parameter_schema(flow)) for deployment, flow in flows]
     with server.connect() as client:
-        server.apply_pool(client, root, pool, changes)
+        server.apply_pool(client, pool_name(pool), pool, job_templates.read(root, pool), changes)
+        for name in stage_pools(params):
+            server.apply_pool(client, name, "process", job_templates.of_stages(root), changes)
         ids = server.apply_deployments(client, deployments, params.schedule.overlap, pool, changes)
         webhook = alerts.webhook(changes)
         automations.apply(client, automations.of_params(params, ids, webhook, pages()), changes)

@@ -12,6 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient
 
 from pipelines.deployment import alerts, triggers
 from pipelines.deployment.changes import Changes
+from pipelines.deployment.specification import stage_pools
 from pipelines.params import Params
 from pipelines.params.sections import AlertsConfig
 
@@ -152,7 +153,7 @@ def _alerts(params: Params, nightly: str, webhook: str, ui: str) -> list[dict[st
         alert(
             "a run that no worker takes",
             "Sends an alert for a run that is due and that no worker has accepted.",
-            triggers.absence(after=[f"{triggers.RUN}Late"], expect=triggers.ANY, within=config.late_after_s),
+            triggers.not_taken(config.late_after_s),
             alerts.late(ui, config.late_after_s),
         ),
         alert(
@@ -164,7 +165,7 @@ def _alerts(params: Params, nightly: str, webhook: str, ui: str) -> list[dict[st
         alert(
             "a pool without a worker",
             "Sends an alert when the last worker of the pool is gone.",
-            triggers.pool_not_ready(),
+            triggers.pool_not_ready(stage_pools(params)),
             alerts.no_worker(ui),
         ),
     ]

@@ -19,7 +19,7 @@ from typing import Any
 
 from hpt_core.errors import InputError
 from hpt_core.redaction import redacted
-from pipelines.deployment.specification import PoolType
+from pipelines.deployment.specification import STAGE_OPTION, PoolType
 
 FOLDER = Path("infra/job_templates")
 IMAGE = "hpt:latest"
@@ -50,6 +50,13 @@ def read(root: Path, pool_type: PoolType) -> dict[str, Any]:
         raise InputError(f"{path}: {error}; restore it from git") from error
     configuration = template["job_configuration"]
     configuration["env"] = dict(_environment(configuration["env"], os.environ))
+    return template
+
+
+def of_stages(root: Path) -> dict[str, Any]:
+    """The template of a pool of stages. `hpt worker` keeps to its own checkout in place of `root`."""
+    template = read(root, "process")
+    template["job_configuration"]["command"] += f" {STAGE_OPTION}"
     return template
 
 

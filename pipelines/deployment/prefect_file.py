@@ -62,7 +62,7 @@ def _entry(deployment: Deployment, overlap: str) -> dict[str, Any]:
         "tags": ["hpt"],
         "entrypoint": deployment.entrypoint,
         "parameters": dict(deployment.parameters),
-        "work_pool": {"name": POOL},
+        "work_pool": {"name": deployment.pool or POOL},
     }
     if deployment.cron:
         entry["schedules"] = [{"cron": deployment.cron, "timezone": deployment.timezone}]

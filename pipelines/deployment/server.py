@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -76,9 +75,10 @@ def flow_name(flow_run: UUID) -> str:
         return str(flow["name"])
 
 
-def apply_pool(client: SyncPrefectClient, root: Path, pool_type: PoolType, changes: Changes) -> None:
-    """The work pool with the base job template of its type, and the secrets that the template refers to."""
-    name, template = pool_name(pool_type), job_templates.read(root, pool_type)
+def apply_pool(
+    client: SyncPrefectClient, name: str, pool_type: PoolType, template: dict[str, Any], changes: Changes
+) -> None:
+    """The work pool `name` with its base job template, and the secrets that the template refers to."""
     for block, variable in job_templates.secrets(template).items():
         blocks.secret(block, os.environ[variable], changes)
     body = {"base_job_template": template, "description": DESCRIPTION}
@@ -170,7 +170,7 @@ def _body(
         "parameter_openapi_schema": schema.model_dump(mode="json"),
         "enforce_parameter_schema": True,
         "tags": ["hpt"],
-        "work_pool_name": pool_name(pool_type),
+        "work_pool_name": deployment.pool or pool_name(pool_type),
         "schedules": [{"schedule": schedule, "active": True}] if deployment.cron else [],
         "global_concurrency_limit_id": slot if deployment.exclusive else None,
         "concurrency_options": options if deployment.exclusive else None,

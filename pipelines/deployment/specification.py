@@ -8,9 +8,10 @@ from typing import Any, Literal
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 
 from pipelines.params import Params
+from pipelines.params.sections import FLOW_POOLS
 
 PoolType = Literal["process", "docker", "kubernetes"]
-POOL = "hpt"
+POOL = FLOW_POOLS[0]
 """Name of the process work pool; the others are called hpt-docker and hpt-kubernetes."""
 SLOT = "hpt-training"
 """The concurrency limit of one that all deployments which write into the checkout share."""
@@ -27,9 +28,14 @@ FLOWS = {
     "hpt-promotion": "pipelines.flow_parts.promotion",
     "hpt-inbox": "pipelines.flow_parts.inbox",
     "hpt-retention": "pipelines.flow_parts.retention",
+    "hpt-stage": "pipelines.flow_parts.one_stage",
 }
 """Name of a flow on the Prefect server -> where it is. Automations match the runs of these flows, and workers
 run no other."""
+STAGE_FLOW = "hpt-stage"
+"""The flow of one stage. The workers of the pools of `pools` run no other, and no other worker runs it."""
+STAGE_OPTION = "--stage"
+"""The option of `pipelines.cli.flow_run` that makes it run that flow alone."""
 
 COLLISION = {"cancel": ConcurrencyLimitStrategy.CANCEL_NEW, "queue": ConcurrencyLimitStrategy.ENQUEUE}
 
@@ -49,6 +55,8 @@ class Deployment:
     """Whether new files in an inbox start it."""
     exclusive: bool = True
     """Whether it takes the slot, so that it never runs beside a training."""
+    pool: str | None = None
+    """Its work pool; None: that of the flow."""
 
     @property
     def entrypoint(self) -> str:
@@ -60,8 +68,14 @@ def pool_name(pool_type: PoolType) -> str:
     return POOL if pool_type == "process" else f"{POOL}-{pool_type}"
 
 
+def stage_deployment(pool: str) -> str:
+    """Name of the deployment that runs a stage on `pool`."""
+    return f"stage-{pool}"
+
+
 def deployments(params: Params) -> list[Deployment]:
-    """All deployments of the project; that of the inbox only where params.yaml has one."""
+    """All deployments of the project; that of the inbox only where params.yaml has one, and one for each pool
+    of stages."""
     of_inbox = Deployment(
         "inbox",
         "hpt-inbox",
@@ -70,7 +84,23 @@ def deployments(params: Params) -> list[Deployment]:
         timezone=params.schedule.timezone,
         exclusive=False,
     )
-    return [*_always(params), *([of_inbox] if params.inbox else [])]
+    return [*_always(params), *([of_inbox] if params.inbox else []), *map(_of_stages, stage_pools(params))]
+
+
+def stage_pools(params: Params) -> list[str]:
+    """The pools that stages run on, each once."""
+    return sorted(set(params.pools.values()))
+
+
+def _of_stages(pool: str) -> Deployment:
+    return Deployment(
+        stage_deployment(pool),
+        STAGE_FLOW,
+        f"Runs one stage of the flow on the pool {pool}. The flow starts it, as `pools` of params.yaml says.",
+        # The flow that waits for it has the slot.
+        exclusive=False,
+        pool=pool,
+    )
 
 
 def _always(params: Params) -> list[Deployment]:

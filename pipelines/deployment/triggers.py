@@ -5,6 +5,7 @@ Every trigger matches the flows of this project by name and leaves other runs al
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
-from pipelines.deployment.specification import FLOWS, INBOX_EVENT, INBOX_RESOURCE, pool_name
+from pipelines.deployment.specification import FLOWS, INBOX_EVENT, INBOX_RESOURCE, STAGE_FLOW, pool_name
 from pipelines.params.sections import ScheduleConfig
 
 DEPLOYED = "hpt.schedule.deployed"
@@ -25,6 +26,8 @@ ACCEPTED = [f"{RUN}{state}" for state in ("Pending", "Submitting", "Infrastructu
 """Between a worker's acceptance and the run's start."""
 ANY = [f"{RUN}*"]
 HEARTBEAT = f"{RUN}heartbeat"
+WHOLE = [flow for flow in FLOWS if flow != STAGE_FLOW]
+"""Flows that nothing else waits for."""
 DEBOUNCE_S = 60
 """Seconds in which several files that arrive in an inbox start one run."""
 
@@ -42,10 +45,11 @@ def arrival() -> dict[str, Any]:
 
 
 def failed_or_crashed() -> dict[str, Any]:
+    """Not of a stage on a pool, whose flow fails with its reason."""
     return {
         "type": "event",
         "posture": "Reactive",
-        **_ours(),
+        **_ours(WHOLE),
         "match": {"prefect.resource.id": f"{RUN}*", "prefect.state-type": ["FAILED", "CRASHED"]},
         "expect": ANY,
         # A server on SQLite may handle an event again; one alert per run and hour is sent.
@@ -72,13 +76,14 @@ def no_completion_of(deployment: str, within: float) -> dict[str, Any]:
     }
 
 
-def pool_not_ready() -> dict[str, Any]:
+def pool_not_ready(pools: Sequence[str]) -> dict[str, Any]:
+    """A pool of the flow, or one of `pools`, has no worker."""
     return {
         "type": "event",
         "posture": "Reactive",
         "match": {
             "prefect.resource.id": "prefect.work-pool.*",
-            "prefect.resource.name": f"{pool_name('process')}*",
+            "prefect.resource.name": [f"{pool_name('process')}*", *pools],
         },
         "expect": ["prefect.work-pool.not-ready"],
         "for_each": ["prefect.resource.id"],
@@ -87,20 +92,28 @@ def pool_not_ready() -> dict[str, Any]:
     }
 
 
-def _ours() -> dict[str, Any]:
-    """The part of a trigger that matches the runs of this project."""
+def not_taken(within: float) -> dict[str, Any]:
+    """No worker accepts a run that is due. A stage may wait on its pool for the one before it, and its flow
+    says so."""
+    return absence([f"{RUN}Late"], ANY, within, WHOLE)
+
+
+def _ours(flows: Sequence[str]) -> dict[str, Any]:
+    """The part of a trigger that matches the runs of these flows."""
     return {
         "match": {"prefect.resource.id": f"{RUN}*"},
-        "match_related": {"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)},
+        "match_related": {"prefect.resource.role": "flow", "prefect.resource.name": list(flows)},
     }
 
 
-def absence(after: list[str], expect: list[str], within: float) -> dict[str, Any]:
+def absence(
+    after: list[str], expect: list[str], within: float, flows: Sequence[str] = tuple(FLOWS)
+) -> dict[str, Any]:
     """A trigger for each run: after one of the events `after`, none of `expect` within `within` seconds."""
     return {
         "type": "event",
         "posture": "Proactive",
-        **_ours(),
+        **_ours(flows),
         "after": after,
         "expect": expect,
         "for_each": ["prefect.resource.id"],

@@ -1,5 +1,5 @@
-"""Data and models to the default DVC remote: retried while the store is away, with the store's reason in one
-line.
+"""Data and models to the default DVC remote, and from it: retried while the store is away, with the store's
+reason in one line.
 
     python -m pipelines.orchestration.push
 
@@ -14,10 +14,12 @@ import random
 import re
 import sys
 import time
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc_data.hashfile.hash_info import HashInfo
 
 from hpt_core.errors import one_line, storage_fault
 from pipelines.orchestration import raw_files
@@ -42,14 +44,34 @@ AGAIN = "push again with: hpt push"
 
 
 class PushError(RuntimeError):
-    """The remote did not take the files; the message has its reason and the remedy."""
+    """The remote did not take the files, or give them; the message has its reason."""
 
 
-def push(root: Path) -> int:
-    """Number of files that were copied. Raises PushError once the attempts are used up."""
+def push(root: Path, targets: Sequence[str] | None = None) -> int:
+    """Number of files that were copied. Raises PushError once the attempts are used up.
+
+    targets: outputs of stages, or files that `dvc add` tracks; by default all.
+    """
+    return _with_retries(root, "pushed to", lambda repo: int(repo.push(targets=targets)))
+
+
+def pull(root: Path, targets: Sequence[str]) -> int:
+    """Put what dvc.lock has of `targets` in the place of whatever is there; returns the number of files that
+    the remote gave. Raises PushError as `push` does."""
+    return _with_retries(
+        root, "pulled from", lambda repo: int(repo.pull(targets=targets, force=True)["stats"]["fetched"])
+    )
+
+
+def fetch(root: Path, objects: Collection[HashInfo]) -> int:
+    """Number of `objects` that were copied into DVC's cache. Raises PushError as `push` does."""
+    return _with_retries(root, "fetched from", lambda repo: len(repo.cloud.pull(objects).transferred))
+
+
+def _with_retries(root: Path, done: str, action: Callable[[Repo], int]) -> int:
     for delay in (*DELAYS, None):
         try:
-            return _push_once(root)
+            return _try_once(root, done, action)
         except PushError as error:
             # Time does not mend these.
             if delay is None or REFUSED.search(str(error)) or ABSENT.search(str(error)):
@@ -69,11 +91,11 @@ class _Reasons(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info and record.exc_info[1]:
-            reason = _reason(record.exc_info[1])
-            self.reasons[reason] = self.reasons.get(reason, 0) + 1
+            why = reason(record.exc_info[1])
+            self.reasons[why] = self.reasons.get(why, 0) + 1
 
 
-def _push_once(root: Path) -> int:
+def _try_once(root: Path, done: str, action: Callable[[Repo], int]) -> int:
     reasons = _Reasons()
     loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
     for logger in loggers:
@@ -82,16 +104,16 @@ def _push_once(root: Path) -> int:
     try:
         with Repo(str(root), _wait_for_lock=True) as repo:
             remote = str(repo.config["remote"].get(repo.config["core"].get("remote"), {}).get("url", remote))
-            return int(repo.push())
+            return action(repo)
     # The clients of the stores raise errors of their own, which DVC wraps for some operations only.
     except Exception as error:
         if isinstance(error, DvcException) and reasons.reasons:
-            [(reason, count), *_] = sorted(reasons.reasons.items(), key=lambda item: -item[1])
-            raise PushError(f"{count} files could not be pushed to {remote}: {reason}") from error
-        raise PushError(f"nothing could be pushed to {remote}: {_reason(error)}") from error
+            [(why, count), *_] = sorted(reasons.reasons.items(), key=lambda item: -item[1])
+            raise PushError(f"{count} files could not be {done} {remote}: {why}") from error
+        raise PushError(f"nothing could be {done} {remote}: {reason(error)}") from error
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """What the store or the disk said: the innermost cause with a message, in one line."""
     if fault := storage_fault(error):
         return fault

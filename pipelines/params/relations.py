@@ -13,6 +13,8 @@ from hpt_core.config import ExpertSource, PromptSource
 from hpt_core.config.base import error_at
 from hpt_core.config.data import SOURCE, TO_FILL_IN
 from hpt_core.config.names import file_name_fault, same_but_for_case
+from pipelines.params import scale_relations as scale
+from pipelines.params.sections import FLOW_POOLS
 from pipelines.paths import INBOX_FOLDERS, RESERVED_NAMES
 
 if TYPE_CHECKING:
@@ -70,39 +72,6 @@ def overlong_buffer_is_within_the_response(params: Params) -> None:
                 ("train", *at, "overlong", "buffer"),
                 f"{overlong.buffer} tokens are more than rollout.max_new_tokens, {longest}; lower it",
             )
-
-
-def ranks_are_whole_engines(params: Params) -> None:
-    ranks, group = params.train.ranks, params.rollout.vllm.tensor_parallel
-    if params.rollout.engine == "vllm" and ranks > 1 and ranks % group:
-        raise error_at(
-            ("rollout", "vllm", "tensor_parallel"),
-            f"{group} does not divide train.ranks, {ranks}; give a number that does, or 1 for a whole copy "
-            "of the sampler's weights on each rank",
-        )
-
-
-def bfloat16_is_gathered_where_all_compute_in_it(params: Params) -> None:
-    """The check of the engine and the sampler's types assume what the trainer computes in."""
-    train = params.train
-    if train.gathered_dtype == "bfloat16" and not train.autocast == params.rollout.dtype == "bfloat16":
-        raise error_at(
-            ("train", "gathered_dtype"),
-            f"bfloat16 needs train.autocast and rollout.dtype: bfloat16, which are {train.autocast} "
-            f"and {params.rollout.dtype}; set them, or set it to float32",
-        )
-    if train.gathered_dtype == "bfloat16" and any(each.algorithm == "ppo" for each in train.per_phase):
-        raise error_at(
-            ("train", "gathered_dtype"), "ppo's values need more digits than bfloat16 has; set it to float32"
-        )
-
-
-def replicas_hold_whole_copies(params: Params) -> None:
-    if params.rollout.placement == "separate" and params.rollout.vllm.tensor_parallel > 1:
-        raise error_at(
-            ("rollout", "vllm", "tensor_parallel"),
-            "a replica of the sampler holds a whole copy of its weights; set 1, or rollout.placement: shared",
-        )
 
 
 def sources_are_filled_in(params: Params) -> None:
@@ -194,14 +163,25 @@ def names_are_file_names(params: Params) -> None:
             raise error_at((*place, pair[1]), f"{pair[0]} is the same file name on some systems; rename it")
 
 
+def pools_are_of_stages_alone(params: Params) -> None:
+    for key, pool in params.pools.items():
+        if pool in FLOW_POOLS:
+            raise error_at(("pools", key), f"{pool} is the pool of the flow itself; name another pool")
+        # Prefect's names of pools and deployments take no more than this everywhere.
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", pool):
+            raise error_at(("pools", key), "a pool's name has letters, digits, _, . and - only; rename it")
+
+
 RELATIONS: tuple[Callable[[Params], None], ...] = (
     every_benchmark_has_samples,
     promotion_names_benchmarks,
     gate_has_weights_at_every_pass_rate,
     overlong_buffer_is_within_the_response,
-    ranks_are_whole_engines,
-    bfloat16_is_gathered_where_all_compute_in_it,
-    replicas_hold_whole_copies,
+    scale.ranks_are_whole_engines,
+    scale.ranks_are_whole_contexts,
+    scale.bfloat16_is_gathered_where_all_compute_in_it,
+    scale.replicas_hold_whole_copies,
+    scale.served_adapters_are_trained,
     sources_are_filled_in,
     no_source_is_named_teacher,
     arms_have_sources,
@@ -210,5 +190,6 @@ RELATIONS: tuple[Callable[[Params], None], ...] = (
     wrong_trajectories_are_kept,
     arm_names_are_file_names,
     names_are_file_names,
+    pools_are_of_stages_alone,
 )
 """In the order in which they are checked; the first that is broken is reported."""

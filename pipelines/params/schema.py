@@ -80,6 +80,10 @@ class Params(Config):
     problem is among the training prompts and that every expert trajectory was verified."""
     schedule: ScheduleConfig
     """When `hpt serve` and the deployments of `hpt deploy` run the flow."""
+    pools: dict[str, str] = Field(default_factory=dict)
+    """Stage -> the Prefect work pool whose workers run it. Other stages run where the flow does. `train`
+    stands for the training of every arm, `train@teacher` for that of one.
+    docs/operations.md has the commands."""
     alerts: AlertsConfig = AlertsConfig()
     """When a run counts as dead, and what is worth an alert. Where alerts go is no parameter but the
     environment variable HPT_ALERT_WEBHOOK, since the address is a secret."""

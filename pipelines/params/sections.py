@@ -16,6 +16,8 @@ from hpt_core.config import Config, Fraction
 from hpt_core.config.base import PositiveFloat, error_at
 
 CRON = ("minute", "hour", "day", "month", "weekday")
+FLOW_POOLS = ("hpt", "hpt-docker", "hpt-kubernetes")
+"""The work pools of the flow itself, by type of infrastructure; `pools` gives stages to others."""
 
 
 class TrackingConfig(Config):

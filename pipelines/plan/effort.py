@@ -9,6 +9,8 @@ from statistics import median
 
 from hpt_core.errors import InputError
 from hpt_core.files import read_text
+from pipelines.plan import offload
+from pipelines.plan.sampler import asleep
 from pipelines.plan.sizes import FLOAT, Line, Sizes, dtype_bytes
 
 LAUNCH = 256 / 11_200 / 28
@@ -163,19 +165,18 @@ def _traffic(sizes: Sizes) -> list[Line]:
     shape, train, rollout = sizes.shape, sizes.params.train, sizes.params.rollout
     plain = shape.parameters - (shape.trained if train.lora else 0)
     copies = rollout.replicas if rollout.placement == "separate" else 1
-    muon = train.optimizer.name == "muon"
-    moments = 2 * shape.trained - (shape.matrices if muon else 0)
-    checkpoint = FLOAT * (shape.trained + moments)
+    checkpoint = FLOAT * (shape.trained + sizes.moments)
     count = -(-train.steps // train.checkpoint_every)
+    served = rollout.vllm.lora  # the base is gathered once
     return [
         Line(
             "B gathered for a push, each step",
-            FLOAT * plain,
-            f"4 B x weights, a tensor at a time; to {copies} replica(s)"
-            if copies > 1
-            else "4 B x weights, a tensor at a time",
+            FLOAT * (shape.trained if served else plain),
+            f"4 B x {'adapters' if served else 'weights'}, a tensor at a time"
+            + (f"; to {copies} replica(s)" if copies > 1 else ""),
             "hpt_core/policy/hashed_weights.py",
         ),
+        *asleep(sizes),
         Line(
             "B of a checkpoint",
             checkpoint,
@@ -190,10 +191,11 @@ def _traffic(sizes: Sizes) -> list[Line]:
             "train.checkpoint_every",
         ),
         Line(
-            "B of host memory while loading",
+            "B of host memory, loading and saving",
             (2 if sizes.has_reference else 1) * FLOAT * plain,
-            "4 B x weights, of the main rank alone, on their way to the devices"
-            + ("; twice with KL's reference" if sizes.has_reference else ""),
+            "4 B x weights, of the main rank alone, on their way to devices or disk"
+            + ("; twice with KL's reference at first" if sizes.has_reference else ""),
             "hpt_core/policy/model.py",
         ),
+        *offload.traffic(sizes),
     ]

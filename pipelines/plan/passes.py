@@ -29,14 +29,16 @@ def passes(sizes: Sizes, config: PretrainedConfig) -> tuple[str, list[Line]]:
     """The fullest moment of an update, and what is then in memory beside weights, gradients and moments."""
     train = sizes.params.train
     arguments = (config, train.lora, sizes.sequences, sizes.longest, train.autocast)
-    all_kept = kept_for_backward(*arguments, checkpointing=False)
-    checkpointing = train.gradient_checkpointing
-    kept = kept_for_backward(*arguments, checkpointing=True) if checkpointing else all_kept
+    checkpointing, gathered = train.gradient_checkpointing, sizes.gathered
+    all_kept = kept_for_backward(*arguments, gathered=gathered, checkpointing=False)
+    kept = all_kept
+    if checkpointing:
+        kept = kept_for_backward(*arguments, gathered=gathered, checkpointing=True)
     whole = f"{sizes.sequences} x {sizes.longest:,} tokens"
     lasting = [
         Line(
             "activations" + (", recomputed" if checkpointing else ""),
-            kept + _hidden(sizes),
+            kept + gathered * sizes.shape.width * sizes.tokens,
             f"saved by autograd for {whole} (a pass without memory), and the head's inputs",
             "pipelines/plan/shape.py",
             TOKENS if checkpointing else CHECKPOINTING,
@@ -50,7 +52,7 @@ def passes(sizes: Sizes, config: PretrainedConfig) -> tuple[str, list[Line]]:
         LOGPROBS,
         CHECKPOINTING,
     )
-    if train.autocast == "bfloat16" and not checkpointing:
+    if _casts(sizes) and not checkpointing:
         lasting.append(cast)
     of_layer = all_kept / sizes.shape.layers
     moments = {
@@ -71,7 +73,7 @@ def _forward(sizes: Sizes, cast: Line, of_layer: float) -> Iterator[Line]:
     yield from _gathered(sizes, layers=2)
     if train.gradient_checkpointing:
         # Autocast keeps its copies of trained weights until the pass ends, and none of frozen ones.
-        if train.autocast == "bfloat16" and train.lora is None:
+        if _casts(sizes) and train.lora is None:
             yield cast
         yield Line("one layer's activations", of_layer, f"of {shape.layers} layers", LOGPROBS, TOKENS)
 
@@ -80,7 +82,7 @@ def _head(sizes: Sizes) -> Iterator[Line]:
     shape = sizes.shape
     yield from _gathered(sizes, layers=0)
     if sizes.ranks > 1:
-        yield Line("the root, gathered again", FLOAT * shape.root, "its buffer, then its gradient", SHARDING)
+        yield _root_again(sizes)
     elif shape.head_trained:
         yield Line(
             "the LM head's gradient", FLOAT * shape.head, f"4 B x {shape.head:,}", LM_HEAD, "train.lora"
@@ -88,9 +90,19 @@ def _head(sizes: Sizes) -> Iterator[Line]:
     rows, columns = tile_shape(sizes.tokens, FLOAT, "cpu" if sizes.device.shared else "cuda")
     size = FLOAT * rows * min(columns, shape.vocabulary)
     yield Line("tiles of the LM head", TILES * size, f"{TILES} x {rows:,} x {columns:,} scores", LM_HEAD)
-    yield Line(
-        "gradient of its inputs", _hidden(sizes), f"4 B x {sizes.tokens:,} x {shape.width:,}", LM_HEAD, TOKENS
-    )
+    inputs = FLOAT * shape.width * sizes.tokens
+    yield Line("gradient of its inputs", inputs, f"4 B x {sizes.tokens:,} x {shape.width:,}", LM_HEAD, TOKENS)
+
+
+def _root_again(sizes: Sizes) -> Line:
+    """What gathers the root for its backward pass, then the LM head's gradient, which is in float32."""
+    shape, size = sizes.shape, sizes.gathered
+    what = "the root, gathered again"
+    if size == FLOAT:
+        return Line(what, FLOAT * shape.root, "its buffer, then its gradient", SHARDING)
+    gradient = (FLOAT + size) * shape.head if shape.head_trained else 0
+    how = f"the larger of {size} B x root and {FLOAT + size} B x LM head: its gradient and the cast of it"
+    return Line(what, max(size * shape.root, gradient), how, SHARDING)
 
 
 def _backward(sizes: Sizes, of_layer: float) -> Iterator[Line]:
@@ -98,12 +110,13 @@ def _backward(sizes: Sizes, of_layer: float) -> Iterator[Line]:
     yield from _gathered(sizes, layers=2)
     if sizes.ranks > 1 and shape.head_trained:
         # FSDP2 reduces the root's gradient when its backward pass is over.
-        amount = FLOAT * (shape.head + 2 * shape.layer)
-        yield Line("gradients before reduction", amount, "4 B x (LM head and a layer twice)", SHARDING)
+        amount = sizes.gathered * (shape.head + shape.layer) + FLOAT * shape.layer
+        how = f"{sizes.gathered} B x (LM head and a layer), and 4 B x the layer for the sum"
+        yield Line("gradients before reduction", amount, how, SHARDING)
     times, what = 1, "their gradients"
     if train.gradient_checkpointing:
         times, what = 2, "2 x: recomputed, and their gradients"
-        if train.autocast == "bfloat16":
+        if _casts(sizes):
             yield Line("a layer in bfloat16", HALF * shape.layer, f"2 B x {shape.layer:,}", LOGPROBS)
     yield Line("one layer's activations", times * of_layer, what, LOGPROBS, TOKENS)
 
@@ -111,9 +124,16 @@ def _backward(sizes: Sizes, of_layer: float) -> Iterator[Line]:
 def _gathered(sizes: Sizes, layers: int) -> Iterator[Line]:
     shape = sizes.shape
     if sizes.ranks > 1:
-        amount = FLOAT * (shape.root + layers * shape.layer)
+        amount = sizes.gathered * (shape.root + layers * shape.layer)
         what = "root" + (f" and {layers} layers" if layers else "")
-        yield Line("gathered weights", amount, f"4 B x ({what})", SHARDING, "train.lora")
+        formula = f"{sizes.gathered} B x ({what})"
+        key = "train.gathered_dtype" if sizes.gathered == FLOAT else "train.lora"
+        yield Line("gathered weights", amount, formula, SHARDING, key)
+
+
+def _casts(sizes: Sizes) -> bool:
+    """Whether autocast makes copies of the weights, which are not gathered in bfloat16 already."""
+    return sizes.params.train.autocast == "bfloat16" and sizes.gathered == FLOAT
 
 
 def _mask(sizes: Sizes, whole: str) -> Iterator[Line]:
@@ -125,9 +145,6 @@ def _mask(sizes: Sizes, whole: str) -> Iterator[Line]:
 
 def _optimizer_step(sizes: Sizes) -> Line:
     """On a GPU, AdamW takes the root of all second moments at once."""
-    amount = 0.0 if sizes.device.shared else FLOAT * sizes.shape.trained / sizes.ranks
-    return Line("roots of the moments", amount, "4 B x trained / ranks", OPTIMIZERS, "train.ranks")
-
-
-def _hidden(sizes: Sizes) -> float:
-    return FLOAT * sizes.shape.width * sizes.tokens
+    weights = sizes.shape.largest if sizes.offloaded else sizes.shape.trained
+    amount = 0.0 if sizes.device.shared else FLOAT * weights / sizes.ranks
+    return Line("roots of the moments", amount, "4 B x stepped at once / ranks", OPTIMIZERS, "train.ranks")

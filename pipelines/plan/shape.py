@@ -38,6 +38,8 @@ class Shape:
     """All of them, adapters included; tied weights count once."""
     trained: int
     """Those with a gradient and moments: all, or the adapters."""
+    largest: int
+    """Weights of the largest trained tensor."""
     matrices: int
     """Trained matrices of the layers, of which Muon keeps one moment."""
     layers: int
@@ -141,6 +143,7 @@ def _counted(model: PreTrainedModel, name: str) -> Shape:
         name=name,
         parameters=sum(p.numel() for p in model.parameters()),
         trained=sum(p.numel() for p in trained),
+        largest=max(p.numel() for p in trained),
         matrices=sum(p.numel() for p in trained if p.ndim == 2 and p in of_layers),
         layers=len(layers),
         in_layers=sum(sizes),
@@ -162,12 +165,14 @@ def kept_for_backward(
     length: int,
     dtype: str,
     *,
+    gathered: int = 4,
     checkpointing: bool,
 ) -> int:
     """Bytes that the layers keep between forward and backward pass of `sequences` x `length` tokens.
 
     Counted by torch's hooks on saved tensors in a pass without memory through the whole model, so that it
-    holds for every family. Weights and their copies in bfloat16 are not among them.
+    holds for every family. Weights and their copies in bfloat16 are not among them. `dtype` is that of
+    autocast, `gathered` the bytes of a weight: what passes between layers has the weights' type.
     """
     kept: dict[int, torch.UntypedStorage] = {}
     device = torch.device("cpu")
@@ -176,6 +181,8 @@ def kept_for_backward(
         if checkpointing:
             checkpoint_layers(model, dropout=False)
         policy_module.train()
+        for parameter in model.parameters() if gathered == 2 else ():
+            parameter.data = parameter.data.bfloat16()
         weights = {p.untyped_storage()._cdata for p in model.parameters()}
         shapes = {tuple(sorted(p.shape)) for p in model.parameters() if p.ndim == 2}
 

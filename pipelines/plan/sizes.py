@@ -29,6 +29,8 @@ class Moment:
 
     name: str
     lines: list[Line] = field(default_factory=list)
+    of_main: float = 0.0
+    """Bytes that the main rank alone holds."""
 
     @property
     def total(self) -> float:
@@ -50,6 +52,21 @@ class Sizes:
     @property
     def ranks(self) -> int:
         return self.params.train.ranks
+
+    @property
+    def plain(self) -> int:
+        """Weights of the model without adapters."""
+        return self.shape.parameters - (self.shape.trained if self.params.train.lora else 0)
+
+    @property
+    def writes_while_training(self) -> bool:
+        """Whether a step follows a checkpoint, which is then still being written."""
+        return self.params.train.steps > self.params.train.checkpoint_every
+
+    @property
+    def gathered(self) -> int:
+        """Bytes of a weight while its layer computes: that of train.gathered_dtype among ranks."""
+        return dtype_bytes(self.params.train.gathered_dtype) if self.ranks > 1 else FLOAT
 
     @property
     def has_reference(self) -> bool:
@@ -74,3 +91,14 @@ class Sizes:
     @property
     def tokens(self) -> int:
         return self.sequences * self.longest
+
+    @property
+    def offloaded(self) -> bool:
+        """Whether the optimizer's moments are in other memory than the device's."""
+        return self.params.train.offload == "optimizer" and not self.device.shared
+
+    @property
+    def moments(self) -> int:
+        """Numbers that the optimizer keeps: two for a weight with AdamW, one with Muon."""
+        muon = self.params.train.optimizer.name == "muon"
+        return 2 * self.shape.trained - (self.shape.matrices if muon else 0)

@@ -19,8 +19,10 @@ def show(plan: Plan, console: Console) -> None:
         f"{shape.name}: {shape.parameters:,} weights, {shape.trained:,} trained, {shape.layers} layers"
     )
     console.print(f"{device.name}: {_gib(device.memory)} GiB, {plan.ranks} rank(s); {device.source}")
-    for moment in plan.moments:
-        table = _table(f"memory of a rank, {moment.name}", "GiB")
+    titles = [(f"memory of a rank, {moment.name}", moment) for moment in plan.moments]
+    titles += [(f"memory of a replica, {moment.name}", moment) for moment in plan.replicas]
+    for title, moment in titles:
+        table = _table(title, "GiB")
         for line in moment.lines:
             table.add_row(line.what, _gib(line.amount), _how(line))
         table.add_row("sum", _gib(moment.total), f"of {_gib(device.memory)}", style="bold")

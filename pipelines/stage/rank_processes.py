@@ -37,6 +37,11 @@ def start(count: int, arguments: Sequence[str], threads: int) -> int:
     if 0 < gpus < count:
         raise InputError(f"train.ranks is {count}, and this machine has {gpus} GPUs; lower it in params.yaml")
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    if not gpus:
+        # Ranks without a GPU gather layers in host memory. glibc raises this bound as large blocks are freed,
+        # and what is below it comes from a heap that the layers of various sizes leave full of gaps: a rank
+        # kept 1.7 models more (`python -m tests.bench start`).
+        os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 20))
     # torch logs a page about each failure; the messages below say the same in one line.
     for name in ("torch.distributed.elastic", "torch.distributed.elastic.agent.server.api"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

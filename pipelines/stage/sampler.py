@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from hpt_core.config import RolloutConfig
+from hpt_core.config import LoraConfig, RolloutConfig
 from hpt_core.errors import InputError
 from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.model import LoadedPolicy, load_policy
@@ -43,11 +43,16 @@ def check_room(params: Params, policy: LoadedPolicy) -> None:
     )
 
 
-def start_engine(config: RolloutConfig, policy: LoadedPolicy) -> ReportingEngine:
-    """The engine of `config` with the weights of `policy`, for texts of any length."""
+def start_engine(
+    config: RolloutConfig, policy: LoadedPolicy, adapters: LoraConfig | None = None
+) -> ReportingEngine:
+    """The engine of `config` with the weights of `policy`, for texts of any length.
+
+    With `adapters`, which vLLM serves beside the weights, both are those of the first `load_weights`.
+    """
     dtype = getattr(torch, config.dtype)
     if config.engine == "vllm":
-        return VLLMEngine(policy, config.slots, dtype, config.vllm)
+        return VLLMEngine(policy, config.slots, dtype, config.vllm, adapters=adapters)
     return HFEngine(policy, config.slots, dtype)
 
 
@@ -78,10 +83,14 @@ def checked_engine(
 
 @contextmanager
 def started_replicas(
-    params: Params, folder: Path, device: torch.device, first_gpu: int = 0
+    params: Params,
+    folder: Path,
+    device: torch.device,
+    first_gpu: int = 0,
+    adapters: LoraConfig | None = None,
 ) -> Iterator[Replicas]:
     """Replicas of the policy in `folder`, to which weights on `device` are sent; they end with the block."""
-    build = partial(build_replica, params.rollout, folder.resolve())
+    build = partial(build_replica, params.rollout, folder.resolve(), adapters)
     rollout = params.rollout
     replicas = Replicas(
         build, rollout.replicas, params.threads, device, first_gpu, timeout=rollout.replica_timeout_s
@@ -92,7 +101,9 @@ def started_replicas(
         replicas.close()
 
 
-def build_replica(config: RolloutConfig, folder: Path) -> tuple[ReportingEngine, LoadedPolicy]:
+def build_replica(
+    config: RolloutConfig, folder: Path, adapters: LoraConfig | None = None
+) -> tuple[ReportingEngine, LoadedPolicy]:
     """The engine of a replica, in its process. Raises InputError for a model that cannot be sent to it."""
     policy = load_policy(folder)
     name = type(policy.model).__name__
@@ -101,7 +112,7 @@ def build_replica(config: RolloutConfig, folder: Path) -> tuple[ReportingEngine,
             f"rollout.placement: vLLM reads the weights of {name} twice, and a replica gets them once; set "
             "it to shared, or rollout.engine: hf"
         )
-    engine = start_engine(config, policy)
+    engine = start_engine(config, policy, adapters)
     if config.engine == "vllm":  # which has a copy of its own, so that only names and shapes are needed here
         policy.model.to("meta")  # type: ignore[arg-type]
         policy.model.tie_weights()  # which `to` separates

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from pipelines import paths
+from pipelines.environment import CHECKOUT
 from pipelines.tracking.run_layout import CHECKOUT_TAG, HOST_TAG
 
 FILE = paths.LOGS / "checkout.json"
@@ -28,11 +29,14 @@ LOCATIONS = (
 
 
 def checkout_id(root: Path) -> str:
-    """The id of this checkout, drawn at its first use.
+    """The id of this checkout, drawn at its first use. For a stage that the worker of a pool runs, it is that
+    of the checkout of its flow, which publishes the stage's run.
 
     It stays where the folder is moved, or mounted into another container. A copy of the folder gets an id of
     its own: the file holds the number of its inode, and that of a copied file differs.
     """
+    if of_flow := os.environ.get(CHECKOUT):
+        return of_flow
     path = root / FILE
     try:
         known = json.loads(path.read_text(encoding="utf-8"))

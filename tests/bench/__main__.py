@@ -20,6 +20,8 @@ BENCHES = {
     "arithmetic": "arithmetic.forward_backward",
     "checkpoints": "runs.checkpoints.overhead",
     "overlap": "runs.overlap.separate_sampler",
+    "start": "runs.start.engine_start",
+    "ranks": "runs.ranks.two_ranks",
     "steps": "runs.hundred_steps.hundred_steps",
     "hf": "engines.hf_engine",
     "gpu": "sampling.gpu_engine",

@@ -25,6 +25,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "adamw, bfloat16": {"optimizer": OptimizerConfig(lr=1e-3), "autocast": "bfloat16"},
     "gradient checkpointing": {"optimizer": OptimizerConfig(lr=1e-3), "gradient_checkpointing": True},
     "lora": {"optimizer": OptimizerConfig(lr=1e-2), "lora": LoraConfig(rank=4)},
+    "moments in host memory": {"optimizer": OptimizerConfig(lr=1e-3), "offload": "optimizer"},
 }
 
 

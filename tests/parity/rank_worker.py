@@ -18,8 +18,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from hpt_core.config import ImportanceConfig, KLConfig, OptimizerConfig, TrainConfig
 from hpt_core.errors import InputError, TrainingError
-from hpt_core.policy import hashed_weights
+from hpt_core.policy import hashed_weights, host_moments
 from hpt_core.policy.batching import TrainingRow
+from hpt_core.policy.context_parallel import attend_in_context
+from hpt_core.policy.logprobs import checkpoint_layers
 from hpt_core.policy.model import LoadedPolicy, full_tensor, merged_weights
 from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.optimizers import build_optimizers
@@ -124,12 +126,18 @@ def gradient(
     """Of the policy some way from where it started, with all that the configuration asks for."""
     asked = config(**changes)
     policy_module = PolicyModule.of(of_main(ranks, tied), values=asked.algorithm == "ppo").double()
+    if (context := ranks.context()) is not None:
+        attend_in_context(policy_module.model)
+        policy_module.context = context
+    if asked.gradient_checkpointing:
+        checkpoint_layers(policy_module.model, dropout=False)
     reference = Reference(policy_module, ranks) if asked.kl.coefficient else None
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in policy_module.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
     shard(policy_module, ranks)
+    policy_module.check_context()
     recorder = Recorder(dict(policy_module.named_parameters()))
     options = dict[str, Any](OPTIONS)
     if asked.importance is not None:
@@ -177,13 +185,14 @@ def message_of_a_nan(ranks: Ranks) -> str:
     return "none"
 
 
-def trained(ranks: Ranks) -> dict[str, Tensor]:
-    """Weights after three steps of Muon and AdamW."""
+def trained(ranks: Ranks, *, offloaded: bool) -> dict[str, Tensor]:
+    """Weights after three steps of Muon and AdamW, whose moments may wait in host memory."""
     policy_module = PolicyModule(model(tied=True))
     shard(policy_module, ranks)
-    optimizers = build_optimizers(
-        policy_module.model, OptimizerConfig(name="muon", lr=1e-3, weight_decay=0.1)
-    )
+    muon = OptimizerConfig(name="muon", lr=1e-3, weight_decay=0.1)
+    optimizers = build_optimizers(policy_module.model, muon)
+    if offloaded:
+        host_moments.offload(optimizers)
     learner = Learner(policy_module, optimizers, config(clip_norm=0.5), OPTIONS, 0.9, ranks)
     for _ in range(3):
         update(learner, ragged())
@@ -251,6 +260,18 @@ def message_of_kept_weights(ranks: Ranks) -> str:
     return "none"
 
 
+def message_of_attention_alone(ranks: Ranks) -> str:
+    """What `check_context` raises where a layer's attention sees the slice of its own rank alone."""
+    policy_module = PolicyModule(model(tied=True))
+    policy_module.context = ranks.sharing_rows(ranks.count).context()
+    shard(policy_module, ranks)
+    try:
+        policy_module.check_context()
+    except InputError as error:
+        return str(error)
+    return "none"
+
+
 def hashed(ranks: Ranks) -> tuple[str, int]:
     """The name of the weights, and how many of them this rank hashed."""
     policy_module = PolicyModule(model(tied=True))
@@ -285,7 +306,15 @@ def main(folder: Path) -> None:
     keep("masked", True, ragged(), **MASKED)
     one = [row for row in ragged() if row.prompt_id == "p1"]
     keep("one row", True, one, entropy_coefficient=0.0)
-    results.update({f"trained/{name}": tensor for name, tensor in trained(ranks).items()})
+    if ranks.count > 1:
+        alone, ranks = ranks, ranks.sharing_rows(ranks.count)
+        keep("shared tied True", True, ragged())
+        keep("shared ppo", False, ragged(), algorithm="ppo", kl=KLConfig(coefficient=0.1))
+        keep("shared masked", True, ragged(), **MASKED, gradient_checkpointing=True)
+        ranks = alone
+    for case in ("trained", "offloaded"):
+        weights = trained(ranks, offloaded=case == "offloaded")
+        results.update({f"{case}/{name}": tensor for name, tensor in weights.items()})
     if ranks.count > 1:
         for rank in range(ranks.count):
             batch.deal = all_to(rank)
@@ -296,6 +325,7 @@ def main(folder: Path) -> None:
     if ranks.count > 1:
         found = {"held": held(ranks), "gathered": gathered(ranks), "shared": message_of_shared_layers(ranks)}
         found["kept"] = message_of_kept_weights(ranks)
+        found["alone"] = message_of_attention_alone(ranks)
         (folder / f"sharding.{ranks.index}").write_text(json.dumps(found))
     (folder / f"hash.{ranks.index}").write_text(json.dumps(hashed(ranks)))
     (folder / f"sums.{ranks.index}").write_text(json.dumps(sums))

@@ -14,6 +14,7 @@ from rank_worker import OPTIONS, ragged
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
+from hpt_core.errors import InputError
 from hpt_core.trainer.batch import rank_batches, row_info
 from hpt_core.trainer.ranks import Ranks, deal
 from hpt_core.upge import plan
@@ -51,6 +52,12 @@ def test_two_ranks_give_the_gradient_of_one(folders: tuple[Path, Path], case: st
     assert_close(two, one, **EXACT)
 
 
+@pytest.mark.parametrize("case", ["tied True", "ppo", "masked"])
+def test_ranks_that_share_rows_give_the_gradient_of_one(folders: tuple[Path, Path], case: str) -> None:
+    one, two = folders
+    assert_close(of_case(two, f"shared {case}"), of_case(one, case), **EXACT)
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_without_rows_adds_nothing(folders: tuple[Path, Path], rank: int) -> None:
     one, two = folders
@@ -60,6 +67,12 @@ def test_a_rank_without_rows_adds_nothing(folders: tuple[Path, Path], rank: int)
 def test_three_steps_of_adamw_and_muon(folders: tuple[Path, Path]) -> None:
     one, two = (of_case(folder, "trained") for folder in folders)
     assert_close(two, one, **EXACT)
+
+
+def test_moments_in_host_memory_change_no_bit(folders: tuple[Path, Path]) -> None:
+    for folder in folders:
+        own, offloaded = (of_case(folder, case) for case in ("trained", "offloaded"))
+        assert_close(offloaded, own, rtol=0, atol=0)
 
 
 def test_sums_are_those_of_all_ranks(folders: tuple[Path, Path]) -> None:
@@ -72,6 +85,9 @@ def test_sums_are_those_of_all_ranks(folders: tuple[Path, Path]) -> None:
         padded, alone = first[case].pop("tokens_with_padding"), sums.pop("tokens_with_padding")
         assert padded >= sums["tokens_passed"] and alone >= sums["tokens_passed"]
         assert first[case] == pytest.approx(sums, rel=1e-12)
+    for case in ("tied True", "ppo", "masked"):
+        shared = {name: value for name, value in first[f"shared {case}"].items() if "padding" not in name}
+        assert shared == pytest.approx(expected[case], rel=1e-12), "counted once"
     assert expected["clipped"]["updates_clipped"] == 1
     assert expected["one row"]["rows_trained"] == 1
     assert 0 < expected["masked"]["tokens_masked"] < expected["masked"]["tokens_maskable"]
@@ -106,6 +122,12 @@ def test_layers_that_share_weights_are_refused(folders: tuple[Path, Path]) -> No
         assert message.startswith("train.ranks: layers of LlamaDecoderLayer share weights (weight)")
 
 
+def test_attention_to_a_part_of_a_shared_row_is_refused(folders: tuple[Path, Path]) -> None:
+    for rank in (0, 1):
+        message = json.loads((folders[1] / f"sharding.{rank}").read_text())["alone"]
+        assert message.startswith("train.context_parallel: ranks cannot share rows of LlamaForCausalLM (its")
+
+
 def test_weights_that_stay_in_float32_are_not_gathered_in_bfloat16(folders: tuple[Path, Path]) -> None:
     for rank in (0, 1):
         message = json.loads((folders[1] / f"sharding.{rank}").read_text())["kept"]
@@ -129,6 +151,16 @@ def test_rows_are_dealt_evenly_and_every_rank_has_as_many_micro_batches() -> Non
     assert sorted(i for part in deal(lengths, 4) for i in part) == list(range(6))
     assert max(sum(lengths[i] for i in part) for part in deal(lengths, 4)) == 19
     assert deal([], 2) == [[], []] and deal([5], 2) == [[0], []]
+
+
+def test_ranks_that_share_rows_have_the_same_ones() -> None:
+    rows = ragged()
+    active = plan("hpt", row_info(rows, "cpu"), **OPTIONS).active  # type: ignore[arg-type]
+    pairs = [rank_batches(rows, active, 60, Ranks(index, 4).sharing_rows(2)) for index in range(4)]
+    assert pairs[0] == pairs[1] != pairs[2] == pairs[3]
+    assert pairs[::2] == [rank_batches(rows, active, 60, Ranks(index, 2)) for index in range(2)]
+    with pytest.raises(InputError, match=r"context_parallel is 3, and 4 process\(es\) were started; start a"):
+        Ranks(0, 4).sharing_rows(3)
 
 
 def test_shares_in_order_make_the_whole() -> None:

@@ -1,4 +1,5 @@
-"""Whoever may start the flow chooses numbers, and neither a folder nor a command."""
+"""Whoever may start the flow chooses numbers, and neither a folder nor a command. The flow of one stage, that
+only the workers of `pools` run, takes the parameters of a project as well, and still no command."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def flows() -> list[Any]:
 
     from pipelines import flow, flow_parts
 
-    return [value for value in {**vars(flow), **vars(flow_parts)}.values() if isinstance(value, Flow)]
+    values = {**vars(flow), **vars(flow_parts)}.values()
+    return [value for value in values if isinstance(value, Flow) and value.name != "hpt-stage"]
 
 
 def test_no_parameter_of_a_flow_is_a_text() -> None:
@@ -40,6 +42,32 @@ def test_a_text_in_place_of_a_number_is_refused(value: Any) -> None:
         for name in each.parameters.properties:
             with pytest.raises(Exception, match=re.escape(name)):
                 each.validate_parameters({name: value})
+
+
+def test_the_flow_of_one_stage_takes_what_a_handover_has_and_checks_it() -> None:
+    """tests/pipeline/pools has the refusals: another stage, commit or input, and an invalid params.yaml."""
+    environment.prepare(REPO)
+    from pipelines.flow_parts import one_stage
+    from pipelines.pools.handover import Handover
+
+    assert list(one_stage.parameters.properties) == list(Handover.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("hpt-stage", []), ("hpt", ["--stage"]), ("hpt-inbox", ["--stage"])]
+)
+def test_a_worker_of_the_flow_runs_no_stage_and_that_of_a_pool_no_flow(
+    name: str, option: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.prepare(REPO)
+    from pipelines.cli import flow_run
+    from pipelines.deployment import server
+
+    monkeypatch.setattr(server, "flow_name", lambda run: name)
+    monkeypatch.setattr("sys.argv", ["flow_run", *option])
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "00000000-0000-0000-0000-000000000000")
+    assert flow_run.main() == 2
+    assert f"is of the flow '{name}'; this worker runs" in capsys.readouterr().err
 
 
 # What a run may choose: a number, a size, and where in a cluster it runs, within its rights.

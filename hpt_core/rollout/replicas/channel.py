@@ -6,7 +6,7 @@ trainer without ranks needs no group.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -16,12 +16,16 @@ from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from transformers import PreTrainedModel
 
-from hpt_core.policy.merged_weights import named_weights
+from hpt_core.errors import EngineError, one_line
 
 HOST = "127.0.0.1"
 """Replicas are on the trainer's machine."""
 LONGEST_WAIT = timedelta(seconds=60)
-"""Time in which a tensor must arrive; replicas that receive weights do nothing else."""
+"""Time in which a tensor must arrive, and be taken over; replicas that receive weights do nothing else."""
+
+
+class NotArrivedError(EngineError):
+    """A tensor that did not come, or go, in time. The cause may be any member of the channel."""
 
 
 class Form(NamedTuple):
@@ -32,9 +36,8 @@ class Form(NamedTuple):
     dtype: torch.dtype
 
 
-def forms(model: PreTrainedModel) -> list[Form]:
-    """Those of `named_weights`."""
-    return [Form(name, tuple(tensor.shape), tensor.dtype) for name, tensor in named_weights(model)]
+def forms(weights: Iterable[tuple[str, Tensor]]) -> list[Form]:
+    return [Form(name, tuple(tensor.shape), tensor.dtype) for name, tensor in weights]
 
 
 class Channel:
@@ -56,23 +59,44 @@ class Channel:
             self.group = torch.distributed.ProcessGroupGloo(store, index, size, options)
 
     def broadcast(self, tensor: Tensor) -> None:
-        """From member 0 into the tensor of every other. Raises RuntimeError where a member has ended."""
+        """From member 0 into the tensor of every other. Raises NotArrivedError where a member has ended, or
+        stands still."""
         options = torch.distributed.BroadcastOptions()
         options.rootRank, options.rootTensor = 0, 0
-        self.group.broadcast([tensor], options).wait()
+        try:
+            self.group.broadcast([tensor], options).wait()
+        except RuntimeError as error:
+            raise NotArrivedError(f"a tensor did not arrive ({one_line(error, 300)})") from error
+
+
+LOADING = "loading the new weights, of which all tensors had arrived"
+"""What a replica says that it does once it has the name of new weights."""
 
 
 class ReceivedWeights:
     """What the trainer sends, as `PassingWeights`."""
 
-    def __init__(self, model: PreTrainedModel, channel: Channel, name: Callable[[], str]) -> None:
-        """`model` has the class and the shapes of the trainer's; `name` waits for the weights' name."""
-        self.model, self.channel, self._receive_name = model, channel, name
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        channel: Channel,
+        expected: Sequence[Form],
+        base: str,
+        name: Callable[[], str],
+        arrived: Callable[[int], None],
+    ) -> None:
+        """`model` has the class and the shapes of the trainer's; `name` waits for the weights' name.
+
+        `arrived` is told with each tensor how many there were.
+        """
+        self.model, self.channel, self.expected, self.base = model, channel, expected, base
+        self._receive_name, self._arrived = name, arrived
         self.name = ""
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
-        for name, shape, dtype in forms(self.model):
+        for number, (name, shape, dtype) in enumerate(self.expected, 1):
             tensor = torch.empty(shape, dtype=dtype, device=self.channel.device)
             self.channel.broadcast(tensor)
+            self._arrived(number)
             yield name, tensor
         self.name = self._receive_name()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
+from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from hpt_core.config import Sampling
 from hpt_core.errors import EngineError, InputError
 from hpt_core.protocols import PassingWeights
-from hpt_core.rollout.replicas.channel import HOST, LONGEST_WAIT, Channel, Form
+from hpt_core.rollout.replicas.channel import HOST, LONGEST_WAIT, Channel, Form, NotArrivedError, forms
 from hpt_core.rollout.replicas.process import Build, Start
-from hpt_core.rollout.replicas.remote import KEPT, Replica, answers
+from hpt_core.rollout.replicas.remote import KEPT, Replica, answers, why_not_arrived
 from hpt_core.types import Completion
 
 _OF_A_LAUNCHER = (
@@ -27,6 +26,10 @@ _OF_A_LAUNCHER = (
     "MASTER_ADDR",
     "MASTER_PORT",
 )
+
+
+OTHERS_FAIL_WITHIN = 10.0
+"""Seconds in which the receives of waiting replicas fail as well, once a send of the trainer has failed."""
 
 
 class Replicas:
@@ -66,22 +69,35 @@ class Replicas:
             raise
 
     def load_weights(self, weights: PassingWeights) -> None:
+        """Raises EngineError for a replica that ends, and for one that stands still for `LONGEST_WAIT`."""
         self.policy = ""
+        passing: Iterable[tuple[str, Tensor]] = weights
+        expected = self.forms
+        if weights.base:  # the replicas do not know which layers have adapters
+            passing = list(weights)
+            expected = forms(passing)
+        try:
+            self._send(passing, expected, weights)
+        except NotArrivedError as error:
+            cause = why_not_arrived(self.replicas, OTHERS_FAIL_WITHIN)
+            raise cause or EngineError(f"replicas of the sampler: {error}; {KEPT}") from error
+        self.policy = weights.name
+
+    def _send(
+        self, passing: Iterable[tuple[str, Tensor]], expected: Sequence[Form], weights: PassingWeights
+    ) -> None:
+        limit = LONGEST_WAIT.total_seconds()
         for replica in self.replicas:
-            replica.send(("load_weights", ()), "taking new weights")
-        expected = iter(self.forms)
-        for name, tensor in weights:
+            replica.send(("load_weights", (expected, weights.base)), "taking new weights", limit)
+        following = iter(expected)
+        for name, tensor in passing:
             form = Form(name, tuple(tensor.shape), tensor.dtype)
-            assert form == next(expected, None), f"the replicas expect other weights than {form}"
-            try:
-                self.channel.broadcast(tensor.contiguous())
-            except RuntimeError as error:
-                raise self._failure(error) from error
+            assert form == next(following, None), f"the replicas expect other weights than {form}"
+            self.channel.broadcast(tensor.contiguous())
         for replica in self.replicas:
-            replica.send(weights.name, "taking new weights")
+            replica.send(weights.name, replica.doing, limit)
         for _ in answers(self.replicas):
             pass
-        self.policy = weights.name
 
     def sleep(self) -> None:
         """Do nothing: replicas share no memory with training."""
@@ -105,14 +121,6 @@ class Replicas:
         for replica in self.replicas:
             replica.process.wait()
             replica.connection.close()
-
-    def _failure(self, error: RuntimeError) -> EngineError:
-        """Why weights did not arrive."""
-        for replica in self.replicas:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                replica.process.wait(2)
-                return replica.ended()
-        return EngineError(f"the weights did not reach the replicas of the sampler ({error}); {KEPT}")
 
 
 def _environments(count: int, threads: int, first_gpu: int) -> Iterator[dict[str, str]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -15,9 +16,18 @@ from transformers.utils import logging as transformers_logging
 
 from hpt_core.child_process import exit_after_parent
 from hpt_core.errors import REPORTED_ERRORS, EngineError, one_line
+from hpt_core.policy.merged_weights import named_weights
 from hpt_core.policy.model import LoadedPolicy
-from hpt_core.protocols import ReportingEngine, RolloutEngine
-from hpt_core.rollout.replicas.channel import HOST, LONGEST_WAIT, Channel, ReceivedWeights, forms
+from hpt_core.protocols import ReportingEngine
+from hpt_core.rollout.replicas.channel import (
+    HOST,
+    LOADING,
+    LONGEST_WAIT,
+    Channel,
+    Form,
+    ReceivedWeights,
+    forms,
+)
 
 Build = Callable[[], tuple[ReportingEngine, LoadedPolicy]]
 """The engine of a replica and a policy of the class and the shapes of the trainer's. It can be pickled."""
@@ -39,24 +49,28 @@ class Start(NamedTuple):
 
 
 class SignsOfLife:
-    """Tells the trainer from time to time how far the sampling has come.
+    """Tells the trainer from time to time how far the sampling has come, or a push of weights.
 
-    The thread that samples does it: another one would go on where the sampling hangs.
+    The thread that works does it: another one would go on where the work hangs.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.connection, self.last = connection, time.monotonic()
 
     def __call__(self, finished: int, asked: int) -> None:
-        if time.monotonic() - self.last >= SIGN_EVERY:
-            self.connection.send((None, f"sampling {asked} responses, of which {finished} were finished"))
+        self.say(f"sampling {asked} responses, of which {finished} were finished")
+
+    def say(self, doing: str, *, always: bool = False) -> None:
+        """What the replica does, in words; `always`, or where the last sign is SIGN_EVERY ago."""
+        if always or time.monotonic() - self.last >= SIGN_EVERY:
+            self.connection.send((None, (doing, datetime.now().astimezone())))
             self.last = time.monotonic()
 
 
 def serve(fd: int) -> None:
     """Answer the messages that arrive at file descriptor `fd`, each with (whether it succeeded, value).
 
-    (None, what it does) in between is a sign of life.
+    (None, (what it does, when)) in between is a sign of life.
     """
     exit_after_parent()
     # Ctrl-C sends SIGINT to the whole process group; only the trainer reacts to it.
@@ -70,14 +84,21 @@ def serve(fd: int) -> None:
         start: Start = connection.recv()
         torch.set_num_threads(start.threads)
         engine, policy = start.build()
-        engine.progress = SignsOfLife(connection)
-        connection.send((True, forms(policy.model)))
+        engine.progress = signs = SignsOfLife(connection)
+        connection.send((True, forms(named_weights(policy.model))))
         store = TCPStore(HOST, start.port, start.members, is_master=False, timeout=LONGEST_WAIT)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         channel = Channel(store, start.member, start.members, device)
         while True:
             method, arguments = connection.recv()
-            connection.send((True, _answer(method, arguments, engine, policy, channel, connection)))
+            if method == "generate":
+                connection.send((True, engine.generate(*arguments)))
+                continue
+            assert method == "load_weights"
+            expected, base = arguments
+            weights = _received(policy, channel, expected, base, connection, signs)
+            engine.load_weights(weights)
+            connection.send((True, engine.policy))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     except REPORTED_ERRORS as error:
@@ -86,16 +107,20 @@ def serve(fd: int) -> None:
         connection.send((False, EngineError(f"a replica of the sampler failed ({one_line(error, 300)})")))
 
 
-def _answer(
-    method: str,
-    arguments: tuple[Any, ...],
-    engine: RolloutEngine,
+def _received(
     policy: LoadedPolicy,
     channel: Channel,
+    expected: Sequence[Form],
+    base: str,
     connection: Connection,
-) -> Any:
-    if method == "generate":
-        return engine.generate(*arguments)
-    assert method == "load_weights"
-    engine.load_weights(ReceivedWeights(policy.model, channel, connection.recv))
-    return engine.policy
+    signs: SignsOfLife,
+) -> ReceivedWeights:
+    def arrived(number: int) -> None:
+        signs.say(f"taking new weights, of which {number} of {len(expected)} tensors had arrived")
+
+    def name() -> str:
+        received: str = connection.recv()
+        signs.say(LOADING, always=True)
+        return received
+
+    return ReceivedWeights(policy.model, channel, expected, base, name, arrived)

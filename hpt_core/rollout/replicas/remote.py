@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from hpt_core.errors import EngineError
+from hpt_core.rollout.replicas.channel import LOADING, NotArrivedError
 
 _COMMAND = (
     "import sys; sys.path[:] = {path!r}; from hpt_core.rollout.replicas.process import serve; serve({fd})"
@@ -32,6 +33,9 @@ class Replica:
     def __init__(self, number: int, environment: dict[str, str], timeout: float) -> None:
         """timeout: seconds without a sign of life after which it counts as hung."""
         self.number, self.timeout = number, timeout
+        self.limit: float | None = None
+        self.busy = False
+        """Whether an answer is due."""
         self.doing, self.heard, self.silence = "starting", datetime.now().astimezone(), 0.0
         self.connection, remote = Pipe()
         _limit_transfers(self.connection, timeout)
@@ -44,10 +48,15 @@ class Replica:
                 env=environment,
             )
 
-    def send(self, message: Any, doing: str) -> None:
-        """`doing` is what the replica does from now on, in words."""
-        self.doing = doing
-        self._sign_of_life()
+    @property
+    def patience(self) -> float:
+        """Seconds without a sign of life after which it counts as hung in what it does now."""
+        return self.timeout if self.limit is None else self.limit
+
+    def send(self, message: Any, doing: str, limit: float | None = None) -> None:
+        """`doing` is what the replica does from now on, in words; `limit` replaces the timeout meanwhile."""
+        self.doing, self.limit, self.busy = doing, limit, True
+        self.heard, self.silence = datetime.now().astimezone(), 0.0
         try:
             self.connection.send(message)
         except BlockingIOError as error:
@@ -66,10 +75,14 @@ class Replica:
             raise self.hung() from error
         except (EOFError, OSError) as error:
             raise self.ended() from error
-        self._sign_of_life()
+        self.silence = 0.0
         if succeeded is None:
-            self.doing = value
+            # It has its own time, since it may be read much later.
+            self.doing, self.heard = value
+            if self.doing == LOADING:
+                self.limit = None  # an engine may pack its weights for longer than a tensor travels
             return None
+        self.busy = False
         if not succeeded:
             raise value
         return (value,)
@@ -84,14 +97,14 @@ class Replica:
         return EngineError(f"replica {self.number} of the sampler {how}; {KEPT}")
 
     def hung(self) -> EngineError:
+        allowed = f"rollout.replica_timeout_s ({self.timeout:g} s)"
+        if self.limit is not None:
+            allowed = f"the {self.limit:g} s that a push of weights may stand still"
         return EngineError(
             f"replica {self.number} of the sampler (process {self.process.pid}) hangs: it was {self.doing}, "
-            f"and gave no sign of life since {self.heard:%Y-%m-%d %H:%M:%S %Z}, for more than "
-            f"rollout.replica_timeout_s ({self.timeout:g} s); {KEPT}"
+            f"and gave no sign of life since {self.heard:%Y-%m-%d %H:%M:%S %Z}, for more than {allowed}; "
+            f"{KEPT}"
         )
-
-    def _sign_of_life(self) -> None:
-        self.heard, self.silence = datetime.now().astimezone(), 0.0
 
 
 def answers(replicas: Sequence[Replica]) -> Iterator[tuple[Replica, Any]]:
@@ -110,8 +123,28 @@ def answers(replicas: Sequence[Replica]) -> Iterator[tuple[Replica, Any]]:
         passed = min(time.monotonic() - started, 2 * LOOK_EVERY)
         for replica in waiting.values():
             replica.silence += passed
-            if replica.silence > replica.timeout and not replica.connection.poll():
+            if replica.silence > replica.patience and not replica.connection.poll():
                 raise replica.hung()
+
+
+def why_not_arrived(replicas: Sequence[Replica], seconds: float) -> EngineError | None:
+    """Why weights do not go on: what a replica answered, that it ended, or else that it says nothing.
+
+    One that answers that a tensor did not arrive waited for the others. None where all answer that within
+    `seconds`.
+    """
+    silent: dict[Any, Replica] = {replica.connection: replica for replica in replicas if replica.busy}
+    until = time.monotonic() + seconds
+    while silent and (left := until - time.monotonic()) > 0:
+        for connection in wait(list(silent), left):
+            assert isinstance(connection, Connection)
+            try:
+                silent[connection].receive()
+            except NotArrivedError:
+                del silent[connection]
+            except EngineError as error:
+                return error
+    return min(silent.values(), key=lambda replica: replica.heard).hung() if silent else None
 
 
 def _limit_transfers(connection: Connection, seconds: float) -> None:

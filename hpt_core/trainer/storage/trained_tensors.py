@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from hpt_core.policy.host_moments import empty_moment
 from hpt_core.trainer.storage.shards import SavedTensors
 
 WEIGHTS, MOMENTS = "weights/", "moments/"
@@ -39,27 +41,27 @@ def load(saved: SavedTensors, module: nn.Module, optimizers: Sequence[Optimizer]
     for name, parameter in trained.items():
         saved.fill(parameter, WEIGHTS + name)
     for optimizer, state in zip(optimizers, states, strict=True):
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        # `load_state_dict` would put moments on the device that wait in host memory.
+        optimizer.state = state
 
 
-def _states(saved: SavedTensors, optimizers: Sequence[Optimizer]) -> list[dict[int, dict[str, Any]]]:
-    """The state of each optimizer as its `state_dict` has it, sharded as its parameters are."""
-    parameters = [[p for group in o.param_groups for p in group["params"]] for o in optimizers]
-    states: list[dict[int, dict[str, Any]]] = [{} for _ in optimizers]
+def _states(saved: SavedTensors, optimizers: Sequence[Optimizer]) -> list[defaultdict[Tensor, Any]]:
+    """The state of each optimizer, sharded as its parameters are, in the memory in which it waits."""
+    parameters = [[(p, group) for group in o.param_groups for p in group["params"]] for o in optimizers]
+    states: list[defaultdict[Tensor, Any]] = [defaultdict(dict) for _ in optimizers]
     for name in saved.names(MOMENTS):
         number, place, key = name.removeprefix(MOMENTS).split(".", 2)
         try:
-            parameter = parameters[int(number)][int(place)]
+            parameter, group = parameters[int(number)][int(place)]
         except IndexError as error:
             raise ValueError(f"{name} belongs to no parameter of the optimizers") from error
         if saved.shape(name):
             _check_shape(saved, name, parameter)
-            value = torch.empty_like(parameter, requires_grad=False)
+            value = empty_moment(parameter, group)
         else:
             value = torch.empty(())  # A number of steps, which torch's optimizers keep in float32 on the CPU.
         saved.fill(value, name)
-        states[int(number)].setdefault(int(place), {})[key] = value
+        states[int(number)][parameter][key] = value
     return states
 
 

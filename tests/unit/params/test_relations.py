@@ -140,6 +140,23 @@ def test_ranks_are_whole_engines(tmp_path: Path) -> None:
         assert re.match(expected, error_of(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("ranks: 4\n  context_parallel: 3", "3 does not divide train.ranks, 4; give a number that does"),
+        ("ranks: 4\n  context_parallel: 2\n  packing: true", "ranks cannot share packed rows; set it to 1"),
+        ("ranks: 4\n  context_parallel: 2", None),
+    ],
+)
+def test_ranks_are_whole_contexts(tmp_path: Path, keys: str, message: str | None) -> None:
+    text = TEXT.replace("  steps: 7", f"  steps: 7\n  {keys}")
+    if message is not None:
+        assert re.match(rf"params.yaml:\d+: train.context_parallel: {message}", error_of(tmp_path, text))
+        return
+    (tmp_path / "params.yaml").write_text(text)
+    assert load_params(tmp_path / "params.yaml").train.context_parallel == 2
+
+
 def test_bfloat16_is_gathered_where_all_compute_in_it(tmp_path: Path) -> None:
     gathered = TEXT.replace("  steps: 7", "  steps: 7\n  gathered_dtype: bfloat16")
     message = r"train.gathered_dtype: bfloat16 needs train.autocast and rollout.dtype: bfloat16, which are"
@@ -158,6 +175,25 @@ def test_a_replica_holds_a_whole_copy(tmp_path: Path) -> None:
     assert re.search(
         r"rollout\.vllm\.tensor_parallel: a replica .* set 1, or rollout", error_of(tmp_path, text)
     )
+
+
+def test_adapters_that_are_served_are_trained(tmp_path: Path) -> None:
+    def of(engine: str, lora: str) -> str:
+        served = f"  engine: {engine}\n  vllm: {{lora: true}}\n  group_size: 4"
+        return TEXT.replace("  group_size: 4", served).replace("  steps: 7", f"  steps: 7\n  lora: {lora}")
+
+    for engine, lora, expected in (
+        (
+            "vllm",
+            "null",
+            r"rollout\.vllm\.lora: there are no adapters to serve; set train\.lora, or remove it",
+        ),
+        ("hf", "{}", r"rollout\.vllm\.lora: rollout\.engine hf samples from merged weights; set it to vllm"),
+        ("vllm", "{rank: 513}", r"train\.lora\.rank: vLLM serves adapters up to rank 512; lower it, or set"),
+    ):
+        assert re.match(rf"params\.yaml:\d+: {expected}", error_of(tmp_path, of(engine, lora)))
+    (tmp_path / "params.yaml").write_text(of("vllm", "{rank: 512}"))
+    assert load_params(tmp_path / "params.yaml").rollout.vllm.lora
 
 
 def test_a_formula_of_the_gate_is_checked_at_every_rate_of_the_group(tmp_path: Path) -> None:
@@ -190,3 +226,12 @@ def test_a_penalty_begins_within_the_longest_response(tmp_path: Path) -> None:
 def test_what_hpt_inspect_left_open_has_to_be_filled_in(tmp_path: Path, old: str, new: str, key: str) -> None:
     message = error_of(tmp_path, TEXT.replace(old, new))
     assert f"fill in the {key} of source" in message and re.match(r"params\.yaml:\d+", message)
+
+
+@pytest.mark.parametrize(
+    ("pool", "message"),
+    [("hpt", "hpt is the pool of the flow itself; name another pool"), ("a/b", "a pool's name has letters")],
+)
+def test_a_pool_of_stages_is_another_than_the_flows(tmp_path: Path, pool: str, message: str) -> None:
+    error = error_of(tmp_path, TEXT + f"pools:\n  train: gpu\n  base: {pool}\n")
+    assert f"params.yaml:{TEXT.count(chr(10)) + 3}: pools.base: {message}" in error

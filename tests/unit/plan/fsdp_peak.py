@@ -34,7 +34,9 @@ class Full(Padded):
         return row, position, position + 1
 
 
-def peak(folder: Path, ranks: int, rows: int, length: int, *, checkpointing: bool) -> dict[str, int]:
+def peak(
+    folder: Path, ranks: int, rows: int, length: int, *, checkpointing: bool, gathered: torch.dtype
+) -> dict[str, int]:
     """Kind of tensor -> bytes at the peak of one rank's two steps, the second of which has moments."""
     torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=ranks)
     # The tiles of a GPU: those of a CPU are so many that the tracker takes minutes.
@@ -47,7 +49,7 @@ def peak(folder: Path, ranks: int, rows: int, length: int, *, checkpointing: boo
         if checkpointing:
             checkpoint_layers(model, dropout=False)
         policy_module.train()
-    shard(policy_module, Ranks(0, ranks))
+    shard(policy_module, Ranks(0, ranks), gathered)
     with mode:
         # The CPU's own optimizer, a tensor at a time, is not what is measured here.
         optimizer = torch.optim.AdamW(policy_module.parameters(), foreach=False)
@@ -79,6 +81,9 @@ def peak(folder: Path, ranks: int, rows: int, length: int, *, checkpointing: boo
 
 
 if __name__ == "__main__":
-    model_folder, *numbers, recomputed = sys.argv[1:]
+    model_folder, *numbers, recomputed, gathered_dtype = sys.argv[1:]
     sizes = [int(number) for number in numbers]
-    print(json.dumps(peak(Path(model_folder), *sizes, checkpointing=recomputed == "recomputed")))
+    kind = getattr(torch, gathered_dtype)
+    print(
+        json.dumps(peak(Path(model_folder), *sizes, checkpointing=recomputed == "recomputed", gathered=kind))
+    )

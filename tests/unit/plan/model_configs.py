@@ -44,6 +44,19 @@ LLAMA_8B: dict[str, Any] = {
     "tie_word_embeddings": False,
 }
 """Llama-3.1-8B."""
+SMOLLM2_135M: dict[str, Any] = {
+    "vocab_size": 49152,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 8192,
+    "rms_norm_eps": 1e-5,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 100000.0},
+    "tie_word_embeddings": True,
+}
+"""SmolLM2-135M."""
 TOTALS = {"qwen_1_5b": 1_543_714_304, "qwen_7b": 7_615_616_512, "llama_8b": 8_030_261_248}
 """Parameters of the published weights."""
 PUBLISHED = {"qwen_1_5b": QWEN_1_5B, "qwen_7b": QWEN_7B, "llama_8b": LLAMA_8B}

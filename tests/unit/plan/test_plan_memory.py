@@ -20,7 +20,9 @@ REPO = Path(__file__).parents[3]
 TOLERANCE = 0.15
 
 
-def params_of(folder: Path, *, ranks: int, rows: int, length: int, checkpointing: bool) -> Params:
+def params_of(
+    folder: Path, *, ranks: int, rows: int, length: int, checkpointing: bool, gathered: str = "float32"
+) -> Params:
     """Of the default recipe, with a model, and micro-batches of `rows` rows of `length` tokens."""
     values = load_params(REPO / "params.yaml").model_dump()
     values["base"] = {"model": str(folder)}
@@ -37,6 +39,7 @@ def params_of(folder: Path, *, ranks: int, rows: int, length: int, checkpointing
         "autocast": "bfloat16",
         "microbatch_tokens": rows * length,
         "gradient_checkpointing": checkpointing,
+        "gathered_dtype": gathered,
     }
     return Params.model_validate(values)
 
@@ -54,11 +57,15 @@ def tracked(folder: Path, *arguments: object) -> dict[str, int]:
     return json.loads(process.stdout.splitlines()[-1])
 
 
-def compare(folder: Path, ranks: int, rows: int, length: int, *, checkpointing: bool) -> tuple[float, int]:
+def compare(
+    folder: Path, ranks: int, rows: int, length: int, *, checkpointing: bool, gathered: str = "float32"
+) -> tuple[float, int]:
     """(predicted, measured) bytes of an update, after a comparison of what is a whole number of bytes."""
-    params = params_of(folder, ranks=ranks, rows=rows, length=length, checkpointing=checkpointing)
+    params = params_of(
+        folder, ranks=ranks, rows=rows, length=length, checkpointing=checkpointing, gathered=gathered
+    )
     made = plan(params, Request(devices.device("h100-80g")))
-    measured = tracked(folder, ranks, rows, length, "recomputed" if checkpointing else "kept")
+    measured = tracked(folder, ranks, rows, length, "recomputed" if checkpointing else "kept", gathered)
     lines = {line.what: line.amount for line in made.moments[-1].lines}
     # Shards have whole rows of each tensor, so that the first rank may hold a little more.
     counted = {kind.removeprefix("_FSDPRefType."): size for kind, size in measured.items()}
@@ -80,6 +87,20 @@ def test_shards_gradients_and_moments_of_eight_ranks(tmp_path: Path) -> None:
 def test_four_layers_of_qwen_7b_on_eight_ranks(checkpointing: bool, tmp_path: Path) -> None:
     folder = write_config(tmp_path / "model", {**QWEN_7B, "num_hidden_layers": 4})
     made, measured = compare(folder, 8, 2, 2048, checkpointing=checkpointing)
+    assert made == pytest.approx(measured, rel=TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("values", "length", "checkpointing"),
+    [(QWEN_7B, 9216, True), (QWEN_7B, 2048, False), (LLAMA_8B, 9216, True)],
+    ids=["qwen recomputed", "qwen kept", "llama recomputed"],
+)
+def test_layers_that_are_gathered_in_bfloat16(
+    values: dict[str, object], length: int, checkpointing: bool, tmp_path: Path
+) -> None:
+    folder = write_config(tmp_path / "model", values)
+    made, measured = compare(folder, 8, 1, length, checkpointing=checkpointing, gathered="bfloat16")
     assert made == pytest.approx(measured, rel=TOLERANCE)
 
 

@@ -130,6 +130,8 @@ def test_the_run_of_two_ranks(
         assert two == pytest.approx(one, rel=2e-3), "float32, and Muon's bfloat16"
     assert all(0 < row["offline_share"] < 1 for row in metrics(alone)), "rollouts are trained on"
 
+    path = killed / "params.yaml"
+    path.write_text(path.read_text().replace("  ranks: 2", "  ranks: 2\n  offload: optimizer"))
     script = killed / "dying.py"
     script.write_text(DYING)
     done = launched("-c", LAUNCHER, "2", str(script), "program", cwd=killed)
@@ -143,7 +145,7 @@ def test_the_run_of_two_ranks(
 
     done = launched("-m", "pipelines.train", "program", cwd=killed)
     assert done.returncode == 0 and "train program 3/5" in done.stderr, done.stderr
-    assert contents(killed) == contents(two_ranks)
+    assert contents(killed) == contents(two_ranks), "also with the optimizer's moments in host memory"
 
     monkeypatch.chdir(resumed_alone)
     sink = Sink()
@@ -154,15 +156,18 @@ def test_the_run_of_two_ranks(
 
 
 @pytest.mark.slow
-def test_adapters_packed_rows_and_a_reference_in_two_ranks(
-    two_ranks: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+@pytest.mark.parametrize("rows", ["packing: true", "context_parallel: 2"])
+def test_adapters_with_packed_or_shared_rows_and_a_reference_in_two_ranks(
+    two_ranks: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, rows: str
 ) -> None:
     """The trials of the model that come before training are the main rank's, which alone has the weights."""
     path = two_ranks / "params.yaml"
-    more = "\n  lora: {rank: 4, alpha: 8}\n  packing: true\n  kl: {coefficient: 0.1}"
+    more = f"\n  lora: {{rank: 4, alpha: 8}}\n  {rows}\n  kl: {{coefficient: 0.1}}"
     path.write_text(path.read_text().replace("\n  ranks: 2", f"\n  ranks: 2{more}"))
     alone = tmp_path_factory.mktemp("adapted") / "project"
     copytree(two_ranks, alone)
+    text = path.read_text().replace("context_parallel: 2", "context_parallel: 1")
+    (alone / "params.yaml").write_text(text)
     done = launched("-m", "pipelines.train", "program", cwd=two_ranks)
     assert done.returncode == 0, done.stderr
     monkeypatch.chdir(alone)

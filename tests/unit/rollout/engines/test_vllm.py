@@ -310,18 +310,20 @@ class RecordedLLM:
         self.fault = fault
 
     def __getattr__(self, name: str) -> Any:
-        def call(*args: Any, **kwargs: Any) -> None:
+        def call(*args: Any, **kwargs: Any) -> list[Any]:
             method = args[0] if args and isinstance(args[0], str) else ""
             self.calls.append((name, method or kwargs.get("level") or kwargs.get("tags")))
             if method == self.fault != "":
                 raise RuntimeError("out of memory")
+            return []
 
         return call
 
 
-def asleep(policy: LoadedPolicy, llm: RecordedLLM) -> VLLMEngine:
+def asleep(policy: LoadedPolicy, llm: RecordedLLM, level: int = 2) -> VLLMEngine:
     engine = VLLMEngine.__new__(VLLMEngine)
     engine.policy, engine.sleeps, engine.awake, engine.llm = "old", True, True, llm
+    engine.base, engine.adapters, engine.sleep_level = "old base", 3, level
     engine.sleep()
     return engine
 
@@ -342,6 +344,19 @@ def test_on_a_gpu_it_sleeps_until_it_receives_weights(policy: LoadedPolicy) -> N
         ("wake_up", ["kv_cache"]),
     ]
     assert engine.policy == weights_hash(policy.model) and engine.awake
+
+
+def test_on_a_gpu_it_keeps_the_base_that_adapters_are_added_to(policy: LoadedPolicy) -> None:
+    llm = RecordedLLM()
+    engine = asleep(policy, llm, level=1)
+    engine.load_weights(HashedWeights(policy.model, base="old base"))
+    assert llm.calls == [
+        ("sleep", 1),
+        ("wake_up", ["weights"]),
+        ("collective_rpc", None),
+        ("wake_up", ["kv_cache"]),
+    ]
+    assert engine.adapters == 4 and engine.policy != weights_hash(policy.model)
 
 
 def test_an_engine_that_did_not_take_the_weights_has_no_hash(policy: LoadedPolicy) -> None:

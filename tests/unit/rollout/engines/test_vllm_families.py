@@ -77,6 +77,15 @@ def build(family: str, policy: LoadedPolicy) -> LoadedPolicy:
     return LoadedPolicy(model, policy.tokenizer)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def groups_with_experts() -> None:
+    """vLLM makes its process groups with the first engine of a process, and one without experts has no group
+    for them."""
+    from vllm.distributed.parallel_state import destroy_model_parallel
+
+    destroy_model_parallel()
+
+
 @torch.no_grad()
 def move(policy: LoadedPolicy, size: float) -> None:
     """Change every weight, so much that the distribution is another one."""

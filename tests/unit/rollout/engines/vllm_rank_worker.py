@@ -1,4 +1,7 @@
-"""Training with vLLM in any number of ranks: `vllm_rank_worker.py POLICY TENSOR_PARALLEL OUT`."""
+"""Training with vLLM in any number of ranks: `vllm_rank_worker.py POLICY TENSOR_PARALLEL OUT ADAPTERS`.
+
+ADAPTERS: none, merged into the weights of each push, or served by vLLM.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from hpt_core.config import OptimizerConfig, RolloutConfig, TrainConfig, VLLMConfig
+from hpt_core.config import LoraConfig, OptimizerConfig, RolloutConfig, TrainConfig, VLLMConfig
 from hpt_core.policy.chat import Chat
+from hpt_core.policy.lora import with_lora
 from hpt_core.policy.merged_weights import merged_weights
 from hpt_core.policy.model import load_policy
 from hpt_core.rollout.engines.vllm import VLLMEngine
@@ -42,7 +46,7 @@ class Sink:
     def log(self, step: int, metrics: Any) -> None: ...
 
 
-def main(folder: Path, tensor_parallel: int, out: Path) -> None:
+def main(folder: Path, tensor_parallel: int, out: Path, adapters: str) -> None:
     ranks = join()
     torch.set_num_threads(1)
     policy, verifier = load_policy(folder), ByLength()
@@ -51,12 +55,21 @@ def main(folder: Path, tensor_parallel: int, out: Path) -> None:
         Task(Prompt(f"p{i}", "", "", "exact", "s", "mit"), chat.prompt(text), None, [])
         for i, text in enumerate(PROMPTS)
     ]
+    lora = None if adapters == "none" else LoraConfig(rank=3, alpha=7.0)
     config = TrainConfig(
-        algorithm="grpo", steps=STEPS, prompts_per_step=5, optimizer=OptimizerConfig(lr=1e-3), dev_every=2
+        algorithm="grpo",
+        steps=STEPS,
+        prompts_per_step=5,
+        optimizer=OptimizerConfig(lr=1e-3 if lora is None else 1e-2),
+        lora=lora,
+        dev_every=2,
     )
-    vllm = VLLMConfig(cpu_cache_gib=1, tensor_parallel=tensor_parallel)
+    served = lora if adapters == "served" else None
+    vllm = VLLMConfig(cpu_cache_gib=1, tensor_parallel=tensor_parallel, lora=served is not None)
     rollout = RolloutConfig(engine="vllm", vllm=vllm, group_size=4, max_prompt_tokens=40, max_new_tokens=12)
-    engine = VLLMEngine(policy, 32, config=vllm, ranks=ranks.count)
+    engine = VLLMEngine(policy, 32, config=vllm, ranks=ranks.count, adapters=served)
+    if lora is not None:
+        policy = with_lora(policy, lora, seed=3)
     run = TrainContext(policy, engine, verifier, tasks, tasks, config, rollout, seed=3, ranks=ranks)
     checkpoints = Checkpoints(out / "checkpoints", "f", ranks=ranks)
     train(run, checkpoints, Sink())
@@ -74,4 +87,4 @@ def main(folder: Path, tensor_parallel: int, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])

@@ -173,6 +173,43 @@ def test_a_replica_that_dies_in_a_push(policy: LoadedPolicy, two: Replicas, afte
     assert two.policy == "", "partly sent weights have no name"
 
 
+def wide_engine(width: int, folder: Path) -> tuple[ReportingEngine, LoadedPolicy]:
+    policy = load_policy(folder)
+    widen(policy, width)
+    return HFEngine(policy), policy
+
+
+def widen(policy: LoadedPolicy, width: int) -> None:
+    """Three weights more, which are sent last."""
+    for number in range(3):
+        policy.model.register_buffer(f"wide_{number}", torch.zeros(width, width))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "number"), [(4, 2), (4000, 1)], ids=["small", "large"])
+def test_a_replica_that_is_stopped_in_a_push_is_named_within_a_minute_or_so(
+    policy: LoadedPolicy, folder: Path, width: int, number: int
+) -> None:
+    """Small weights all go into the connection of a stopped replica; one of 64 MB does not."""
+    build = partial(wide_engine, width, folder)
+    replicas = Replicas(build, 2, threads=1, device=torch.device("cpu"))
+    widen(policy, width)
+    stopped = replicas.replicas[number - 1]
+    push = Interrupted(policy, 5, partial(stopped.process.send_signal, signal.SIGSTOP))
+    started = time.monotonic()
+    message = (
+        rf"replica {number} of the sampler \(process \d+\) hangs: it was taking new weights.*, and gave no "
+        r"sign of life since .*, for more than the 60 s that a push of weights may stand still; the same "
+    )
+    with pytest.raises(EngineError, match=message):
+        replicas.load_weights(push)
+    assert 55 < time.monotonic() - started < 90
+    assert replicas.policy == "", "partly sent weights have no name"
+    pids = [replica.process.pid for replica in replicas.replicas]
+    replicas.close()
+    assert not any(map(is_running, pids))
+
+
 def test_a_replica_that_cannot_start_says_why(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no model"):
         Replicas(partial(failing, tmp_path), 1, threads=1, device=torch.device("cpu"))

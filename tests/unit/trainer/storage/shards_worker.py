@@ -26,6 +26,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from hpt_core.config import OptimizerConfig
 from hpt_core.errors import CheckpointError
+from hpt_core.policy import host_moments
 from hpt_core.policy.model import full_tensor
 from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.optimizers import build_optimizers
@@ -41,7 +42,10 @@ State = tuple[PolicyModule, list[Optimizer]]
 
 
 def fresh(ranks: Ranks) -> State:
-    """Sizes are no multiples of the ranks, and the value head has one row: some ranks hold none of it."""
+    """Sizes are no multiples of the ranks, and the value head has one row: some ranks hold none of it.
+
+    Moments of two ranks wait in host memory.
+    """
     torch.manual_seed(ranks.count)
     shape = LlamaConfig(
         vocab_size=37,
@@ -54,7 +58,10 @@ def fresh(ranks: Ranks) -> State:
     module = PolicyModule.of(LlamaForCausalLM(shape), values=True)
     shard(module, ranks)
     head = module.value_head
-    return module, build_optimizers(module.model, OptimizerConfig(name="muon", lr=0.01), value_head=head)
+    optimizers = build_optimizers(module.model, OptimizerConfig(name="muon", lr=0.01), value_head=head)
+    if ranks.count == 2:
+        host_moments.offload(optimizers)
+    return module, optimizers
 
 
 def step(state: State) -> None:
@@ -63,7 +70,7 @@ def step(state: State) -> None:
     for parameter in module.parameters():
         parameter.grad = torch.randn_like(parameter)
     for optimizer in optimizers:
-        optimizer.step()
+        host_moments.step(optimizer)
 
 
 def whole(state: State) -> dict[str, Tensor]:
