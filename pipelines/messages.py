@@ -9,7 +9,7 @@ import logging
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -19,11 +19,19 @@ from hpt_core.printable import printable
 from hpt_core.redaction import redacted
 
 _FORMATTER = logging.Formatter()
+NAMED = 5
+"""How many files a sentence names."""
 
 
 def clean(text: str) -> str:
     """`text` without secrets and control characters."""
     return printable(redacted(text))
+
+
+def first_names(names: Sequence[str], separator: str = ", ") -> str:
+    """The first NAMED of `names`, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return separator.join(names[:NAMED]) + more
 
 
 def install() -> None:

@@ -33,7 +33,7 @@ from hpt_core.config.policy import (
     VLLMConfig,
     WarmStart,
 )
-from hpt_core.config.training import SERVED_RANKS, LoraConfig, TrainConfig
+from hpt_core.config.training import SERVED_RANKS, LoraConfig, TrainConfig, served_adapters
 from hpt_core.config.turns import Turns
 
 __all__ = [
@@ -84,4 +84,5 @@ __all__ = [
     "ValueConfig",
     "VerifierConfig",
     "WarmStart",
+    "served_adapters",
 ]

@@ -13,7 +13,7 @@ from hpt_core.config.methods import (
     ImportanceConfig,
 )
 from hpt_core.config.phases import ENDS, BudgetConfig, HealthConfig, MethodConfig, PhaseConfig, merged
-from hpt_core.config.policy import OptimizerConfig
+from hpt_core.config.policy import OptimizerConfig, RolloutConfig
 
 SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM can make room for; adapters of a smaller rank fit as well."""
@@ -142,3 +142,8 @@ class TrainConfig(MethodConfig):
                     f"of {', '.join(ENDS)}, of which the first ends it",
                 )
         return self
+
+
+def served_adapters(train: TrainConfig, rollout: RolloutConfig) -> LoraConfig | None:
+    """The adapters that vLLM adds while it computes; None where they are merged, or where there are none."""
+    return train.lora if rollout.engine == "vllm" and rollout.vllm.lora else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hpt_core.config import RolloutConfig, TrainConfig
+from hpt_core.config import RolloutConfig, TrainConfig, served_adapters
 from hpt_core.policy.model import LoadedPolicy
 from hpt_core.protocols import RolloutEngine, Verifier
 from hpt_core.rollout.group import Task
@@ -32,7 +32,7 @@ class TrainContext:
     @property
     def serves_adapters(self) -> bool:
         """Whether the engine gets the weights once, and then adapters alone."""
-        return self.rollout.engine == "vllm" and self.rollout.vllm.lora and self.config.lora is not None
+        return served_adapters(self.config, self.rollout) is not None
 
     @property
     def ranks_per_engine(self) -> int:

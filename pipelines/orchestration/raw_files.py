@@ -6,9 +6,9 @@ import shlex
 import subprocess
 from pathlib import Path
 
+from pipelines.messages import first_names
+
 FOLDERS = ("raw/data", "raw/models")
-NAMED = 5
-"""How many of them a sentence names."""
 
 
 def advice(root: Path) -> str | None:
@@ -16,9 +16,8 @@ def advice(root: Path) -> str | None:
     missing = unversioned(root)
     if not missing:
         return None
-    names = shlex.join(missing[:NAMED])
-    more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-    return f"neither in git nor in the DVC remote, so that no other clone gets them: dvc add {names}{more}"
+    names = first_names([shlex.quote(name) for name in missing], " ")
+    return f"neither in git nor in the DVC remote, so that no other clone gets them: dvc add {names}"
 
 
 def unversioned(root: Path) -> list[str]:

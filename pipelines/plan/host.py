@@ -6,7 +6,7 @@ On a GPU these are in host memory, which no moment of a plan sums.
 from __future__ import annotations
 
 from pipelines.plan.sampler import sampler
-from pipelines.plan.sizes import FLOAT, Line, Moment, Sizes
+from pipelines.plan.sizes import FLOAT, Line, Moment, Sizes, weights
 
 LIBRARIES = 610 * 2**20
 """Resident memory of a rank after a run, without its tensors: Python 3.11, torch 2.13 for CPUs, transformers
@@ -84,13 +84,7 @@ def saving(sizes: Sizes) -> list[Moment]:
         return []
     whole = FLOAT * sizes.plain
     lines = [
-        Line(
-            "weights, float32" + (", a shard" if ranks > 1 else ""),
-            FLOAT * shape.parameters / ranks,
-            f"4 B x {shape.parameters:,} / {ranks} ranks",
-            "hpt_core/trainer/sharding.py",
-            "train.ranks",
-        ),
+        weights(sizes),
         *sampler(sizes, cache=False),
         Line(
             "whole model, float32",

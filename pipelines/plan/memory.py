@@ -13,7 +13,7 @@ from pipelines.plan import host, offload
 from pipelines.plan.passes import passes
 from pipelines.plan.sampler import sampler
 from pipelines.plan.shape import Shape
-from pipelines.plan.sizes import FLOAT, Line, Moment, Sizes
+from pipelines.plan.sizes import FLOAT, Line, Moment, Sizes, weights
 
 RESERVED = 0.08
 """Share of a GPU's memory for CUDA's context, NCCL's buffers and gaps of the allocator. An allowance, which
@@ -103,18 +103,7 @@ def update(sizes: Sizes, config: PretrainedConfig) -> Moment:
 
 def _steady(sizes: Sizes) -> list[Line]:
     """Weights and moments, which stay from the first step on."""
-    shape, ranks = sizes.shape, sizes.ranks
-    lines = [
-        Line(
-            "weights, float32" + (", a shard" if ranks > 1 else ""),
-            FLOAT * shape.parameters / ranks,
-            f"4 B x {shape.parameters:,} / {ranks} ranks",
-            "hpt_core/trainer/sharding.py",
-            "train.ranks",
-        ),
-        offload.moments(sizes),
-    ]
-    return [*lines, *_reference(sizes)]
+    return [weights(sizes), offload.moments(sizes), *_reference(sizes)]
 
 
 def _reference(sizes: Sizes) -> list[Line]:

@@ -102,3 +102,15 @@ class Sizes:
         """Numbers that the optimizer keeps: two for a weight with AdamW, one with Muon."""
         muon = self.params.train.optimizer.name == "muon"
         return 2 * self.shape.trained - (self.shape.matrices if muon else 0)
+
+
+def weights(sizes: Sizes) -> Line:
+    """The policy's weights on a rank."""
+    parameters, ranks = sizes.shape.parameters, sizes.ranks
+    return Line(
+        "weights, float32" + (", a shard" if ranks > 1 else ""),
+        FLOAT * parameters / ranks,
+        f"4 B x {parameters:,} / {ranks} ranks",
+        "hpt_core/trainer/sharding.py",
+        "train.ranks",
+    )

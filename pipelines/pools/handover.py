@@ -12,14 +12,13 @@ from dvc.utils.serialize import dumps_yaml
 from hpt_core.errors import InputError
 from hpt_core.files import write_text
 from pipelines import paths
+from pipelines.messages import first_names
 from pipelines.orchestration.stale_outputs import git
 from pipelines.params import load_params
 from pipelines.tracking.dvc_lock import LockEntry
 
 WRITTEN_BY_RUNS = (paths.PARAMS, paths.DVC_LOCK, Path(".dvc/.gitignore"))
 """Files of the commit that may differ: the first two are handed over, the last is DVC's own."""
-NAMED = 5
-"""How many files a message names."""
 
 
 class PoolError(RuntimeError):
@@ -86,8 +85,8 @@ def clean_commit(root: Path) -> str:
         )
     if changed:
         raise InputError(
-            f"{_named(changed)} differ from commit {commit}, the code that workers of pools have; commit and "
-            "push, and `git pull` in the checkouts of the workers; or remove `pools` from params.yaml"
+            f"{first_names(changed)} differ from commit {commit}, the code that workers of pools have; "
+            "commit and push, and `git pull` in the checkouts of the workers; or remove `pools` from params.yaml"
         )
     return commit
 
@@ -102,8 +101,8 @@ def check_worker(root: Path, commit: str) -> None:
         )
     if changed:
         raise InputError(
-            f"{_named(changed)} differ from the commit in the worker's checkout {root.resolve()}, which is "
-            f"at {here} as the flow is; there: git stash --include-untracked"
+            f"{first_names(changed)} differ from the commit in the worker's checkout {root.resolve()}, which "
+            f"is at {here} as the flow is; there: git stash --include-untracked"
         )
 
 
@@ -131,8 +130,3 @@ def _inputs(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _head(root: Path) -> str:
     return git(root, "rev-parse", "--verify", "-q", "HEAD").strip()
-
-
-def _named(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from hpt_core.config import LoraConfig
+from hpt_core.config import served_adapters
 from hpt_core.policy.model import LoadedPolicy
 from hpt_core.protocols import RolloutEngine
 from hpt_core.rollout.engines.decoding import find_way
@@ -36,17 +36,12 @@ def training_engine(
         return
     device, apart = ranks.device, ranks.apart("sampling")
     main_s = (
-        started_replicas(params, base, device, ranks.count, served_adapters(params))
+        started_replicas(params, base, device, ranks.count, served_adapters(params.train, params.rollout))
         if ranks.main
         else nullcontext()
     )
     with main_s as replicas:
         yield EngineOfMain(replicas, apart)
-
-
-def served_adapters(params: Params) -> LoraConfig | None:
-    """The adapters that vLLM adds while it computes; None where they are merged, or where there are none."""
-    return params.train.lora if params.rollout.vllm.lora else None
 
 
 def _engine_of_rank(params: Params, policy: LoadedPolicy, ranks: Ranks) -> RolloutEngine:
@@ -55,7 +50,7 @@ def _engine_of_rank(params: Params, policy: LoadedPolicy, ranks: Ranks) -> Rollo
         return build_engine(params, policy)
     dtype = getattr(torch, rollout.dtype)
     if rollout.engine == "vllm":
-        adapters = served_adapters(params)
+        adapters = served_adapters(params.train, rollout)
         return VLLMEngine(policy, rollout.slots, dtype, rollout.vllm, ranks=ranks.count, adapters=adapters)
     way = ranks.from_main(lambda: find_way(policy.model, policy.tokenizer.pad_token_id))
     return HFEngine(policy, rollout.slots, dtype, way=way, own=ranks.device)

