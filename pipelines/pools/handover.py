@@ -86,7 +86,7 @@ def clean_commit(root: Path) -> str:
     if changed:
         raise InputError(
             f"{first_names(changed)} differ from commit {commit}, the code that workers of pools have; "
-            "commit and push, and `git pull` in the checkouts of the workers; or remove `pools` from params.yaml"
+            "commit and push, and `git pull` in the workers' checkouts; or remove `pools` from params.yaml"
         )
     return commit
 
