@@ -119,13 +119,15 @@ class Resident:
 def resident_memory(project: Path, ranks: int) -> list[Resident]:
     """What each rank of the run had in memory.
 
-    A single rank's malloc is told to return freed tensors to the system at once, by a threshold for mmap that
-    stays at its default. Otherwise the threshold rises to 32 MiB, and malloc keeps what is freed below that.
-    Several ranks start with a fixed threshold anyway (pipelines/stage/rank_processes.py).
+    glibc's malloc is told to return freed tensors to the system at once, by a threshold for mmap that stays
+    at its default. Otherwise the threshold rises to 32 MiB, and malloc keeps what is freed below that.
     """
-    environment = {**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
-    if ranks == 1:
-        environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(128 * 1024))
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPO),
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_MMAP_THRESHOLD_": os.environ.get("MALLOC_MMAP_THRESHOLD_", str(128 * 1024)),
+    }
     script = str(Path(__file__).with_name("resident_rank.py"))
     command = [sys.executable, "-c", LAUNCHER, str(ranks), script, "program"]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
