@@ -43,7 +43,7 @@ class PassingWeights(Protocol):
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         """All that an output depends on by the names of the plain model, in order of name.
 
-        With `base`, the factors of the adapters (`policy.adapter_weights`).
+        With `base`, the factors of the adapters (`policy.weights.adapters`).
         """
 
 

@@ -14,9 +14,9 @@ import torch
 from hpt_core import tables
 from hpt_core.files import write_json, write_text
 from hpt_core.fingerprint import code_hash, file_hash, fingerprint, library_versions, model_file_hashes
-from hpt_core.policy.adapter_weights import check_served_layers
 from hpt_core.policy.lora import with_lora
 from hpt_core.policy.model import load_policy, save_policy, weights_hash
+from hpt_core.policy.weights.adapters import check_served_layers
 from hpt_core.protocols import MetricSink
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.context import TrainContext

@@ -17,8 +17,8 @@ from transformers.pytorch_utils import Conv1D
 
 from hpt_core.config import LoraConfig
 from hpt_core.errors import InputError
-from hpt_core.policy.merged_weights import MERGED, adapted_weight, plain_name
 from hpt_core.policy.model import LoadedPolicy
+from hpt_core.policy.weights.merged import MERGED, adapted_weight, plain_name
 from hpt_core.seeds import derive
 
 NAME = "default"

@@ -11,13 +11,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hpt_core.errors import InputError
 from hpt_core.policy.chat import Chat, default_template
-from hpt_core.policy.hashed_weights import weights_hash
 from hpt_core.policy.loading.checked import load_checked
-from hpt_core.policy.merged_weights import full_tensor, merged_weights, persistent_buffers
+from hpt_core.policy.weights.hashed import weights_hash
+from hpt_core.policy.weights.merged import merged_weights, persistent_buffers
 
 __all__ = [
     "LoadedPolicy",
-    "full_tensor",
     "load_policy",
     "merged_weights",
     "save_policy",

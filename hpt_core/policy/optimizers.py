@@ -8,13 +8,11 @@ from typing import Any
 import torch
 from peft.tuners.lora import Embedding as LoraEmbedding
 from torch import nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
-from torch.optim._muon import _adjust_lr, _zeropower_via_newtonschulz
 from transformers import PreTrainedModel
 
 from hpt_core.config import OptimizerConfig
-from hpt_core.policy.merged_weights import full_tensor
+from hpt_core.policy.muon import Muon
 
 
 def build_optimizers(
@@ -65,38 +63,6 @@ def _embeddings_and_head(model: nn.Module) -> set[nn.Parameter]:
         ends = (model.get_input_embeddings(), model.get_output_embeddings())  # type: ignore[no-untyped-call]
         modules += [end for end in ends if end is not None]
     return {parameter for module in modules for parameter in module.parameters()}
-
-
-class Muon(torch.optim.Muon):
-    """torch's Muon, with bitwise the same steps when matrices are sharded.
-
-    Momentum stays sharded; every rank computes the orthogonal step of the full matrix. torch's own class
-    would multiply shards in bfloat16 and add the products, which rounds differently for each number of ranks.
-    """
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        if not any(isinstance(p, DTensor) for group in self.param_groups for p in group["params"]):
-            super().step()  # type: ignore[no-untyped-call]
-            return
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._step(p, p.grad, group)
-
-    def _step(self, p: DTensor, grad: DTensor, group: dict[str, Any]) -> None:
-        """torch.optim._muon._single_tensor_muon with nesterov, on the gathered gradient."""
-        momentum = self.state[p].setdefault("momentum_buffer", torch.zeros_like(grad))
-        momentum.lerp_(grad, 1 - group["momentum"])
-        direction = _zeropower_via_newtonschulz(
-            full_tensor(grad.lerp(momentum, group["momentum"])),
-            group["ns_coefficients"],
-            group["ns_steps"],
-            group["eps"],
-        )
-        p.mul_(1 - group["lr"] * group["weight_decay"])
-        shard = distribute_tensor(direction, p.device_mesh, p.placements, src_data_rank=None)
-        p.add_(shard, alpha=-_adjust_lr(group["lr"], group["adjust_lr_fn"], p.shape))
 
 
 def scale_rates(optimizers: Sequence[Optimizer], factor: float) -> None:

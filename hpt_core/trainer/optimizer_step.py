@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from hpt_core.config import TrainConfig
 from hpt_core.errors import TrainingError
 from hpt_core.policy import host_moments
-from hpt_core.policy.model import full_tensor
+from hpt_core.policy.weights.gathering import full_tensor
 
 
 def clip_and_step(

@@ -12,11 +12,11 @@ import torch
 from hpt_core.config import Sampling
 from hpt_core.errors import TrainingError
 from hpt_core.groups import rewards_equal
-from hpt_core.policy.adapter_weights import adapter_weights
 from hpt_core.policy.chat import Chat
-from hpt_core.policy.hashed_weights import HashedWeights
-from hpt_core.policy.merged_weights import base_weights
 from hpt_core.policy.module import PolicyModule
+from hpt_core.policy.weights.adapters import adapter_weights
+from hpt_core.policy.weights.hashed import HashedWeights
+from hpt_core.policy.weights.merged import base_weights
 from hpt_core.rollout.engine_check import EngineCheck
 from hpt_core.rollout.group import Group, Task, reward, sample, score
 from hpt_core.rollout.hint import hinted

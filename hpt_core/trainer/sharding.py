@@ -6,14 +6,15 @@ from collections.abc import Callable
 
 import torch
 import torch.distributed
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from hpt_core.errors import InputError
-from hpt_core.policy.copies import without_weights
 from hpt_core.policy.model import LoadedPolicy
 from hpt_core.policy.module import PolicyModule
+from hpt_core.policy.weights.copies import without_weights
+from hpt_core.policy.weights.mapped import page_out
 from hpt_core.trainer.ranks import Ranks
 
 
@@ -60,8 +61,10 @@ def shard(policy_module: PolicyModule, ranks: Ranks, gathered: torch.dtype = tor
     seen = set[nn.Parameter]()
     for module in policy_module.modules():
         if type(module).__name__ in policy_module.layers:
-            _send(module, ranks, seen)
+            whole = _send(module, ranks, seen)
             fully_shard(module, mp_policy=mixed)
+            page_out(whole)
+            del whole
     _send(policy_module, ranks, seen)
     # By default the root stays gathered after its forward pass. A pass without a backward pass would then
     # keep weights that the optimizer's step makes stale.
@@ -79,13 +82,14 @@ def shard(policy_module: PolicyModule, ranks: Ranks, gathered: torch.dtype = tor
 
 
 @torch.no_grad()
-def _send(unit: nn.Module, ranks: Ranks, seen: set[nn.Parameter]) -> None:
+def _send(unit: nn.Module, ranks: Ranks, seen: set[nn.Parameter]) -> list[Tensor]:
     """Give every rank the main rank's weights of `unit`, except those that are sharded already.
 
-    `seen` has the weights of the units before, and those of `unit` afterwards.
+    `seen` has the weights of the units before, and those of `unit` afterwards. Returns what this rank had.
     """
     device = ranks.device
     own: dict[nn.Parameter, nn.Parameter] = {}
+    had = list[Tensor]()
     for module in unit.modules():
         for name, parameter in module._parameters.items():
             if parameter is None or isinstance(parameter, DTensor):
@@ -97,6 +101,7 @@ def _send(unit: nn.Module, ranks: Ranks, seen: set[nn.Parameter]) -> None:
                 )
             if parameter not in own:
                 weight = parameter.detach()
+                had.append(weight)
                 full = weight.to(device) if ranks.main else torch.empty_like(weight, device=device)
                 torch.distributed.broadcast(full, src=0)
                 own[parameter] = nn.Parameter(full, parameter.requires_grad)
@@ -107,3 +112,4 @@ def _send(unit: nn.Module, ranks: Ranks, seen: set[nn.Parameter]) -> None:
         # weights: the main rank would hold all of them until the last layer is sharded.
         parameter.data = parameter.data.new_empty(0)
     seen.update(own)
+    return had

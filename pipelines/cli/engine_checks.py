@@ -14,13 +14,13 @@ from torch import nn
 from hpt_core.config import LoraConfig, RolloutConfig
 from hpt_core.errors import InputError
 from hpt_core.policy.chat import Chat
-from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.loading.attention import attention_difference
 from hpt_core.policy.loading.checked import load_unchecked, read_files
 from hpt_core.policy.loading.rope import changing_length
 from hpt_core.policy.lora import with_lora
 from hpt_core.policy.model import LoadedPolicy, save_policy, stop_tokens, weights_hash
 from hpt_core.policy.sizes import positions
+from hpt_core.policy.weights.hashed import HashedWeights
 from hpt_core.rollout.engine_check import LIMITS, EngineCheck
 from hpt_core.rollout.engines.decoding import find_way
 from pipelines.cli.check_rows import Doubt, NotRun

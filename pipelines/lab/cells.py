@@ -63,16 +63,18 @@ class Cell:
         """16 hex digits of all that decides the result."""
         sections = {name: self.tree[name] for name in RUNNING}
         measured = [] if self.likelihood is None else [self.likelihood]
-        return json_hash([sections, self.setting_content, self.trained, _code(), *measured])
+        return json_hash([sections, self.setting_content, self.trained, code_of_cells(), *measured])
 
     @cached_property
     def setting_content(self) -> str:
-        return json_hash([{name: self.setting_tree[name] for name in PREPARING}, _code()])
+        return json_hash([{name: self.setting_tree[name] for name in PREPARING}, code_of_cells()])
 
     @cached_property
     def sources_content(self) -> str:
         """Of what all settings share that differ in their arm alone."""
-        return json_hash([{name: self.setting_tree[name] for name in PREPARING if name != "arms"}, _code()])
+        return json_hash(
+            [{name: self.setting_tree[name] for name in PREPARING if name != "arms"}, code_of_cells()]
+        )
 
 
 class Study:
@@ -192,7 +194,7 @@ def locked(folder: Path, wait: bool) -> Iterator[bool]:
 
 
 @cache
-def _code() -> str:
+def code_of_cells() -> str:
     """The code that decides a result: that of the stages, and of the lab where it reads what they wrote."""
     package = Path(__file__).parent.parent
     stages = ("curate", "base", "rollouts", "teacher_responses", "experts", "select", "train", "evaluate")

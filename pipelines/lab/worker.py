@@ -28,6 +28,7 @@ from pipelines import (
     teacher_responses,
     train,
 )
+from pipelines.lab.cell_process import CellProcess
 from pipelines.lab.cell_result import CellResult, cell_result
 from pipelines.lab.cells import RESULT, Cell, Study, locked, write_params
 from pipelines.lab.choice import chosen_rates
@@ -47,9 +48,13 @@ def work(study: Study, completed: Callable[[Cell], None]) -> None:
     Raises what a stage raises, except that a training whose step must not be taken is a result. The cell is
     then left as it is for the next worker.
     """
-    while missing := pending(study):
-        if not any(_make(study, cell, completed) for cell in missing):
-            time.sleep(POLL)
+    with CellProcess(make) as process:
+        while missing := pending(study):
+            made = next((cell for cell in missing if process(study, cell)), None)
+            if made is None:
+                time.sleep(POLL)
+            else:
+                completed(made)
 
 
 def pending(study: Study) -> list[Cell]:
@@ -62,8 +67,8 @@ def pending(study: Study) -> list[Cell]:
     return [*missing, *(cell for cell in cells if study.result(cell) is None)]
 
 
-def _make(study: Study, cell: Cell, completed: Callable[[Cell], None]) -> bool:
-    """Make a cell; False where another worker has it or has just completed it."""
+def make(study: Study, cell: Cell) -> bool:
+    """Make a cell; False where another worker has it or has just completed it. Changes the current folder."""
     folder = study.at(cell)
     with locked(folder, wait=False) as mine:
         if not mine or study.result(cell) is not None:
@@ -93,7 +98,6 @@ def _make(study: Study, cell: Cell, completed: Callable[[Cell], None]) -> bool:
             write_sealed(folder / RESULT, result)
             # The rollouts of training are most of a cell's bytes, and its result has what the tables need.
             shutil.rmtree(paths.rollouts(study.design.arm), ignore_errors=True)
-    completed(cell)
     return True
 
 

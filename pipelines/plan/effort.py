@@ -174,7 +174,7 @@ def _traffic(sizes: Sizes) -> list[Line]:
             FLOAT * (shape.trained if served else plain),
             f"4 B x {'adapters' if served else 'weights'}, a tensor at a time"
             + (f"; to {copies} replica(s)" if copies > 1 else ""),
-            "hpt_core/policy/hashed_weights.py",
+            "hpt_core/policy/weights/hashed.py",
         ),
         *asleep(sizes),
         Line(

@@ -11,9 +11,9 @@ import torch
 
 from hpt_core.config import LoraConfig, RolloutConfig
 from hpt_core.errors import InputError
-from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.model import LoadedPolicy, load_policy
 from hpt_core.policy.sizes import check_positions
+from hpt_core.policy.weights.hashed import HashedWeights
 from hpt_core.protocols import ReportingEngine, RolloutEngine
 from hpt_core.rollout.engine_check import EngineCheck
 from hpt_core.rollout.engines.hf import HFEngine

@@ -13,8 +13,8 @@ import torch
 from hpt_core import tables
 from hpt_core.config import Sampling
 from hpt_core.policy.chat import Chat
-from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.model import LoadedPolicy, load_policy
+from hpt_core.policy.weights.hashed import HashedWeights
 from hpt_core.rollout.engines.hf import HFEngine
 from pipelines import base, curate
 from pipelines.params import load_params, recipes

@@ -20,10 +20,10 @@ from hpt_core.config import GateConfig, LoraConfig, OptimizerConfig, RolloutConf
 from hpt_core.errors import REPORTED_ERRORS, InputError
 from hpt_core.policy.batching import TrainingRow, pad
 from hpt_core.policy.chat import Chat
-from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.logprobs import token_logprobs
 from hpt_core.policy.lora import with_lora
 from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy, weights_hash
+from hpt_core.policy.weights.hashed import HashedWeights
 from hpt_core.rollout.engine_check import EngineCheck
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.group import Task

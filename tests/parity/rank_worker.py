@@ -18,13 +18,15 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from hpt_core.config import ImportanceConfig, KLConfig, OptimizerConfig, TrainConfig
 from hpt_core.errors import InputError, TrainingError
-from hpt_core.policy import hashed_weights, host_moments
+from hpt_core.policy import host_moments
 from hpt_core.policy.batching import TrainingRow
 from hpt_core.policy.context_parallel import attend_in_context
 from hpt_core.policy.logprobs import checkpoint_layers
-from hpt_core.policy.model import LoadedPolicy, full_tensor, merged_weights
+from hpt_core.policy.model import LoadedPolicy, merged_weights
 from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.optimizers import build_optimizers
+from hpt_core.policy.weights import hashed as hashed_weights
+from hpt_core.policy.weights.gathering import full_tensor
 from hpt_core.trainer import batch
 from hpt_core.trainer.measures.metrics import Totals
 from hpt_core.trainer.mini_batch import Learner

@@ -17,7 +17,7 @@ from hpt_core.config import Sampling
 from hpt_core.errors import TrainingError
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.model import LoadedPolicy, stop_tokens, weights_hash
-from hpt_core.policy.precision import copy_in_dtype, empty_in_dtype
+from hpt_core.policy.weights.precision import copy_in_dtype, empty_in_dtype
 from hpt_core.protocols import PassingWeights, Progress, unheard
 from hpt_core.rollout.engines.decoding import Decoder, Way, find_way
 from hpt_core.rollout.engines.sampling import draw, uniforms

@@ -12,9 +12,9 @@ import torch
 from hpt_core.config import LoraConfig, Sampling, VLLMConfig
 from hpt_core.errors import EngineError, InputError, TrainingError
 from hpt_core.policy.chat import Chat
-from hpt_core.policy.hashed_weights import HashedWeights
-from hpt_core.policy.merged_weights import named_weights
 from hpt_core.policy.model import LoadedPolicy, stop_tokens
+from hpt_core.policy.weights.hashed import HashedWeights
+from hpt_core.policy.weights.merged import named_weights
 from hpt_core.protocols import PassingWeights, Progress, unheard
 from hpt_core.rollout.engines.checkpoint_names import checkpoint_weights
 from hpt_core.rollout.engines.reloading import after_reload, before_reload

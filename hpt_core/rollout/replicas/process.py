@@ -16,8 +16,8 @@ from transformers.utils import logging as transformers_logging
 
 from hpt_core.child_process import exit_after_parent
 from hpt_core.errors import REPORTED_ERRORS, EngineError, one_line
-from hpt_core.policy.merged_weights import named_weights
 from hpt_core.policy.model import LoadedPolicy
+from hpt_core.policy.weights.merged import named_weights
 from hpt_core.protocols import ReportingEngine
 from hpt_core.rollout.replicas.channel import (
     HOST,

@@ -40,7 +40,7 @@ def cell(study: Study, setting: str, method: str) -> Cell:
 def test_imitation_lowers_the_nll_of_solutions_it_has_not_seen(study: Study) -> None:
     before, after = cell(study, "half", "base"), cell(study, "half", "sft")
     for each in (before, after):
-        assert worker._make(study, each, lambda made: None)
+        assert worker.make(study, each)
     nll = {each: study.result(each)["nll"] for each in (before, after)}  # type: ignore[index]
     assert nll[before].keys() == {"worked", OWN}
     assert nll[after]["worked"] < nll[before]["worked"]

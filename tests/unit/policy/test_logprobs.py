@@ -38,7 +38,7 @@ from transformers import (
 from hpt_core.policy import lm_head, logprobs
 from hpt_core.policy.batching import Padded, TrainingRow, pad
 from hpt_core.policy.logprobs import TokenLogprobs, autocast, checkpoint_layers, token_logprobs
-from hpt_core.policy.model import full_tensor
+from hpt_core.policy.weights.gathering import full_tensor
 
 VOCABULARY, HIDDEN = 61, 16
 CPU = torch.device("cpu")

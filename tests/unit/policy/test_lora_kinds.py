@@ -15,10 +15,10 @@ from transformers import PreTrainedModel
 
 from hpt_core.config import LoraConfig
 from hpt_core.errors import InputError
-from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.lora import _check_layers, with_lora
-from hpt_core.policy.merged_weights import merged_weights, persistent_buffers
 from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy, weights_hash
+from hpt_core.policy.weights.hashed import HashedWeights
+from hpt_core.policy.weights.merged import merged_weights, persistent_buffers
 from hpt_core.rollout.engines.hf import HFEngine
 from tests.unit.policy.small_models import logits, small_model
 

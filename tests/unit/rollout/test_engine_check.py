@@ -15,10 +15,10 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from hpt_core.config import LoraConfig, OptimizerConfig, RolloutConfig, Sampling, TrainConfig
 from hpt_core.errors import TrainingError
-from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.lora import with_lora
 from hpt_core.policy.model import LoadedPolicy
 from hpt_core.policy.module import PolicyModule
+from hpt_core.policy.weights.hashed import HashedWeights
 from hpt_core.protocols import PassingWeights
 from hpt_core.rollout.engine_check import LONGEST_PROMPT, PROMPTS, EngineCheck, few
 from hpt_core.rollout.engines.decoding import Decoder

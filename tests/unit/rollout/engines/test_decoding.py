@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from hpt_core.config import Sampling
 from hpt_core.errors import InputError
 from hpt_core.policy.model import LoadedPolicy
-from hpt_core.policy.precision import copy_in_dtype
+from hpt_core.policy.weights.precision import copy_in_dtype
 from hpt_core.rollout.engines.decoding import Way
 from hpt_core.rollout.engines.hf import HFEngine
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from hpt_core.config import Sampling
-from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.model import LoadedPolicy, weights_hash
+from hpt_core.policy.weights.hashed import HashedWeights
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.engines.sampling import draw
 from hpt_core.types import Completion

@@ -24,10 +24,10 @@ from hpt_core.config import (
 )
 from hpt_core.errors import EngineError, InputError, TrainingError
 from hpt_core.policy.chat import Chat
-from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.lora import with_lora
 from hpt_core.policy.model import LoadedPolicy, save_policy, weights_hash
 from hpt_core.policy.warm_start import build_policy
+from hpt_core.policy.weights.hashed import HashedWeights
 from hpt_core.protocols import unheard
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.engines.vllm import VLLMEngine

@@ -24,12 +24,12 @@ from hpt_core.config import (
     WarmStart,
 )
 from hpt_core.errors import EngineError, InputError, TrainingError
-from hpt_core.policy.adapter_weights import adapter_weights
 from hpt_core.policy.chat import Chat
-from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.lora import with_lora
-from hpt_core.policy.merged_weights import base_weights
 from hpt_core.policy.model import LoadedPolicy, weights_hash
+from hpt_core.policy.weights.adapters import adapter_weights
+from hpt_core.policy.weights.hashed import HashedWeights
+from hpt_core.policy.weights.merged import base_weights
 from hpt_core.protocols import PassingWeights
 from hpt_core.rollout.engine_check import EngineCheck
 from hpt_core.rollout.engines import vllm, vllm_adapters

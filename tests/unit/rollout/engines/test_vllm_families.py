@@ -12,8 +12,8 @@ from torch.testing import assert_close
 
 from hpt_core.config import RolloutConfig, VLLMConfig
 from hpt_core.policy.chat import Chat
-from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.model import LoadedPolicy
+from hpt_core.policy.weights.hashed import HashedWeights
 from hpt_core.rollout.engine_check import EngineCheck
 from hpt_core.rollout.engines.vllm import VLLMEngine
 

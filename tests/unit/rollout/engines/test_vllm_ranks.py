@@ -18,12 +18,12 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from hpt_core.config import LoraConfig, RolloutConfig, Sampling, VLLMConfig, WarmStart
-from hpt_core.policy.adapter_weights import adapter_weights
 from hpt_core.policy.chat import Chat
-from hpt_core.policy.hashed_weights import HashedWeights
 from hpt_core.policy.lora import with_lora
-from hpt_core.policy.merged_weights import base_weights
 from hpt_core.policy.model import load_policy, save_policy
+from hpt_core.policy.weights.adapters import adapter_weights
+from hpt_core.policy.weights.hashed import HashedWeights
+from hpt_core.policy.weights.merged import base_weights
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.replicas.channel import Channel
 from hpt_core.rollout.replicas.engine import Replicas

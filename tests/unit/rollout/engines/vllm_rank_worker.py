@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from hpt_core.config import LoraConfig, OptimizerConfig, RolloutConfig, TrainConfig, VLLMConfig
 from hpt_core.policy.chat import Chat
 from hpt_core.policy.lora import with_lora
-from hpt_core.policy.merged_weights import merged_weights
 from hpt_core.policy.model import load_policy
+from hpt_core.policy.weights.merged import merged_weights
 from hpt_core.rollout.engines.vllm import VLLMEngine
 from hpt_core.rollout.group import Task
 from hpt_core.trainer.checkpoint import Checkpoints

@@ -21,8 +21,8 @@ from waiting import wait_for
 
 from hpt_core.config import Sampling
 from hpt_core.errors import EngineError, InputError
-from hpt_core.policy.hashed_weights import HashedWeights, weights_hash
 from hpt_core.policy.model import LoadedPolicy, load_policy, save_policy
+from hpt_core.policy.weights.hashed import HashedWeights, weights_hash
 from hpt_core.protocols import ReportingEngine
 from hpt_core.rollout.engines.hf import HFEngine
 from hpt_core.rollout.replicas import remote

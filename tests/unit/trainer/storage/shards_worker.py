@@ -27,9 +27,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from hpt_core.config import OptimizerConfig
 from hpt_core.errors import CheckpointError
 from hpt_core.policy import host_moments
-from hpt_core.policy.model import full_tensor
 from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.optimizers import build_optimizers
+from hpt_core.policy.weights.gathering import full_tensor
 from hpt_core.trainer import checkpoint
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.ranks import Ranks, join, leave

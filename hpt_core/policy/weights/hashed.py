@@ -17,7 +17,7 @@ from torch.distributed import ProcessGroup
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
-from hpt_core.policy.merged_weights import named_weights
+from hpt_core.policy.weights.merged import named_weights
 
 
 class HashedWeights:

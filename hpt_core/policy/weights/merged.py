@@ -11,17 +11,13 @@ from typing import Any, cast
 import torch
 from peft.tuners.lora import Embedding, Linear, LoraLayer, ParamWrapper
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
+
+from hpt_core.policy.weights.gathering import full_tensor, full_tensors
 
 MERGED: tuple[type[LoraLayer], ...] = (Linear, Embedding, ParamWrapper)
 """Kinds of LoRA layers whose adapters are added right: linear layers (GPT-2's `Conv1D` too), embeddings, and
 parameters without a layer of their own, such as stacked experts. `lora.with_lora` refuses all others."""
-
-
-def full_tensor(tensor: Tensor) -> Tensor:
-    """The tensor itself; a sharded one is gathered from all ranks, which must all call this."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 @torch.no_grad()
@@ -39,12 +35,16 @@ def merged_weights(model: PreTrainedModel, *, adapters: bool = True) -> Iterator
         for name, parameter in model.named_parameters()
         if not (".lora_" in name and name.partition(".lora_")[0] in layers)
     }
-    for name, parameter in sorted(plain.items()):
-        weight = parameter.detach()
-        layer = adapted.get(parameter)
-        if adapters and layer is not None:
-            weight = _merged(weight, layer)
-        yield name, full_tensor(weight)
+
+    def weights() -> Iterator[tuple[str, Tensor]]:
+        for name, parameter in sorted(plain.items()):
+            weight = parameter.detach()
+            layer = adapted.get(parameter)
+            if adapters and layer is not None:
+                weight = _merged(weight, layer)
+            yield name, weight
+
+    yield from full_tensors(weights())
 
 
 def persistent_buffers(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:

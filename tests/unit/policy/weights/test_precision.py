@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from hpt_core.policy.model import LoadedPolicy
-from hpt_core.policy.precision import copy_in_dtype
+from hpt_core.policy.weights.precision import copy_in_dtype
 from hpt_core.rollout.engines.hf import HFEngine
 from tests.unit.policy.small_models import FAMILIES, logits, small_model
 

@@ -7,17 +7,17 @@ import copy
 import pytest
 import torch
 import torch.distributed as dist
-from small_models import small_model
 from torch.distributed.fsdp import fully_shard
 from torch.testing import assert_close
 
 from hpt_core.config import LoraConfig
 from hpt_core.errors import InputError
-from hpt_core.policy.adapter_weights import adapter_weights, check_served_layers
-from hpt_core.policy.hashed_weights import HashedWeights, weights_hash
 from hpt_core.policy.lora import with_lora
-from hpt_core.policy.merged_weights import base_weights, merged_weights, named_weights
 from hpt_core.policy.model import LoadedPolicy
+from hpt_core.policy.weights.adapters import adapter_weights, check_served_layers
+from hpt_core.policy.weights.hashed import HashedWeights, weights_hash
+from hpt_core.policy.weights.merged import base_weights, merged_weights, named_weights
+from tests.unit.policy.small_models import small_model
 
 CONFIG = LoraConfig(rank=2, alpha=5.0)
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hpt_core.errors import InputError
-from hpt_core.policy.merged_weights import adapted_weight, full_tensor
+from hpt_core.policy.weights.gathering import full_tensor
+from hpt_core.policy.weights.merged import adapted_weight
 
 
 @torch.no_grad()

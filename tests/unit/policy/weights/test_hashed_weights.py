@@ -7,9 +7,9 @@ import copy
 import pytest
 import torch
 
-from hpt_core.policy.hashed_weights import HashedWeights, weights_hash
-from hpt_core.policy.merged_weights import named_weights
 from hpt_core.policy.model import LoadedPolicy
+from hpt_core.policy.weights.hashed import HashedWeights, weights_hash
+from hpt_core.policy.weights.merged import named_weights
 
 
 def test_the_pass_gives_all_weights_and_then_their_name(policy: LoadedPolicy) -> None:
