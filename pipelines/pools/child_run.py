@@ -10,6 +10,7 @@ from uuid import UUID
 import httpx
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, FlowFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
@@ -28,6 +29,8 @@ PATIENCE_S = 600.0
 """Seconds for which a server that does not answer is asked again. The worker goes on meanwhile."""
 WAITING_S = 30.0
 """Seconds after which a run that no worker has taken is told of."""
+SAME = ("stage", "commit", "expected", "checkout")
+"""Parameters in which two runs are the same stage of the same inputs, for the same checkout."""
 KEY = "hpt-stage"
 """Key of the artifact in which the worker hands back its reply. A result of Prefect would lie on the worker's
 disk, which the flow does not reach."""
@@ -36,11 +39,13 @@ disk, which the flow does not reach."""
 def run(handover: Handover, pool: str, groups: ProcessGroups, log: Log) -> Reply:
     """Run the stage on `pool` and wait for what it made. Raises PoolError.
 
-    groups: once they are closed, the run of the worker is cancelled.
+    A run that a killed flow has left to its worker is waited for, since another worker of the pool would
+    begin the stage anew. groups: once they are closed, the run of the worker is cancelled.
     """
-    child = _start(handover, pool)
+    left = _left_behind(handover, pool)
+    child = left or _start(handover, pool)
     where = f"pool {pool}, flow run {child.name} ({child.id})"
-    log("%s runs on %s", handover.stage, where)
+    log("%s runs on %s%s", handover.stage, where, ", which an earlier run has begun" if left else "")
     try:
         state = _await_end(child, pool, groups, log)
         if state is None:
@@ -76,6 +81,24 @@ def send_reply(reply: Reply) -> None:
             time.sleep(POLL_S)
 
 
+def _left_behind(handover: Handover, pool: str) -> FlowRun | None:
+    """The run of this stage that has not ended, though the flow that began it has."""
+    of_pool = {
+        "flow_filter": FlowFilter.model_validate({"name": {"any_": [STAGE_FLOW]}}),
+        "deployment_filter": DeploymentFilter.model_validate({"name": {"any_": [stage_deployment(pool)]}}),
+        "flow_run_filter": FlowRunFilter.model_validate(
+            {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}}
+        ),
+    }
+    wanted = handover.parameters()
+    try:
+        with get_client(sync_client=True) as client:
+            runs: list[FlowRun] = client.read_flow_runs(**of_pool)
+    except (httpx.HTTPError, PrefectHTTPStatusError) as error:
+        raise _refused(handover, pool, error) from error
+    return next((run for run in runs if all(run.parameters.get(key) == wanted[key] for key in SAME)), None)
+
+
 def _start(handover: Handover, pool: str) -> FlowRun:
     name = f"{STAGE_FLOW}/{stage_deployment(pool)}"
     try:
@@ -92,9 +115,11 @@ def _start(handover: Handover, pool: str) -> FlowRun:
             f"the Prefect server has no deployment {name} for {handover.stage}; run `hpt deploy`"
         ) from error
     except (httpx.HTTPError, PrefectHTTPStatusError) as error:
-        raise PoolError(
-            f"Prefect did not take {handover.stage} for pool {pool}: {one_line(error)}"
-        ) from error
+        raise _refused(handover, pool, error) from error
+
+
+def _refused(handover: Handover, pool: str, error: Exception) -> PoolError:
+    return PoolError(f"Prefect did not take {handover.stage} for pool {pool}: {one_line(error)}")
 
 
 def _await_end(child: FlowRun, pool: str, groups: ProcessGroups, log: Log) -> State[Any] | None:

@@ -61,13 +61,13 @@ class Farm:
         finally:
             process.kill()
 
-    def start_worker(self, pool: str, folder: Path | None = None) -> None:
-        """Start the worker of `pool`, in its clone unless another folder is given."""
+    def start_worker(self, pool: str, folder: Path | None = None, name: str = "") -> None:
+        """Start the worker of `pool`, in its clone unless another folder is given; its name is the pool's."""
         folder = folder or self.clones[pool]
         environment = self.environment | {"PREFECT_WORKER_QUERY_SECONDS": "1", MARK: str(folder)}
-        with (self.root.parent / f"worker-{pool}.log").open("w") as log:
+        with (self.root.parent / f"worker-{name or pool}.log").open("w") as log:
             command = [sys.executable, "-m", "pipelines.cli", "worker", "--pool", pool]
-            self.workers[pool] = kept(command, log.fileno(), GRACE, environment, folder)
+            self.workers[name or pool] = kept(command, log.fileno(), GRACE, environment, folder)
 
     def stop_worker(self, pool: str) -> None:
         end([self.workers.pop(pool)], GRACE)

@@ -26,11 +26,19 @@ REPLY = {"entry": {"outs": []}, "timing": {"seconds": 1.5}}
 class Server:
     """A Prefect server that answers each question for the state with the next of `answers`."""
 
-    def __init__(self, *answers: Exception | State[Any]) -> None:
-        self.answers = list(answers)
+    def __init__(self, *answers: Exception | State[Any], left: dict[str, Any] | None = None) -> None:
+        """left: parameters of a run that has not ended."""
+        self.answers, self.left = list(answers), left
         self.set: list[StateType] = []
+        self.asked: list[UUID] = []
+
+    def read_flow_runs(self, **_: object) -> list[Any]:
+        if self.left is None:
+            return []
+        return [SimpleNamespace(id=UUID(int=2), name="train@human of dusk", parameters=self.left)]
 
     def read_flow_run(self, run: UUID) -> Any:
+        self.asked.append(run)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -92,3 +100,18 @@ def test_a_run_that_is_stopped_cancels_that_of_the_worker(monkeypatch: pytest.Mo
     with pytest.raises(PoolError, match="was cancelled with the run"):
         wait(monkeypatch, server, groups)
     assert server.set == [StateType.CANCELLING]
+
+
+def test_a_run_that_a_killed_flow_left_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(state(StateType.COMPLETED), left=HANDOVER.parameters() | {"flow_run": "dusk"})
+    assert wait(monkeypatch, server).timing == {"seconds": 1.5}
+    assert server.asked == [UUID(int=2)]
+
+
+@pytest.mark.parametrize(
+    "other", [{"stage": "train@teacher"}, {"commit": "d" * 40}, {"expected": {"deps": []}}, {"checkout": "b"}]
+)
+def test_a_run_of_other_inputs_is_left_alone(monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]) -> None:
+    server = Server(state(StateType.COMPLETED), left=HANDOVER.parameters() | other)
+    wait(monkeypatch, server)
+    assert server.asked == [CHILD.id]

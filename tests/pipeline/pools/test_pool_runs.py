@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pool_checkouts import contents, replace_in_params
+from pool_checkouts import clone, contents, replace_in_params
 from processes import marked
 from waiting import wait_for
 
@@ -129,18 +129,26 @@ def test_a_killed_worker_fails_the_run_and_the_same_command_goes_on(farm: Farm) 
     assert contents(farm.root) == expected
 
 
-def test_the_run_after_a_killed_one_takes_what_the_worker_made_meanwhile(farm: Farm) -> None:
+def test_the_run_after_a_killed_one_waits_for_what_the_worker_makes(farm: Farm) -> None:
     expected = next_seed(farm)
     with farm.held("left", "train@program"):
         run = farm.start("run")
         farm.wait_until_begun("left", "train@program", run)
         run.kill()
         run.wait()
-    began = (farm.clones["left"] / "logs/began/train@program").read_text()
-    status, output = farm.hpt("run")
-    assert status == 0, output
+        begun = len(farm.stage_runs())
+        # A second worker of the pool is free, and would begin the stage anew.
+        idle = clone(farm.root, farm.root.with_name("idle"))
+        farm.start_worker("left", idle, name="idle")
+        again = farm.start("run")
+        told = re.compile(r"train@program runs on pool left, .*, which an earlier run has begun")
+        wait_for(lambda: told.search(farm.output.read_text()), LIMIT, farm.output.read_text)
+    assert again.wait(LIMIT) == 0, farm.output.read_text()
+    farm.stop_worker("idle")
     assert contents(farm.root) == expected
-    assert (farm.clones["left"] / "logs/began/train@program").read_text() == began
+    assert not (idle / "logs/began/train@program").exists()
+    names = [run["name"].partition(" of ")[0] for run in farm.stage_runs()[begun:]]
+    assert "train@program" not in names
 
 
 def test_a_worker_in_the_checkout_of_the_flow_is_refused(farm: Farm) -> None:
