@@ -31,6 +31,8 @@ WAITING_S = 30.0
 """Seconds after which a run that no worker has taken is told of."""
 SAME = ("stage", "commit", "expected", "checkout")
 """Parameters in which two runs are the same stage of the same inputs, for the same checkout."""
+GOING_ON = ["SCHEDULED", "PENDING", "RUNNING"]
+"""Types of the states of a run that has not ended."""
 KEY = "hpt-stage"
 """Key of the artifact in which the worker hands back its reply. A result of Prefect would lie on the worker's
 disk, which the flow does not reach."""
@@ -83,17 +85,16 @@ def send_reply(reply: Reply) -> None:
 
 def _left_behind(handover: Handover, pool: str) -> FlowRun | None:
     """The run of this stage that has not ended, though the flow that began it has."""
-    of_pool = {
-        "flow_filter": FlowFilter.model_validate({"name": {"any_": [STAGE_FLOW]}}),
-        "deployment_filter": DeploymentFilter.model_validate({"name": {"any_": [stage_deployment(pool)]}}),
-        "flow_run_filter": FlowRunFilter.model_validate(
-            {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}}
-        ),
-    }
     wanted = handover.parameters()
     try:
         with get_client(sync_client=True) as client:
-            runs: list[FlowRun] = client.read_flow_runs(**of_pool)
+            runs = client.read_flow_runs(
+                flow_filter=FlowFilter.model_validate({"name": {"any_": [STAGE_FLOW]}}),
+                deployment_filter=DeploymentFilter.model_validate(
+                    {"name": {"any_": [stage_deployment(pool)]}}
+                ),
+                flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": GOING_ON}}}),
+            )
     except (httpx.HTTPError, PrefectHTTPStatusError) as error:
         raise _refused(handover, pool, error) from error
     return next((run for run in runs if all(run.parameters.get(key) == wanted[key] for key in SAME)), None)

@@ -309,10 +309,12 @@ def main(folder: Path) -> None:
     one = [row for row in ragged() if row.prompt_id == "p1"]
     keep("one row", True, one, entropy_coefficient=0.0)
     if ranks.count > 1:
-        alone, ranks = ranks, ranks.sharing_rows(ranks.count)
-        keep("shared tied True", True, ragged())
-        keep("shared ppo", False, ragged(), algorithm="ppo", kl=KLConfig(coefficient=0.1))
-        keep("shared masked", True, ragged(), **MASKED, gradient_checkpointing=True)
+        alone = ranks
+        for sharing in sorted({2, ranks.count}):
+            ranks, name = alone.sharing_rows(sharing), f"{sharing} share"
+            keep(f"{name} tied True", True, ragged())
+            keep(f"{name} ppo", False, ragged(), algorithm="ppo", kl=KLConfig(coefficient=0.1))
+            keep(f"{name} masked", True, ragged(), **MASKED, gradient_checkpointing=True)
         ranks = alone
     for case in ("trained", "offloaded"):
         weights = trained(ranks, offloaded=case == "offloaded")

@@ -23,21 +23,26 @@ ROOT = Path(__file__).parents[2]
 EXACT = {"rtol": 1e-9, "atol": 1e-13}
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """What one rank left, and what two did."""
-    one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
-    rank_worker.main(one)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+def started(count: int, folder: Path) -> Path:
+    """The folder with what so many ranks left in it."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     done = subprocess.run(
-        [*command, rank_worker.__file__, str(two)],
+        [*command, rank_worker.__file__, str(folder)],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=300 * count,
     )
     assert done.returncode == 0, done.stderr
-    return one, two
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """What one rank left, and what two did."""
+    one = tmp_path_factory.mktemp("one")
+    rank_worker.main(one)
+    return one, started(2, tmp_path_factory.mktemp("two"))
 
 
 def of_case(folder: Path, case: str) -> dict[str, object]:
@@ -55,7 +60,20 @@ def test_two_ranks_give_the_gradient_of_one(folders: tuple[Path, Path], case: st
 @pytest.mark.parametrize("case", ["tied True", "ppo", "masked"])
 def test_ranks_that_share_rows_give_the_gradient_of_one(folders: tuple[Path, Path], case: str) -> None:
     one, two = folders
-    assert_close(of_case(two, f"shared {case}"), of_case(one, case), **EXACT)
+    assert_close(of_case(two, f"2 share {case}"), of_case(one, case), **EXACT)
+
+
+@pytest.mark.slow
+def test_four_ranks_give_the_gradient_of_one(
+    folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    one, four = folders[0], started(4, tmp_path_factory.mktemp("four"))
+    for case in ("tied True", "ppo", "masked", "one row"):
+        assert_close(of_case(four, case), of_case(one, case), **EXACT)
+    for case in ("tied True", "ppo", "masked"):
+        for sharing in (2, 4):
+            assert_close(of_case(four, f"{sharing} share {case}"), of_case(one, case), **EXACT)
+    assert_close(of_case(four, "trained"), of_case(one, "trained"), **EXACT)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -86,7 +104,7 @@ def test_sums_are_those_of_all_ranks(folders: tuple[Path, Path]) -> None:
         assert padded >= sums["tokens_passed"] and alone >= sums["tokens_passed"]
         assert first[case] == pytest.approx(sums, rel=1e-12)
     for case in ("tied True", "ppo", "masked"):
-        shared = {name: value for name, value in first[f"shared {case}"].items() if "padding" not in name}
+        shared = {name: value for name, value in first[f"2 share {case}"].items() if "padding" not in name}
         assert shared == pytest.approx(expected[case], rel=1e-12), "counted once"
     assert expected["clipped"]["updates_clipped"] == 1
     assert expected["one row"]["rows_trained"] == 1
