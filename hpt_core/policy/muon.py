@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,15 +11,15 @@ from torch.distributed import Work, gather, scatter
 from torch.distributed.tensor import DTensor
 from torch.optim._muon import _adjust_lr, _zeropower_via_newtonschulz
 
-from hpt_core.policy.weights.gathering import padded_rows, rows_of_rank
+from hpt_core.policy.weights.gathering import BUCKET, padded_rows, rows_of_rank
 
 
 class Muon(torch.optim.Muon):
     """torch's Muon, with bitwise the same steps when matrices are sharded.
 
-    Momentum stays sharded. Of as many matrices as there are ranks each rank gathers one, computes its
-    orthogonal step, and sends every other its rows. torch's own class would multiply shards in bfloat16 and
-    add the products, which rounds differently for each number of ranks.
+    Momentum stays sharded. Of n ranks each gathers every nth matrix, computes its orthogonal step, and sends
+    the others their rows; it holds one whole matrix, or several small ones (`BUCKET`). torch's own class
+    would multiply shards in bfloat16 and add the products, which rounds differently for each number of ranks.
     """
 
     @torch.no_grad()
@@ -28,42 +28,31 @@ class Muon(torch.optim.Muon):
             super().step()  # type: ignore[no-untyped-call]
             return
         for group in self.param_groups:
-            matrices = [p for p in group["params"] if p.grad is not None]
-            count = matrices[0].device_mesh.size() if matrices else 1
-            for first in range(0, len(matrices), count):
-                self._step(matrices[first : first + count], group)
+            for matrices in _rounds([p for p in group["params"] if p.grad is not None]):
+                self._step(matrices, group)
 
     def _step(self, matrices: Sequence[DTensor], group: dict[str, Any]) -> None:
-        """torch.optim._muon._single_tensor_muon with nesterov; rank i computes the step of matrix i."""
+        """torch.optim._muon._single_tensor_muon with nesterov, for matrices that the ranks share."""
         ranks = matrices[0].device_mesh.get_group()
-        count, mine = ranks.size(), ranks.rank()
+        count = ranks.size()
         parts = [padded_rows(self._averaged(p, p.grad, group), rows_of_rank(p, count)) for p in matrices]
-        computes = mine < len(matrices)
-        gathered = [torch.empty_like(parts[mine]) for _ in range(count)] if computes else None
+        mine = range(ranks.rank(), len(matrices), count)
+        gathered = {i: [torch.empty_like(parts[i]) for _ in range(count)] for i in mine}
         _finish(
-            gather(part, gathered if rank == mine else None, group=ranks, group_dst=rank, async_op=True)
-            for rank, part in enumerate(parts)
+            gather(part, gathered.get(i), group=ranks, group_dst=i % count, async_op=True)
+            for i, part in enumerate(parts)
         )
-        own_directions: list[Tensor] | None = None
-        if gathered is not None:
+        computed: dict[int, list[Tensor]] = {}
+        for i in mine:
+            whole, rows = torch.cat(gathered.pop(i))[: len(matrices[i])], len(parts[i])
             direction = _zeropower_via_newtonschulz(
-                torch.cat(gathered)[: len(matrices[mine])],
-                group["ns_coefficients"],
-                group["ns_steps"],
-                group["eps"],
+                whole, group["ns_coefficients"], group["ns_steps"], group["eps"]
             )
-            rows = len(parts[mine])
-            own_directions = list(torch.split(padded_rows(direction, count * rows), rows))
+            computed[i] = list(torch.split(padded_rows(direction, count * rows), rows))
         directions = [torch.empty_like(part, dtype=torch.bfloat16) for part in parts]
         _finish(
-            scatter(
-                received,
-                own_directions if rank == mine else None,
-                group=ranks,
-                group_src=rank,
-                async_op=True,
-            )
-            for rank, received in enumerate(directions)
+            scatter(part, computed.get(i), group=ranks, group_src=i % count, async_op=True)
+            for i, part in enumerate(directions)
         )
         for p, direction in zip(matrices, directions, strict=True):
             own, rate = p.to_local(), _adjust_lr(group["lr"], group["adjust_lr_fn"], p.shape)
@@ -76,6 +65,19 @@ class Muon(torch.optim.Muon):
         momentum.to_local().lerp_(grad.to_local(), 1 - group["momentum"])
         averaged: Tensor = grad.to_local().lerp(momentum.to_local(), group["momentum"])
         return averaged
+
+
+def _rounds(matrices: Sequence[DTensor]) -> Iterator[list[DTensor]]:
+    """Matrices that are gathered at the same time: one for each rank, or more while they are small."""
+    some, size = list[DTensor](), 0
+    for matrix in matrices:
+        some.append(matrix)
+        size += matrix.nbytes
+        if size >= BUCKET and len(some) % matrix.device_mesh.size() == 0:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def _finish(exchanges: Iterable[Work | None]) -> None:

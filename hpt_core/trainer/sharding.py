@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import torch
 import torch.distributed
@@ -16,6 +17,10 @@ from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.weights.copies import without_weights
 from hpt_core.policy.weights.mapped import page_out
 from hpt_core.trainer.ranks import Ranks
+
+UNIT = 2**23
+"""Bytes from which layers are a unit of their own. A small exchange takes as long as a larger one, and each
+unit has three in an update."""
 
 
 def spread(make: Callable[[], LoadedPolicy], ranks: Ranks) -> LoadedPolicy:
@@ -38,11 +43,11 @@ def spread(make: Callable[[], LoadedPolicy], ranks: Ranks) -> LoadedPolicy:
 def shard(policy_module: PolicyModule, ranks: Ranks, gathered: torch.dtype = torch.float32) -> None:
     """Shard the main rank's weights in place, so that each rank holds a part of every tensor (FSDP2).
 
-    Layer by layer, the main rank sends the weights to the others, and each keeps its part: beside the shards
-    no rank has more than one layer on its device, or what belongs to no layer, as embedding and LM head. The
-    main rank may have its weights in host memory.
+    Unit by unit, the main rank sends the weights to the others, and each keeps its part: beside the shards no
+    rank has more than one unit on its device. A unit is a layer, or several small ones (`UNIT`); the last
+    one is all else, as embedding and LM head. The main rank may have its weights in host memory.
 
-    A layer is gathered while it computes, in the type `gathered` unless that is float32. Gradients are summed
+    A unit is gathered while it computes, in the type `gathered` unless that is float32. Gradients are summed
     over ranks in the weights' own type.
 
     Raises InputError for a model whose layers share weights, and where weights that must stay in float32
@@ -59,13 +64,12 @@ def shard(policy_module: PolicyModule, ranks: Ranks, gathered: torch.dtype = tor
             )
         mixed = MixedPrecisionPolicy(param_dtype=gathered, reduce_dtype=torch.float32)
     seen = set[nn.Parameter]()
-    for module in policy_module.modules():
-        if type(module).__name__ in policy_module.layers:
-            whole = _send(module, ranks, seen)
-            fully_shard(module, mp_policy=mixed)
-            page_out(whole)
-            del whole
-    _send(policy_module, ranks, seen)
+    for unit in _units(policy_module):
+        whole = _send(unit, ranks, seen)
+        fully_shard(unit, mp_policy=mixed)
+        page_out(whole)
+        del whole
+    _send([policy_module], ranks, seen)
     # By default the root stays gathered after its forward pass. A pass without a backward pass would then
     # keep weights that the optimizer's step makes stale.
     fully_shard(policy_module, reshard_after_forward=True, mp_policy=mixed)
@@ -81,8 +85,20 @@ def shard(policy_module: PolicyModule, ranks: Ranks, gathered: torch.dtype = tor
             module.set_reduce_scatter_unused_params(True)
 
 
+def _units(policy_module: PolicyModule) -> Iterator[list[nn.Module]]:
+    """Layers that are sharded together. Those at the end that do not fill a unit are left to the root."""
+    unit, size = list[nn.Module](), 0
+    for module in policy_module.modules():
+        if type(module).__name__ in policy_module.layers:
+            unit.append(module)
+            size += sum(parameter.nbytes for parameter in module.parameters())
+            if size >= UNIT:
+                yield unit
+                unit, size = [], 0
+
+
 @torch.no_grad()
-def _send(unit: nn.Module, ranks: Ranks, seen: set[nn.Parameter]) -> list[Tensor]:
+def _send(unit: Sequence[nn.Module], ranks: Ranks, seen: set[nn.Parameter]) -> list[Tensor]:
     """Give every rank the main rank's weights of `unit`, except those that are sharded already.
 
     `seen` has the weights of the units before, and those of `unit` afterwards. Returns what this rank had.
@@ -90,14 +106,14 @@ def _send(unit: nn.Module, ranks: Ranks, seen: set[nn.Parameter]) -> list[Tensor
     device = ranks.device
     own: dict[nn.Parameter, nn.Parameter] = {}
     had = list[Tensor]()
-    for module in unit.modules():
+    for module in chain.from_iterable(each.modules() for each in unit):
         for name, parameter in module._parameters.items():
             if parameter is None or isinstance(parameter, DTensor):
                 continue
             if parameter in seen:
                 raise InputError(
-                    f"train.ranks: layers of {type(unit).__name__} share weights ({name}), which cannot be "
-                    "sharded here; set train.ranks to 1"
+                    f"train.ranks: layers of {type(unit[0]).__name__} share weights ({name}), which cannot "
+                    "be sharded here; set train.ranks to 1"
                 )
             if parameter not in own:
                 weight = parameter.detach()

@@ -172,7 +172,7 @@ def _traffic(sizes: Sizes) -> list[Line]:
         Line(
             "B gathered for a push, each step",
             FLOAT * (shape.trained if served else plain),
-            f"4 B x {'adapters' if served else 'weights'}, a tensor at a time"
+            f"4 B x {'adapters' if served else 'weights'}, small ones together"
             + (f"; to {copies} replica(s)" if copies > 1 else ""),
             "hpt_core/policy/weights/hashed.py",
         ),

@@ -27,7 +27,7 @@ from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.optimizers import build_optimizers
 from hpt_core.policy.weights import hashed as hashed_weights
 from hpt_core.policy.weights.gathering import full_tensor
-from hpt_core.trainer import batch
+from hpt_core.trainer import batch, sharding
 from hpt_core.trainer.measures.metrics import Totals
 from hpt_core.trainer.mini_batch import Learner
 from hpt_core.trainer.old_logprobs import with_old_logprobs
@@ -239,6 +239,17 @@ def gathered(ranks: Ranks) -> dict[str, Any]:
     return found
 
 
+def units() -> list[list[int]]:
+    """Numbers of layers in each unit, by the size of a unit: more than a layer, a layer, more than all."""
+    policy_module = PolicyModule(model(tied=True))
+    layer = sum(p.nbytes for p in policy_module.model.model.layers[0].parameters())
+    found = []
+    for sharding.UNIT in (layer + 1, layer, 9 * layer):
+        found.append([len(unit) for unit in sharding._units(policy_module)])
+    sharding.UNIT = 0
+    return found
+
+
 def message_of_shared_layers(ranks: Ranks) -> str:
     """What `shard` raises where two layers are one."""
     policy_module = PolicyModule(model(tied=True))
@@ -301,6 +312,8 @@ def main(folder: Path) -> None:
         results.update({f"{case}/{name}": tensor for name, tensor in grads.items()})
         sums[case] = dict(totals.sums)
 
+    keep("all in one unit", True, ragged())
+    sharding.UNIT = 0  # Each of these small layers is a unit, as a layer of a larger model is.
     for tied in (True, False):
         keep(f"tied {tied}", tied, ragged())
     keep("clipped", True, ragged(), clip_norm=0.1)
@@ -328,6 +341,7 @@ def main(folder: Path) -> None:
     batch.deal = dealt
     if ranks.count > 1:
         found = {"held": held(ranks), "gathered": gathered(ranks), "shared": message_of_shared_layers(ranks)}
+        found["units"] = units()
         found["kept"] = message_of_kept_weights(ranks)
         found["alone"] = message_of_attention_alone(ranks)
         (folder / f"sharding.{ranks.index}").write_text(json.dumps(found))

@@ -57,6 +57,13 @@ def test_two_ranks_give_the_gradient_of_one(folders: tuple[Path, Path], case: st
     assert_close(two, one, **EXACT)
 
 
+def test_small_layers_are_one_unit_with_the_same_gradient(folders: tuple[Path, Path]) -> None:
+    one, two = folders
+    assert_close(of_case(two, "all in one unit"), of_case(one, "tied True"), **EXACT)
+    units = [json.loads((two / f"sharding.{rank}").read_text())["units"] for rank in (0, 1)]
+    assert units == [[[2], [1, 1, 1], []]] * 2, "the root has the others"
+
+
 @pytest.mark.parametrize("case", ["tied True", "ppo", "masked"])
 def test_ranks_that_share_rows_give_the_gradient_of_one(folders: tuple[Path, Path], case: str) -> None:
     one, two = folders
