@@ -26,10 +26,11 @@ def _sentence(contrast: Mapping[str, Any], effects: Mapping[str, Any], benchmark
         return f"{change}{held} is not known yet: {effects.get('none', 'fewer than two seeds are complete')}."
     low, high = effect["ci95"]
     decided = effect["p_corrected"] < 0.05 and not low <= 0 <= high
-    methods = len(effects.keys() - {"weights", ALL})
+    methods = sorted(effects.keys() - {"weights", ALL})
+    of = f"the mean of {len(methods)} methods" if len(methods) > 1 else f"with {methods[0]}"
     return (
         f"{change}{held} {'changes' if decided else 'is not seen to change'} the accuracy on {benchmark}: "
         f"{words.signed(effect['difference'])} points (95% interval {words.signed(low)} to "
-        f"{words.signed(high)}; {words.p_value(effect['p_corrected'])}, corrected), the mean of {methods} "
-        f"methods over {effect['seeds']} seeds and {effect['prompts']} prompts."
+        f"{words.signed(high)}; {words.p_value(effect['p_corrected'])}, corrected), {of} over "
+        f"{effect['seeds']} seeds and {effect['prompts']} prompts."
     )
