@@ -40,8 +40,8 @@ def start(count: int, arguments: Sequence[str], threads: int) -> int:
     if not gpus:
         # Ranks without a GPU gather layers in host memory. glibc raises this bound as large blocks are freed,
         # and what is below it comes from a heap that the layers of various sizes leave full of gaps: a rank
-        # kept up to 1.7 models more (`python -m tests.bench start`). With 1 MiB, activations of small models are
-        # mapped anew in each pass, and a step took 15% longer (`python -m tests.bench ranks`).
+        # kept up to 1.7 models more (`python -m tests.bench start`). With 1 MiB, activations of small models
+        # are mapped anew in each pass, and a step took 15% longer (`python -m tests.bench ranks`).
         os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 21))
     # torch logs a page about each failure; the messages below say the same in one line.
     for name in ("torch.distributed.elastic", "torch.distributed.elastic.agent.server.api"):
