@@ -17,6 +17,7 @@ from hpt_core.fingerprint import code_hash, file_hash, fingerprint, library_vers
 from hpt_core.policy.lora import with_lora
 from hpt_core.policy.model import load_policy, save_policy, weights_hash
 from hpt_core.policy.weights.adapters import check_served_layers
+from hpt_core.policy.weights.host_memory import page_out
 from hpt_core.protocols import MetricSink
 from hpt_core.trainer.checkpoint import Checkpoints
 from hpt_core.trainer.context import TrainContext
@@ -51,6 +52,9 @@ def run(
     device = None if ranks.count == 1 else "cpu"
     policy = spread(lambda: load_policy(paths.base, device=device), ranks)
     inputs = run_inputs(params, arm, ranks.from_main(lambda: weights_hash(policy.model)), paths)
+    if ranks.count > 1:
+        # They are read again from their file when they are sharded, and engines are started before that.
+        page_out(policy.model.parameters())
     checkpoints = Checkpoints(paths.checkpoints(arm), fingerprint(inputs), inputs, ranks)
     tasks, dev, left_out = load_tasks(params, arm, policy, paths)
     steps = params.train.steps

@@ -16,6 +16,7 @@ from hpt_core.policy.chat import Chat
 from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.weights.adapters import adapter_weights
 from hpt_core.policy.weights.hashed import HashedWeights
+from hpt_core.policy.weights.host_memory import return_freed
 from hpt_core.policy.weights.merged import base_weights
 from hpt_core.rollout.engine_check import EngineCheck
 from hpt_core.rollout.group import Group, Task, reward, sample, score
@@ -110,6 +111,7 @@ class EngineWeights:
         self.versions.add(name)
         # An engine that lags by as many steps as train.max_staleness allows has older weights.
         if fresh and self.check.made < 2 and self.run.engine.policy == name:
+            return_freed()  # What was gathered for the engine; the check needs memory, too.
             faults = [fault for fault in self.run.ranks.gather([self.check.fault()]) if fault]
             if faults:
                 raise TrainingError(faults[0])

@@ -15,7 +15,7 @@ from hpt_core.errors import InputError
 from hpt_core.policy.model import LoadedPolicy
 from hpt_core.policy.module import PolicyModule
 from hpt_core.policy.weights.copies import without_weights
-from hpt_core.policy.weights.mapped import page_out
+from hpt_core.policy.weights.host_memory import page_out
 from hpt_core.trainer.ranks import Ranks
 
 UNIT = 2**23

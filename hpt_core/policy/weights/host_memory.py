@@ -1,4 +1,4 @@
-"""Weights that are mapped from a file: they take memory from the first access to the last tensor's end."""
+"""Host memory that weights no longer need: pages of their file, and freed blocks that malloc keeps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+LINUX = sys.platform.startswith("linux")
 MADV_PAGEOUT = 21
 """madvise(2), Linux 5.4: the system may take the pages back, and their values stay."""
 
@@ -19,7 +20,7 @@ def page_out(tensors: Iterable[Tensor]) -> None:
     All tensors of a file are one mapping, which ends with the last of them. Pages that are accessed again are
     read again; so this is a hint, which other systems than Linux, and devices, are not given.
     """
-    if not sys.platform.startswith("linux"):
+    if not LINUX:
         return
     madvise = ctypes.CDLL(None).madvise
     for tensor in tensors:
@@ -29,3 +30,9 @@ def page_out(tensors: Iterable[Tensor]) -> None:
             end = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
             if end > first:
                 madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), MADV_PAGEOUT)
+
+
+def return_freed() -> None:
+    """Have malloc give the system what is free between blocks in use, after many tensors came and went."""
+    if LINUX and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:  # glibc has it
+        trim(0)

@@ -1,7 +1,9 @@
-"""Pages of a weights' file are given back tensor by tensor, and their values stay."""
+"""Pages of a weights' file are given back tensor by tensor and keep their values; so is freed memory."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from hpt_core.policy.weights.mapped import page_out
+from hpt_core.policy.weights.host_memory import page_out
 
 MIB = 2**20
 
@@ -28,7 +30,10 @@ def resident(tensor: torch.Tensor) -> int:
     raise AssertionError("no such mapping")
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have no such hint")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have no such hint")
+
+
+@linux
 def test_pages_of_one_tensor_go_and_values_stay(tmp_path: Path) -> None:
     expected = {name: torch.randn(MIB) for name in ("first", "second")}
     save_file(expected, tmp_path / "model.safetensors")
@@ -41,3 +46,26 @@ def test_pages_of_one_tensor_go_and_values_stay(tmp_path: Path) -> None:
     assert resident(tensors["first"]) <= before - 4 * MIB + 2 * 4096
     assert all(torch.equal(tensors[name], whole) for name, whole in expected.items())
     assert resident(tensors["first"]) == before
+
+
+@linux
+def test_memory_between_blocks_in_use_is_returned() -> None:
+    code = """
+import torch
+from pathlib import Path
+from hpt_core.policy.weights.host_memory import return_freed
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+blocks = [torch.ones(2**18) for _ in range(256)]  # 1 MiB each
+del blocks[:-1]
+before = resident()
+return_freed()
+print(before - resident())
+"""
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**21)}
+    returned = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert int(returned.stdout) > 200 * MIB
