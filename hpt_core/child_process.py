@@ -10,9 +10,12 @@ POLL = 0.5
 """Seconds between two looks at the parent."""
 
 
-def exit_after_parent() -> None:
-    """From now on, this process ends soon after its parent, however that ends; `kill -9` runs no handler."""
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+def exit_after_parent(parent: int | None = None) -> None:
+    """From now on, this process ends soon after its parent, however that ends; `kill -9` runs no handler.
+
+    `parent` is the parent's pid, for a process that may begin to run when its parent has ended already.
+    """
+    threading.Thread(target=_watch, args=(parent or os.getppid(),), daemon=True).start()
 
 
 def _watch(parent: int) -> None:

@@ -18,8 +18,9 @@ class Muon(torch.optim.Muon):
     """torch's Muon, with bitwise the same steps when matrices are sharded.
 
     Momentum stays sharded. Of n ranks each gathers every nth matrix, computes its orthogonal step, and sends
-    the others their rows; it holds one whole matrix, or several small ones (`BUCKET`). torch's own class
-    would multiply shards in bfloat16 and add the products, which rounds differently for each number of ranks.
+    the others their rows; it holds a few copies of one matrix, or of several small ones (`BUCKET`). torch's
+    own class would multiply shards in bfloat16 and add the products, which rounds differently for each number
+    of ranks.
     """
 
     @torch.no_grad()
@@ -35,36 +36,46 @@ class Muon(torch.optim.Muon):
         """torch.optim._muon._single_tensor_muon with nesterov, for matrices that the ranks share."""
         ranks = matrices[0].device_mesh.get_group()
         count = ranks.size()
-        parts = [padded_rows(self._averaged(p, p.grad, group), rows_of_rank(p, count)) for p in matrices]
         mine = range(ranks.rank(), len(matrices), count)
-        gathered = {i: [torch.empty_like(parts[i]) for _ in range(count)] for i in mine}
+        rows = [rows_of_rank(p, count) for p in matrices]
+        averaged = [
+            padded_rows(self._averaged(p, p.grad, group), n) for p, n in zip(matrices, rows, strict=True)
+        ]
+        whole = {i: averaged[i].new_empty(count * rows[i], *matrices[i].shape[1:]) for i in mine}
         _finish(
-            gather(part, gathered.get(i), group=ranks, group_dst=i % count, async_op=True)
-            for i, part in enumerate(parts)
+            gather(part, _parts(whole.get(i), rows[i]), group=ranks, group_dst=i % count, async_op=True)
+            for i, part in enumerate(averaged)
         )
-        computed: dict[int, list[Tensor]] = {}
+        received = [torch.empty_like(part, dtype=torch.bfloat16) for part in averaged]
+        del averaged
         for i in mine:
-            whole, rows = torch.cat(gathered.pop(i))[: len(matrices[i])], len(parts[i])
             direction = _zeropower_via_newtonschulz(
-                whole, group["ns_coefficients"], group["ns_steps"], group["eps"]
+                whole[i][: len(matrices[i])], group["ns_coefficients"], group["ns_steps"], group["eps"]
             )
-            computed[i] = list(torch.split(padded_rows(direction, count * rows), rows))
-        directions = [torch.empty_like(part, dtype=torch.bfloat16) for part in parts]
+            whole[i] = padded_rows(direction, count * rows[i])
         _finish(
-            scatter(part, computed.get(i), group=ranks, group_src=i % count, async_op=True)
-            for i, part in enumerate(directions)
+            scatter(part, _parts(whole.get(i), rows[i]), group=ranks, group_src=i % count, async_op=True)
+            for i, part in enumerate(received)
         )
-        for p, direction in zip(matrices, directions, strict=True):
+        for p, direction in zip(matrices, received, strict=True):
             own, rate = p.to_local(), _adjust_lr(group["lr"], group["adjust_lr_fn"], p.shape)
             own.mul_(1 - group["lr"] * group["weight_decay"])
             own.add_(direction[: len(own)], alpha=-rate)
 
     def _averaged(self, p: DTensor, grad: Any, group: dict[str, Any]) -> Tensor:
         """This rank's rows of the gradient with momentum, which takes the gradient in."""
-        momentum: Any = self.state[p].setdefault("momentum_buffer", torch.zeros_like(grad))
-        momentum.to_local().lerp_(grad.to_local(), 1 - group["momentum"])
-        averaged: Tensor = grad.to_local().lerp(momentum.to_local(), group["momentum"])
+        state: dict[str, Any] = self.state[p]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(grad)
+        momentum: Tensor = state["momentum_buffer"].to_local()
+        momentum.lerp_(grad.to_local(), 1 - group["momentum"])
+        averaged: Tensor = grad.to_local().lerp(momentum, group["momentum"])
         return averaged
+
+
+def _parts(whole: Tensor | None, rows: int) -> list[Tensor] | None:
+    """The rows of each rank; None for a matrix of another rank."""
+    return None if whole is None else list(torch.split(whole, rows))
 
 
 def _rounds(matrices: Sequence[DTensor]) -> Iterator[list[DTensor]]:

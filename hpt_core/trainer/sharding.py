@@ -20,7 +20,7 @@ from hpt_core.trainer.ranks import Ranks
 
 UNIT = 2**23
 """Bytes from which layers are a unit of their own. A small exchange takes as long as a larger one, and each
-unit has three in an update."""
+unit has three for each micro-batch."""
 
 
 def spread(make: Callable[[], LoadedPolicy], ranks: Ranks) -> LoadedPolicy:
@@ -63,13 +63,13 @@ def shard(policy_module: PolicyModule, ranks: Ranks, gathered: torch.dtype = tor
                 "float32; set it to float32"
             )
         mixed = MixedPrecisionPolicy(param_dtype=gathered, reduce_dtype=torch.float32)
-    seen = set[nn.Parameter]()
+    _check_layers(policy_module)
     for unit in _units(policy_module):
-        whole = _send(unit, ranks, seen)
+        whole = _send(unit, ranks)
         fully_shard(unit, mp_policy=mixed)
         page_out(whole)
         del whole
-    _send([policy_module], ranks, seen)
+    _send([policy_module], ranks)
     # By default the root stays gathered after its forward pass. A pass without a backward pass would then
     # keep weights that the optimizer's step makes stale.
     fully_shard(policy_module, reshard_after_forward=True, mp_policy=mixed)
@@ -89,7 +89,7 @@ def _units(policy_module: PolicyModule) -> Iterator[list[nn.Module]]:
     """Layers that are sharded together. Those at the end that do not fill a unit are left to the root."""
     unit, size = list[nn.Module](), 0
     for module in policy_module.modules():
-        if type(module).__name__ in policy_module.layers:
+        if _is_layer(policy_module, module):
             unit.append(module)
             size += sum(parameter.nbytes for parameter in module.parameters())
             if size >= UNIT:
@@ -97,11 +97,30 @@ def _units(policy_module: PolicyModule) -> Iterator[list[nn.Module]]:
                 unit, size = [], 0
 
 
+def _is_layer(policy_module: PolicyModule, module: nn.Module) -> bool:
+    return type(module).__name__ in policy_module.layers
+
+
+def _check_layers(policy_module: PolicyModule) -> None:
+    """Raises InputError where a layer has weights of another one, or of the embedding or head."""
+    layers = [
+        f"{name}." for name, module in policy_module.named_modules() if _is_layer(policy_module, module)
+    ]
+    homes: dict[nn.Parameter, str] = {}
+    for name, parameter in policy_module.named_parameters(remove_duplicate=False):
+        home = next((layer for layer in layers if name.startswith(layer)), "")
+        if homes.setdefault(parameter, home) != home:
+            raise InputError(
+                f"train.ranks: layers of {type(policy_module.model).__name__} share weights ({name}), which "
+                "cannot be sharded here; set train.ranks to 1"
+            )
+
+
 @torch.no_grad()
-def _send(unit: Sequence[nn.Module], ranks: Ranks, seen: set[nn.Parameter]) -> list[Tensor]:
+def _send(unit: Sequence[nn.Module], ranks: Ranks) -> list[Tensor]:
     """Give every rank the main rank's weights of `unit`, except those that are sharded already.
 
-    `seen` has the weights of the units before, and those of `unit` afterwards. Returns what this rank had.
+    Returns what this rank had.
     """
     device = ranks.device
     own: dict[nn.Parameter, nn.Parameter] = {}
@@ -110,11 +129,6 @@ def _send(unit: Sequence[nn.Module], ranks: Ranks, seen: set[nn.Parameter]) -> l
         for name, parameter in module._parameters.items():
             if parameter is None or isinstance(parameter, DTensor):
                 continue
-            if parameter in seen:
-                raise InputError(
-                    f"train.ranks: layers of {type(unit[0]).__name__} share weights ({name}), which cannot "
-                    "be sharded here; set train.ranks to 1"
-                )
             if parameter not in own:
                 weight = parameter.detach()
                 had.append(weight)
@@ -123,9 +137,4 @@ def _send(unit: Sequence[nn.Module], ranks: Ranks, seen: set[nn.Parameter]) -> l
                 own[parameter] = nn.Parameter(full, parameter.requires_grad)
             # Tied weights stay tied.
             module._parameters[name] = own[parameter]
-    for parameter in own:
-        # `seen` keeps the parameter, since another may get the address of one that is gone, and not its
-        # weights: the main rank would hold all of them until the last layer is sharded.
-        parameter.data = parameter.data.new_empty(0)
-    seen.update(own)
     return had

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
 import traceback
 from collections.abc import Callable
@@ -49,9 +50,10 @@ class CellProcess:
         except (EOFError, OSError) as error:
             self._process.join()
             status, self._process = self._process.exitcode, None
+            memory = ", mostly for lack of memory: start fewer workers" if status == -signal.SIGKILL else ""
             raise EngineError(
-                f"{cell.name}: its process ended with status {status}, which is -9 where memory ran out and "
-                "fewer workers would help; start again, which goes on from the last checkpoint"
+                f"{cell.name}: its process ended with status {status}{memory}; start again, which goes on "
+                "from the last checkpoint"
             ) from error
         if isinstance(value, Exception):
             raise value
@@ -63,7 +65,8 @@ class CellProcess:
         spawn = multiprocessing.get_context("spawn")
         self._connection, remote = spawn.Pipe()
         level = logging.getLogger().getEffectiveLevel()
-        self._process = spawn.Process(target=_serve, args=(remote, self._make, level), name="cells")
+        arguments = (remote, self._make, level, os.getpid())
+        self._process = spawn.Process(target=_serve, args=arguments, name="cells")
         self._process.start()
         remote.close()
 
@@ -74,9 +77,12 @@ class CellProcess:
             self._process = None
 
 
-def _serve(connection: Connection, make: Make, level: int) -> None:
-    """Make the cells that arrive, and answer each with what `make` returns or raises."""
-    exit_after_parent()
+def _serve(connection: Connection, make: Make, level: int, worker: int) -> None:
+    """Make the cells that arrive, and answer each with what `make` returns or raises.
+
+    `worker` is the parent's pid. It may have been killed during the seconds of imports before this function.
+    """
+    exit_after_parent(worker)
     # Ctrl-C sends SIGINT to the whole process group; the worker reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     environment.prepare(Path())

@@ -44,10 +44,28 @@ def run(handover: Handover, pool: str, groups: ProcessGroups, log: Log) -> Reply
     A run that a killed flow has left to its worker is waited for, since another worker of the pool would
     begin the stage anew. groups: once they are closed, the run of the worker is cancelled.
     """
-    left = _left_behind(handover, pool)
-    child = left or _start(handover, pool)
-    where = f"pool {pool}, flow run {child.name} ({child.id})"
-    log("%s runs on %s%s", handover.stage, where, ", which an earlier run has begun" if left else "")
+    if (left := _left_behind(handover, pool)) is not None:
+        log("%s runs on %s, which an earlier run has begun", handover.stage, _where(pool, left))
+        try:
+            return _awaited(left, handover, pool, groups, log)
+        except _NotCompletedError as error:
+            log("%s; it is begun anew", error)
+    child = _start(handover, pool)
+    log("%s runs on %s", handover.stage, _where(pool, child))
+    return _awaited(child, handover, pool, groups, log)
+
+
+class _NotCompletedError(PoolError):
+    """The run of a worker ended otherwise than well, and nobody has cancelled the flow."""
+
+
+def _where(pool: str, child: FlowRun) -> str:
+    return f"pool {pool}, flow run {child.name} ({child.id})"
+
+
+def _awaited(child: FlowRun, handover: Handover, pool: str, groups: ProcessGroups, log: Log) -> Reply:
+    """What the run of the worker hands back once it has ended. Raises PoolError."""
+    where = _where(pool, child)
     try:
         state = _await_end(child, pool, groups, log)
         if state is None:
@@ -55,7 +73,7 @@ def run(handover: Handover, pool: str, groups: ProcessGroups, log: Log) -> Reply
             raise PoolError(f"{handover.stage} on {where} was cancelled with the run")
         if not state.is_completed():
             reason = clean(state.message or "no reason is known")
-            raise PoolError(f"{handover.stage} on {where} is {(state.name or '').upper()}: {reason}")
+            raise _NotCompletedError(f"{handover.stage} on {where} is {(state.name or '').upper()}: {reason}")
         return _reply(child.id)
     except (httpx.HTTPError, PrefectHTTPStatusError, ObjectNotFound) as error:
         raise PoolError(

@@ -239,11 +239,13 @@ def gathered(ranks: Ranks) -> dict[str, Any]:
     return found
 
 
+def size_of_a_layer() -> int:
+    return sum(parameter.nbytes for parameter in model(tied=True).model.layers[0].parameters())
+
+
 def units() -> list[list[int]]:
     """Numbers of layers in each unit, by the size of a unit: more than a layer, a layer, more than all."""
-    policy_module = PolicyModule(model(tied=True))
-    layer = sum(p.nbytes for p in policy_module.model.model.layers[0].parameters())
-    found = []
+    policy_module, layer, found = PolicyModule(model(tied=True)), size_of_a_layer(), []
     for sharding.UNIT in (layer + 1, layer, 9 * layer):
         found.append([len(unit) for unit in sharding._units(policy_module)])
     sharding.UNIT = 0
@@ -312,7 +314,11 @@ def main(folder: Path) -> None:
         results.update({f"{case}/{name}": tensor for name, tensor in grads.items()})
         sums[case] = dict(totals.sums)
 
-    keep("all in one unit", True, ragged())
+    keep("all in the root", True, ragged())
+    sharding.UNIT = size_of_a_layer() + 1
+    keep("two layers a unit", True, ragged())
+    keep("two layers a unit, ppo", False, ragged(), algorithm="ppo", kl=KLConfig(coefficient=0.1))
+    keep("two layers a unit, masked", True, ragged(), **MASKED, gradient_checkpointing=True)
     sharding.UNIT = 0  # Each of these small layers is a unit, as a layer of a larger model is.
     for tied in (True, False):
         keep(f"tied {tied}", tied, ragged())

@@ -59,7 +59,10 @@ def test_two_ranks_give_the_gradient_of_one(folders: tuple[Path, Path], case: st
 
 def test_small_layers_are_one_unit_with_the_same_gradient(folders: tuple[Path, Path]) -> None:
     one, two = folders
-    assert_close(of_case(two, "all in one unit"), of_case(one, "tied True"), **EXACT)
+    assert_close(of_case(two, "all in the root"), of_case(one, "tied True"), **EXACT)
+    assert_close(of_case(two, "two layers a unit"), of_case(one, "tied True"), **EXACT)
+    for case in ("ppo", "masked"):
+        assert_close(of_case(two, f"two layers a unit, {case}"), of_case(one, case), **EXACT)
     units = [json.loads((two / f"sharding.{rank}").read_text())["units"] for rank in (0, 1)]
     assert units == [[[2], [1, 1, 1], []]] * 2, "the root has the others"
 
@@ -144,7 +147,9 @@ def test_layers_are_gathered_in_bfloat16_from_float32(folders: tuple[Path, Path]
 def test_layers_that_share_weights_are_refused(folders: tuple[Path, Path]) -> None:
     for rank in (0, 1):
         message = json.loads((folders[1] / f"sharding.{rank}").read_text())["shared"]
-        assert message.startswith("train.ranks: layers of LlamaDecoderLayer share weights (weight)")
+        assert message.startswith(
+            "train.ranks: layers of LlamaForCausalLM share weights (model.model.layers.1.mlp."
+        )
 
 
 def test_attention_to_a_part_of_a_shared_row_is_refused(folders: tuple[Path, Path]) -> None:

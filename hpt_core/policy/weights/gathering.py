@@ -22,8 +22,8 @@ def full_tensor(tensor: Tensor) -> Tensor:
 def full_tensors(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
     """Each name with its `full_tensor`, in the same order; neighbours are gathered together (`BUCKET`).
 
-    Since a small tensor costs as much time as a larger one, most of a model's norms and biases would cost
-    more than its matrices. All ranks must exhaust the iterator.
+    An exchange of a small tensor takes as long as one of a larger tensor: one by one, norms and biases would
+    take longer than the matrices. All ranks must exhaust the iterator.
     """
     bucket: dict[str, DTensor] = {}
     for name, tensor in tensors:

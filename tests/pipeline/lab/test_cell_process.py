@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import psutil
 import pytest
 
 from hpt_core.errors import EngineError, InputError
@@ -83,11 +86,29 @@ def test_errors_reach_the_worker() -> None:
         with pytest.raises(RuntimeError, match=r"bug, setting, steps, seed 1: KeyError"):
             process(folder, replace(CELL, method="bug"))
         with pytest.raises(
-            EngineError, match=r"^killed, .*: its process ended with status -9, .*start again"
+            EngineError, match=r"^killed, .*: its process ended with status -9, mostly .*start again"
         ):
             process(folder, replace(CELL, method="killed"))
         with pytest.raises(InputError):
             process(folder, replace(CELL, method="input"))
+
+
+def test_a_worker_that_is_killed_while_the_process_starts_leaves_no_cell(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from tests.pipeline.lab import test_cell_process as t;"
+        f"t.CellProcess(t.noting)(Path({str(tmp_path)!r}), t.CELL)"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3])
+    of_cells: list[psutil.Process] = []
+    while not of_cells:
+        assert worker.poll() is None
+        # The other child is multiprocessing's own, which ends with the worker.
+        children = psutil.Process(worker.pid).children()
+        of_cells = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    worker.kill()
+    worker.wait()
+    psutil.wait_procs(of_cells, timeout=120)
+    assert not of_cells[0].is_running() and not (tmp_path / "pids").exists()
 
 
 def test_code_that_changed_meanwhile_makes_no_cell(

@@ -108,6 +108,13 @@ def test_a_run_that_a_killed_flow_left_is_waited_for(monkeypatch: pytest.MonkeyP
     assert server.asked == [UUID(int=2)]
 
 
+def test_a_run_that_was_left_and_crashes_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    crashed, done = state(StateType.CRASHED, "no heartbeat"), state(StateType.COMPLETED)
+    server = Server(state(StateType.RUNNING), crashed, done, left=HANDOVER.parameters())
+    assert wait(monkeypatch, server).timing == {"seconds": 1.5}
+    assert server.asked == [UUID(int=2), UUID(int=2), CHILD.id]
+
+
 @pytest.mark.parametrize(
     "other", [{"stage": "train@teacher"}, {"commit": "d" * 40}, {"expected": {"deps": []}}, {"checkout": "b"}]
 )

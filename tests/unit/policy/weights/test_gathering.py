@@ -17,6 +17,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 from torch.multiprocessing.spawn import spawn
 
+from hpt_core.policy import muon
 from hpt_core.policy.muon import Muon
 from hpt_core.policy.weights import gathering
 from hpt_core.policy.weights.gathering import BUCKET, full_tensors
@@ -63,7 +64,9 @@ def of_rank(rank: int, folder: Path) -> None:
     with patch.object(gathering, "all_gather", wraps=dist.all_gather) as exchange:
         found: dict[str, Any] = {"gathered": dict(full_tensors(placed.items()))}
     found["exchanges"] = exchange.call_count
-    found["stepped"] = [part.full_tensor() for part in stepped(sharded)]  # type: ignore[attr-defined]
+    for name, size in {"together": BUCKET, "in rounds": 0}.items():
+        with patch.object(muon, "BUCKET", size):
+            found[name] = [part.full_tensor() for part in stepped(sharded)]  # type: ignore[attr-defined]
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
@@ -92,8 +95,9 @@ def test_neighbours_of_one_type_are_gathered_together(found: list[dict[str, Any]
     assert {of_rank["exchanges"] for of_rank in found} == {1}
 
 
-def test_steps_of_muon_have_the_same_bits(found: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize("gathered", ["together", "in rounds"])
+def test_steps_of_muon_have_the_same_bits(found: list[dict[str, Any]], gathered: str) -> None:
     alone = stepped(lambda whole: whole)
     for of_rank in found:
-        for own, whole in zip(of_rank["stepped"], alone, strict=True):
+        for own, whole in zip(of_rank[gathered], alone, strict=True):
             assert torch.equal(own, whole)
