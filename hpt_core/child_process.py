@@ -15,7 +15,10 @@ def exit_after_parent(parent: int | None = None) -> None:
 
     `parent` is the parent's pid, for a process that may begin to run when its parent has ended already.
     """
-    threading.Thread(target=_watch, args=(parent or os.getppid(),), daemon=True).start()
+    parent = parent or os.getppid()
+    if os.getppid() != parent:
+        os._exit(1)
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
 def _watch(parent: int) -> None:

@@ -26,10 +26,13 @@ from hpt_core.tables import count_rows
 from pipelines import paths
 from pipelines.lab.cells import Study
 from pipelines.lab.design import Contrast
+from pipelines.lab.nll_effects import nll_effects
 from pipelines.lab.scores import FAILED, Results, matching, scores
 
 ALL = "all"
 """The mean over the methods, beside their names."""
+NLL = "nll"
+"""What the factor does to the NLL of each source's solutions, beside the methods."""
 Row = dict[str, Any]
 
 
@@ -47,6 +50,10 @@ def contrasts(study: Study, results: Results) -> dict[str, Row]:
         effects = [row for row in pooled if row is not None and "p" in row]
         for row, p in zip(effects, holm([row["p"] for row in effects]), strict=True):
             row["p_corrected"] = p
+        for row in found.values():
+            of_budget = row["budgets"][budget]
+            if nll := nll_effects(of_budget.get("weights", {}), matching(results, budget=budget)):
+                of_budget[NLL] = nll
     return found
 
 

@@ -19,6 +19,7 @@ from pipelines.lab.contrasts import contrasts, effect, weights
 from pipelines.lab.design import Contrast, read_design
 from pipelines.lab.sentences import sentences
 from pipelines.lab.tables import tables as tables_of
+from pipelines.report.words import MINUS
 
 LEVELS = [
     {"author": author, "wording": wording}
@@ -94,8 +95,12 @@ contrasts:
 )
 
 
-def planted(root: Path, right: dict[str, list[list[int]]]) -> Study:
-    """A study whose cells have these numbers of right responses, of 4, by setting, seed and prompt."""
+def planted(
+    root: Path, right: dict[str, list[list[int]]], nll: dict[str, list[dict[str, float]]] | None = None
+) -> Study:
+    """A study whose cells have these numbers of right responses, of 4, by setting, seed and prompt, and these
+    NLLs by setting, seed and source.
+    """
     (make(root) / "conf/lab/small.yaml").write_text(STUDY)
     study = Study(root, "small", read_design(root, "small"))
     shown = Trajectory("t", "p", "r", "program", "worked", "a", "mit", "{}", True, 9, "h")
@@ -116,6 +121,8 @@ def planted(root: Path, right: dict[str, list[list[int]]]) -> Study:
             "phases": [4],
             "health": {},
         }
+        if nll is not None:
+            result["nll"] = nll[cell.setting][cell.seed - 1]
         write_sealed(study.at(cell) / RESULT, result)
     return study
 
@@ -130,6 +137,24 @@ def test_a_study_says_what_its_contrasts_show(tmp_path: Path) -> None:
     [sentence] = sentences(found)
     assert sentence.startswith("author, steps: author model in place of people")
     assert "the mean of 2 methods over 2 seeds and 3 prompts" in sentence and "+29.2 points" in sentence
+
+
+def test_a_contrast_also_says_what_changes_in_the_nll(tmp_path: Path) -> None:
+    right = {"people": [[0, 1, 2], [0, 2, 2]], "model": [[1, 2, 4], [1, 3, 3]]}
+    nll = {
+        "people": [{"worked": 1.0, "own": 2.0}, {"worked": 1.1, "own": 2.0}],
+        "model": [{"worked": 0.9, "own": 2.0}, {"worked": 0.96, "own": 2.5}],
+    }
+    found = tables_of(planted(tmp_path, right, nll))
+    effect = found["contrasts"]["author"]["budgets"]["steps"]["nll"]
+    # -0.10 and -0.14: the mean, and 12.7 (Student's t, one degree of freedom) standard errors of 0.02.
+    assert effect["worked"]["difference"] == pytest.approx(-0.12)
+    assert effect["worked"]["ci95"] == pytest.approx([-0.12 - 12.706 * 0.02, -0.12 + 12.706 * 0.02], abs=1e-4)
+    [sentence] = sentences(found)
+    assert (
+        "the mean of 2 methods over" in sentence
+        and "worked -0.120 (-0.374 to +0.134)" in sentence.replace(MINUS, "-")
+    )
 
 
 def test_a_setting_may_have_fewer_methods(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -30,10 +29,6 @@ def resident(tensor: torch.Tensor) -> int:
     raise AssertionError("no such mapping")
 
 
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have no such hint")
-
-
-@linux
 def test_pages_of_one_tensor_go_and_values_stay(tmp_path: Path) -> None:
     expected = {name: torch.randn(MIB) for name in ("first", "second")}
     save_file(expected, tmp_path / "model.safetensors")
@@ -48,7 +43,6 @@ def test_pages_of_one_tensor_go_and_values_stay(tmp_path: Path) -> None:
     assert resident(tensors["first"]) == before
 
 
-@linux
 def test_memory_between_blocks_in_use_is_returned() -> None:
     code = """
 import torch
