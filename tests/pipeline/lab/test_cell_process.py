@@ -93,6 +93,14 @@ def test_errors_reach_the_worker() -> None:
             process(folder, replace(CELL, method="input"))
 
 
+def makes_cells(child: psutil.Process) -> bool:
+    """Whether the child of a worker is the process of its cells, and not one of multiprocessing or of imports."""
+    try:
+        return "spawn_main" in " ".join(child.cmdline())
+    except psutil.Error:  # It has ended meanwhile.
+        return False
+
+
 def test_a_worker_that_is_killed_while_the_process_starts_leaves_no_cell(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from tests.pipeline.lab import test_cell_process as t;"
@@ -102,9 +110,7 @@ def test_a_worker_that_is_killed_while_the_process_starts_leaves_no_cell(tmp_pat
     of_cells: list[psutil.Process] = []
     while not of_cells:
         assert worker.poll() is None
-        # The other child is multiprocessing's own, which ends with the worker.
-        children = psutil.Process(worker.pid).children()
-        of_cells = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        of_cells = [child for child in psutil.Process(worker.pid).children() if makes_cells(child)]
     worker.kill()
     worker.wait()
     psutil.wait_procs(of_cells, timeout=120)
