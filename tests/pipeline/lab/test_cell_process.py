@@ -94,7 +94,7 @@ def test_errors_reach_the_worker() -> None:
 
 
 def makes_cells(child: psutil.Process) -> bool:
-    """Whether the child of a worker is the process of its cells, and not one of multiprocessing or of imports."""
+    """Whether a child of a worker is the process of its cells, and no helper of Python or of a library."""
     try:
         return "spawn_main" in " ".join(child.cmdline())
     except psutil.Error:  # It has ended meanwhile.
